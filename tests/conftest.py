@@ -1,0 +1,32 @@
+"""What every test may use: the asyncio backend, the property-test profiles and the guide's own messages."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+MESSAGES = Path(__file__).parent / "fixtures" / "messages"
+
+# No deadline: the machines that run this are shared, and a slow example is not a wrong one.
+settings.register_profile("default", deadline=None, max_examples=80, print_blob=True)
+# The same examples every time: a red CI run must mean that the change is at fault.
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Run async tests on asyncio, the one backend the processor runs on."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def guide_message() -> Callable[[str], bytes]:
+    """Give the bytes of one of the guide's messages by name, such as `incident-create`."""
+
+    def read_message(name: str) -> bytes:
+        return (MESSAGES / f"{name}.json").read_bytes()
+
+    return read_message
