@@ -1,0 +1,116 @@
+"""The list of options drawn from the structs: their names, variables, types and what a value may be."""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, get_args, get_origin
+
+import msgspec
+from msgspec import Meta, Struct
+
+from ecproc.config.options import (
+    AttachmentsConfig,
+    BridgeConfig,
+    CommandsConfig,
+    DataConfig,
+    DeskConfig,
+    OutboxConfig,
+    Secret,
+    WebConfig,
+)
+
+PREFIX: Final = "ECPROC_"
+
+SECTIONS: Final[Mapping[str, type[Struct]]] = {
+    "bridge": BridgeConfig,
+    "data": DataConfig,
+    "attachments": AttachmentsConfig,
+    "desk": DeskConfig,
+    "outbox": OutboxConfig,
+    "commands": CommandsConfig,
+    "web": WebConfig,
+}
+
+
+class Option(Struct, frozen=True):
+    """One key of one section."""
+
+    section: str
+    key: str
+    type: Any
+    """The annotation without its bounds: what a value is turned into."""
+    annotation: Any
+    default: Any
+    description: str
+
+    @property
+    def name(self) -> str:
+        """`section.key`, as messages name it."""
+        return f"{self.section}.{self.key}"
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that overrides the file."""
+        return f"{PREFIX}{self.section}__{self.key}".upper()
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether the value must never be shown."""
+        return self.type is Secret
+
+    @property
+    def expectation(self) -> str:
+        """What a value must be, in words."""
+        return _describe(self.annotation)
+
+
+def suggest_option(section: str, key: str) -> str:
+    """The option the writer of `section.key` probably meant, or an empty string."""
+    elsewhere = [option.name for option in OPTIONS.values() if option.key == key]
+    own = [option.key for option in OPTIONS.values() if option.section == section]
+    close = [f"{section}.{match}" for match in difflib.get_close_matches(key, own, n=1)]
+    return next(iter(elsewhere or close or difflib.get_close_matches(f"{section}.{key}", OPTIONS, n=1)), "")
+
+
+def suggest_word(word: str, known: Iterable[str]) -> str:
+    """The closest of the `known` words, or an empty string."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1)), "")
+
+
+def _list_options() -> Iterator[Option]:
+    for section, struct in SECTIONS.items():
+        for field in msgspec.structs.fields(struct):
+            kind, metas = _strip(field.type)
+            description = next(meta.description for meta in reversed(metas) if meta.description)
+            yield Option(section, field.name, kind, field.type, field.default, description)
+
+
+def _strip(annotation: Any) -> tuple[Any, list[Meta]]:
+    metas = [meta for meta in getattr(annotation, "__metadata__", ()) if isinstance(meta, Meta)]
+    return getattr(annotation, "__origin__", annotation) if metas else annotation, metas
+
+
+def _describe(annotation: Any) -> str:
+    kind, metas = _strip(annotation)
+    if kind in (int, float):
+        return ("a whole number" if kind is int else "a number") + _describe_bounds(metas)
+    if kind in (str, Secret):
+        return "text"
+    if kind is Path:
+        return "a path"
+    if get_origin(kind) is Literal:
+        return " or ".join(f'"{choice}"' for choice in get_args(kind))
+    parts = get_args(kind)
+    return "a list of texts" if parts[-1] is Ellipsis else f"two numbers, each {_describe(parts[0])}"
+
+
+def _describe_bounds(metas: list[Meta]) -> str:
+    above = next((f" above {meta.gt:g}" for meta in metas if meta.gt is not None), "")
+    low = next((meta.ge for meta in metas if meta.ge is not None), None)
+    high = next((meta.le for meta in metas if meta.le is not None), None)
+    if low is not None and high is not None:
+        return f" from {low} to {high}"
+    return above + (f" and at most {high}" if high is not None else "")
+
+
+OPTIONS: Final[Mapping[str, Option]] = {option.name: option for option in _list_options()}

@@ -1,0 +1,142 @@
+"""What must hold between and inside the options beyond their types: pure functions from values to findings."""
+
+import re
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+from urllib.parse import SplitResult, urlsplit
+
+from ecproc.config.catalogue import OPTIONS
+from ecproc.config.options import BridgeConfig, Config, Secret, WebConfig, is_loopback
+
+ENVIRONMENTS: Final = ("dev", "echo", "cert", "prod")
+
+_POLL_RANGE: Final = (30.0, 300.0)
+_TOKEN_LENGTH: Final = 16
+_MAX_PORT: Final = 65_535
+_LABEL: Final = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
+_HOST_PATTERN: Final = re.compile(rf"(?:(?:\*|{_LABEL})\.)*{_LABEL}\.{_LABEL}")
+_HOSTS_HELP: Final = "a lower-case host without scheme or port; * stands for one label, not for the last two"
+_URL_HELP: Final = "https://smconnect.ensono.com/yourclient/prod"
+_LISTEN: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
+
+
+class Finding(NamedTuple):
+    """Something about one option that is wrong, or with `warning` only unwise."""
+
+    name: str
+    message: str
+    help: str = ""
+    warning: bool = False
+
+
+def check_config(config: Config, *, require_bridge: bool) -> Iterator[Finding]:
+    """Everything to say about `config`; without `require_bridge` the bridge's options may be empty."""
+    bridge = config.bridge
+    if require_bridge:
+        yield from _check_required(bridge)
+    if bridge.url:
+        yield from check_url(bridge.url)
+    yield from _check_client_name(bridge.client_name)
+    yield from _check_poll_interval(bridge)
+    for name in ("bridge.api_key", "web.read_token", "web.command_token"):
+        yield from _check_secret(name, config)
+    yield from _check_directory(str(config.data.dir))
+    for host in config.attachments.allowed_hosts:
+        if not is_loopback(host) and not _HOST_PATTERN.fullmatch(host):
+            yield Finding("attachments.allowed_hosts", f"{host!r} is not a host name or pattern", _HOSTS_HELP)
+    if config.outbox.unknown_retry[0] >= config.outbox.unknown_retry[1]:
+        yield Finding("outbox.unknown_retry", "outbox.unknown_retry must be two increasing numbers", "as in [60, 120]")
+    yield from _check_web(config.web)
+
+
+def _check_directory(path: str) -> Iterator[Finding]:
+    if path.startswith("~"):
+        yield Finding("data.dir", "data.dir begins with ~, which is not expanded", "write the whole path")
+    elif not path.isprintable():
+        yield Finding("data.dir", "data.dir has unprintable characters")
+
+
+def check_url(url: str) -> Iterator[Finding]:
+    """What is wrong with the bridge's address; messages never repeat a part that may hold a secret (R3, R6, R7)."""
+    name = "bridge.url"
+    parts = _split_url(url)
+    if parts is None:
+        yield Finding(name, f"{name} is not a valid URL", _URL_HELP)
+        return
+    if parts.username is not None or parts.password is not None:
+        yield Finding(name, f"{name} must not contain a user name or password", "the key goes into bridge.api_key")
+    if "?" in url or "#" in url:
+        yield Finding(name, f"{name} must not contain a query or fragment", _URL_HELP)
+    if is_loopback(parts.hostname or ""):
+        return
+    if parts.scheme != "https":
+        yield Finding(name, f"{name} must begin with https://", "http:// is allowed for loopback addresses only")
+    yield from _check_path(parts)
+
+
+def _split_url(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return None
+    return parts if valid and url.isascii() and url.isprintable() and " " not in url else None
+
+
+def _check_path(parts: SplitResult) -> Iterator[Finding]:
+    client, _, environment = parts.path.rstrip("/").rpartition("/")
+    lower = f"https://{parts.netloc.rpartition('@')[2]}{parts.path.lower()}"
+    if environment not in ENVIRONMENTS:
+        known = environment.lower() in ENVIRONMENTS
+        yield Finding(
+            "bridge.url",
+            f"bridge.url must end in /dev, /echo, /cert or /prod, not /{environment}",
+            f"paths are case sensitive: {lower}" if known else _URL_HELP,
+        )
+    elif client != client.lower():
+        yield Finding("bridge.url", "bridge.url has upper case in its path", f"usually it is {lower}", warning=True)
+
+
+def _check_required(bridge: BridgeConfig) -> Iterator[Finding]:
+    for key in ("url", "client_name", "api_key"):
+        if not getattr(bridge, key):
+            option = OPTIONS[f"bridge.{key}"]
+            file = f" or {option.variable}_FILE" if option.is_secret else f" or {key} in [bridge]"
+            yield Finding(option.name, f"{option.name} is required", f"set {option.variable}{file}")
+
+
+def _check_client_name(client_name: str) -> Iterator[Finding]:
+    if client_name != client_name.strip() or not client_name.isprintable():
+        yield Finding("bridge.client_name", "bridge.client_name has white space around it or unprintable characters")
+
+
+def _check_poll_interval(bridge: BridgeConfig) -> Iterator[Finding]:
+    low, high = _POLL_RANGE
+    local = not bridge.url or is_loopback(bridge.identity.host)
+    if not local and not low <= bridge.poll_interval <= high:
+        yield Finding(
+            "bridge.poll_interval",
+            f"bridge.poll_interval is {bridge.poll_interval:g}; Ensono expects {low:g} to {high:g} seconds",
+            warning=True,
+        )
+
+
+def _check_secret(name: str, config: Config) -> Iterator[Finding]:
+    section, _, key = name.partition(".")
+    secret: Secret = getattr(getattr(config, section), key)
+    value = secret.reveal()
+    if not (value.isascii() and value.isprintable()) or value != value.strip():
+        yield Finding(name, f"{name} has characters that no HTTP header can carry", "is it pasted with a line break?")
+    elif section == "web" and 0 < len(value) < _TOKEN_LENGTH:
+        yield Finding(name, f"{name} is shorter than {_TOKEN_LENGTH} characters", "openssl rand -hex 16", warning=True)
+
+
+def _check_web(web: WebConfig) -> Iterator[Finding]:
+    match = _LISTEN.fullmatch(web.listen)
+    if match is None or int(match[2]) > _MAX_PORT:
+        yield Finding("web.listen", f"web.listen must be HOST:PORT, not {web.listen!r}", "as in 127.0.0.1:8600")
+    elif not web.is_loopback:
+        for key in ("read_token", "command_token"):
+            if not getattr(web, key):
+                reason = f"web.{key} is required because web.listen is not a loopback address"
+                yield Finding(f"web.{key}", reason, "openssl rand -hex 16")

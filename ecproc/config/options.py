@@ -1,0 +1,250 @@
+"""The options: frozen values with their defaults, bounds and descriptions, and the bounds that are not options."""
+
+import hmac
+import ipaddress
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn, TypeAlias
+from urllib.parse import urlsplit
+
+from msgspec import Meta, Struct, field
+
+from ecproc.errors import ConfigProblem
+
+Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
+Count: TypeAlias = Annotated[int, Meta(ge=1, le=10_000_000)]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` names this machine itself: 127.0.0.0/8, ::1 or localhost."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+class Secret:
+    """A value only `reveal` shows: printing hides it, pickling and JSON encoding refuse it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str = "") -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The value itself, for the one call that needs it."""
+        return self._value
+
+    def __bool__(self) -> bool:
+        return bool(self._value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __str__(self) -> str:
+        return "***" if self._value else ""
+
+    def __repr__(self) -> str:
+        return f"Secret({str(self)!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret cannot be serialised")
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """The bounds that are not options: nothing in ecproc grows without one of these numbers or an option's."""
+
+    response_bytes: int = 16 * 1024 * 1024
+    """Largest answer read from the bridge; a longer one is cut and counts as a failed call."""
+    bridge_connections: int = 64
+    """Open sockets to the bridge, readers and deletes together."""
+    deletes_at_once: int = 32
+    download_seconds: float = 300.0
+    """From the first byte sent to the last one stored of an attachment."""
+    append_batch: int = 1_000
+    """Facts in one commit of the log."""
+    append_waiting: int = 4_096
+    """Facts waiting for the writer; a receiver waits beyond that."""
+    actors_at_once: int = 256
+    """Tickets folded and decided at the same time."""
+    states_held: int = 10_000
+    """Folded tickets kept in memory; the rest is snapshot and tail."""
+    snapshot_events: int = 200
+    """Events of one stream between two snapshots of its state."""
+    read_page: int = 1_000
+    """Rows fetched at once by whatever walks the log, the outbox or the tickets."""
+    document_entries: int = 1_000
+    """Newest history, effect and anomaly entries shown in a ticket document."""
+    anchor_seconds: float = 1.0
+    """Oldest the log's anchor may be."""
+    retry_longest: float = 3_600.0
+    """Longest back-off in seconds; persisted times further ahead are clipped to it at start."""
+    breaker_seconds: float = 30.0
+    """How long an open breaker rests before one call may try again."""
+    shutdown_seconds: float = 20.0
+    """From the first SIGTERM to the end of the process."""
+    web_connections: int = 128
+    web_body_bytes: int = 1024 * 1024
+    web_header_bytes: int = 32 * 1024
+    web_tickets: int = 1_000
+    """Ticket documents in one answer of the JSON API."""
+
+
+class BridgeIdentity(Struct, frozen=True):
+    """Which queue a log belongs to (R6); the port is left out because it says nothing about that."""
+
+    host: str
+    path: str
+    """What stands before the environment: `/yourclient`."""
+    environment: str
+    client_name: str
+
+
+class BridgeConfig(Struct, frozen=True, kw_only=True):
+    """Ensono's bridge and how it is called."""
+
+    url: Annotated[
+        str,
+        Meta(
+            description="https://smconnect.ensono.com/CLIENT/ENVIRONMENT, where the environment is dev, echo, cert or"
+            " prod in lower case; http:// only for loopback; required by run"
+        ),
+    ] = ""
+    client_name: Annotated[str, Meta(description="the clientName Ensono issued; required by run")] = ""
+    api_key: Annotated[
+        Secret,
+        Meta(description="better: ECPROC_BRIDGE__API_KEY or ECPROC_BRIDGE__API_KEY_FILE; required by run"),
+    ] = Secret()
+    poll_interval: Annotated[
+        Seconds,
+        Meta(description="seconds between reads while idle; reads follow at once while messages come"),
+    ] = 30.0
+    visibility: Annotated[Seconds, Meta(description="seconds the bridge hides a message that was read")] = 30.0
+    timeout: Annotated[float, Meta(gt=0, le=3_600, description="total seconds per call")] = 30.0
+    max_readers: Annotated[int, Meta(ge=1, le=64, description="concurrent GETs while messages come")] = 8
+    ca_file: Annotated[str, Meta(description="private CA certificates (PEM) to trust instead of the system's")] = ""
+
+    @property
+    def base_url(self) -> str:
+        """Where ticket calls go; no trailing slash."""
+        return self.url.rstrip("/")
+
+    @property
+    def queue_url(self) -> str:
+        """The base of the queue calls (`/queue` follows it): echo has no queue, its messages arrive in dev (R9)."""
+        base = self.base_url
+        return f"{base.removesuffix('/echo')}/dev" if self.environment == "echo" else base
+
+    @property
+    def environment(self) -> str:
+        """The url's last path segment, empty when it has none."""
+        return urlsplit(self.base_url).path.rpartition("/")[2]
+
+    @property
+    def identity(self) -> BridgeIdentity:
+        """What the log's first event records, so that two environments never share one log (R6)."""
+        parts = urlsplit(self.base_url)
+        return BridgeIdentity(parts.hostname or "", parts.path.rpartition("/")[0], self.environment, self.client_name)
+
+    @property
+    def delete_budget(self) -> float:
+        """Seconds from sending a GET within which its messages may still be deleted: 25 of 30 (R21)."""
+        return self.visibility * 5 / 6
+
+
+class DataConfig(Struct, frozen=True, kw_only=True):
+    """Where everything durable stands."""
+
+    dir: Annotated[Path, Meta(description="event log, attachments, lock; created 0700")] = Path("data")
+    store: Annotated[Literal["sqlite"], Meta(description="the event log's storage")] = "sqlite"
+    reserve_bytes: Annotated[int, Meta(ge=0, le=2**50, description="below this free space nothing is received")] = (
+        268_435_456
+    )
+
+
+class AttachmentsConfig(Struct, frozen=True, kw_only=True):
+    """Which attachments are downloaded."""
+
+    allowed_hosts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="https on 443 only; * stands for one label; a loopback host named here may use http and any"
+            " port"
+        ),
+    ] = ("*.s3.amazonaws.com", "*.s3.*.amazonaws.com")
+    max_bytes: Annotated[int, Meta(ge=1, le=2**40, description="a larger attachment is not stored")] = 52_428_800
+
+
+class DeskConfig(Struct, frozen=True, kw_only=True):
+    """The client's own ITSM."""
+
+    kind: Annotated[
+        Literal["local"],
+        Meta(description="local: numbers LOCAL-0000001 and so on, kept in the data directory"),
+    ] = "local"
+
+
+class OutboxConfig(Struct, frozen=True, kw_only=True):
+    """How side effects are carried out."""
+
+    max_in_flight: Annotated[int, Meta(ge=1, le=1_024, description="effects performed at the same time")] = 32
+    max_pending: Annotated[Count, Meta(description="entries; above it tickets wait, messages do not")] = 100_000
+    max_attempts: Annotated[Count, Meta(description="only answers that blame the entry count")] = 12
+    unknown_retry: Annotated[
+        tuple[Seconds, Seconds],
+        Meta(description="seconds, from and to, before an effect whose outcome is unknown is looked at again"),
+    ] = (60.0, 120.0)
+
+
+class CommandsConfig(Struct, frozen=True, kw_only=True):
+    """How commands to Ensono are checked."""
+
+    default_group: Annotated[str, Meta(description="tried once when Ensono rejects a group")] = ""
+    close_open: Annotated[
+        Literal["refuse", "resolve_first"],
+        Meta(description='closing a ticket that is not resolved: "refuse" or "resolve_first"'),
+    ] = "refuse"
+
+
+class WebConfig(Struct, frozen=True, kw_only=True):
+    """The built-in HTTP server."""
+
+    listen: Annotated[
+        str, Meta(description="HOST:PORT; 0 is any free port; anything but loopback needs both tokens")
+    ] = "127.0.0.1:8600"
+    read_token: Annotated[Secret, Meta(description="bearer token of /metrics and the JSON API's reads")] = Secret()
+    command_token: Annotated[Secret, Meta(description="bearer token of the JSON API's commands")] = Secret()
+
+    @property
+    def host(self) -> str:
+        """The address to bind, without the brackets of an IPv6 literal."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The port to bind; 0 is any free one."""
+        return int(self.listen.rpartition(":")[2])
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return is_loopback(self.host)
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """Everything a process is told from outside, checked; `limits` is not for operators."""
+
+    bridge: BridgeConfig = BridgeConfig()
+    data: DataConfig = DataConfig()
+    attachments: AttachmentsConfig = AttachmentsConfig()
+    desk: DeskConfig = DeskConfig()
+    outbox: OutboxConfig = OutboxConfig()
+    commands: CommandsConfig = CommandsConfig()
+    web: WebConfig = WebConfig()
+    limits: Limits = Limits()
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Per `section.key`: `default`, `file:line`, or `env NAME`."""
+    warnings: tuple[ConfigProblem, ...] = ()

@@ -1,0 +1,67 @@
+"""What `config show` and `config init` print."""
+
+import json
+import textwrap
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+from ecproc.config.catalogue import OPTIONS, SECTIONS, Option
+from ecproc.config.options import Config, Secret
+
+Scalar: TypeAlias = str | int | float | tuple[str, ...] | tuple[float, ...]
+
+_WIDTH = 100
+
+
+class ConfigRow(NamedTuple):
+    """One option as `config show` prints it; a secret that is set shows as `***`."""
+
+    key: str
+    value: Scalar
+    origin: str
+
+
+def describe_config(config: Config) -> tuple[ConfigRow, ...]:
+    """Every option with its value and where it came from, in the order of the template."""
+    return tuple(
+        ConfigRow(name, _plain(_value_of(config, option)), config.origins.get(name, "default"))
+        for name, option in OPTIONS.items()
+    )
+
+
+def template() -> str:
+    """A TOML file that sets every option to its default, each with its description."""
+    return "\n".join(_section(section) for section in SECTIONS)
+
+
+def _section(section: str) -> str:
+    lines = [f"[{section}]"]
+    for option in OPTIONS.values():
+        if option.section == section:
+            lines += [f"# {line}" for line in textwrap.wrap(option.description, _WIDTH)]
+            lines.append(f"{option.key} = {_toml(_plain(option.default))}")
+    return "\n".join(lines) + "\n"
+
+
+def _value_of(config: Config, option: Option) -> object:
+    return getattr(getattr(config, option.section), option.key)
+
+
+def _plain(value: object) -> Scalar:
+    match value:
+        case Secret() | Path():
+            return str(value)
+        case str() | int() | float() | tuple():
+            return value
+        case _:
+            raise TypeError(type(value).__name__)
+
+
+def _toml(value: Scalar) -> str:
+    match value:
+        case str():
+            return json.dumps(value)
+        case tuple():
+            return f"[{', '.join(_toml(item) for item in value)}]"
+        case _:
+            return f"{value:g}" if isinstance(value, float) else str(value)

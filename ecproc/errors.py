@@ -1,0 +1,135 @@
+"""The faults ecproc raises, named by who is at fault; expected outcomes (duplicate, retry, discard) are values.
+
+Every message here is safe to print: the adapter that raises keeps secrets and URL queries out of it.
+"""
+
+from enum import IntEnum
+from pathlib import Path
+from typing import ClassVar
+
+from msgspec import Struct
+
+
+class ExitCode(IntEnum):
+    """What the process tells its caller; the numbers are a contract with scripts and systemd units."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    FINDINGS = 3
+    DATA_DIR_IN_USE = 69
+    STORAGE = 70
+    LOG_DAMAGED = 71
+    TEMPORARY = 75
+    CONFIG = 78
+    INTERRUPTED = 130
+
+
+class EcprocError(Exception):
+    """Any fault ecproc names itself; `exit_code` is what a command that dies of it returns."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+
+
+class ConfigProblem(Struct, frozen=True):
+    """One finding about the configuration: what is wrong, where it stands, and what to do about it."""
+
+    message: str
+    location: str = ""
+    """`file:line`, the file, or the environment variable's name; empty when nothing was written at all."""
+    help: str = ""
+
+    def __str__(self) -> str:
+        lines = [self.message]
+        if self.location:
+            lines.append(f"  --> {self.location}")
+        if self.help:
+            lines.append(f"  = help: {self.help}")
+        return "\n".join(lines)
+
+
+class ConfigError(EcprocError):
+    """The operator's configuration is wrong; carries every problem found, not only the first."""
+
+    exit_code = ExitCode.CONFIG
+
+    def __init__(self, *problems: ConfigProblem) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class StoreError(EcprocError):
+    """The data directory, or what stands in it, does not let us go on."""
+
+    exit_code = ExitCode.STORAGE
+
+
+class StoreUnavailable(StoreError):
+    """The machine's storage failed (disk full, I/O error, failed fsync): nothing more may be acknowledged."""
+
+
+class LogDamaged(StoreError):
+    """The event log is not what we wrote: something outside changed, truncated or lost part of it.
+
+    `position` is the first position that cannot be trusted.
+    """
+
+    exit_code = ExitCode.LOG_DAMAGED
+
+    def __init__(self, position: int, reason: str) -> None:
+        super().__init__(f"the event log is damaged at position {position}: {reason}")
+        self.position = position
+        self.reason = reason
+
+
+class DataDirInUse(StoreError):
+    """Another process of the operator's holds the data directory's lock; `pid` is None when it did not say."""
+
+    exit_code = ExitCode.DATA_DIR_IN_USE
+
+    def __init__(self, path: Path, pid: int | None = None) -> None:
+        holder = "another process" if pid is None else f"process {pid}"
+        super().__init__(f"{path} is in use by {holder}")
+        self.path = path
+        self.pid = pid
+
+
+class WrongEnvironment(StoreError):
+    """The configuration names another bridge, client or environment than the log was written for (R6)."""
+
+    exit_code = ExitCode.CONFIG
+
+
+class BridgeError(EcprocError):
+    """The call to Ensono's bridge was not answered as it should be."""
+
+    exit_code = ExitCode.TEMPORARY
+
+
+class BridgeUnavailable(BridgeError):
+    """The network or the bridge is at fault for now: no connection, timeout, 5xx, 429 or an unreadable answer.
+
+    `retry_after` is the bridge's own wish in seconds; `sent` says that bytes may have reached the bridge, so that the
+    call's outcome is unknown.
+    """
+
+    def __init__(self, kind: str, *, retry_after: float | None = None, sent: bool) -> None:
+        super().__init__(f"the bridge is unavailable ({kind})")
+        self.kind = kind
+        self.retry_after = retry_after
+        self.sent = sent
+
+
+class BridgeRefused(BridgeError):
+    """Our configuration is at fault: the bridge refuses the key, the path or the client name (R216-R220).
+
+    Repeating the call cannot help until someone changes the configuration; `help` says what to look at.
+    """
+
+    exit_code = ExitCode.CONFIG
+
+    def __init__(self, reason: str, *, status: int | None = None, help: str = "") -> None:
+        super().__init__(f"the bridge refuses our calls: {reason}" + (f" ({help})" if help else ""))
+        self.reason = reason
+        self.status = status
+        self.help = help

@@ -1,0 +1,116 @@
+"""The catalogue of everything the running code reports, with the closed sets its words come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from ecproc.domain import change, incident
+from ecproc.domain.effects import EffectKind, Lane
+from ecproc.domain.entry import EntryState
+from ecproc.domain.events import TicketType, Transaction
+
+POLL_OUTCOMES: Final = ("messages", "empty", "throttled", "refused", "error")
+"""The first two are successes; refused = our key, path or client name is wrong."""
+MESSAGE_TYPES: Final = tuple(item.value for item in Transaction)
+DELETE_OUTCOMES: Final = ("deleted", "expired", "invalid", "error", "skipped")
+"""expired, invalid = the handle was; skipped = its time was up before we asked (R21)."""
+QUARANTINE_REASONS: Final = ("undecodable", "no_body", "no_ticket_type", "unknown_ticket_type", "no_group", "other")
+TICKET_STATES: Final[Mapping[str, tuple[str, ...]]] = {
+    TicketType.INCIDENT.value: tuple(item.value for item in incident.State),
+    TicketType.REQUEST.value: tuple(item.value for item in incident.State),
+    TicketType.CHANGE.value: tuple(item.value for item in change.State),
+}
+ANOMALY_CODES: Final = (
+    "adopted",
+    "skipped_state",
+    "backward_state",
+    "after_final",
+    "unexpected_state",
+    "late",
+    "duplicate",
+    "link_mismatch",
+    "double_create",
+    "unknown_value",
+    "unknown_type",
+)
+LANES: Final = tuple(item.value for item in Lane)
+ENTRY_STATES: Final = tuple(item.value for item in EntryState)
+EFFECT_KINDS: Final = tuple(item.value for item in EffectKind)
+EFFECT_OUTCOMES: Final = ("succeeded", "retryable", "unknown", "held", "discarded", "parked")
+"""held = the destination was in trouble and the entry lost no attempt."""
+DESTINATIONS: Final = ("bridge", "desk", "attachments")
+
+
+class Telemetry:
+    """Where running code reports to; this one hears nothing, so that tests and commands need no metrics.
+
+    Every call returns at once and never raises. A word outside its closed set counts as `other`.
+    """
+
+    def poll_finished(self, outcome: str) -> None:
+        """One GET of the queue ended: one of POLL_OUTCOMES."""
+
+    def messages_received(self, transaction: str, count: int = 1) -> None:
+        """Messages came out of the queue, redelivered ones too: one of MESSAGE_TYPES, else `unknown`."""
+
+    def message_duplicate(self, count: int = 1) -> None:
+        """Messages came that the log already holds (R22)."""
+
+    def message_quarantined(self, reason: str) -> None:
+        """A message could not be taken: one of QUARANTINE_REASONS."""
+
+    def message_deleted(self, outcome: str) -> None:
+        """One DELETE ended, or was not tried: one of DELETE_OUTCOMES."""
+
+    def message_age(self, seconds: float) -> None:
+        """From a message's SentTimestamp to its append (R24)."""
+
+    def receive_count(self, count: int) -> None:
+        """How often the bridge says it has handed out a message that was received now (R23)."""
+
+    def receive_to_delete(self, seconds: float) -> None:
+        """From sending the GET to the end of a message's DELETE (R21)."""
+
+    def append_finished(self, seconds: float) -> None:
+        """One commit of the log took this long, its fsync included."""
+
+    def log_position(self, position: int, size_bytes: int) -> None:
+        """The log's last position and its size on disk."""
+
+    def projection_lag(self, events: int) -> None:
+        """Events in the log that no actor has folded and decided yet."""
+
+    def actors(self, count: int) -> None:
+        """Tickets being worked on now."""
+
+    def tickets_counted(self, ticket_type: str, state: str, count: int) -> None:
+        """That many tickets are in this state: said at start, before the first change."""
+
+    def ticket_changed(self, before: tuple[str, str | None] | None, after: tuple[str, str | None]) -> None:
+        """A ticket (type, state) came into being (`before` None) or went from one state to another."""
+
+    def anomaly(self, code: str) -> None:
+        """A fact the protocol does not foresee was applied and recorded: one of ANOMALY_CODES."""
+
+    def outbox_counted(self, lane: str, state: str, count: int) -> None:
+        """That many entries are in this state: said at start, before the first change."""
+
+    def outbox_changed(self, lane: str, before: str | None, after: str | None) -> None:
+        """An entry was planned (`before` None), pruned (`after` None) or went from one of ENTRY_STATES to another."""
+
+    def outbox_oldest_due(self, lane: str, due_at: int | None) -> None:
+        """When the lane's oldest due entry became due, microseconds UTC; None when nothing is due."""
+
+    def effect_finished(self, kind: str, outcome: str, seconds: float) -> None:
+        """One attempt of an effect ended: one of EFFECT_KINDS, one of EFFECT_OUTCOMES."""
+
+    def breaker(self, destination: str, *, is_open: bool) -> None:
+        """A destination's breaker opened or closed: one of DESTINATIONS."""
+
+    def replay_events(self, count: int) -> None:
+        """A rebuild has folded that many more events."""
+
+
+class NullTelemetry(Telemetry):
+    """Reports go nowhere."""

@@ -1,0 +1,1 @@
+"""The built-in HTTP server: metrics, health and the read-only JSON API."""

@@ -1,0 +1,42 @@
+"""What the pages ask of the process they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+from prometheus_client import CollectorRegistry
+
+
+class Check(Struct, frozen=True):
+    """One condition of being ready; `detail` is shown to anyone who can reach the port."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+
+
+class WebState(Protocol):
+    """Read access to the running process; no call changes anything."""
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """What /metrics shows."""
+
+    def live(self) -> bool:
+        """Whether the process still makes progress; False asks for a restart."""
+
+    def checks(self) -> Sequence[Check]:
+        """Everything that must hold to be ready: writable, not draining, a recent successful poll."""
+
+    def version(self) -> Mapping[str, str]:
+        """Names and versions of what is running."""
+
+    async def tickets(
+        self, *, ticket_type: str | None, state: str | None, limit: int, after: str | None
+    ) -> Sequence[bytes]:
+        """Up to `limit` ticket documents in JSON, sorted by ticket number, from the first one behind `after`."""
+
+    async def ticket(self, number: str) -> bytes | None:
+        """One ticket's document in JSON, by Ensono's number or ours; None when there is no such ticket."""
