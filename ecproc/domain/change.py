@@ -1,0 +1,232 @@
+"""Changes: this file is the whole truth about their transitions, generations and approvals (Appendix C)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from ecproc.domain.events import Message, Transaction
+from ecproc.domain.state import (
+    Approval,
+    ApprovalChanged,
+    Change,
+    TicketState,
+    end_generation,
+    flag,
+    move,
+    set_fields,
+    start_generation,
+)
+
+
+class State(StrEnum):
+    """States in our words; Draft is `New` on the wire (C10)."""
+
+    DRAFT = "Draft"
+    ASSESS = "Assess"
+    AUTHORIZE = "Authorize"
+    SCHEDULED = "Scheduled"
+    IMPLEMENT = "Implement"
+    REVIEW = "Review"
+    CLOSED = "Closed"
+    CANCELLED = "Cancelled"
+
+
+class ChangeType(StrEnum):
+    """The type picks the path."""
+
+    NORMAL = "Normal"
+    STANDARD = "Standard"
+    EMERGENCY = "Emergency"
+
+
+S = State
+NEXT: Final[Mapping[ChangeType, Mapping[State, frozenset[State]]]] = {
+    ChangeType.NORMAL: {
+        S.DRAFT: frozenset({S.ASSESS}),
+        S.ASSESS: frozenset({S.AUTHORIZE}),
+        S.AUTHORIZE: frozenset({S.SCHEDULED}),
+        S.SCHEDULED: frozenset({S.IMPLEMENT}),
+        S.IMPLEMENT: frozenset({S.REVIEW}),
+        S.REVIEW: frozenset({S.CLOSED}),
+    },
+    ChangeType.STANDARD: {
+        S.DRAFT: frozenset({S.SCHEDULED}),
+        S.SCHEDULED: frozenset({S.IMPLEMENT}),
+        S.IMPLEMENT: frozenset({S.REVIEW}),
+        S.REVIEW: frozenset({S.CLOSED}),
+    },
+    ChangeType.EMERGENCY: {
+        S.DRAFT: frozenset({S.AUTHORIZE}),
+        S.AUTHORIZE: frozenset({S.SCHEDULED, S.IMPLEMENT}),
+        S.SCHEDULED: frozenset({S.IMPLEMENT}),
+        S.IMPLEMENT: frozenset({S.REVIEW}),
+        S.REVIEW: frozenset({S.CLOSED}),
+    },
+}
+"""The step forward each type expects; Draft and Cancelled may follow any state that is not final. What stands under
+Draft is where a change of that type is first sent from (C12); the diagrams are missing in the guide (C43)."""
+
+ORDER: Final = (S.DRAFT, S.ASSESS, S.AUTHORIZE, S.SCHEDULED, S.IMPLEMENT, S.REVIEW, S.CLOSED)
+"""Tells a jump forward from a jump back."""
+FINAL: Final = frozenset({S.CLOSED, S.CANCELLED})
+_DECISIONS: Final = frozenset({"approved", "rejected"})
+_ASKING: Final = frozenset({S.ASSESS, S.AUTHORIZE})
+_NAMES: Final[Mapping[str, State]] = {
+    **{item.value.lower(): item for item in State},
+    "new": S.DRAFT,
+    "canceled": S.CANCELLED,
+}
+_TYPES: Final[Mapping[str, ChangeType]] = {item.value.lower(): item for item in ChangeType}
+
+
+def parse_state(text: str) -> State | None:
+    """The state a wire text names, case and spaces aside; None for an unknown one."""
+    return _NAMES.get(text.strip().lower().replace(" ", ""))
+
+
+def change_type(state: TicketState) -> ChangeType:
+    """The type whose path is expected: Normal while none is known."""
+    return _TYPES.get(state.fields.get("type", "").strip().lower(), ChangeType.NORMAL)
+
+
+def open_ticket(state: TicketState, message: Message) -> list[Change]:
+    """Take the first message's state and fields; ask for a client change unless one was adopted or it is a draft."""
+    changes: list[Change] = set_fields(state, message, dict(message.fields), late=False)
+    changes += _check_type(state, message)
+    target = _target(message)
+    if target is not None:
+        if message.transaction is Transaction.CREATE and target not in NEXT[change_type(state)][S.DRAFT] | {S.DRAFT}:
+            changes.append(flag(state, "unexpected_state", f"first seen in {target}", message.position))
+        changes.append(move(state, target, message))
+    changes += _unknown_state(state, message, target)
+    if target is S.DRAFT:
+        return changes
+    state.left_draft = True
+    if state.started == 0:
+        changes.append(start_generation(state))
+    if target in FINAL:
+        changes += end_generation(state, closed=target is S.CLOSED)
+    return changes
+
+
+def apply_record(state: TicketState, message: Message, *, late: bool) -> list[Change]:
+    """Apply a message that carries the change's record: there is no `changed`, its body's fields count (R158)."""
+    changes: list[Change] = set_fields(state, message, dict(message.fields), late=late)
+    if late:
+        return changes
+    changes += _check_type(state, message)
+    target = _target(message)
+    changes += _unknown_state(state, message, target)
+    if state.state in FINAL:
+        changes.append(
+            flag(state, "after_final", f"{message.transaction_name} on a {state.state} change", message.position)
+        )
+    if target is not None and target != state.state:
+        changes += _enter(state, message, target)
+    return changes
+
+
+def _target(message: Message) -> State | None:
+    if message.status:
+        return parse_state(message.status)
+    return S.DRAFT if message.transaction is Transaction.REDRAFT else None
+
+
+def _unknown_state(state: TicketState, message: Message, target: State | None) -> list[Change]:
+    if message.status and target is None:
+        return [flag(state, "unknown_value", f"state {message.status[:80]!r}", message.position)]
+    return []
+
+
+def _check_type(state: TicketState, message: Message) -> list[Change]:
+    named = message.fields.get("type", "").strip()
+    if named and named.lower() not in _TYPES:
+        return [flag(state, "unknown_value", f"type {named[:80]!r}", message.position)]
+    return []
+
+
+def _enter(state: TicketState, message: Message, target: State) -> list[Change]:
+    before = State(state.state) if state.state is not None else None
+    changes: list[Change] = _judge(state, message, before, target)
+    changes.append(move(state, target, message))
+    if target is S.DRAFT:
+        changes += end_generation(state) + close_approvals(state, "void")
+    elif target in FINAL:
+        changes += close_approvals(state, "superseded") + end_generation(state, closed=target is S.CLOSED)
+    else:
+        changes += _leave_draft(state, before, target)
+        if target not in _ASKING:
+            changes += close_approvals(state, "superseded")
+        state.left_draft = True
+    return changes
+
+
+def _leave_draft(state: TicketState, before: State | None, target: State) -> list[Change]:
+    """Start the generation that begins with this step, if one does: a return to the first state counts as a redraft."""
+    if before is S.DRAFT and state.left_draft:
+        return close_approvals(state, "void") + _next_generation(state)
+    if state.started == 0:
+        return [start_generation(state)]
+    back = before is not None and (before in FINAL or ORDER.index(target) < ORDER.index(before))
+    if back and target in NEXT[change_type(state)][S.DRAFT]:
+        return end_generation(state) + close_approvals(state, "void") + _next_generation(state)
+    return []
+
+
+def _next_generation(state: TicketState) -> list[Change]:
+    state.generation += 1
+    return [start_generation(state)]
+
+
+def _judge(state: TicketState, message: Message, before: State | None, target: State) -> list[Change]:
+    """The anomaly of a step that its type's path does not have; a final state was flagged already."""
+    if before is None or before in FINAL or target in (S.DRAFT, S.CANCELLED):
+        return []
+    if target in NEXT[change_type(state)].get(before, frozenset()):
+        return []
+    code = "skipped_state" if ORDER.index(target) > ORDER.index(before) else "backward_state"
+    return [flag(state, code, f"{before} to {target}", message.position)]
+
+
+def add_approval(state: TicketState, message: Message) -> list[Change]:
+    """Add an approval request to the current generation, or the answer Ensono reports; the first decision counts."""
+    asked = message.approval
+    if asked is None:
+        return []
+    known = state.approvals.get(asked.id)
+    repeated = known is not None and known.generation == state.generation
+    if known is not None and repeated and (known.state != "requested" or known.state == asked.state):
+        return []
+    word = asked.state
+    if word in _DECISIONS and _is_decided(state):
+        word = "superseded"
+    approval = Approval(
+        id=asked.id,
+        name=asked.name,
+        email=asked.email,
+        generation=state.generation,
+        state=word,
+        order=known.order if known else len(state.approvals) + 1,
+    )
+    state.approvals[asked.id] = approval
+    changes: list[Change] = [ApprovalChanged(approval, asked=asked)]
+    return changes + close_approvals(state, "superseded") if word in _DECISIONS else changes
+
+
+def _is_decided(state: TicketState) -> bool:
+    return any(item.generation == state.generation and item.state in _DECISIONS for item in state.approvals.values())
+
+
+def close_approvals(state: TicketState, word: str) -> list[Change]:
+    """Give every approval of this generation that is still open that state."""
+    changes: list[Change] = []
+    for known in list(state.approvals.values()):
+        if known.state == "requested" and known.generation == state.generation:
+            closed = msgspec.structs.replace(known, state=word)
+            state.approvals[known.id] = closed
+            changes.append(ApprovalChanged(closed))
+    return changes

@@ -1,0 +1,79 @@
+"""Side effects as values: described here, planned by an actor, performed by the dispatcher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from ecproc.domain.ids import EffectKey, TicketNumber
+
+
+class Lane(StrEnum):
+    """Entries of one ticket and lane finish in planned order; lanes do not wait for each other."""
+
+    DESK = "desk"
+    BRIDGE = "bridge"
+    ATTACHMENTS = "attachments"
+
+
+class EffectKind(StrEnum):
+    """Everything ecproc does outside."""
+
+    CREATE = "create_client_ticket"
+    UPDATE = "update_client_ticket"
+    COMMENT = "comment_client_ticket"
+    RESOLVE = "resolve_client_ticket"
+    CLOSE = "close_client_ticket"
+    CANCEL = "cancel_client_ticket"
+    REOPEN = "reopen_client_ticket"
+    RETURN_NUMBER = "return_client_number"
+    DOWNLOAD = "download_attachment"
+
+
+LANES: Final[Mapping[EffectKind, Lane]] = {
+    EffectKind.CREATE: Lane.DESK,
+    EffectKind.UPDATE: Lane.DESK,
+    EffectKind.COMMENT: Lane.DESK,
+    EffectKind.RESOLVE: Lane.DESK,
+    EffectKind.CLOSE: Lane.DESK,
+    EffectKind.CANCEL: Lane.DESK,
+    EffectKind.REOPEN: Lane.DESK,
+    EffectKind.RETURN_NUMBER: Lane.BRIDGE,
+    EffectKind.DOWNLOAD: Lane.ATTACHMENTS,
+}
+
+IDEMPOTENT: Final = frozenset({EffectKind.RETURN_NUMBER, EffectKind.DOWNLOAD})
+"""Kinds that may simply be repeated; all others leave an intent in the log before the first byte."""
+
+PARKED_WHEN_DEAD: Final = frozenset({EffectKind.CREATE})
+"""Kinds that wait for a person when they are out of attempts, because everything of their generation needs them."""
+
+
+class Effect(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing to do outside, without secrets: a download's URL stays in the message that announced it.
+
+    `position` and `ordinal` name the cause, the event and the place among its effects; `at` is when that event was
+    recorded. `ticket` is Ensono's number as paths need it, `number` the client ticket where it was known when the
+    effect was decided. Times are microseconds UTC.
+    """
+
+    key: EffectKey
+    kind: EffectKind
+    generation: int
+    position: int
+    at: int
+    ticket: TicketNumber
+    ticket_type: str
+    ordinal: int = 0
+    number: str | None = None
+    fields: Mapping[str, str] = {}
+    deadline: int | None = None
+    rearm: bool = False
+
+    @property
+    def lane(self) -> Lane:
+        """The lane this kind runs in."""
+        return LANES[self.kind]

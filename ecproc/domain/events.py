@@ -1,0 +1,160 @@
+"""Facts as typed values: what Ensono sent and what came of our own effects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import msgspec
+
+from ecproc.domain.effects import Effect
+from ecproc.domain.ids import NO_SEQUENCE, EffectKey
+
+
+class TicketType(StrEnum):
+    """What picks the state machine."""
+
+    INCIDENT = "Incident"
+    REQUEST = "Request"
+    CHANGE = "Change"
+
+
+class Transaction(StrEnum):
+    """The guide's transaction types, the one its samples add (C4), and the rest."""
+
+    CREATE = "Create"
+    UPDATE = "Update"
+    NOTES = "Notes"
+    CLOSURE = "Closure"
+    ATTACHMENT = "Attachment"
+    REDRAFT = "Redraft"
+    RETURN_ENSONO_NUM = "ReturnEnsonoNum"
+    APPROVAL_REQUEST = "Approval Request"
+    UNKNOWN = "unknown"
+
+
+class Note(msgspec.Struct, frozen=True):
+    """A comment; its time is the message's."""
+
+    id: str
+    body: str
+    author: str
+    email: str
+
+
+class AttachmentInfo(msgspec.Struct, frozen=True):
+    """An announced file; `expires_at` is the download URL's end in microseconds UTC."""
+
+    id: str
+    name: str
+    type: str
+    size: int | None
+    expires_at: int | None
+
+
+class ApprovalRequest(msgspec.Struct, frozen=True):
+    """One external approver who is asked (or has answered) at Ensono."""
+
+    id: str
+    name: str
+    email: str
+    state: str
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue message as understood. `at` is its SentTimestamp in microseconds; texts are verbatim.
+
+    `status` is the body's status or state; `changed` is None where the body has no such member. `fields` are the
+    body's own, without identity, state, notes and attachment members.
+    """
+
+    position: int
+    version: int
+    at: int
+    message_id: str
+    ticket_number: str
+    transaction: Transaction
+    transaction_name: str
+    sequence: bytes = NO_SEQUENCE
+    ticket_type: TicketType | None = None
+    client_number: str = ""
+    number_missing: bool = False
+    status: str | None = None
+    fields: Mapping[str, str] = {}
+    changed: Mapping[str, str] | None = None
+    notes: tuple[Note, ...] = ()
+    attachment: AttachmentInfo | None = None
+    approval: ApprovalRequest | None = None
+    opened_at: int | None = None
+
+
+class Undecodable(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that could not be understood: reason from a closed set, detail for people."""
+
+    position: int
+    version: int
+    at: int
+    reason: str
+    detail: str
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """The end of an actor's step: the stream is decided through this version, these effects are to be done."""
+
+    through: int
+    effects: tuple[Effect, ...] = ()
+
+
+class Quarantined(msgspec.Struct, frozen=True):
+    """The message at that position is skipped by every fold."""
+
+    position: int
+    reason: str
+    detail: str = ""
+
+
+class EffectStarted(msgspec.Struct, frozen=True):
+    """Intent: the first byte may leave after this is durable."""
+
+    key: EffectKey
+
+
+class EffectSucceeded(msgspec.Struct, frozen=True):
+    """A trusted answer or a positive look-up, and what it told (number, state, sha256, size, path)."""
+
+    key: EffectKey
+    result: Mapping[str, str] = {}
+
+
+class EffectFailed(msgspec.Struct, frozen=True):
+    """An attempt that certainly did not take effect.
+
+    `blamed`: the answer was about this entry and costs it an attempt; otherwise its destination was in trouble.
+    `next_attempt_at` in microseconds UTC, None once it is over: `parked` waits for a person, else discarded.
+    """
+
+    key: EffectKey
+    reason: str
+    blamed: bool
+    next_attempt_at: int | None = None
+    parked: bool = False
+
+
+class EffectUnknown(msgspec.Struct, frozen=True):
+    """An attempt that may have taken effect: sent, no trusted answer."""
+
+    key: EffectKey
+    reason: str
+    next_attempt_at: int | None = None
+
+
+Outcome = EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown
+Fact = Message | Undecodable | EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown | Quarantined
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where and when a recorded event stands: `at` in microseconds UTC."""
+
+    position: int
+    version: int
+    at: int

@@ -1,0 +1,57 @@
+"""The numbers and keys everything is called by."""
+
+from __future__ import annotations
+
+from typing import Final, NewType
+
+TicketNumber = NewType("TicketNumber", str)
+"""Ensono's number, exactly as on the wire (`e-CS0879727`): paths need every character of it."""
+ClientNumber = NewType("ClientNumber", str)
+"""The number the client's own ITSM gave."""
+MessageId = NewType("MessageId", str)
+EffectKey = NewType("EffectKey", str)
+"""An effect's permanent idempotency key."""
+
+SEQUENCE_BYTES: Final = 16
+NO_SEQUENCE: Final = bytes(SEQUENCE_BYTES)
+"""What stands for an absent SequenceNumber."""
+
+
+def message_key(sequence: bytes, message_id: str) -> bytes:
+    """The dedupe key of a message: redelivery repeats both parts, and inserts stay monotone."""
+    return sequence + message_id.encode()
+
+
+def normalise_number(number: str) -> str:
+    """A ticket number for look-ups: upper case, without Ensono's `e-` (C27)."""
+    return number.strip().upper().removeprefix("E-")
+
+
+def create_key(ticket: str, generation: int) -> EffectKey:
+    """Key of the client ticket's creation: one per generation."""
+    return EffectKey(f"create:{ticket}:g{generation}")
+
+
+def return_key(ticket: str, number: str) -> EffectKey:
+    """Key of returning one client number to Ensono."""
+    return EffectKey(f"returnptn:{ticket}:{number}")
+
+
+def note_key(ticket: str, note_id: str) -> EffectKey:
+    """Key of handing one note to the desk."""
+    return EffectKey(f"note:{ticket}:{note_id}")
+
+
+def attachment_key(ticket: str, attachment_id: str) -> EffectKey:
+    """Key of one download."""
+    return EffectKey(f"att:{ticket}:{attachment_id}")
+
+
+def message_effect_key(verb: str, ticket: str, message_id: str) -> EffectKey:
+    """Key of what one message does to the client ticket (`upd`, `resolve`, `close`, `reopen`, …)."""
+    return EffectKey(f"{verb}:{ticket}:{message_id}")
+
+
+def generation_key(verb: str, ticket: str, generation: int) -> EffectKey:
+    """Key of what ends a generation (`close`, `cancel`)."""
+    return EffectKey(f"{verb}:{ticket}:g{generation}")

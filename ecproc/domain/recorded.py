@@ -1,0 +1,80 @@
+"""Our own events as the log keeps them: kind names and JSON payloads. Frozen: a change here needs an upcast."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from ecproc.domain.entry import Entry
+from ecproc.domain.events import (
+    Decided,
+    EffectFailed,
+    EffectStarted,
+    EffectSucceeded,
+    EffectUnknown,
+    Outcome,
+    Quarantined,
+)
+
+OwnEvent = Decided | Quarantined | Outcome
+
+
+class Kind(StrEnum):
+    """The kinds of event a stream holds."""
+
+    MESSAGE_RECEIVED = "MessageReceived"
+    MESSAGE_QUARANTINED = "MessageQuarantined"
+    DECIDED = "Decided"
+    EFFECT_STARTED = "EffectStarted"
+    EFFECT_SUCCEEDED = "EffectSucceeded"
+    EFFECT_FAILED = "EffectFailed"
+    EFFECT_UNKNOWN = "EffectUnknown"
+
+
+_KINDS: Final[dict[type[OwnEvent], Kind]] = {
+    Decided: Kind.DECIDED,
+    Quarantined: Kind.MESSAGE_QUARANTINED,
+    EffectStarted: Kind.EFFECT_STARTED,
+    EffectSucceeded: Kind.EFFECT_SUCCEEDED,
+    EffectFailed: Kind.EFFECT_FAILED,
+    EffectUnknown: Kind.EFFECT_UNKNOWN,
+}
+_encode = msgspec.json.Encoder().encode
+_DECODERS: Final[dict[str, msgspec.json.Decoder[OwnEvent]]] = {
+    kind.value: msgspec.json.Decoder(of) for of, kind in _KINDS.items()
+}
+_decode_entry = msgspec.json.Decoder(Entry).decode
+
+
+def encode_event(event: OwnEvent) -> tuple[Kind, bytes]:
+    """The kind and payload an own event is appended as."""
+    return _KINDS[type(event)], _encode(event)
+
+
+def decode_event(kind: str, payload: bytes) -> OwnEvent | None:
+    """The own event of that kind; None for a kind this code does not know. Raises on a payload we did not write."""
+    decoder = _DECODERS.get(kind)
+    return decoder.decode(payload) if decoder is not None else None
+
+
+def wants_decision(event: OwnEvent) -> bool:
+    """Whether an actor has to look at this event: what leads to no effect and no change of a document does not."""
+    match event:
+        case EffectSucceeded():
+            return True
+        case EffectFailed(next_attempt_at=next_attempt_at):
+            return next_attempt_at is None
+        case _:
+            return False
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """An outbox entry as its live row keeps it."""
+    return _encode(entry)
+
+
+def decode_entry(data: bytes) -> Entry:
+    """The outbox entry in a live row."""
+    return _decode_entry(data)

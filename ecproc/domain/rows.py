@@ -1,0 +1,146 @@
+"""A ticket's live rows: what a step of its actor writes, and nothing it did not change (decision 12)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from ecproc.domain.entry import Entry, EntryState
+from ecproc.domain.ids import normalise_number
+from ecproc.domain.recorded import encode_entry
+from ecproc.domain.state import (
+    Approval,
+    ApprovalChanged,
+    Attachment,
+    AttachmentChanged,
+    Change,
+    ClientTicket,
+    ClientTicketChanged,
+    Flagged,
+    Moved,
+    NoteAdded,
+    Planned,
+    TicketState,
+)
+from ecproc.domain.times import format_time
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One live row: unique by (table, stream, id), listed by `ordinal`, `data` one JSON document.
+
+    `tag` is indexed while it is not None (an unfinished outbox entry, a ticket's type and state); `data=None` deletes.
+    """
+
+    table: str
+    stream: str
+    id: str
+    ordinal: int
+    data: bytes | None
+    tag: str | None = None
+
+
+def project(state: TicketState, changes: Iterable[Change]) -> list[Row]:
+    """The rows to write after a step: the ticket's header and one row per change that has one."""
+    rows = [row for change in changes if (row := _row(state.stream, change)) is not None]
+    return [header_row(state), *rows] if state.type is not None else rows
+
+
+def header_row(state: TicketState) -> Row:
+    """The ticket's header, fields and counters."""
+    newest = state.client_ticket
+    data = {
+        "ticket": state.ticket,
+        "type": state.type,
+        "state": state.state,
+        "client_ticket": newest.number if newest else None,
+        "generation": state.generation,
+        "version": state.version,
+        "position": state.position,
+        "opened_at": format_time(state.opened_at),
+        "updated_at": format_time(state.updated_at),
+        "fields": state.fields,
+        "history_count": state.history_count,
+        "anomalies_count": state.anomaly_count,
+    }
+    tag = f"{state.type}:{state.state or ''}"
+    return Row("ticket", state.stream, normalise_number(state.ticket), 0, _encode(data), tag)
+
+
+def entry_row(stream: str, entry: Entry) -> Row:
+    """An outbox entry's row; its lane is the tag until it came to a good end."""
+    done = entry.state in (EntryState.COMPLETED, EntryState.CANCELLED)
+    return Row("outbox", stream, entry.effect.key, entry.order, encode_entry(entry), None if done else entry.lane)
+
+
+def quarantine_row(stream: str, position: int, *, message_id: str, reason: str, detail: str) -> Row:
+    """A message that could not be taken."""
+    data = {"position": position, "stream": stream, "message_id": message_id, "reason": reason, "detail": detail}
+    return Row("quarantine", stream, str(position), position, _encode(data), reason)
+
+
+def _row(stream: str, change: Change) -> Row | None:
+    match change:
+        case Moved():
+            return _history_row(stream, change)
+        case Flagged():
+            data = {"position": change.position, "code": change.code, "detail": change.detail}
+            return Row("anomaly", stream, str(change.order), change.order, _encode(data), change.code)
+        case NoteAdded(note=note, at=at, order=order):
+            data = {"id": note.id, "body": note.body, "author": note.author, "email": note.email, "at": format_time(at)}
+            return Row("note", stream, note.id, order, _encode(data))
+        case AttachmentChanged(attachment=attachment):
+            return Row("attachment", stream, attachment.id, attachment.order, _encode(_attachment(attachment)))
+        case ApprovalChanged(approval=approval):
+            return Row("approval", stream, approval.id, approval.order, _encode(_approval(approval)))
+        case ClientTicketChanged(client_ticket=known):
+            return Row("client_ticket", stream, known.number, known.generation, _encode(_client_ticket(known)))
+        case Planned(entry=entry):
+            return entry_row(stream, entry)
+        case _:
+            return None
+
+
+def _history_row(stream: str, moved: Moved) -> Row:
+    data = {
+        "position": moved.position,
+        "at": format_time(moved.at),
+        "event": moved.event,
+        "from": moved.before,
+        "to": moved.after,
+    }
+    return Row("history", stream, str(moved.order), moved.order, _encode(data))
+
+
+def _attachment(attachment: Attachment) -> dict[str, Any]:
+    return {
+        "id": attachment.id,
+        "name": attachment.name,
+        "size": attachment.size,
+        "type": attachment.type,
+        "sha256": attachment.sha256,
+        "status": attachment.status,
+        "path": attachment.path,
+    }
+
+
+def _approval(approval: Approval) -> dict[str, Any]:
+    return {
+        "id": approval.id,
+        "name": approval.name,
+        "email": approval.email,
+        "generation": approval.generation,
+        "state": approval.state,
+    }
+
+
+def _client_ticket(known: ClientTicket) -> dict[str, Any]:
+    return {
+        "number": known.number,
+        "generation": known.generation,
+        "returned": known.returned,
+        "state": known.state,
+    }

@@ -1,0 +1,270 @@
+"""A ticket while it is being folded, and what one event changed in it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ecproc.domain.effects import Effect
+from ecproc.domain.entry import DEAD, Entry
+from ecproc.domain.events import ApprovalRequest, AttachmentInfo, Message, Note, TicketType
+from ecproc.domain.ids import NO_SEQUENCE, ClientNumber, EffectKey, TicketNumber
+
+FOLD_VERSION: Final = 1
+"""Grows with every change to what a fold makes of a log: live rows of another version are rebuilt at start."""
+
+
+class ClientTicket(msgspec.Struct, frozen=True):
+    """One ticket of ours for this ticket. `returned_at`: when Ensono took the number, microseconds UTC."""
+
+    number: ClientNumber
+    generation: int
+    returned: bool
+    state: str
+    returned_at: int | None = None
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """An announced file: `status` is pending, stored or failed; `size` the real one once stored."""
+
+    id: str
+    name: str
+    type: str
+    size: int | None
+    status: str
+    order: int
+    sha256: str | None = None
+    path: str | None = None
+
+
+class Approval(msgspec.Struct, frozen=True):
+    """One approver's request: `state` is requested, approved, rejected, superseded or void."""
+
+    id: str
+    name: str
+    email: str
+    generation: int
+    state: str
+    order: int
+
+
+class TicketState(msgspec.Struct):
+    """The state of one stream's ticket. Owned by whoever folds it: `evolve` updates it in place.
+
+    `opened` turns true with the first message that is understood. `started` is the last generation that has (or is
+    getting) a client ticket, 0 for none; `live` says that this client ticket was not ended yet. `left_draft` says that
+    the current generation of a change was seen outside Draft, or in no known state. `sequence` is the highest folded.
+    """
+
+    stream: str
+    ticket: TicketNumber = TicketNumber("")
+    type: TicketType | None = None
+    state: str | None = None
+    opened: bool = False
+    generation: int = 1
+    started: int = 0
+    live: bool = False
+    left_draft: bool = False
+    version: int = 0
+    position: int = 0
+    opened_at: int = 0
+    updated_at: int = 0
+    sequence: bytes = NO_SEQUENCE
+    cancels: int = 0
+    fields: dict[str, str] = {}
+    field_sequences: dict[str, bytes] = {}
+    client_tickets: list[ClientTicket] = []
+    attachments: dict[str, Attachment] = {}
+    approvals: dict[str, Approval] = {}
+    held_notes: list[Note] = []
+    note_ids: set[str] = set()
+    message_ids: set[str] = set()
+    history_count: int = 0
+    anomaly_count: int = 0
+    planned: int = 0
+    entries: dict[EffectKey, Entry] = {}
+
+    @property
+    def client_ticket(self) -> ClientTicket | None:
+        """The newest generation's client ticket."""
+        return self.client_tickets[-1] if self.client_tickets else None
+
+    def number_of(self, generation: int) -> str | None:
+        """The client number of a generation, where it is known."""
+        return next((item.number for item in self.client_tickets if item.generation == generation), None)
+
+
+class Moved(msgspec.Struct, frozen=True):
+    """The ticket went from one state to another (`before` None: its first state)."""
+
+    before: str | None
+    after: str
+    event: str
+    position: int
+    at: int
+    order: int
+
+
+class Flagged(msgspec.Struct, frozen=True):
+    """An anomaly: something the protocol does not foresee, applied and recorded."""
+
+    code: str
+    detail: str
+    position: int
+    order: int
+
+
+class FieldsChanged(msgspec.Struct, frozen=True):
+    """Fields that got another value."""
+
+    fields: dict[str, str]
+
+
+class NoteAdded(msgspec.Struct, frozen=True):
+    """A note the ticket did not have."""
+
+    note: Note
+    at: int
+    order: int
+
+
+class AttachmentChanged(msgspec.Struct, frozen=True):
+    """A file was announced (`announced`) or its download ended."""
+
+    attachment: Attachment
+    announced: AttachmentInfo | None = None
+
+
+class ApprovalChanged(msgspec.Struct, frozen=True):
+    """An approval was asked for (`asked`) or got another state."""
+
+    approval: Approval
+    asked: ApprovalRequest | None = None
+
+
+class ClientTicketChanged(msgspec.Struct, frozen=True):
+    """A client ticket became known (`created` by us) or changed."""
+
+    client_ticket: ClientTicket
+    created: bool = False
+
+
+class GenerationStarted(msgspec.Struct, frozen=True):
+    """A client ticket is needed for this generation; `notes` came while there was none to put them on."""
+
+    generation: int
+    notes: tuple[Note, ...] = ()
+
+
+class GenerationEnded(msgspec.Struct, frozen=True):
+    """The client ticket of this generation has come to its end: closed, or else to be cancelled."""
+
+    generation: int
+    closed: bool = False
+
+
+class NumberMissing(msgspec.Struct, frozen=True):
+    """Ensono does not have our number: it took it a while ago, or the return never succeeded."""
+
+    client_ticket: ClientTicket
+
+
+class Planned(msgspec.Struct, frozen=True):
+    """An effect was written down; `entry` is its outbox entry."""
+
+    entry: Entry
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The message cannot be taken: it belongs in quarantine, the state is as before."""
+
+    reason: str
+    detail: str
+
+
+Change = (
+    Moved
+    | Flagged
+    | FieldsChanged
+    | NoteAdded
+    | AttachmentChanged
+    | ApprovalChanged
+    | ClientTicketChanged
+    | GenerationStarted
+    | GenerationEnded
+    | NumberMissing
+    | Planned
+    | Refused
+)
+
+
+def flag(state: TicketState, code: str, detail: str, position: int) -> Flagged:
+    """Record an anomaly in the state's counters and return it."""
+    state.anomaly_count += 1
+    return Flagged(code=code, detail=detail, position=position, order=state.anomaly_count)
+
+
+def move(state: TicketState, after: str, message: Message) -> Moved:
+    """Put the ticket into a state and return the step for its history."""
+    before, state.state = state.state, after
+    state.history_count += 1
+    return Moved(
+        before=before,
+        after=after,
+        event=message.transaction_name,
+        position=message.position,
+        at=message.at,
+        order=state.history_count,
+    )
+
+
+def start_generation(state: TicketState) -> GenerationStarted:
+    """Mark the current generation as having a client ticket."""
+    state.started = state.generation
+    state.live = True
+    notes, state.held_notes = tuple(state.held_notes), []
+    return GenerationStarted(state.generation, notes)
+
+
+def end_generation(state: TicketState, *, closed: bool = False) -> list[Change]:
+    """End the current client ticket if it was not ended yet."""
+    if not state.live:
+        return []
+    state.live = False
+    return [GenerationEnded(state.started, closed)]
+
+
+def set_fields(state: TicketState, message: Message, fields: dict[str, str], *, late: bool) -> list[Change]:
+    """Set fields that differ; a late message sets only those that no newer message did."""
+    changed: dict[str, str] = {}
+    for name, value in fields.items():
+        if late and state.field_sequences.get(name, NO_SEQUENCE) > message.sequence:
+            continue
+        state.field_sequences[name] = max(message.sequence, state.field_sequences.get(name, NO_SEQUENCE))
+        if state.fields.get(name) != value:
+            state.fields[name] = value
+            changed[name] = value
+    return [FieldsChanged(changed)] if changed else []
+
+
+def plan(state: TicketState, effects: list[Effect]) -> list[Effect]:
+    """Write effects down as outbox entries and return those that were new.
+
+    A key that exists is a no-op, except that a dead entry, and with `rearm` a completed one, takes the new arguments.
+    """
+    new: list[Effect] = []
+    for effect in effects:
+        entry = state.entries.get(effect.key)
+        if entry is None or entry.state in DEAD or (effect.rearm and entry.finished):
+            new.append(effect)
+            add_entry(state, effect)
+    return new
+
+
+def add_entry(state: TicketState, effect: Effect) -> Entry:
+    """The entry of a planned effect, behind all that were planned before it."""
+    state.planned += 1
+    entry = Entry(effect=effect, order=state.planned)
+    state.entries[effect.key] = entry
+    return entry

@@ -1,0 +1,457 @@
+"""A ticket's life: `evolve` folds any fact with the ticket type's machine, `decide` names the effects of one fact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, assert_never
+
+import msgspec
+
+from ecproc.domain import change, incident
+from ecproc.domain.effects import Effect, EffectKind
+from ecproc.domain.entry import Entry, EntryState, apply_outcome
+from ecproc.domain.events import (
+    ApprovalRequest,
+    AttachmentInfo,
+    Decided,
+    EffectFailed,
+    EffectStarted,
+    EffectSucceeded,
+    EffectUnknown,
+    Fact,
+    Message,
+    Outcome,
+    Place,
+    Quarantined,
+    TicketType,
+    Transaction,
+    Undecodable,
+)
+from ecproc.domain.ids import (
+    NO_SEQUENCE,
+    ClientNumber,
+    EffectKey,
+    TicketNumber,
+    attachment_key,
+    create_key,
+    generation_key,
+    message_effect_key,
+    note_key,
+    return_key,
+)
+from ecproc.domain.state import (
+    ApprovalChanged,
+    Attachment,
+    AttachmentChanged,
+    Change,
+    ClientTicket,
+    ClientTicketChanged,
+    FieldsChanged,
+    GenerationEnded,
+    GenerationStarted,
+    Moved,
+    NoteAdded,
+    NumberMissing,
+    Planned,
+    Refused,
+    TicketState,
+    add_entry,
+    flag,
+)
+
+RETURN_GRACE: Final = 5 * 60 * 1_000_000
+"""Microseconds after which a message without our number means that Ensono lost it (decision 8)."""
+
+_SIZE_DIGITS: Final = 18
+_RECORDS: Final = frozenset({Transaction.CREATE, Transaction.UPDATE, Transaction.CLOSURE, Transaction.REDRAFT})
+
+
+def evolve(state: TicketState, fact: Fact, place: Place) -> list[Change]:
+    """Fold one fact into the state in place and return what it changed. Never raises on any history."""
+    match fact:
+        case Message():
+            return _evolve_message(state, fact)
+        case Undecodable():
+            return [Refused(fact.reason, fact.detail)]
+        case Quarantined():
+            return []
+        case EffectStarted() | EffectSucceeded() | EffectFailed() | EffectUnknown():
+            _touch(state, place.position, place.version, place.at)
+            return _evolve_outcome(state, fact, place)
+        case _:
+            assert_never(fact)
+
+
+def apply_decided(state: TicketState, decided: Decided) -> list[Change]:
+    """Write down the effects of a recorded decision; nothing else of the state is touched (decision 4)."""
+    return [Planned(add_entry(state, effect)) for effect in decided.effects]
+
+
+def _touch(state: TicketState, position: int, version: int, at: int) -> None:
+    state.position = position
+    state.version = version
+    state.updated_at = max(state.updated_at, at)
+
+
+# --- messages ---------------------------------------------------------------------------------------------------------
+
+
+def _evolve_message(state: TicketState, message: Message) -> list[Change]:
+    kind = state.type or message.ticket_type
+    if kind is None:
+        return [Refused("no_ticket_type", "no known ticketType in this message or any before it")]
+    _touch(state, message.position, message.version, message.at)
+    state.type = kind
+    state.ticket = state.ticket or TicketNumber(message.ticket_number or state.stream)
+    state.opened_at = state.opened_at or message.opened_at or message.at
+    if message.message_id in state.message_ids:
+        detail = f"message {message.message_id[:80]} came under another number"
+        return [flag(state, "duplicate", detail, message.position)]
+    state.message_ids.add(message.message_id)
+    late = NO_SEQUENCE != message.sequence < state.sequence
+    state.sequence = max(state.sequence, message.sequence)
+    changes: list[Change] = []
+    if late:
+        changes.append(flag(state, "late", "a newer message of this ticket was folded before", message.position))
+    if message.ticket_type not in (None, kind):
+        detail = f"ticketType {message.ticket_type} on a ticket of type {kind}"
+        changes.append(flag(state, "unknown_value", detail, message.position))
+    if message.transaction is Transaction.UNKNOWN:
+        detail = f"TransactionType {message.transaction_name[:80]!r}"
+        return [*changes, flag(state, "unknown_type", detail, message.position)]
+    changes += _apply_message(state, message, kind, late=late)
+    return changes
+
+
+def _apply_message(state: TicketState, message: Message, kind: TicketType, *, late: bool) -> list[Change]:
+    machine = change if kind is TicketType.CHANGE else incident
+    changes: list[Change] = []
+    if not state.opened:
+        state.opened = True
+        if state.ticket != state.stream:
+            detail = f"ticketNumber {state.ticket[:80]} in group {state.stream[:80]}"
+            changes.append(flag(state, "link_mismatch", detail, message.position))
+        changes += _adopt(state, message) + machine.open_ticket(state, message)
+    else:
+        changes += [] if late else _compare_numbers(state, message)
+        if message.transaction in _RECORDS:
+            changes += machine.apply_record(state, message, late=late)
+        elif state.state in machine.FINAL and not late:
+            detail = f"{message.transaction_name} on a ticket that is {state.state}"
+            changes.append(flag(state, "after_final", detail, message.position))
+    changes += _add_notes(state, message) + _announce(state, message)
+    if kind is TicketType.CHANGE:
+        changes += change.add_approval(state, message)
+    return changes
+
+
+def _adopt(state: TicketState, message: Message) -> list[Change]:
+    """Take over a ticket that has a client number already, or whose Create we never saw (decision 6)."""
+    changes: list[Change] = []
+    if message.transaction is not Transaction.CREATE:
+        changes.append(flag(state, "adopted", f"first message is {message.transaction_name}", message.position))
+    if message.client_number:
+        number = ClientNumber(message.client_number)
+        known = ClientTicket(number=number, generation=1, returned=True, state="open")
+        state.client_tickets.append(known)
+        state.started = 1
+        state.live = True
+        changes.append(ClientTicketChanged(known))
+    return changes
+
+
+def _compare_numbers(state: TicketState, message: Message) -> list[Change]:
+    """Notice that Ensono has another number than ours, or lost ours (R120, R121)."""
+    theirs, ours = message.client_number, state.client_ticket
+    if theirs and all(item.number != theirs for item in state.client_tickets):
+        detail = f"Ensono has {theirs[:80]}, we have {ours.number if ours else 'none yet'}"
+        return [flag(state, "link_mismatch", detail, message.position)]
+    if ours is None or not message.number_missing:
+        return []
+    if not ours.returned:
+        return [NumberMissing(ours)]  # the return is under way, or dead and to be armed again
+    lost = ours.returned_at is not None and message.at > ours.returned_at + RETURN_GRACE
+    return [NumberMissing(ours)] if lost else []
+
+
+def _add_notes(state: TicketState, message: Message) -> list[Change]:
+    changes: list[Change] = []
+    for note in message.notes:
+        if note.id in state.note_ids:
+            continue
+        state.note_ids.add(note.id)
+        changes.append(NoteAdded(note, message.at, len(state.note_ids)))
+        if state.started == 0:
+            state.held_notes.append(note)
+    return changes
+
+
+def _announce(state: TicketState, message: Message) -> list[Change]:
+    info = message.attachment
+    if info is None:
+        return []
+    known = state.attachments.get(info.id)
+    if known is not None and known.status != "failed":
+        return []
+    attachment = Attachment(
+        id=info.id,
+        name=info.name,
+        type=info.type,
+        size=info.size,
+        status="pending",
+        order=known.order if known else len(state.attachments) + 1,
+    )
+    state.attachments[info.id] = attachment
+    return [AttachmentChanged(attachment, announced=info)]
+
+
+# --- outcomes ---------------------------------------------------------------------------------------------------------
+
+
+def _evolve_outcome(state: TicketState, outcome: Outcome, place: Place) -> list[Change]:
+    entry = state.entries.get(outcome.key)
+    if entry is None:
+        return []
+    ended = apply_outcome(entry, outcome)
+    state.entries[outcome.key] = ended
+    effect = entry.effect
+    if effect.kind is EffectKind.DOWNLOAD:
+        return _evolve_download(state, ended)
+    if not isinstance(outcome, EffectSucceeded):
+        return []
+    if effect.kind is EffectKind.CREATE:
+        return _link(state, effect, outcome.result, place)
+    return _update_client_ticket(state, effect, outcome.result, place)
+
+
+def _evolve_download(state: TicketState, entry: Entry) -> list[Change]:
+    known = state.attachments.get(entry.effect.fields.get("attachment", ""))
+    if known is None or not entry.finished:
+        return []
+    if entry.state is EntryState.COMPLETED:
+        sha256, path = entry.result.get("sha256"), entry.result.get("path")
+        size = _parse_size(entry.result.get("size", ""), known.size)
+        stored = msgspec.structs.replace(known, status="stored", size=size, sha256=sha256, path=path)
+    else:
+        stored = msgspec.structs.replace(known, status="failed")
+    state.attachments[known.id] = stored
+    return [AttachmentChanged(stored)]
+
+
+def _parse_size(text: str, announced: int | None) -> int | None:
+    return int(text) if text.isdecimal() and len(text) <= _SIZE_DIGITS else announced
+
+
+def _link(state: TicketState, effect: Effect, result: Mapping[str, str], place: Place) -> list[Change]:
+    number = ClientNumber(result.get("number", ""))
+    former = state.number_of(effect.generation)
+    if not number or former == number:
+        return []
+    changes: list[Change] = []
+    if former is not None:
+        detail = f"{former} and {number} for generation {effect.generation}"
+        changes.append(flag(state, "double_create", detail, place.position))
+    created = ClientTicket(
+        number=number, generation=effect.generation, returned=False, state=result.get("state", "open")
+    )
+    state.client_tickets.append(created)
+    state.client_tickets.sort(key=_generation_of)
+    return [*changes, ClientTicketChanged(created, created=True)]
+
+
+def _generation_of(client_ticket: ClientTicket) -> int:
+    return client_ticket.generation
+
+
+def _update_client_ticket(state: TicketState, effect: Effect, result: Mapping[str, str], place: Place) -> list[Change]:
+    for index, known in enumerate(state.client_tickets):
+        if known.number != (effect.number or result.get("number")):
+            continue
+        if effect.kind is EffectKind.RETURN_NUMBER:
+            updated = msgspec.structs.replace(known, returned=True, returned_at=place.at)
+        else:
+            updated = msgspec.structs.replace(known, state=result.get("state", known.state))
+        state.client_tickets[index] = updated
+        return [ClientTicketChanged(updated)] if updated != known else []
+    return []
+
+
+# --- decisions --------------------------------------------------------------------------------------------------------
+
+
+class _Draft:
+    """Effects of one fact, numbered as they come."""
+
+    def __init__(self, state: TicketState, place: Place) -> None:
+        self.state = state
+        self.place = place
+        self.effects: list[Effect] = []
+
+    def add(
+        self,
+        kind: EffectKind,
+        key: EffectKey,
+        *,
+        fields: Mapping[str, str] | None = None,
+        generation: int | None = None,
+        number: str | None = None,
+        deadline: int | None = None,
+        rearm: bool = False,
+    ) -> None:
+        generation = generation or self.state.started
+        self.effects.append(
+            Effect(
+                key=key,
+                kind=kind,
+                generation=generation,
+                position=self.place.position,
+                at=self.place.at,
+                ticket=self.state.ticket,
+                ticket_type=self.state.type or "",
+                ordinal=len(self.effects),
+                number=number or self.state.number_of(generation),
+                fields=fields or {},
+                deadline=deadline,
+                rearm=rearm,
+            )
+        )
+
+
+def decide(state: TicketState, fact: Fact, changes: list[Change], place: Place) -> list[Effect]:
+    """The effects of one fact, given the state just after it and what it changed. Never reads former decisions."""
+    draft = _Draft(state, place)
+    if isinstance(fact, Message):
+        _decide_message(draft, fact, changes)
+    else:
+        for item in changes:
+            if isinstance(item, ClientTicketChanged) and item.created:
+                _return_number(draft, item.client_ticket)
+    return draft.effects
+
+
+def _decide_message(draft: _Draft, message: Message, changes: list[Change]) -> None:
+    fresh = False
+    for item in changes:
+        match item:
+            case GenerationStarted():
+                fresh = True
+                _create(draft, item)
+            case ClientTicketChanged():
+                fresh = True  # adopted: its owner has this news already
+            case GenerationEnded():
+                _end(draft, message, item, changes)
+            case NumberMissing(client_ticket=known):
+                _return_number(draft, known, rearm=True)
+            case _:
+                pass
+    _follow_record(draft, message, changes, fresh=fresh)
+    for item in changes:
+        match item:
+            case NoteAdded(note=note) if draft.state.started:
+                _comment(draft, note.id, {"body": note.body, "author": note.author, "email": note.email})
+            case AttachmentChanged(announced=AttachmentInfo() as info):
+                _download(draft, info)
+            case ApprovalChanged(asked=ApprovalRequest() as asked):
+                _pass_approval(draft, message, asked)
+            case _:
+                pass
+
+
+def _create(draft: _Draft, started: GenerationStarted) -> None:
+    state = draft.state
+    fields = {**state.fields, "state": state.state or ""}
+    key = create_key(state.stream, started.generation)
+    draft.add(EffectKind.CREATE, key, fields=fields, generation=started.generation)
+    for note in started.notes:
+        _comment(draft, note.id, {"body": note.body, "author": note.author, "email": note.email})
+
+
+def _end(draft: _Draft, message: Message, ended: GenerationEnded, changes: list[Change]) -> None:
+    if not ended.closed and _is_over(draft.state, ended.generation):
+        return
+    verb, kind = ("close", EffectKind.CLOSE) if ended.closed else ("cancel", EffectKind.CANCEL)
+    key = generation_key(verb, draft.state.stream, ended.generation)
+    fields = {**_news(changes), "state": draft.state.state or ""}
+    draft.add(kind, key, fields=fields, generation=ended.generation)
+
+
+def _is_over(state: TicketState, generation: int) -> bool:
+    """Whether the desk has told that this generation's client ticket came to its end already (R190, R191)."""
+    known = [item for item in state.client_tickets if item.generation == generation]
+    return bool(known) and all(item.state.strip().lower() in _OVER for item in known)
+
+
+_OVER: Final = frozenset({"closed", "cancelled", "canceled"})
+
+
+def _return_number(draft: _Draft, known: ClientTicket, *, rearm: bool = False) -> None:
+    key = return_key(draft.state.stream, known.number)
+    draft.add(EffectKind.RETURN_NUMBER, key, generation=known.generation, number=known.number, rearm=rearm)
+
+
+def _follow_record(draft: _Draft, message: Message, changes: list[Change], *, fresh: bool) -> None:
+    """Bring the client ticket to the ticket's new state and fields, in one effect."""
+    state = draft.state
+    moved = next((item for item in changes if isinstance(item, Moved)), None)
+    fields = _news(changes)
+    if state.type is TicketType.CHANGE:
+        if fresh or not state.live or not (moved or fields):
+            return
+        kind = EffectKind.UPDATE
+    else:
+        kind = incident.desk_kind(moved) if moved else EffectKind.UPDATE
+        if kind is EffectKind.UPDATE and (fresh or not (moved or fields)):
+            return
+    if moved:
+        fields["state"] = moved.after
+    draft.add(kind, _record_key(state, kind, message), fields=fields)
+
+
+def _record_key(state: TicketState, kind: EffectKind, message: Message) -> EffectKey:
+    if kind is EffectKind.CANCEL:
+        # An incident that came back and is cancelled again must be cancelled at the desk again.
+        if state.cancels <= 1:
+            return generation_key("cancel", state.stream, state.started)
+        return message_effect_key("cancel", state.stream, message.message_id)
+    return message_effect_key(_VERBS[kind], state.stream, message.message_id)
+
+
+_VERBS: Final = {
+    EffectKind.UPDATE: "upd",
+    EffectKind.RESOLVE: "resolve",
+    EffectKind.CLOSE: "close",
+    EffectKind.REOPEN: "reopen",
+}
+
+
+def _news(changes: list[Change]) -> dict[str, str]:
+    """All fields these changes set, without the bookkeeping that is no news to the desk (R61)."""
+    fields: dict[str, str] = {}
+    for item in changes:
+        if isinstance(item, FieldsChanged):
+            fields.update(item.fields)
+    fields.pop("updatedOn", None)
+    return fields
+
+
+def _comment(draft: _Draft, note_id: str, fields: Mapping[str, str]) -> None:
+    draft.add(EffectKind.COMMENT, note_key(draft.state.stream, note_id), fields=fields)
+
+
+def _download(draft: _Draft, info: AttachmentInfo) -> None:
+    fields = {"attachment": info.id, **({"size": str(info.size)} if info.size is not None else {})}
+    key = attachment_key(draft.state.stream, info.id)
+    draft.add(EffectKind.DOWNLOAD, key, fields=fields, deadline=info.expires_at)
+
+
+def _pass_approval(draft: _Draft, message: Message, asked: ApprovalRequest) -> None:
+    if not draft.state.live:
+        return
+    fields = {
+        "approvalId": asked.id,
+        "approverName": asked.name,
+        "approverEmail": asked.email,
+        "approvalState": asked.state,
+    }
+    key = message_effect_key("upd", draft.state.stream, message.message_id)
+    draft.add(EffectKind.UPDATE, key, fields=fields)

@@ -1,0 +1,256 @@
+"""`GET /queue` answers: both documented shapes and every tolerated variant, cut into messages that stand alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from ecproc.domain.events import Transaction
+from ecproc.domain.ids import NO_SEQUENCE, SEQUENCE_BYTES, message_key
+from ecproc.wire.split import split_array, split_object
+
+UNGROUPED: Final = "ungrouped"
+"""The stream of messages that name neither a group nor a ticket."""
+
+_DELIVERY: Final = frozenset({"approximatereceivecount", "approximatefirstreceivetimestamp", "receipthandle"})
+_BOM: Final = b"\xef\xbb\xbf"
+_BLANK: Final = b" \t\r\n"
+_TAIL: Final = 256
+_DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeError, ValueError, RecursionError)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_list = msgspec.json.Decoder(list[msgspec.Raw])
+_any = msgspec.json.Decoder()
+_raw = msgspec.json.Decoder(msgspec.Raw)
+_encode = msgspec.json.Encoder().encode
+_MAX_SEQUENCE: Final = 1 << (8 * SEQUENCE_BYTES)
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """One delivery of a message: what identifies it, how to delete it, and what the log keeps of it.
+
+    `payload` is `{"attributes":…,"body":…}` with the body's bytes exactly as received and the message's own
+    attributes; what belongs to this delivery (handle, receive count) is beside it and never stored. Times in ms.
+    """
+
+    stream: str
+    message_id: str
+    sequence: bytes
+    payload: bytes
+    transaction: Transaction
+    receipt_handle: str | None = None
+    sent_ms: int | None = None
+    receive_count: int | None = None
+
+    @property
+    def key(self) -> bytes:
+        """The dedupe key."""
+        return message_key(self.sequence, self.message_id)
+
+
+class Received(msgspec.Struct, frozen=True):
+    """A decoded answer; `request_id` is for support cases."""
+
+    messages: tuple[Envelope, ...] = ()
+    request_id: str | None = None
+
+
+class BadAnswer(msgspec.Struct, frozen=True):
+    """An answer that is not one of the queue's."""
+
+    reason: str
+
+
+def decode_answer(body: bytes) -> Received | BadAnswer:
+    """Decode any answer to `GET /queue` (R14, R15, C1): one undecodable message never takes the others with it."""
+    body = body.removeprefix(_BOM)
+    found = _find(body)
+    if found is None:
+        return BadAnswer("no ReceiveMessageResponse in the answer")
+    messages, request_id, levels = found
+    if not _is_whole(body, levels):
+        return BadAnswer("the answer is cut off")
+    envelopes = tuple(decode_message(item) for item in _split_messages(messages))
+    return Received(messages=envelopes, request_id=request_id)
+
+
+def _find(body: bytes) -> tuple[bytes, str | None, int] | None:
+    """The raw `messages` member, the RequestId, and how many objects they stand in: results may be nested (C1)."""
+    level = object_members(body)
+    if level is None or "ReceiveMessageResponse" not in level:
+        return None
+    level, levels = object_members(level["ReceiveMessageResponse"]) or {}, 2
+    request_id = _request_id(level)
+    while "ReceiveMessageResult" in level:
+        level, levels = object_members(level["ReceiveMessageResult"]) or {}, levels + 1
+        request_id = request_id or _request_id(level)
+    return level.get("messages", b"null"), request_id, levels
+
+
+def _is_whole(body: bytes, levels: int) -> bool:
+    """Whether the answer came to its end. One that was cut off may hold half a message, which must not be deleted."""
+    return body[-_TAIL:].translate(None, _BLANK).endswith(b"}" * levels) or _is_json(body)
+
+
+def _request_id(level: Mapping[str, bytes]) -> str | None:
+    metadata = object_members(level.get("ResponseMetadata", b"")) or {}
+    return text_of(metadata.get("RequestId"))
+
+
+def _split_messages(raw: bytes) -> list[bytes]:
+    raw = raw.strip()
+    if raw in (b"null", b"", b"[]"):
+        return []
+    if not raw.startswith(b"["):
+        return [raw]
+    try:
+        return [bytes(item) for item in _list.decode(raw)]
+    except _DECODE_ERRORS:
+        return split_array(raw)
+
+
+def object_members(raw: bytes) -> dict[str, bytes] | None:
+    """The members of a JSON object as raw bytes, also of one that a decoder refuses; None if it is no object."""
+    try:
+        return {name: bytes(value) for name, value in _members.decode(raw).items()}
+    except _DECODE_ERRORS:
+        return split_object(raw) if raw.lstrip(_BLANK + _BOM).startswith(b"{") else None
+
+
+def _is_json(raw: bytes) -> bool:
+    try:
+        _raw.decode(raw)
+    except _DECODE_ERRORS:
+        return False
+    return True
+
+
+def text_of(raw: bytes | None) -> str | None:
+    """A JSON scalar as text; None for null, absent, structured or undecodable values."""
+    if raw is None:
+        return None
+    try:
+        value = _any.decode(raw)
+    except _DECODE_ERRORS:
+        return None
+    return scalar_text(value)
+
+
+def scalar_text(value: Any) -> str | None:
+    """A decoded scalar as text."""
+    match value:
+        case str():
+            return value
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return str(value)
+        case _:
+            return None
+
+
+def decode_message(raw: bytes) -> Envelope:
+    """One message of an answer. Total: what cannot be found has a deterministic stand-in, and the log gets it all."""
+    members = object_members(raw)
+    if members is None:
+        return _stand_in(raw)
+    folded = {_fold(name): value for name, value in members.items()}
+    attributes = _attributes(folded.get("attributes"))
+    known = {_fold(name): value for name, value in attributes.items()}
+    body = folded.get("body", b"null")
+    sequence = parse_sequence(text_of(known.get("sequencenumber")))
+    stream = _stream(known, body)
+    message_id = text_of(folded.get("messageid")) or _derived_id(stream, sequence, body)
+    return Envelope(
+        stream=stream,
+        message_id=message_id,
+        sequence=sequence,
+        payload=_payload(attributes, body, folded.get("md5ofbody")),
+        transaction=parse_transaction(text_of(known.get("transactiontype")) or ""),
+        receipt_handle=text_of(folded.get("receipthandle")) or None,
+        sent_ms=parse_int(text_of(known.get("senttimestamp"))),
+        receive_count=parse_int(text_of(known.get("approximatereceivecount"))),
+    )
+
+
+def _stand_in(raw: bytes) -> Envelope:
+    return Envelope(
+        stream=UNGROUPED,
+        message_id=_derived_id(UNGROUPED, NO_SEQUENCE, raw),
+        sequence=NO_SEQUENCE,
+        payload=_payload({}, raw, None),
+        transaction=Transaction.UNKNOWN,
+    )
+
+
+def _fold(name: str) -> str:
+    """Spellings seen: `Receipt Handle`, `MessageGroupID` (C2, C44)."""
+    return name.replace(" ", "").lower()
+
+
+def _attributes(raw: bytes | None) -> dict[str, bytes]:
+    """The attributes as raw members, from an object or from an array of name and value pairs (C3)."""
+    if raw is None:
+        return {}
+    if not raw.lstrip().startswith(b"["):
+        return object_members(raw) or {}
+    pairs: dict[str, bytes] = {}
+    for item in _split_messages(raw):
+        pair = {_fold(name): value for name, value in (object_members(item) or {}).items()}
+        name = text_of(pair.get("name"))
+        if name is not None and "value" in pair:
+            pairs[name] = pair["value"]
+    return pairs
+
+
+def _stream(known: Mapping[str, bytes], body: bytes) -> str:
+    group = text_of(known.get("messagegroupid"))
+    if not group or not group.strip():
+        group = text_of((object_members(body) or {}).get("ticketNumber"))
+    return (group or "").strip() or UNGROUPED
+
+
+def _derived_id(stream: str, sequence: bytes, body: bytes) -> str:
+    """What stands for an absent MessageId: equal for every redelivery (R33)."""
+    return "derived-" + hashlib.sha256(b"\0".join((stream.encode(), sequence, body))).hexdigest()
+
+
+def _payload(attributes: Mapping[str, bytes], body: bytes, md5: bytes | None) -> bytes:
+    kept = {name: value for name, value in attributes.items() if _fold(name) not in _DELIVERY}
+    own = b",".join(_encode(name) + b":" + _quote_damaged(value) for name, value in kept.items())
+    checksum = b',"md5OfBody":' + _quote_damaged(md5) if md5 is not None else b""
+    return b'{"attributes":{' + own + b"}" + checksum + b',"body":' + body + b"}"
+
+
+def _quote_damaged(value: bytes) -> bytes:
+    """A member's value, as a string where it is no JSON: it must not swallow the body, which stands behind it."""
+    return value if _is_json(value) else _encode(value.decode("utf-8", "replace"))
+
+
+def parse_sequence(text: str | None) -> bytes:
+    """A SequenceNumber as 16 big-endian bytes; zeros where there is none. Up to 128 bits (R40)."""
+    if text is None or not text.strip().isascii() or not text.strip().isdecimal() or len(text) > 3 * SEQUENCE_BYTES:
+        return NO_SEQUENCE
+    number = int(text)
+    return number.to_bytes(SEQUENCE_BYTES) if number < _MAX_SEQUENCE else NO_SEQUENCE
+
+
+def parse_int(text: str | None) -> int | None:
+    """A decimal of at most 18 digits."""
+    if text is None or not text.isascii() or not text.strip().isdecimal() or len(text) > 18:
+        return None
+    return int(text)
+
+
+_TRANSACTIONS: Final[Mapping[str, Transaction]] = {
+    **{_fold(item.value): item for item in Transaction if item is not Transaction.UNKNOWN},
+    "changeapprovalrequest": Transaction.APPROVAL_REQUEST,
+    "statusupdate": Transaction.UPDATE,
+}
+
+
+def parse_transaction(text: str) -> Transaction:
+    """The transaction type a text names, case and spaces aside (R37, C4)."""
+    return _TRANSACTIONS.get(_fold(text.strip()), Transaction.UNKNOWN)
