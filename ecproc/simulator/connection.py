@@ -1,0 +1,149 @@
+"""One HTTP/1.1 connection: parse, ask for a reply, write it in time, or close without a word."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Final, Protocol, cast
+
+import httptools
+
+from ecproc.simulator.exchange import Reply, Request
+
+MAX_BODY: Final = 64 * 1024 * 1024
+NEEDED: Final = {b"x-api-key": "x-api-key", b"content-type": "content-type"}
+REASONS: Final = {200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found"}
+REASONS.update({413: "Content Too Large", 429: "Too Many Requests", 500: "Internal Server Error"})
+
+
+class Service(Protocol):
+    """What stands behind the connections; `answer` never waits and never raises for what a client sent."""
+
+    def answer(self, request: Request) -> Reply:
+        """Give the reply to write."""
+
+    def record_answered(self, request: Request) -> None:
+        """Hear that the answer left or was dropped, or that the client went away before."""
+
+
+class Connection(asyncio.Protocol):
+    """Serves its requests one after the other; `open_connections` holds it for as long as it lives."""
+
+    def __init__(self, service: Service, open_connections: set[Connection]) -> None:
+        self._service = service
+        self._open_connections = open_connections
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._waiting: deque[tuple[Request, bool]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._held: Request | None = None
+        self.closed = asyncio.Event()
+        self._start_request()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._open_connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._open_connections.discard(self)
+        self.closed.set()
+        if self._timer is not None and self._held is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._service.record_answered(self._held)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._write(Reply(status=400, body=b'{"message": "Bad Request"}'), keep=False)
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        known = NEEDED.get(name.lower())
+        if known is not None:
+            self._headers[known] = value.decode("latin-1")
+
+    def on_body(self, body: bytes) -> None:
+        self._size += len(body)
+        if self._size <= MAX_BODY:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        path, _, query = self._url.decode("latin-1").partition("?")
+        request = Request(
+            method=self._parser.get_method().decode(),
+            path=path,
+            query=query,
+            headers=self._headers,
+            body=b"".join(self._body),
+        )
+        too_large = self._size > MAX_BODY
+        keep = self._parser.should_keep_alive()
+        self._start_request()
+        if too_large:
+            self._write(Reply(status=413), keep=False)
+        else:
+            self._waiting.append((request, keep))
+            self._serve()
+
+    def stop(self) -> None:
+        """Close now: politely when idle, at once when an answer is held back."""
+        if self._transport is not None:
+            if self._timer is None:
+                self._transport.close()
+            else:
+                self._transport.abort()
+
+    def abort(self) -> None:
+        """Close without flushing what the client didn't read."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def _start_request(self) -> None:
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._body: list[bytes] = []
+        self._size = 0
+
+    def _serve(self) -> None:
+        while self._waiting and self._timer is None and self._is_open():
+            request, keep = self._waiting.popleft()
+            reply = self._service.answer(request)
+            if reply.delay > 0:
+                self._held = request
+                self._timer = asyncio.get_running_loop().call_later(reply.delay, self._finish_late, reply, keep)
+            else:
+                self._finish(request, reply, keep=keep)
+
+    def _finish_late(self, reply: Reply, keep: bool) -> None:
+        self._timer = None
+        if self._held is not None:
+            self._finish(self._held, reply, keep=keep)
+        self._serve()
+
+    def _finish(self, request: Request, reply: Reply, *, keep: bool) -> None:
+        if not reply.dropped:
+            self._write(reply, keep=keep)
+        elif self._transport is not None:
+            self._transport.close()
+        self._service.record_answered(request)
+
+    def _write(self, reply: Reply, *, keep: bool) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        retry = "" if reply.retry_after is None else f"retry-after: {reply.retry_after}\r\n"
+        close = "" if keep else "connection: close\r\n"
+        head = (
+            f"HTTP/1.1 {reply.status} {REASONS.get(reply.status, 'Error')}\r\ncontent-type: {reply.content_type}\r\n"
+            f"content-length: {len(reply.body)}\r\n{retry}{close}\r\n"
+        )
+        self._transport.write(head.encode("latin-1") + reply.body)
+        if not keep:
+            self._transport.close()

@@ -1,0 +1,90 @@
+"""Scripted ticket lives from a seed: what Ensono sends, in which order, and what must come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import count
+from random import Random
+
+import msgspec
+
+from ecproc.simulator import cases, changes
+from ecproc.simulator.cases import CaseScript
+from ecproc.simulator.changes import ChangeScript
+from ecproc.simulator.queue import FIRST_SEQUENCE, SEQUENCE_STEP, QueueMessage
+from ecproc.simulator.script import Life, World
+
+MESSAGE_GAP_MS = 7
+STORIES = {**cases.STORIES, **changes.STORIES}
+DECK_SIZE = sum(share for share, _ in STORIES.values())
+
+
+def generate_lives(
+    seed: int,
+    *,
+    tickets: int,
+    base_time_ms: int,
+    url_base: str = "http://127.0.0.1",
+    client_name: str = "testClient",
+) -> list[Life]:
+    """Give this many tickets' lives, the same for the same arguments; DECK_SIZE tickets show every plot.
+
+    Messages carry SequenceNumbers and SentTimestamps (from `base_time_ms` on) of one global order in which the lives
+    run side by side. Attachment URLs on `url_base` are signed at `base_time_ms`. The numbers depend on the seed.
+    """
+    rng = Random(seed)
+    world = World(rng=rng, base_time_ms=base_time_ms, url_base=url_base, client_name=client_name)
+    first = 1_000_000 + seed % 300 * 10_000
+    deck: list[str] = []
+    lives: list[Life] = []
+    for number in range(first, first + tickets):
+        if not deck:
+            deck = _shuffle_deck(rng)
+        lives.append(_write_life(world, deck.pop(), number))
+    return _stamp(lives, rng, base_time_ms)
+
+
+def order_messages(lives: Iterable[Life]) -> list[QueueMessage]:
+    """Give all messages in the order Ensono sends them: the lives mixed, each life's own order kept."""
+    messages = [message for life in lives for message in life.messages]
+    return sorted(messages, key=lambda message: int(str(message.attributes["SequenceNumber"])))
+
+
+def _shuffle_deck(rng: Random) -> list[str]:
+    deck = [story for story, (share, _) in STORIES.items() for _ in range(share)]
+    rng.shuffle(deck)
+    return deck
+
+
+def _write_life(world: World, story: str, number: int) -> Life:
+    if story in cases.STORIES:
+        client_number = f"INC{number + 7_000_000}" if story in cases.NUMBERED else ""
+        case = CaseScript(world, ticket=f"e-CS{number}", client_number=client_number)
+        cases.STORIES[story][1](case)
+        return case.finish(story)
+    client_number = f"CHG{number + 7_000_000}" if story in changes.NUMBERED else ""
+    type_name = changes.TYPES.get(story, "Normal")
+    change = ChangeScript(world, ticket=f"e-CHG{number}", type_name=type_name, client_number=client_number)
+    changes.STORIES[story][1](change)
+    return change.finish(story)
+
+
+def _stamp(lives: Sequence[Life], rng: Random, base_time_ms: int) -> list[Life]:
+    """Mix the lives into one order and number their messages by it."""
+    times: list[tuple[float, int]] = []
+    for place, life in enumerate(lives):
+        moment = rng.random()
+        for _ in life.messages:
+            times.append((moment, place))
+            moment += rng.expovariate(12)
+    order = count()
+    stamped: list[list[QueueMessage]] = [[] for _ in lives]
+    for _, place in sorted(times):
+        message, position = lives[place].messages[len(stamped[place])], next(order)
+        attributes = {
+            **message.attributes,
+            "SentTimestamp": str(base_time_ms + position * MESSAGE_GAP_MS),
+            "SequenceNumber": str(FIRST_SEQUENCE + position * SEQUENCE_STEP),
+        }
+        stamped[place].append(msgspec.structs.replace(message, attributes=attributes))
+    return [msgspec.structs.replace(life, messages=tuple(own)) for life, own in zip(lives, stamped, strict=True)]

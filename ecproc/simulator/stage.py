@@ -1,0 +1,71 @@
+"""Sends scripted lives through a bridge: all at once, or so many messages per second."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from ecproc.simulator.bridge import Bridge
+from ecproc.simulator.lives import generate_lives, order_messages
+from ecproc.simulator.queue import QueueMessage
+from ecproc.simulator.script import Life
+from ecproc.simulator.settings import Scenario
+
+SHORTEST_NAP = 0.02
+
+
+class Stage:
+    """The sender on Ensono's side. `schedule` runs a function after so many seconds on the caller's clock."""
+
+    def __init__(self, bridge: Bridge, schedule: Callable[[float, Callable[[], None]], object]) -> None:
+        self._bridge = bridge
+        self._schedule = schedule
+        self.lives: list[Life] = []
+
+    def start(self, scenario: Scenario) -> Sequence[Life]:
+        """Write a scenario's lives for this bridge, offer their files and begin to send; gives the lives."""
+        config = self._bridge.config
+        lives = generate_lives(
+            scenario.seed,
+            tickets=scenario.tickets,
+            base_time_ms=int(self._bridge.clock() * 1000),
+            url_base=self._bridge.url_base,
+            client_name=config.client_name,
+        )
+        self.play(lives, rate=scenario.rate)
+        return lives
+
+    def play(self, lives: Sequence[Life], *, rate: float | None = None) -> None:
+        """Offer the lives' files and send their messages, stamped with the time they are sent at."""
+        self.lives.extend(lives)
+        for life in lives:
+            for file in life.files:
+                self._bridge.files.offer(file)
+        messages = deque(order_messages(lives))
+        self._bridge.ledger.unsent += len(messages)
+        if rate is None:
+            self._send(messages, len(messages))
+        else:
+            self._keep_pace(messages, rate, self._bridge.clock(), len(messages))
+
+    def _keep_pace(self, messages: deque[QueueMessage], rate: float, started: float, total: int) -> None:
+        due = int((self._bridge.clock() - started) * rate) + 1
+        self._send(messages, min(due - (total - len(messages)), len(messages)))
+        if messages:
+            nap = max(1 / rate, SHORTEST_NAP)
+            self._schedule(nap, lambda: self._keep_pace(messages, rate, started, total))
+
+    def _send(self, messages: deque[QueueMessage], count: int) -> None:
+        for _ in range(count):
+            self._bridge.send(_unstamp(messages.popleft()))
+            self._bridge.ledger.unsent -= 1
+
+
+def _unstamp(message: QueueMessage) -> QueueMessage:
+    """Leave the time and the sequence number to the queue, as a message that is sent only now."""
+    kept = {
+        name: value for name, value in message.attributes.items() if name not in ("SentTimestamp", "SequenceNumber")
+    }
+    return msgspec.structs.replace(message, attributes=kept)
