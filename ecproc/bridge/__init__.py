@@ -1,0 +1,1 @@
+"""Seam 2: Ensono's side, the Envision Connect bridge."""

@@ -1,0 +1,38 @@
+"""What the rest of ecproc asks of the bridge."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A ticket call below the environment's URL, e.g. PUT /tickets/e-CS1/returnptn with its JSON body."""
+
+    method: str
+    path: str
+    body: bytes | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the bridge answered: any status, the body up to the byte cap, Retry-After in seconds if it named one."""
+
+    status: int
+    body: bytes
+    retry_after: float | None = None
+
+
+class Bridge(Protocol):
+    """The bridge's calls. Every one has a total deadline and a byte cap, follows no redirect and is never logged
+    with its query. An answer of any status is returned; `BridgeUnavailable` says why there is none, and whether
+    the request may have reached the bridge all the same (`sent`)."""
+
+    async def receive(self) -> Answer:
+        """GET /queue: at most ten messages, hidden from other readers for the visibility time."""
+
+    async def delete(self, receipt_handle: str) -> Answer:
+        """DELETE /queue/{handle}, the handle percent-encoded with no safe characters (R27)."""
+
+    async def send(self, request: Request) -> Answer:
+        """Any other call of the guide."""

@@ -1,0 +1,96 @@
+"""The bridge over HTTP: the guide's paths, the API key, and one place that says why there is no answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from ecproc.bridge.base import Answer, Request
+from ecproc.clock import Clock
+from ecproc.config import BridgeConfig, Limits, Secret
+from ecproc.errors import BridgeRefused, BridgeUnavailable
+from ecproc.http import HttpClient, HttpFault, Origin, parse_retry_after
+
+
+class HttpBridge:
+    """Ensono's bridge (see `Bridge`). `api_key` is asked at every call, so a rotated key is used at once (R1, R5).
+
+    Queue calls share connections. A ticket call has its own: on a connection that the bridge is just about to close
+    it would stay unknown whether the call took effect.
+    """
+
+    def __init__(self, config: BridgeConfig, *, api_key: Callable[[], Secret], limits: Limits, clock: Clock) -> None:
+        self._api_key = api_key
+        self._clock = clock
+        self._most_bytes = limits.response_bytes
+        self._queue = _Route.to(config.queue_url, _make_client(config, limits, keep_alive=True))
+        self._tickets = _Route.to(config.base_url, _make_client(config, limits, keep_alive=False))
+
+    async def receive(self) -> Answer:
+        """GET /queue (R13-R15)."""
+        return await self._call(self._queue, Request("GET", "/queue"))
+
+    async def delete(self, receipt_handle: str) -> Answer:
+        """DELETE /queue/{handle}, encoded once and sent byte for byte (R27)."""
+        return await self._call(self._queue, Request("DELETE", f"/queue/{quote(receipt_handle, safe='')}"))
+
+    async def send(self, request: Request) -> Answer:
+        """A ticket call; in the echo environment it goes to echo while the queue is dev's (R9)."""
+        return await self._call(self._tickets, request)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._queue.client.aclose()
+        await self._tickets.client.aclose()
+
+    async def _call(self, route: _Route, request: Request) -> Answer:
+        headers = self._headers(request)
+        try:
+            return await self._exchange(route, request, headers)
+        except HttpFault as error:
+            fault = error
+        raise BridgeUnavailable(fault.kind, sent=fault.sent)
+
+    async def _exchange(self, route: _Route, request: Request, headers: Mapping[str, str]) -> Answer:
+        target = route.prefix + request.path
+        call = route.client.open(request.method, route.origin, target, headers=headers, content=request.body)
+        async with call as response:
+            body = await response.read(self._most_bytes)
+            wait = parse_retry_after(response.header("retry-after"), now=self._clock.now())
+            return Answer(response.status, body, wait)
+
+    def _headers(self, request: Request) -> dict[str, str]:
+        key = self._api_key().reveal()
+        if not (key and key.isascii() and key.isprintable()):
+            raise BridgeRefused("the API key is empty or no header can carry it", help="check bridge.api_key")
+        headers = {"x-api-key": key, "accept": "application/json"}
+        if request.body is not None:
+            headers["content-type"] = "application/json"
+        return headers
+
+
+class _Route(msgspec.Struct, frozen=True):
+    """An environment's URL in parts, and the connections to it."""
+
+    client: HttpClient
+    origin: Origin
+    prefix: str
+
+    @classmethod
+    def to(cls, url: str, client: HttpClient) -> _Route:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        return cls(client, Origin(parts.scheme, parts.hostname or "", port), parts.path)
+
+
+def _make_client(config: BridgeConfig, limits: Limits, *, keep_alive: bool) -> HttpClient:
+    """Connections to the bridge as the operator wants them. Raises ConfigError when the CA file cannot be read."""
+    return HttpClient(
+        timeout=config.timeout,
+        max_connections=limits.bridge_connections,
+        ca_file=Path(config.ca_file) if config.ca_file else None,
+        keep_alive=keep_alive,
+    )

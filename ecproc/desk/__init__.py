@@ -1,0 +1,1 @@
+"""Seam 3: the client's own ITSM."""

@@ -1,0 +1,322 @@
+"""The embedded desk: a client ITSM in one SQLite file, for those who have none yet.
+
+The file may be read by anyone beside the running desk. Its schema (all times microseconds since the epoch):
+
+    ticket  one row per client ticket
+        number      TEXT     primary key: LOCAL-0000001 and so on, or as another system named it
+        serial      INTEGER  1, 2, 3 … without gaps for our own numbers, NULL for others'
+        key         TEXT     idempotency key of the create, NULL for others' numbers
+        ensono      TEXT     Ensono's number
+        type        TEXT     Incident, Request or Change
+        state       TEXT     open, resolved, closed, cancelled, or what an update said
+        fields      TEXT     JSON object of the newest value of each field, comments apart
+        opened_at   INTEGER
+    action  one row per call that was applied, so a second row for one effect cannot exist
+        key         TEXT     primary key: the effect's idempotency key
+        number      TEXT     the ticket's
+        kind        TEXT     as create_client_ticket
+        state_after TEXT     the ticket's state in the answer
+        fields      TEXT     JSON object of what the call brought
+        at          INTEGER
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, TypeAlias, TypeVar
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from ecproc.clock import Clock
+from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
+from ecproc.errors import StoreError, StoreUnavailable
+from ecproc.failpoints import failpoint
+
+T = TypeVar("T")
+_Outcome: TypeAlias = DeskAnswer | DeskRefused | DeskUnavailable | StoreUnavailable
+
+_SCHEMA_VERSION: Final = 1
+_SCHEMA: Final = (
+    """
+    CREATE TABLE ticket (
+        number TEXT PRIMARY KEY,
+        serial INTEGER UNIQUE,
+        key TEXT UNIQUE,
+        ensono TEXT NOT NULL,
+        type TEXT NOT NULL,
+        state TEXT NOT NULL,
+        fields TEXT NOT NULL,
+        opened_at INTEGER NOT NULL
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE action (
+        key TEXT PRIMARY KEY,
+        number TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        state_after TEXT NOT NULL,
+        fields TEXT NOT NULL,
+        at INTEGER NOT NULL
+    ) WITHOUT ROWID
+    """,
+    f"PRAGMA user_version = {_SCHEMA_VERSION}",
+)
+_SETTINGS: Final = (
+    "PRAGMA busy_timeout = 5000",
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA fullfsync = ON",
+    "PRAGMA wal_autocheckpoint = 0",  # SQLite swallows the errors of automatic checkpoints; ours are explicit
+)
+_CHECKPOINT_COMMITS: Final = 256
+_PRIMARY_CODE: Final = 0xFF
+_PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL})
+"""Faults that leave the file as it was and may pass: another program's lock, a full disk."""
+
+_OURS: Final = re.compile(r"LOCAL-[0-9]{7,}")
+_OPEN: Final = "open"
+_CREATE: Final = "create_client_ticket"
+_UPDATE: Final = "update_client_ticket"
+_COMMENT: Final = "comment_client_ticket"
+_STATES: Final[Mapping[str, str | None]] = {
+    _UPDATE: None,
+    _COMMENT: None,
+    "resolve_client_ticket": "resolved",
+    "close_client_ticket": "closed",
+    "cancel_client_ticket": "cancelled",
+    "reopen_client_ticket": _OPEN,
+}
+"""What a kind makes of the ticket's state; None leaves it, or leaves it to the fields."""
+
+
+class LocalDesk:
+    """A desk whose every answer is durable. Calls that wait at the same time share one commit.
+
+    Besides DeskRefused (an unknown number of our own, an unknown kind) and DeskUnavailable (locked by another program,
+    disk full; not applied) calls raise StoreUnavailable once the storage failed: then nothing more is acknowledged.
+    """
+
+    effect_class = "keyed"
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, clock: Clock) -> None:
+        self._path = path
+        self._connection = connection
+        self._clock = clock
+        self._turn = anyio.Lock()
+        self._waiting: list[_Waiting] = []
+        self._commits = 0
+        self._failure: str | None = None
+
+    @classmethod
+    async def open(cls, path: Path, *, clock: Clock) -> LocalDesk:
+        """The desk in that file, made if there is none; its directory must exist. Raises StoreError."""
+        connection = await anyio.to_thread.run_sync(_connect, path)
+        return cls(path, connection, clock)
+
+    async def perform(self, call: DeskCall) -> DeskAnswer:
+        """Apply it once per key; a repeated key is answered as the first time, whatever else the call holds."""
+        waiting = _Waiting(call)
+        self._waiting.append(waiting)
+        try:
+            async with self._turn:
+                if waiting.outcome is None:
+                    await self._commit_waiting()
+        finally:
+            with suppress(ValueError):
+                self._waiting.remove(waiting)
+        if isinstance(waiting.outcome, DeskAnswer):
+            return waiting.outcome
+        raise waiting.outcome or DeskUnavailable("the call was cut off", sent=True)
+
+    async def look_up(self, call: DeskCall) -> DeskAnswer | None:
+        """What this key led to, None if it was never applied."""
+        async with self._turn:
+            found = await anyio.to_thread.run_sync(self._guard, lambda: self._find(call.key))
+        if isinstance(found, DeskUnavailable | StoreUnavailable):
+            raise found
+        return found
+
+    async def aclose(self) -> None:
+        """Finish what waits, move everything into the one file, and close it."""
+        async with self._turn:
+            await anyio.to_thread.run_sync(self._close)
+
+    async def _commit_waiting(self) -> None:
+        batch, self._waiting = self._waiting, []
+        outcomes = await anyio.to_thread.run_sync(self._apply_all, [waiting.call for waiting in batch])
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            waiting.outcome = outcome
+
+    # What follows runs in a worker thread, one call at a time.
+
+    def _apply_all(self, calls: Sequence[DeskCall]) -> Sequence[_Outcome]:
+        outcomes = self._guard(lambda: self._commit(calls))
+        if isinstance(outcomes, DeskUnavailable | StoreUnavailable):
+            return [_copy(outcomes) for _ in calls]
+        failpoint("desk.committed")
+        return outcomes
+
+    def _commit(self, calls: Sequence[DeskCall]) -> Sequence[_Outcome]:
+        with _transaction(self._connection):
+            outcomes = [self._apply(call) for call in calls]
+        self._commits += 1
+        if self._commits % _CHECKPOINT_COMMITS == 0:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        return outcomes
+
+    def _apply(self, call: DeskCall) -> _Outcome:
+        answer = self._find(call.key)
+        if answer is not None:
+            return answer
+        outcome = self._create(call) if call.kind == _CREATE else self._change(call)
+        if isinstance(outcome, DeskAnswer):
+            self._connection.execute(
+                "INSERT INTO action (key, number, kind, state_after, fields, at) VALUES (?, ?, ?, ?, ?, ?)",
+                (call.key, outcome.number, call.kind, outcome.state, _to_json(call.fields), self._clock.now()),
+            )
+        return outcome
+
+    def _find(self, key: str) -> DeskAnswer | None:
+        row = self._connection.execute("SELECT number, state_after FROM action WHERE key = ?", (key,)).fetchone()
+        return DeskAnswer(*row) if row else None
+
+    def _create(self, call: DeskCall) -> DeskAnswer:
+        (last,) = self._connection.execute("SELECT coalesce(max(serial), 0) FROM ticket").fetchone()
+        number = f"LOCAL-{last + 1:07d}"
+        self._insert(call, number, last + 1)
+        return DeskAnswer(number, _OPEN)
+
+    def _insert(self, call: DeskCall, number: str, serial: int | None) -> None:
+        self._connection.execute(
+            "INSERT INTO ticket (number, serial, key, ensono, type, state, fields, opened_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                number,
+                serial,
+                None if serial is None else call.key,
+                call.ticket,
+                call.ticket_type,
+                _OPEN,
+                _to_json(call.fields) if serial else "{}",
+                self._clock.now(),
+            ),
+        )
+
+    def _change(self, call: DeskCall) -> DeskAnswer | DeskRefused:
+        number = call.number
+        if call.kind not in _STATES:
+            return DeskRefused(f"the local desk has no {call.kind}")
+        if not number:
+            return DeskRefused(f"{call.kind} names no ticket")
+        query = "SELECT state, fields FROM ticket WHERE number = ?"
+        row = self._connection.execute(query, (number,)).fetchone()
+        if row is None and _OURS.fullmatch(number):
+            return DeskRefused(f"there is no ticket {number}")
+        if row is None:
+            # An adopted ticket lives in another system; here it is kept from its first change on.
+            self._insert(call, number, None)
+        state, fields = row or (_OPEN, "{}")
+        return self._update(call, number, state, fields)
+
+    def _update(self, call: DeskCall, number: str, state: str, fields: str) -> DeskAnswer:
+        after = _STATES[call.kind] or state
+        merged = msgspec.json.decode(fields, type=dict[str, str])
+        if call.kind == _UPDATE:
+            after = call.fields.get("state") or call.fields.get("status") or state
+        if call.kind != _COMMENT:
+            merged.update(call.fields)
+        self._connection.execute(
+            "UPDATE ticket SET state = ?, fields = ? WHERE number = ?", (after, _to_json(merged), number)
+        )
+        return DeskAnswer(number, after)
+
+    def _close(self) -> None:
+        self._connection.close()  # the last one to close a file moves its write-ahead log into it
+        self._failure = self._failure or "it is closed"
+
+    def _guard(self, work: Callable[[], T]) -> T | DeskUnavailable | StoreUnavailable:
+        if self._failure is None:
+            try:
+                return work()
+            except sqlite3.Error as error:
+                reason = f"{self._path.name}: {error}"
+                if getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _PASSING:
+                    return DeskUnavailable(reason, sent=False)
+                self._failure = reason
+        return StoreUnavailable(f"the local desk has failed: {self._failure}")
+
+
+class _Waiting:
+    """A call and, once it was committed or refused, what came of it."""
+
+    def __init__(self, call: DeskCall) -> None:
+        self.call = call
+        self.outcome: _Outcome | None = None
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    except (sqlite3.Error, OSError) as error:
+        raise StoreUnavailable(f"the local desk cannot be opened: {path}: {error}") from error
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    for statement in _SETTINGS:
+        connection.execute(statement)
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > _SCHEMA_VERSION:
+        raise StoreError(f"{path} was written by a newer ecproc (schema {version})")
+    if version == 0:
+        with _transaction(connection):
+            for statement in _SCHEMA:
+                connection.execute(statement)
+        _sync_folder(path.parent)
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _copy(error: DeskUnavailable | StoreUnavailable) -> DeskUnavailable | StoreUnavailable:
+    """An error of its own for each caller: one that is raised twice collects both tracebacks."""
+    return (
+        DeskUnavailable(str(error), sent=error.sent)
+        if isinstance(error, DeskUnavailable)
+        else StoreUnavailable(*error.args)
+    )
+
+
+def _to_json(fields: Mapping[str, str]) -> str:
+    return msgspec.json.encode(dict(fields), order="sorted").decode()
