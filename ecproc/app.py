@@ -1,0 +1,396 @@
+"""The composition root: names the adapters, owns the one task group, and fixes the order of starting and draining."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import signal
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import anyio
+import msgspec
+import structlog
+from anyio.abc import TaskGroup
+from prometheus_client import CollectorRegistry
+
+from ecproc import __version__
+from ecproc.attachments.base import Fetcher
+from ecproc.attachments.fetch import HttpFetcher
+from ecproc.attachments.store import ContentStore
+from ecproc.bridge.http import HttpBridge
+from ecproc.clock import Clock, SystemClock
+from ecproc.config import Config
+from ecproc.desk.local import LocalDesk
+from ecproc.domain.effects import Lane
+from ecproc.domain.state import FOLD_VERSION
+from ecproc.errors import ExitCode, StoreUnavailable
+from ecproc.failpoints import arm_failpoints, failpoint
+from ecproc.outbox.dispatcher import Dispatcher, OutboxBounds
+from ecproc.outbox.perform.attachments import AttachmentPerformer
+from ecproc.outbox.perform.bridge import BridgePerformer
+from ecproc.outbox.perform.desk import DeskPerformer
+from ecproc.outbox.retry import RetryPolicy
+from ecproc.runtime.actor import Router
+from ecproc.runtime.documents import find_stream, list_documents, read_document
+from ecproc.runtime.ingest import Ingest
+from ecproc.runtime.replay import Progress, rebuild
+from ecproc.store.base import Difference, ReadableStore, Reader, RecordedEvent
+from ecproc.store.sqlite import SqliteStore, open_reader, open_store
+from ecproc.store.verify import VerifiedLog, verify_log
+from ecproc.telemetry.hooks import Telemetry
+from ecproc.telemetry.metrics import PrometheusTelemetry
+from ecproc.web.app import build_app
+from ecproc.web.server import serve
+from ecproc.web.state import Check
+
+__all__ = ["ReplayReport", "VerifiedLog", "open_reading", "replay_log", "run_processor", "verify_log"]
+
+log = structlog.get_logger()
+
+_SHOWN_DIFFERENCES: Final = 20
+_GAUGE_SECONDS: Final = 2.0
+_DRAIN_LOOK_SECONDS: Final = 0.1
+
+
+# --- reading and rebuilding -------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def open_reading(config: Config) -> AsyncIterator[Reader]:
+    """A read-only view of the data directory, beside a running processor or without one."""
+    async with open_reader(config.data.dir) as reader:
+        yield reader
+
+
+class ReplayReport(msgspec.Struct, frozen=True):
+    """What a replay did; the last three are None unless it compared with the live rows."""
+
+    events: int
+    tickets: int
+    seconds: float
+    events_per_second: float
+    digest: str
+    live_digest: str | None = None
+    equal: bool | None = None
+    differences: int | None = None
+    first: tuple[Difference, ...] = ()
+
+
+async def replay_log(
+    config: Config, *, verify: bool, until: int | None, on_progress: Callable[[Progress], None]
+) -> ReplayReport:
+    """Rebuild all state from the log. Without `verify` and `until` the rebuilt rows replace the live ones, which takes
+    the data directory's lock; otherwise live state is only read."""
+    if verify or until is not None:
+        async with open_reader(config.data.dir) as opened, opened.reading() as reader:
+            return await _replay(opened, reader, verify=verify, until=until, on_progress=on_progress)
+    store = await open_store(config.data.dir, now=SystemClock().now, identity=None, reserve_bytes=0)
+    try:
+        async with store.reading() as reader:
+            return await _replay(store, reader, verify=False, until=None, on_progress=on_progress, swap=True)
+    finally:
+        await store.aclose()
+
+
+async def _replay(
+    store: ReadableStore,
+    reader: Reader,
+    *,
+    verify: bool,
+    until: int | None,
+    on_progress: Callable[[Progress], None],
+    swap: bool = False,
+) -> ReplayReport:
+    async with store.rebuilding(reader) as aside:
+        rebuilt = await rebuild(reader, aside, clock=SystemClock(), until=until, on_progress=on_progress)
+        report = ReplayReport(
+            events=rebuilt.events,
+            tickets=rebuilt.tickets,
+            seconds=round(rebuilt.seconds, 6),
+            events_per_second=round(rebuilt.events / max(rebuilt.seconds, 1e-9), 1),
+            digest=await aside.digest(),
+        )
+        if verify:
+            count, first = await aside.differences(_SHOWN_DIFFERENCES)
+            report = msgspec.structs.replace(
+                report,
+                live_digest=await aside.live_digest(),
+                equal=count == 0,
+                differences=count,
+                first=tuple(first),
+            )
+        if swap:
+            await aside.swap(fold_version=FOLD_VERSION)
+    return report
+
+
+# --- running ----------------------------------------------------------------------------------------------------------
+
+
+async def run_processor(
+    config: Config, *, drain: float | None = None, accept_loss: bool = False, announce: Callable[[str], None]
+) -> ExitCode:
+    """Run until a signal, or with `drain` until nothing is left to do; that many seconds at most.
+
+    `accept_loss` goes on with a log that ends before its anchor, as after a restore: effects behind its end are decided
+    again, which their keys make harmless where the receiver honours them. SIGTERM and SIGINT drain within
+    `limits.shutdown_seconds`; a second signal ends the process at once, which is as safe as a crash.
+    Raises StoreError, ConfigError and BridgeRefused.
+    """
+    arm_failpoints(os.environ.get("ECPROC_FAILPOINTS", ""))
+    os.umask(0o077)
+    async with AsyncExitStack() as stack:
+        processor = await Processor.open(config, stack, accept_loss=accept_loss)
+        return await processor.run(drain=drain, announce=announce)
+
+
+class Processor:
+    """The running parts and what the web pages may know of them."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        store: SqliteStore,
+        bridge: HttpBridge,
+        desk: LocalDesk,
+        fetcher: Fetcher,
+        telemetry: Telemetry,
+        registry: CollectorRegistry,
+        clock: Clock,
+    ) -> None:
+        self.registry = registry
+        self._config = config
+        self._store = store
+        self._telemetry = telemetry
+        self._clock = clock
+        self._draining = False
+        self._exit = ExitCode.OK
+        rng = random.Random()
+        self._dispatcher = Dispatcher(
+            store,
+            {
+                Lane.DESK: DeskPerformer(desk, store),
+                Lane.BRIDGE: BridgePerformer(bridge, client_name=config.bridge.client_name),
+                Lane.ATTACHMENTS: AttachmentPerformer(fetcher, store, clock=clock),
+            },
+            wake=self._deliver_outcomes,
+            policy=RetryPolicy(
+                max_attempts=config.outbox.max_attempts,
+                unknown_retry=config.outbox.unknown_retry,
+                longest=config.limits.retry_longest,
+            ),
+            bounds=OutboxBounds(
+                max_in_flight=config.outbox.max_in_flight,
+                max_pending=config.outbox.max_pending,
+                breaker_seconds=config.limits.breaker_seconds,
+            ),
+            clock=clock,
+            rng=rng,
+            telemetry=telemetry,
+        )
+        self._router = Router(store, self._dispatcher, limits=config.limits, telemetry=telemetry)
+        self._ingest = Ingest(
+            bridge,
+            store,
+            deliver=self._router.deliver,
+            config=config.bridge,
+            limits=config.limits,
+            clock=clock,
+            rng=rng,
+            telemetry=telemetry,
+        )
+
+    @classmethod
+    async def open(cls, config: Config, stack: AsyncExitStack, *, accept_loss: bool) -> Processor:
+        """Take the data directory, bring live state up to this code, and put the parts together."""
+        clock, limits = SystemClock(), config.limits
+        registry = CollectorRegistry()
+        telemetry = PrometheusTelemetry(
+            registry,
+            clock=clock,
+            version=__version__,
+            python=platform.python_version(),
+            sqlite=sqlite3.sqlite_version,
+        )
+        identity = msgspec.structs.asdict(config.bridge.identity)
+        store = await open_store(
+            config.data.dir,
+            now=clock.now,
+            identity=identity,
+            reserve_bytes=config.data.reserve_bytes,
+            accept_loss=accept_loss,
+            on_commit=lambda seconds, _: telemetry.append_finished(seconds),
+        )
+        stack.push_async_callback(store.aclose)
+        await _renew_live_state(store, clock)
+        content = ContentStore(config.data.dir)
+        await content.sweep()
+        desk = await LocalDesk.open(config.data.dir / "desk.db", clock=clock)
+        stack.push_async_callback(desk.aclose)
+        bridge = HttpBridge(config.bridge, api_key=lambda: config.bridge.api_key, limits=limits, clock=clock)
+        stack.push_async_callback(bridge.aclose)
+        fetcher = HttpFetcher(
+            content,
+            allowed_hosts=config.attachments.allowed_hosts,
+            max_bytes=config.attachments.max_bytes,
+            timeout=limits.download_seconds,
+            max_connections=limits.bridge_connections,
+            clock=clock,
+        )
+        stack.push_async_callback(fetcher.aclose)
+        return cls(
+            config,
+            store=store,
+            bridge=bridge,
+            desk=desk,
+            fetcher=fetcher,
+            telemetry=telemetry,
+            registry=registry,
+            clock=clock,
+        )
+
+    async def run(self, *, drain: float | None, announce: Callable[[str], None]) -> ExitCode:
+        """Start the parts, wait for an end, and take them down in order."""
+        await self._count_tickets()
+        async with anyio.create_task_group() as tasks:
+            port: int = await tasks.start(self._serve_web)
+            announce(f"web http://{self._config.web.host}:{port}")
+            await self._dispatcher.recover()
+            failpoint("start.recovered")
+            tasks.start_soon(self._router.run)
+            tasks.start_soon(self._dispatcher.run)
+            tasks.start_soon(self._refresh_gauges)
+            tasks.start_soon(self._watch_store)
+            ended = anyio.Event()
+            tasks.start_soon(self._watch_signals, ended, tasks)
+            tasks.start_soon(self._receive, ended, drain)
+            if drain is not None:
+                tasks.start_soon(self._watch_drain, ended, drain)
+            await ended.wait()
+            with anyio.move_on_after(self._config.limits.shutdown_seconds * 0.75):
+                await self._shut_down()
+            tasks.cancel_scope.cancel()
+        return self._exit
+
+    def _deliver_outcomes(self, events: Sequence[RecordedEvent], wake: bool) -> None:
+        self._router.deliver(events, wake=wake)
+
+    async def _receive(self, ended: anyio.Event, drain: float | None) -> None:
+        """The readers; while draining they look often enough to see a whole visibility window empty."""
+        bridge = self._config.bridge
+        interval = min(bridge.poll_interval, bridge.visibility / 3) if drain is not None else bridge.poll_interval
+        self._received = anyio.Event()
+        try:
+            await self._ingest.run(idle_interval=interval)
+        finally:
+            self._received.set()
+
+    async def _shut_down(self) -> None:
+        """Stop receiving, finish what was received, let actors decide it, then let effects in flight end."""
+        self._draining = True
+        self._ingest.stop()
+        await self._received.wait()
+        await self._router.wait_idle()
+        await self._dispatcher.stop()
+        await self._router.wait_idle()
+
+    async def _watch_signals(self, ended: anyio.Event, tasks: TaskGroup) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for number in signals:
+                if ended.is_set():
+                    os._exit(ExitCode.INTERRUPTED)
+                log.info("draining", signal=number.name)
+                self._exit = ExitCode.INTERRUPTED if number is signal.SIGINT else ExitCode.OK
+                ended.set()
+
+    async def _watch_drain(self, ended: anyio.Event, seconds: float) -> None:
+        """End when the queue, the actors and the outbox have nothing left, or when the time is up."""
+        self._exit = ExitCode.TEMPORARY
+        with anyio.move_on_after(seconds):
+            while not (self._ingest.drained and self._router.idle and self._dispatcher.idle):
+                await self._clock.sleep(_DRAIN_LOOK_SECONDS)
+            self._exit = ExitCode.OK
+        ended.set()
+
+    async def _watch_store(self) -> None:
+        """Turn a storage fault into the end of the process, whoever met it first (decision 13)."""
+        await self._store.failed.wait()
+        raise StoreUnavailable("the storage failed: nothing more can be acknowledged")
+
+    async def _serve_web(self, *, task_status: anyio.abc.TaskStatus[int]) -> None:
+        web = self._config.web
+        application = build_app(self, read_token=web.read_token, limits=self._config.limits)
+        await serve(application, web.host, web.port, limits=self._config.limits, task_status=task_status)
+
+    async def _count_tickets(self) -> None:
+        counts: dict[tuple[str, str], int] = {}
+        async for rows in self._store.scan_rows("ticket"):
+            for row in rows:
+                ticket_type, _, state = (row.tag or "").partition(":")
+                counts[ticket_type, state] = counts.get((ticket_type, state), 0) + 1
+        for (ticket_type, state), count in counts.items():
+            self._telemetry.tickets_counted(ticket_type, state, count)
+
+    async def _refresh_gauges(self) -> None:
+        while True:
+            head = await self._store.head()
+            self._telemetry.log_position(head.position, await self._store.size_bytes())
+            await self._clock.sleep(_GAUGE_SECONDS)
+
+    # --- what the web pages ask ---------------------------------------------------------------------------------------
+
+    def live(self) -> bool:
+        """Whether the store still works; a bridge or a desk that is down is no reason to restart."""
+        return not self._store.failed.is_set()
+
+    def checks(self) -> Sequence[Check]:
+        """Ready means: an append is possible and we are not on our way out."""
+        return (
+            Check("store", self._store.has_room(), "an append is possible and the disk is above its reserve"),
+            Check("draining", not self._draining, "not on the way out"),
+        )
+
+    def version(self) -> Mapping[str, str]:
+        """What is running."""
+        return {
+            "version": __version__,
+            "python": platform.python_version(),
+            "sqlite": sqlite3.sqlite_version,
+        }
+
+    async def tickets(
+        self, *, ticket_type: str | None, state: str | None, limit: int, after: str | None
+    ) -> Sequence[bytes]:
+        """Documents in the order of their tickets' streams."""
+        found: list[bytes] = []
+        entries = self._config.limits.document_entries
+        documents = list_documents(self._store, ticket_type=ticket_type, state=state, entries=entries, after=after)
+        async for document in documents:
+            found.append(document)
+            if len(found) == limit:
+                break
+        return found
+
+    async def ticket(self, number: str) -> bytes | None:
+        """One document by either number."""
+        stream = await find_stream(self._store, number)
+        if stream is None:
+            return None
+        return await read_document(self._store, stream, entries=self._config.limits.document_entries)
+
+
+async def _renew_live_state(store: SqliteStore, clock: Clock) -> None:
+    """Rebuild live rows that another version of the fold wrote, and say how much that changed (decision 12)."""
+    if await store.fold_version() == FOLD_VERSION:
+        return
+    async with store.reading() as reader, store.rebuilding(reader) as aside:
+        rebuilt = await rebuild(reader, aside, clock=clock)
+        differing, _ = await aside.differences(0)
+        await aside.swap(fold_version=FOLD_VERSION)
+    if rebuilt.tickets:
+        log.info("live_state_rebuilt", tickets=rebuilt.tickets, events=rebuilt.events, rows_changed=differing)

@@ -1,0 +1,1 @@
+"""Planned effects: claimed, performed, settled (decisions 8 to 10)."""

@@ -1,0 +1,57 @@
+"""One circuit breaker per destination: while it is open nothing is sent there, then one entry tries for all. Pure."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+from ecproc.outbox.retry import Attempt, Held, Uncertain, back_off
+
+_TROUBLES: Final = 5
+"""Attempts in a row without an answer before the breaker opens."""
+
+
+class Breaker:
+    """Closed until five attempts in a row failed for the destination's sake, or one said that it is down for all."""
+
+    def __init__(self, *, longest: float, rng: Random) -> None:
+        self._longest = longest
+        self._rng = rng
+        self._troubles = 0
+        self._openings = 0
+        self._open_until: float | None = None
+        self._probing = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the destination is held to be down."""
+        return self._open_until is not None
+
+    def may_send(self, now: float) -> bool:
+        """Whether an entry may be attempted now; when the rest is over, exactly one may."""
+        if self._open_until is None:
+            return True
+        return now >= self._open_until and not self._probing
+
+    def sending(self) -> None:
+        """Note that an entry is being attempted."""
+        self._probing = self.is_open
+
+    def wait(self, now: float) -> float:
+        """Seconds until the next attempt could be allowed."""
+        return max(0.0, (self._open_until or now) - now)
+
+    def note(self, attempt: Attempt, now: float) -> None:
+        """Learn from how an attempt went."""
+        self._probing = False
+        if not isinstance(attempt, (Held, Uncertain)):
+            self._troubles = self._openings = 0
+            self._open_until = None
+            return
+        self._troubles += 1
+        down = isinstance(attempt, Held) and attempt.down
+        if self.is_open or down or self._troubles >= _TROUBLES:
+            self._openings += 1
+            rest = back_off(self._openings, rng=self._rng, longest=self._longest)
+            after = attempt.retry_after if isinstance(attempt, Held) else None
+            self._open_until = now + max(rest, after or 0.0)

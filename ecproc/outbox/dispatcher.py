@@ -1,0 +1,342 @@
+"""The dispatcher: claims due entries, performs them, settles what came of it; bounded per lane and in all."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import Final
+
+import anyio
+import msgspec
+import structlog
+from anyio.abc import TaskGroup
+
+from ecproc.clock import Clock
+from ecproc.domain.effects import IDEMPOTENT, EffectKind, Lane
+from ecproc.domain.entry import DEAD, Entry, EntryState, apply_outcome
+from ecproc.domain.events import EffectFailed, EffectStarted, EffectSucceeded, EffectUnknown, Outcome
+from ecproc.domain.ids import EffectKey
+from ecproc.domain.recorded import decode_entry, encode_event, wants_decision
+from ecproc.domain.rows import entry_row
+from ecproc.errors import StoreError
+from ecproc.failpoints import failpoint
+from ecproc.outbox.breaker import Breaker
+from ecproc.outbox.lanes import Run, Wait, choose_next
+from ecproc.outbox.perform.base import Performer
+from ecproc.outbox.retry import SECOND, Attempt, Held, RetryPolicy, Uncertain, conclude
+from ecproc.store.base import Batch, NewEvent, RecordedEvent, Store
+from ecproc.telemetry.hooks import Telemetry
+
+log = structlog.get_logger()
+
+_RESUME_SHARE: Final = 0.8
+_FAR_FUTURE: Final = 1 << 62
+
+
+class OutboxBounds(msgspec.Struct, frozen=True):
+    """Entries performed at once, entries pending before projection pauses, longest seconds of an open breaker."""
+
+    max_in_flight: int
+    max_pending: int
+    breaker_seconds: float
+
+
+class _TicketLane:
+    """One ticket's entries of one lane, by planned order; finished ones leave except a dead create."""
+
+    __slots__ = ("busy", "entries")
+
+    def __init__(self) -> None:
+        self.entries: dict[EffectKey, Entry] = {}
+        self.busy = False
+
+    def put(self, entry: Entry) -> None:
+        """Take an entry's newest version; a newly planned one goes behind the others."""
+        key = entry.effect.key
+        former = self.entries.get(key)
+        if former is not None and former.order != entry.order:
+            del self.entries[key]
+        self.entries[key] = entry
+        if entry.finished and not (entry.state in DEAD and entry.effect.kind is EffectKind.CREATE):
+            del self.entries[key]
+
+
+class _Lane:
+    """A lane's tickets: those with a due entry, those that wait for a time, and what is being performed."""
+
+    def __init__(self, name: Lane, performer: Performer, breaker: Breaker, slots: int) -> None:
+        self.name = name
+        self.performer = performer
+        self.breaker = breaker
+        self.slots = slots
+        self.tickets: dict[str, _TicketLane] = {}
+        self.queue: list[tuple[int, int, int, str, int]] = []
+        self.changed = anyio.Event()
+
+
+class Dispatcher:
+    """Performs the outbox. Entries of one ticket and lane finish in planned order; lanes do not wait for each other."""
+
+    def __init__(
+        self,
+        store: Store,
+        performers: Mapping[Lane, Performer],
+        *,
+        wake: Callable[[Sequence[RecordedEvent], bool], None],
+        policy: RetryPolicy,
+        bounds: OutboxBounds,
+        clock: Clock,
+        rng: Random,
+        telemetry: Telemetry,
+    ) -> None:
+        self._store = store
+        self._wake = wake
+        self._policy = policy
+        self._bounds = bounds
+        self._clock = clock
+        self._rng = rng
+        self._telemetry = telemetry
+        slots = max(1, bounds.max_in_flight // len(performers))
+        self._lanes = {
+            lane: _Lane(lane, performer, Breaker(longest=bounds.breaker_seconds, rng=rng), slots)
+            for lane, performer in performers.items()
+        }
+        self._pending = 0
+        self._turn = 0
+        self._in_flight = 0
+        self._stopping = False
+        self._room = anyio.Event()
+        self._settled = anyio.Event()
+
+    # --- what the actors see ------------------------------------------------------------------------------------------
+
+    async def wait_for_room(self) -> None:
+        """Return when fewer entries are pending than the bound; once full, not before a fifth of it is done."""
+        if self._pending < self._bounds.max_pending:
+            return
+        while self._pending > self._bounds.max_pending * _RESUME_SHARE:
+            self._room = anyio.Event()
+            await self._room.wait()
+
+    def add(self, stream: str, entries: Sequence[Entry]) -> None:
+        """Take entries whose rows are durable."""
+        for entry in entries:
+            self._put(stream, entry)
+
+    @property
+    def idle(self) -> bool:
+        """Whether every entry is completed, cancelled, discarded or parked."""
+        return self._pending == 0
+
+    async def wait_idle(self) -> None:
+        """Return at a moment when nothing is pending."""
+        while not self.idle:
+            self._settled = anyio.Event()
+            await self._settled.wait()
+
+    # --- running ------------------------------------------------------------------------------------------------------
+
+    async def recover(self) -> None:
+        """Load unfinished entries. One that was started and never settled may have taken effect: it is unknown now."""
+        async for rows in self._store.scan_rows("outbox", tagged=True):
+            for row in rows:
+                entry = decode_entry(row.data or b"")
+                self._telemetry.outbox_changed(entry.lane, None, entry.state)
+                self._load(row.stream, entry)
+                if entry.state is EntryState.EXECUTING:
+                    await self._settle(row.stream, entry, self._interrupted(entry))
+
+    def _interrupted(self, entry: Entry) -> EffectUnknown:
+        """What became of an entry that a former process started: a receiver that honours keys may be asked at once."""
+        keyed = self._lanes[entry.lane].performer.keyed
+        wait = 0.0 if keyed else self._rng.uniform(*self._policy.unknown_retry)
+        return EffectUnknown(entry.effect.key, "interrupted", next_attempt_at=self._clock.now() + int(wait * SECOND))
+
+    async def run(self) -> None:
+        """Perform what is due until cancelled or stopped."""
+        async with anyio.create_task_group() as tasks:
+            for lane in self._lanes.values():
+                tasks.start_soon(self._run_lane, lane, tasks)
+
+    async def stop(self) -> None:
+        """Claim nothing more; returns when nothing is in flight."""
+        self._stopping = True
+        for lane in self._lanes.values():
+            lane.changed.set()
+        while self._in_flight:
+            self._settled = anyio.Event()
+            await self._settled.wait()
+
+    async def _run_lane(self, lane: _Lane, tasks: TaskGroup) -> None:
+        while not self._stopping:
+            lane.changed = anyio.Event()
+            wait = self._start_due(lane, tasks)
+            with anyio.move_on_after(wait):
+                await lane.changed.wait()
+
+    def _start_due(self, lane: _Lane, tasks: TaskGroup) -> float | None:
+        """Start every due entry there is a slot for; seconds until the next look is needed, None for no time."""
+        self._telemetry.outbox_oldest_due(lane.name, lane.queue[0][4] if lane.queue else None)
+        while lane.queue:
+            now, steady = self._clock.now(), self._clock.monotonic()
+            if lane.slots == 0:
+                return None
+            if not lane.breaker.may_send(steady):
+                return lane.breaker.wait(steady) or None
+            due, _, _, stream, _ = lane.queue[0]
+            if due > now:
+                return min((due - now) / SECOND, self._policy.longest)
+            heapq.heappop(lane.queue)
+            self._start(lane, stream, now, tasks)
+        return None
+
+    def _start(self, lane: _Lane, stream: str, now: int, tasks: TaskGroup) -> None:
+        ticket = lane.tickets.get(stream)
+        if ticket is None or ticket.busy:
+            return
+        chosen = choose_next(ticket.entries.values(), now)
+        match chosen:
+            case Run(entry=entry):
+                ticket.busy = True
+                lane.slots -= 1
+                self._in_flight += 1
+                lane.breaker.sending()
+                tasks.start_soon(self._perform, lane, stream, entry)
+            case Wait():
+                self._schedule(lane, stream)
+            case None:
+                pass
+
+    async def _perform(self, lane: _Lane, stream: str, entry: Entry) -> None:
+        started = self._clock.monotonic()
+        try:
+            if entry.effect.kind not in IDEMPOTENT:
+                entry = await self._settle(stream, entry, EffectStarted(entry.effect.key))
+                failpoint("claim.committed")
+            attempt = await self._attempt(lane.performer, stream, entry)
+            failpoint("effect.performed")
+            self._note(lane, attempt)
+            outcome = conclude(entry, attempt, now=self._clock.now(), rng=self._rng, policy=self._policy)
+            await self._settle(stream, entry, outcome)
+            self._report(entry, outcome, self._clock.monotonic() - started)
+        finally:
+            self._release(lane, stream)
+
+    async def _attempt(self, performer: Performer, stream: str, entry: Entry) -> Attempt:
+        try:
+            return await performer.perform(stream, entry)
+        except StoreError:
+            raise
+        except Exception as error:
+            # A defect in one adapter must cost its own entry time, not the process.
+            log.error("effect_defect", key=entry.effect.key, error=type(error).__name__, exc_info=error)
+            return Uncertain(f"defect: {type(error).__name__}")
+
+    def _release(self, lane: _Lane, stream: str) -> None:
+        lane.slots += 1
+        self._in_flight -= 1
+        ticket = lane.tickets.get(stream)
+        if ticket is not None:
+            ticket.busy = False
+            self._schedule(lane, stream)
+        lane.changed.set()
+        self._settled.set()
+
+    async def _settle(self, stream: str, entry: Entry, outcome: Outcome) -> Entry:
+        """Record an outcome and the entry's new state in one transaction, then tell its actor."""
+        # A new fact may have armed the entry again meanwhile: the outcome counts for what stands there now.
+        current = self._current(stream, entry)
+        after = apply_outcome(current, outcome)
+        event = NewEvent(stream, *encode_event(outcome), wanted=wants_decision(outcome))
+        committed = await self._store.commit(Batch(events=[event], rows=[entry_row(stream, after)]))
+        failpoint("settle.committed")
+        self._put(stream, after)
+        self._wake([event for event in committed.events if event is not None], wants_decision(outcome))
+        return after
+
+    def _current(self, stream: str, entry: Entry) -> Entry:
+        ticket = self._lanes[entry.lane].tickets.get(stream)
+        return ticket.entries.get(entry.effect.key, entry) if ticket else entry
+
+    # --- bookkeeping --------------------------------------------------------------------------------------------------
+
+    def _load(self, stream: str, entry: Entry) -> None:
+        """Take an entry from the store; a time too far ahead is clipped, the clock may have been wrong (I13)."""
+        latest = self._clock.now() + int(self._policy.longest * SECOND)
+        if entry.next_attempt_at is not None and entry.next_attempt_at > latest:
+            entry = msgspec.structs.replace(entry, next_attempt_at=latest)
+        self._put(stream, entry, counted=True)
+
+    def _put(self, stream: str, entry: Entry, *, counted: bool = False) -> None:
+        lane = self._lanes[entry.lane]
+        ticket = lane.tickets.setdefault(stream, _TicketLane())
+        former = ticket.entries.get(entry.effect.key)
+        ticket.put(entry)
+        before = former.state if former is not None else None
+        self._pending += (not entry.finished) - (former is not None and not former.finished)
+        if not counted:
+            self._telemetry.outbox_changed(entry.lane, before, entry.state)
+        if not ticket.entries and not ticket.busy:
+            del lane.tickets[stream]
+        elif not ticket.busy:
+            self._schedule(lane, stream)
+            lane.changed.set()
+        if self._pending <= self._bounds.max_pending * _RESUME_SHARE:
+            self._room.set()
+        if self._pending == 0:
+            self._settled.set()
+
+    def _schedule(self, lane: _Lane, stream: str) -> None:
+        """Queue a ticket for its next entry: by the time it is due, downloads that expire first before others."""
+        ticket = lane.tickets.get(stream)
+        if ticket is None:
+            return
+        if not ticket.entries:
+            del lane.tickets[stream]
+            return
+        now = self._clock.now()
+        chosen = choose_next(ticket.entries.values(), now)
+        self._turn += 1
+        match chosen:
+            case Run(entry=entry):
+                item = (entry.next_attempt_at or 0, _urgency(entry, now), self._turn, stream)
+                heapq.heappush(lane.queue, (*item, entry.next_attempt_at or entry.effect.at))
+            case Wait(until=until):
+                heapq.heappush(lane.queue, (until, 0, self._turn, stream, until))
+            case None:
+                pass
+
+    def _note(self, lane: _Lane, attempt: Attempt) -> None:
+        was_open = lane.breaker.is_open
+        lane.breaker.note(attempt, self._clock.monotonic())
+        if lane.breaker.is_open != was_open:
+            name = lane.performer.name
+            self._telemetry.breaker(name, is_open=not was_open)
+            reason = attempt.reason if isinstance(attempt, Held) else ""
+            log.warning("breaker_changed", destination=name, open=not was_open, reason=reason)
+
+    def _report(self, entry: Entry, outcome: EffectSucceeded | EffectFailed | EffectUnknown, seconds: float) -> None:
+        word = _word(outcome)
+        self._telemetry.effect_finished(entry.effect.kind, word, seconds)
+        if word != "succeeded":
+            reason = getattr(outcome, "reason", "")
+            log.warning("effect_ended", key=entry.effect.key, outcome=word, reason=reason)
+
+
+def _urgency(entry: Entry, now: int) -> int:
+    """Earliest expiry still ahead first; what never expires or already has comes last."""
+    deadline = entry.effect.deadline
+    return deadline if deadline is not None and deadline > now else _FAR_FUTURE
+
+
+def _word(outcome: EffectSucceeded | EffectFailed | EffectUnknown) -> str:
+    match outcome:
+        case EffectSucceeded():
+            return "succeeded"
+        case EffectUnknown():
+            return "unknown"
+        case EffectFailed(next_attempt_at=None, parked=parked):
+            return "parked" if parked else "discarded"
+        case EffectFailed(blamed=blamed):
+            return "retryable" if blamed else "held"

@@ -1,0 +1,1 @@
+"""How effects are carried out: one module per destination, each answers with an Attempt."""

@@ -1,0 +1,53 @@
+"""Effects at the client's own ITSM."""
+
+from __future__ import annotations
+
+from ecproc.desk.base import Desk, DeskCall, DeskRefused, DeskUnavailable
+from ecproc.domain.effects import EffectKind
+from ecproc.domain.entry import Entry, EntryState
+from ecproc.domain.ids import create_key
+from ecproc.domain.recorded import decode_entry
+from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Uncertain
+from ecproc.store.base import Reader
+
+
+class DeskPerformer:
+    """Calls the desk. A keyed desk makes repeats harmless; a look-up desk is asked before a repeat."""
+
+    name = "desk"
+
+    def __init__(self, desk: Desk, store: Reader) -> None:
+        self._desk = desk
+        self._store = store
+        self.keyed = desk.effect_class == "keyed"
+
+    async def perform(self, stream: str, entry: Entry) -> Attempt:
+        number = entry.effect.number
+        if number is None and entry.effect.kind is not EffectKind.CREATE:
+            number = await self._created_number(stream, entry.effect.generation)
+            if number is None:
+                return Blamed("no client ticket of this generation", final=True)
+        call = DeskCall(
+            key=entry.effect.key,
+            kind=entry.effect.kind,
+            ticket=entry.effect.ticket,
+            ticket_type=entry.effect.ticket_type,
+            number=number,
+            fields=entry.effect.fields,
+        )
+        try:
+            answer = None
+            if not self.keyed and entry.state is EntryState.UNKNOWN:
+                answer = await self._desk.look_up(call)
+            answer = answer or await self._desk.perform(call)
+        except DeskUnavailable as error:
+            return Uncertain(str(error)) if error.sent else Held(str(error), error.retry_after)
+        except DeskRefused as error:
+            return Blamed(str(error))
+        return Done({"number": answer.number, "state": answer.state})
+
+    async def _created_number(self, stream: str, generation: int) -> str | None:
+        """The number that creating this generation's client ticket gave."""
+        for row in await self._store.read_rows("outbox", stream=stream, id=create_key(stream, generation)):
+            return decode_entry(row.data or b"").result.get("number")
+        return None

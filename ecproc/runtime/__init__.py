@@ -1,0 +1,1 @@
+"""The async shell: receive and append, fold and decide, rebuild."""

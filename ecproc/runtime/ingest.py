@@ -1,0 +1,217 @@
+"""The readers: receive, append, delete; nothing else is on this path (I0, I1)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+import anyio
+import structlog
+
+from ecproc.bridge.base import Answer, Bridge
+from ecproc.clock import Clock
+from ecproc.config import BridgeConfig, Limits
+from ecproc.domain.recorded import Kind
+from ecproc.errors import BridgeUnavailable
+from ecproc.failpoints import failpoint
+from ecproc.store.base import Batch, NewEvent, RecordedEvent, Store
+from ecproc.telemetry.hooks import Telemetry
+from ecproc.wire.queue import BadAnswer, Envelope, Received, decode_answer
+from ecproc.wire.responses import Verdict, judge_delete, judge_receive
+
+log = structlog.get_logger()
+
+_FIRST_BACK_OFF = 0.5
+_LONGEST_BACK_OFF = 60.0
+_DELETE_PAUSE = 0.2
+_NO_ROOM_PAUSE = 1.0
+
+
+class Ingest:
+    """Reads the queue into the log. One reader while idle, up to `max_readers` while messages come."""
+
+    def __init__(
+        self,
+        bridge: Bridge,
+        store: Store,
+        *,
+        deliver: Callable[[Sequence[RecordedEvent]], None],
+        config: BridgeConfig,
+        limits: Limits,
+        clock: Clock,
+        rng: random.Random,
+        telemetry: Telemetry,
+    ) -> None:
+        self._bridge = bridge
+        self._store = store
+        self._deliver = deliver
+        self._config = config
+        self._clock = clock
+        self._rng = rng
+        self._telemetry = telemetry
+        self._deletes = anyio.CapacityLimiter(limits.deletes_at_once)
+        self._readers = 0
+        self._failures = 0
+        self._hold = 0.0
+        self._stopping = anyio.Event()
+        self._unsettled_at = clock.monotonic()
+        self._proven_at = -1.0
+        self.last_success: float | None = None
+
+    async def run(self, *, idle_interval: float | None = None) -> None:
+        """Read until `stop`; returns when every reader has finished its batch."""
+        interval = idle_interval or self._config.poll_interval
+        while not self._stopping.is_set():
+            async with anyio.create_task_group() as readers:
+                self._readers = 1
+                await self._read_on(readers)
+            pause = self._hold or interval * self._rng.uniform(0.9, 1.1)
+            self._hold = 0.0
+            with anyio.move_on_after(pause):
+                await self._stopping.wait()
+
+    def stop(self) -> None:
+        """Receive nothing more; what was received is still appended and deleted."""
+        self._stopping.set()
+
+    @property
+    def drained(self) -> bool:
+        """Whether the queue answered empty for a whole visibility window since a GET that was anything else."""
+        return self._proven_at >= self._unsettled_at + self._config.visibility
+
+    async def _read_on(self, readers: anyio.abc.TaskGroup) -> None:
+        """One reader: go on at once while messages come, and call in another reader for each full answer."""
+        while not self._stopping.is_set() and await self._read_once():
+            if self._readers < self._config.max_readers:
+                self._readers += 1
+                readers.start_soon(self._read_on, readers)
+        self._readers -= 1
+
+    async def _read_once(self) -> bool:
+        """One GET and everything it brought; False when there is no reason to ask again at once."""
+        if not self._store.has_room():
+            self._hold = _NO_ROOM_PAUSE
+            return False
+        started = self._clock.monotonic()
+        try:
+            answer = await self._bridge.receive()
+        except BridgeUnavailable as error:
+            return self._fail("error", str(error), error.retry_after)
+        except BaseException:
+            self._unsettled_at = self._clock.monotonic()
+            raise
+        received = self._take(answer)
+        if received is None:
+            return False
+        if not received.messages:
+            self._telemetry.poll_finished("empty")
+            self._proven_at = max(self._proven_at, started)
+            return False
+        self._unsettled_at = self._clock.monotonic()
+        self._telemetry.poll_finished("messages")
+        failpoint("receive.sent")
+        await self._append_and_delete(received.messages, started)
+        return True
+
+    def _take(self, answer: Answer) -> Received | None:
+        """The decoded answer, None where it was none of the queue's (counted, backed off)."""
+        judgement = judge_receive(answer.status, answer.body)
+        if judgement.verdict is Verdict.MISCONFIGURED:
+            self._failures = max(self._failures, 6)
+            self._fail("refused", judgement.text, answer.retry_after)
+            return None
+        if judgement.verdict is not Verdict.ACCEPTED:
+            throttled = answer.status == 429
+            self._fail("throttled" if throttled else "error", judgement.text, answer.retry_after)
+            return None
+        received = decode_answer(answer.body)
+        if isinstance(received, BadAnswer):
+            self._fail("error", received.reason, None)
+            return None
+        self._failures = 0
+        self.last_success = self._clock.monotonic()
+        return received
+
+    def _fail(self, outcome: str, reason: str, retry_after: float | None) -> bool:
+        """Count a GET that brought nothing usable and hold the next one back, with full jitter."""
+        self._unsettled_at = self._clock.monotonic()
+        self._telemetry.poll_finished(outcome)
+        ceiling = min(_LONGEST_BACK_OFF, _FIRST_BACK_OFF * 2**self._failures)
+        self._failures = min(self._failures + 1, 10)
+        self._hold = max(retry_after or 0.0, self._rng.uniform(ceiling / 2, ceiling))
+        log.warning("receive_failed", outcome=outcome, reason=reason, retry_in=round(self._hold, 3))
+        return False
+
+    async def _append_and_delete(self, messages: Sequence[Envelope], started: float) -> None:
+        ordered = sorted(messages, key=_order)
+        await self._append(ordered)
+        failpoint("append.committed")
+        async with anyio.create_task_group() as deletes:
+            for message in ordered:
+                deletes.start_soon(self._delete, message, started)
+
+    async def _append(self, messages: Sequence[Envelope]) -> None:
+        """Put the batch into the log in one commit; redelivered messages are there already (I2)."""
+        events = [
+            NewEvent(item.stream, Kind.MESSAGE_RECEIVED, item.payload, message_key=item.key, wanted=True)
+            for item in messages
+        ]
+        committed = await self._store.commit(Batch(events=events))
+        fresh = [event for event in committed.events if event is not None]
+        self._report(messages, duplicates=len(messages) - len(fresh))
+        self._deliver(fresh)
+
+    def _report(self, messages: Sequence[Envelope], *, duplicates: int) -> None:
+        telemetry, now_ms = self._telemetry, self._clock.now() // 1000
+        if duplicates:
+            telemetry.message_duplicate(duplicates)
+        for message in messages:
+            telemetry.messages_received(message.transaction)
+            if message.receive_count is not None:
+                telemetry.receive_count(message.receive_count)
+            if message.sent_ms is not None:
+                telemetry.message_age(max(0.0, (now_ms - message.sent_ms) / 1000))
+
+    async def _delete(self, message: Envelope, started: float) -> None:
+        """Delete with this delivery's handle while it is good; a later delivery brings another one (R21, R31)."""
+        outcome = "skipped"
+        if message.receipt_handle is not None:
+            async with self._deletes:
+                outcome = await self._delete_in_time(message.receipt_handle, started + self._config.delete_budget)
+        self._telemetry.message_deleted(outcome)
+        if outcome == "deleted":
+            failpoint("delete.sent")
+            self._telemetry.receive_to_delete(self._clock.monotonic() - started)
+
+    async def _delete_in_time(self, handle: str, deadline: float) -> str:
+        outcome = "skipped"
+        while self._clock.monotonic() < deadline:
+            outcome, again = await self._delete_once(handle)
+            if not again:
+                return outcome
+            await self._clock.sleep(_DELETE_PAUSE * self._rng.uniform(1, 2))
+        return outcome
+
+    async def _delete_once(self, handle: str) -> tuple[str, bool]:
+        """The outcome of one DELETE, and whether another one may do better."""
+        try:
+            answer = await self._bridge.delete(handle)
+        except BridgeUnavailable as error:
+            log.warning("delete_failed", reason=str(error))
+            return "error", True
+        judgement = judge_delete(answer.status, answer.body)
+        match judgement.verdict:
+            case Verdict.ACCEPTED | Verdict.ODD:
+                return "deleted", False
+            case Verdict.EXPIRED:
+                return "expired", False
+            case Verdict.INVALID:
+                log.error("receipt_handle_invalid", encoded_length=len(handle))
+                return "invalid", False
+            case _:
+                log.warning("delete_failed", reason=judgement.text)
+                return "error", judgement.verdict is Verdict.TROUBLE
+
+
+def _order(message: Envelope) -> tuple[bytes, int]:
+    return message.sequence, message.sent_ms or 0
