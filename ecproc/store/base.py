@@ -1,0 +1,218 @@
+"""What the rest of ecproc asks of durable storage: bytes, kinds and rows; nothing of Envision Connect is known here."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Final, Protocol
+
+import msgspec
+
+from ecproc.domain.rows import Row as Row  # noqa: PLC0414 - a part of this seam, under its own name
+
+TABLES: Final = (
+    "ticket",
+    "client_ticket",
+    "note",
+    "attachment",
+    "approval",
+    "history",
+    "anomaly",
+    "outbox",
+    "quarantine",
+)
+"""The live tables, all of one shape (see Row); a document is the join of one stream's rows."""
+
+
+class NewEvent(msgspec.Struct, frozen=True):
+    """An event to append. `wanted` marks a fact that an actor still has to decide (see StreamState)."""
+
+    stream: str
+    kind: str
+    payload: bytes
+    message_key: bytes | None = None
+    wanted: bool = False
+
+
+class RecordedEvent(msgspec.Struct, frozen=True):
+    """An event as it stands in the log.
+
+    `position` is the order in the log, `version` the gapless 1-based order in the stream, `at` microseconds UTC.
+    `message_key` (messages only) is 16 big-endian bytes of SequenceNumber followed by the MessageId in UTF-8.
+    """
+
+    position: int
+    stream: str
+    version: int
+    at: int
+    kind: str
+    payload: bytes
+    hash: bytes
+    message_key: bytes | None = None
+
+
+class Fence(msgspec.Struct, frozen=True):
+    """Commit only if the stream's `through` is still `expected`; then set it to `through`."""
+
+    stream: str
+    expected: int
+    through: int
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A folded state as bytes, good for code whose fold has the same `fold_version`."""
+
+    stream: str
+    version: int
+    fold_version: int
+    data: bytes
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """One transaction: all of it or nothing."""
+
+    events: Sequence[NewEvent] = ()
+    rows: Sequence[Row] = ()
+    fence: Fence | None = None
+    snapshot: Snapshot | None = None
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """What became of a batch: one entry per event, None where its message_key was in the log already.
+
+    `fenced` means that another owner decided first: nothing of the batch was written.
+    """
+
+    events: tuple[RecordedEvent | None, ...] = ()
+    fenced: bool = False
+
+
+class StreamState(msgspec.Struct, frozen=True):
+    """A stream's counters: its last version, the last decided one, the last one that wants a decision."""
+
+    version: int = 0
+    through: int = 0
+    wanted: int = 0
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The end of the log: position 0 and 32 zero bytes when it is empty."""
+
+    position: int
+    hash: bytes
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One row that differs: `live` or `rebuilt` is None where the row stands on one side only."""
+
+    table: str
+    stream: str
+    id: str
+    live: bytes | None
+    rebuilt: bytes | None
+
+
+class Damage(msgspec.Struct, frozen=True):
+    """The first place where the log does not hold: the position (0: no one event's) and what is wrong there."""
+
+    position: int
+    reason: str
+
+
+class Reader(Protocol):
+    """Reads of the log and the live rows. From `Store.reading` they all see one moment."""
+
+    async def head(self) -> Head:
+        """The last event's position and hash."""
+
+    async def read_event(self, position: int) -> RecordedEvent | None:
+        """The event at that position."""
+
+    async def read_stream(self, stream: str, *, after: int = 0, limit: int | None = None) -> list[RecordedEvent]:
+        """Events of a stream with version > `after`, in order."""
+
+    def read_log(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[list[RecordedEvent]]:
+        """All events with after < position <= until, in order, in pages of bounded size."""
+
+    def read_streams(self, *, until: int | None = None) -> AsyncIterator[list[RecordedEvent]]:
+        """All events with position <= until, by (stream, version), in pages of bounded size."""
+
+    async def read_kind(self, kind: str) -> list[RecordedEvent]:
+        """All events of one rare kind, in order (indexed for MessageQuarantined only)."""
+
+    async def stream_state(self, stream: str) -> StreamState:
+        """The stream's counters; zeros for an unknown stream."""
+
+    async def undecided_streams(self) -> list[str]:
+        """Streams that hold a wanted event above their `through`."""
+
+    async def read_rows(
+        self, table: str, *, stream: str | None = None, id: str | None = None, last: int | None = None
+    ) -> list[Row]:
+        """Rows by stream and/or id, by (stream, ordinal); `last` keeps only the newest that many of a stream."""
+
+    async def count_rows(self, table: str, stream: str) -> int:
+        """How many rows a stream has in a table."""
+
+    def scan_rows(self, table: str, *, tagged: bool = False) -> AsyncIterator[list[Row]]:
+        """All rows of a table by (stream, ordinal) in pages; with `tagged` only those whose tag is not None."""
+
+    async def read_snapshot(self, stream: str, *, fold_version: int) -> Snapshot | None:
+        """The stream's snapshot if that fold wrote it."""
+
+    async def fold_version(self) -> int:
+        """The version of the fold that wrote the live rows; 0 on an empty store."""
+
+    async def size_bytes(self) -> int:
+        """What the store takes on disk."""
+
+
+class Rebuild(Protocol):
+    """Live rows and stream counters built aside, while the live ones stay as they are."""
+
+    async def write(self, rows: Sequence[Row], streams: Sequence[tuple[str, StreamState]] = ()) -> None:
+        """Put rows and counters; a row of the same (table, stream, id) replaces the former one."""
+
+    async def digest(self) -> str:
+        """SHA-256 over all rows built aside, in canonical order."""
+
+    async def live_digest(self) -> str:
+        """The same over the live rows."""
+
+    async def differences(self, limit: int) -> tuple[int, list[Difference]]:
+        """How many rows differ from the live ones, and the first `limit` of them."""
+
+    async def swap(self, *, fold_version: int) -> None:
+        """Replace the live rows, counters and fold version in one transaction; drops snapshots of other folds.
+
+        Raises StoreError, with nothing replaced, unless the counters written cover every event of the log.
+        """
+
+
+class ReadableStore(Reader, Protocol):
+    """A store as far as it can be read, beside the process that writes it."""
+
+    def reading(self) -> AbstractAsyncContextManager[Reader]:
+        """A reader that sees one moment of the store for as long as it is open."""
+
+    def rebuilding(self, reader: Reader | None = None) -> AbstractAsyncContextManager[Rebuild]:
+        """A place aside to rebuild live rows in; without a swap nothing of it stays. `reader` is what to compare to."""
+
+
+class Store(ReadableStore, Protocol):
+    """The log and its live rows with one writer. Closing is `aclose`; every fault is a `StoreError`."""
+
+    async def commit(self, batch: Batch) -> Committed:
+        """Write the batch durably (synced) and return what became of it, or raise with nothing acknowledged.
+
+        Events get consecutive positions and versions in the order given. An event whose message_key is in the log
+        is left out. Calls that wait at the same time share one transaction; each batch is still all or nothing.
+        A caller's cancellation never undoes or tears a batch. After a storage fault every call raises StoreUnavailable.
+        A batch that cannot be stored as it is (unknown table, no Unicode, beyond 64 bits) is a ValueError, no fault.
+        """
+
+    def has_room(self) -> bool:
+        """Whether an append is possible now: not failed, and free space is above the reserve (I0)."""
+
+    async def aclose(self) -> None:
+        """Finish what waits, checkpoint, write the anchor, release the lock."""

@@ -1,0 +1,154 @@
+"""The files of one data directory beside the database's own: the lock, the anchor, what rebuilds leave behind."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from ecproc.errors import DataDirInUse
+from ecproc.store.base import Head
+from ecproc.store.chain import NO_HASH
+
+DATABASE: Final = "ecproc.db"
+LOCK: Final = "LOCK"
+ANCHOR: Final = "anchor"
+REBUILD_PREFIX: Final = "rebuild-"
+REBUILD_SUFFIX: Final = ".db"
+
+_DIR_MODE: Final = 0o700
+_FILE_MODE: Final = 0o600
+
+
+class _Anchor(msgspec.Struct, frozen=True):
+    position: int
+    hash: str
+
+
+class AnchorUnreadable(Exception):
+    """The anchor file is there, but it is not what we wrote."""
+
+
+class DataDir:
+    """A data directory held for writing: nobody else appends to it until `release` (I12)."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self.database = path / DATABASE
+        self._lock: int | None = lock
+
+    @classmethod
+    def acquire(cls, path: Path) -> DataDir:
+        """Create the directory (0700) if need be and lock it; a directory in use is left exactly as it is.
+
+        Raises DataDirInUse, or OSError.
+        """
+        _make_directory(path)
+        lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, _FILE_MODE)
+        try:
+            _take_lock(path, lock)
+        except BaseException:
+            os.close(lock)
+            raise
+        return cls(path, lock)
+
+    def prepare(self) -> None:
+        """Make the database file before SQLite opens it, and sweep rebuilds that a dead process left.
+
+        The file is never opened this way again: closing it would drop the locks that SQLite holds on it.
+        """
+        for orphan in self.path.glob(f"{REBUILD_PREFIX}*{REBUILD_SUFFIX}*"):
+            orphan.unlink(missing_ok=True)
+        if not self.database.exists():
+            create_file(self.database)
+
+    def sync(self) -> None:
+        """Make the names of the files durable; SQLite does that too, but does not say when it failed."""
+        _sync_directory(self.path)
+
+    def write_anchor(self, head: Head) -> None:
+        """Replace the anchor atomically and durably."""
+        body = msgspec.json.encode(_Anchor(head.position, head.hash.hex()))
+        fresh = self.path / f"{ANCHOR}.new"
+        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _FILE_MODE)
+        try:
+            os.write(file, body)
+            os.fsync(file)
+        finally:
+            os.close(file)
+        fresh.replace(self.path / ANCHOR)
+
+    def release(self) -> None:
+        """Let go of the directory; a second call does nothing."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def read_anchor(path: Path) -> Head | None:
+    """The anchor of that data directory, None if there is none yet; raises AnchorUnreadable or OSError."""
+    try:
+        body = (path / ANCHOR).read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        anchor = msgspec.json.decode(body, type=_Anchor)
+        head = Head(anchor.position, bytes.fromhex(anchor.hash))
+    except (msgspec.DecodeError, ValueError) as error:
+        raise AnchorUnreadable(f"the file {ANCHOR} cannot be read: {error}") from error
+    if head.position < 0 or len(head.hash) != len(NO_HASH):
+        raise AnchorUnreadable(f"the file {ANCHOR} names no position and hash")
+    return head
+
+
+def measure_files(path: Path) -> int:
+    """The bytes that the database and its write-ahead log take."""
+    return sum(_measure(path / name) for name in (DATABASE, f"{DATABASE}-wal"))
+
+
+def _measure(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # a log that was closed has no write-ahead log
+        return 0
+
+
+def _make_directory(path: Path) -> None:
+    if path.is_dir():
+        return
+    path.mkdir(mode=_DIR_MODE, parents=True, exist_ok=True)
+    _sync_directory(path.parent)
+
+
+def _take_lock(path: Path, lock: int) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataDirInUse(path, _read_pid(lock)) from None
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+
+
+def _read_pid(lock: int) -> int | None:
+    written = os.pread(lock, 20, 0)
+    return int(written) if written.isdigit() else None
+
+
+def create_file(path: Path) -> None:
+    """Make an empty file that only we can read, durably; raises FileExistsError if there is one."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

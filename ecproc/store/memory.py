@@ -1,0 +1,257 @@
+"""The same store in memory, for tests and simulations: nothing of it outlives the object."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from anyio.lowlevel import checkpoint
+
+from ecproc.errors import StoreError, StoreUnavailable
+from ecproc.store.base import (
+    TABLES,
+    Batch,
+    Committed,
+    Difference,
+    Head,
+    Reader,
+    RecordedEvent,
+    Row,
+    Snapshot,
+    StreamState,
+)
+from ecproc.store.canonical import compare_rows, counters_row, digest_rows, sort_rows
+from ecproc.store.chain import NO_HASH
+from ecproc.store.plan import Group, check_row, check_table, prepare
+
+_PAGE = 1000
+
+
+class _Live:
+    """Live rows and stream counters, of the store or of a rebuild."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[tuple[str, str], Row]] = {table: {} for table in TABLES}
+        self.streams: dict[str, StreamState] = {}
+
+    def copy(self) -> _Live:
+        twin = _Live()
+        twin.rows = {table: dict(rows) for table, rows in self.rows.items()}
+        twin.streams = dict(self.streams)
+        return twin
+
+    def put(self, row: Row) -> None:
+        if row.data is None:
+            self.rows[row.table].pop((row.stream, row.id), None)
+        else:
+            self.rows[row.table][row.stream, row.id] = row
+
+    async def canonical_rows(self) -> AsyncIterator[list[Row]]:
+        counters = [counters_row(name, state) for name, state in self.streams.items() if state.version]
+        yield sort_rows([*counters, *(row for rows in self.rows.values() for row in rows.values())])
+
+
+class _State:
+    """All that a store holds; a copy of it is one moment."""
+
+    def __init__(self) -> None:
+        self.events: list[RecordedEvent] = []
+        self.keys: set[bytes] = set()
+        self.live = _Live()
+        self.snapshots: dict[str, Snapshot] = {}
+        self.fold_version = 0
+
+    def copy(self) -> _State:
+        twin = _State()
+        twin.events = list(self.events)
+        twin.keys = set(self.keys)
+        twin.live = self.live.copy()
+        twin.snapshots = dict(self.snapshots)
+        twin.fold_version = self.fold_version
+        return twin
+
+    def holds_key(self, message_key: bytes) -> bool:
+        return message_key in self.keys
+
+    def stream_state(self, stream: str) -> StreamState:
+        return self.live.streams.get(stream, StreamState())
+
+
+class MemoryReader:
+    """The Reader of one state in memory."""
+
+    def __init__(self, state: _State) -> None:
+        self._state = state
+
+    async def head(self) -> Head:
+        await checkpoint()
+        return self._head()
+
+    async def read_event(self, position: int) -> RecordedEvent | None:
+        await checkpoint()
+        events = self._state.events
+        return events[position - 1] if 0 < position <= len(events) else None
+
+    async def read_stream(self, stream: str, *, after: int = 0, limit: int | None = None) -> list[RecordedEvent]:
+        await checkpoint()
+        return [event for event in self._state.events if event.stream == stream and event.version > after][:limit]
+
+    async def read_log(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[list[RecordedEvent]]:
+        last = self._head().position if until is None else until
+        while page := self._state.events[after : min(after + _PAGE, last)]:
+            await checkpoint()
+            yield page
+            after = page[-1].position
+
+    async def read_streams(self, *, until: int | None = None) -> AsyncIterator[list[RecordedEvent]]:
+        events = sorted(self._state.events[:until], key=lambda event: (event.stream, event.version))
+        for start in range(0, len(events), _PAGE):
+            await checkpoint()
+            yield events[start : start + _PAGE]
+
+    async def read_kind(self, kind: str) -> list[RecordedEvent]:
+        await checkpoint()
+        return [event for event in self._state.events if event.kind == kind]
+
+    async def stream_state(self, stream: str) -> StreamState:
+        await checkpoint()
+        return self._state.stream_state(stream)
+
+    async def undecided_streams(self) -> list[str]:
+        await checkpoint()
+        return sorted(name for name, state in self._state.live.streams.items() if state.wanted > state.through)
+
+    async def read_rows(
+        self, table: str, *, stream: str | None = None, id: str | None = None, last: int | None = None
+    ) -> list[Row]:
+        check_table(table)
+        if stream is None and id is None:
+            raise ValueError("rows are read by stream, by id, or by both")
+        await checkpoint()
+        rows = [row for row in self._listed(table) if stream in (None, row.stream) and id in (None, row.id)]
+        return rows if last is None else rows[max(len(rows) - last, 0) :]
+
+    async def count_rows(self, table: str, stream: str) -> int:
+        return len(await self.read_rows(table, stream=stream))
+
+    async def scan_rows(self, table: str, *, tagged: bool = False) -> AsyncIterator[list[Row]]:
+        check_table(table)
+        rows = [row for row in self._listed(table) if row.tag is not None or not tagged]
+        for start in range(0, len(rows), _PAGE):
+            await checkpoint()
+            yield rows[start : start + _PAGE]
+
+    async def read_snapshot(self, stream: str, *, fold_version: int) -> Snapshot | None:
+        await checkpoint()
+        snapshot = self._state.snapshots.get(stream)
+        return snapshot if snapshot is not None and snapshot.fold_version == fold_version else None
+
+    async def fold_version(self) -> int:
+        await checkpoint()
+        return self._state.fold_version
+
+    async def size_bytes(self) -> int:
+        await checkpoint()
+        return sum(len(event.payload) for event in self._state.events)
+
+    def canonical_rows(self) -> AsyncIterator[list[Row]]:
+        """All live rows and stream counters, in canonical order."""
+        return self._state.live.canonical_rows()
+
+    def _head(self) -> Head:
+        events = self._state.events
+        return Head(events[-1].position, events[-1].hash) if events else Head(0, NO_HASH)
+
+    def _listed(self, table: str) -> list[Row]:
+        return sorted(self._state.live.rows[table].values(), key=lambda row: (row.stream, row.ordinal, row.id))
+
+
+class MemoryRebuild:
+    """A Rebuild of a MemoryStore."""
+
+    def __init__(self, store: MemoryStore, reader: MemoryReader) -> None:
+        self._store = store
+        self._reader = reader
+        self._live = _Live()
+
+    async def write(self, rows: Sequence[Row], streams: Sequence[tuple[str, StreamState]] = ()) -> None:
+        for row in rows:
+            check_row(row)
+        await checkpoint()
+        for row in rows:
+            self._live.put(row)
+        self._live.streams.update(streams)
+
+    async def digest(self) -> str:
+        return await digest_rows(self._live.canonical_rows())
+
+    async def live_digest(self) -> str:
+        return await digest_rows(self._reader.canonical_rows())
+
+    async def differences(self, limit: int) -> tuple[int, list[Difference]]:
+        return await compare_rows(self._reader.canonical_rows(), self._live.canonical_rows(), limit=limit)
+
+    async def swap(self, *, fold_version: int) -> None:
+        await checkpoint()
+        self._store.replace_live(self._live.copy(), fold_version)
+
+
+class MemoryStore(MemoryReader):
+    """A Store of one test: `room` is what `has_room` answers, `is_open` may be cleared to have every commit refused."""
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        super().__init__(_State())
+        self.room = True
+        self.is_open = True
+        self._now = now
+
+    async def commit(self, batch: Batch) -> Committed:
+        """See Store; a cancellation comes before anything is written or not at all."""
+        await checkpoint()
+        if not self.is_open:
+            raise StoreUnavailable("the store is closed")
+        group = Group(self._head(), self._state)
+        committed = group.add(prepare(batch, self._now()))
+        self._apply(group, committed)
+        return committed
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[MemoryReader]:
+        """See Store."""
+        await checkpoint()
+        yield MemoryReader(self._state.copy())
+
+    @asynccontextmanager
+    async def rebuilding(self, reader: Reader | None = None) -> AsyncIterator[MemoryRebuild]:
+        """See Store."""
+        if reader is not None and not isinstance(reader, MemoryReader):
+            raise TypeError("a rebuild is compared with a reader of its own store")
+        await checkpoint()
+        yield MemoryRebuild(self, reader or self)
+
+    def has_room(self) -> bool:
+        """See Store."""
+        return self.is_open and self.room
+
+    async def aclose(self) -> None:
+        """See Store; what was written can still be read."""
+        self.is_open = False
+
+    def replace_live(self, live: _Live, fold_version: int) -> None:
+        """Swap a rebuild in; raises StoreError if its counters do not cover the whole log."""
+        covered = sum(state.version for state in live.streams.values())
+        if covered != len(self._state.events):
+            raise StoreError(f"a rebuild covers {covered} of {len(self._state.events)} events: nothing was replaced")
+        state = self._state
+        state.live = live
+        state.fold_version = fold_version
+        state.snapshots = {name: one for name, one in state.snapshots.items() if one.fold_version == fold_version}
+
+    def _apply(self, group: Group, committed: Committed) -> None:
+        recorded = [event for event in committed.events if event is not None]
+        self._state.events.extend(recorded)
+        self._state.keys.update(event.message_key for event in recorded if event.message_key is not None)
+        self._state.live.streams.update(group.streams)
+        for row in group.rows.values():
+            self._state.live.put(row)
+        self._state.snapshots.update(group.snapshots)

@@ -1,0 +1,194 @@
+"""The SQLite schema, its statements, and the settings every connection runs under."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from ecproc.errors import LogDamaged, StoreError, StoreUnavailable
+from ecproc.store.base import TABLES, Row, StreamState
+
+SCHEMA_VERSION: Final = 1
+"""Kept as the file's `user_version`; a file with a higher one was written by newer code and is refused."""
+
+Statement: TypeAlias = tuple[str, list[tuple[object, ...]]]
+
+BUSY_TIMEOUT_MS: Final = 5000
+"""How long to wait for a lock that another program (a backup, a shell) holds before that is a fault."""
+
+_LOG_STATEMENTS: Final = (
+    "create_event",
+    "create_event_message",
+    "create_event_version",
+    "create_event_quarantined",
+    "create_snapshot",
+    "create_meta",
+)
+_SEARCHED_BY_ID: Final = ("ticket", "client_ticket")
+_SEARCHED_BY_TAG: Final = ("outbox",)
+
+_EVERY_CONNECTION: Final = (
+    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA cell_size_check = ON",
+)
+_WRITER: Final = (
+    "PRAGMA page_size = 8192",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA fullfsync = ON",  # only macOS tells a flush to the drive from a flush to the platter
+    "PRAGMA wal_autocheckpoint = 0",  # SQLite swallows the errors of automatic checkpoints; ours are explicit
+    "PRAGMA journal_size_limit = 67108864",
+    "PRAGMA cache_size = -32768",
+)
+_SCRATCH: Final = ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF", "PRAGMA cache_size = -32768")
+
+_DAMAGE_CODES: Final = frozenset(
+    {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR}
+)
+"""What says that the content is not ours any more; SQLITE_ERROR is a table or column that is gone."""
+
+_READ_ONLY_CODES: Final = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
+_PRIMARY_CODE: Final = 0xFF
+
+
+@cache
+def sql(name: str, table: str = "", beyond: str = ">") -> str:
+    """The statement of that name; `table` and `beyond` fill its places, never with anything from outside."""
+    text = (files("ecproc.store") / "sql" / f"{name}.sql").read_text(encoding="utf-8")
+    return text.format(table=table, beyond=beyond)
+
+
+def connect_writer(path: Path) -> sqlite3.Connection:
+    """The one connection that writes and checkpoints; it may be used by one thread at a time."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        _check_version(connection, path)
+        _apply(connection, *_EVERY_CONNECTION, *_WRITER)
+        mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+        if mode != "wal":
+            raise StoreError(f"{path} is on a file system where SQLite cannot keep a write-ahead log")
+        if _user_version(connection) == 0:
+            _create(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
+    """A read-only connection; `immutable` is for a file that nobody can change while it is open.
+
+    Raises StoreError if the file is no ecproc log or of a newer schema.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    try:
+        _check_version(connection, path)
+        if _user_version(connection) == 0:
+            raise StoreError(f"{path} holds no event log")
+        _apply(connection, *_EVERY_CONNECTION, "PRAGMA query_only = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_scratch(path: Path) -> sqlite3.Connection:
+    """A throw-away file with empty live tables and stream counters, inside an open transaction."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        _apply(connection, *_EVERY_CONNECTION, *_SCRATCH, "BEGIN")
+        _create_live(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def row_statements(rows: Iterable[Row]) -> list[Statement]:
+    """What writes and deletes rows whose keys differ, each statement with all of its parameters."""
+    parameters: defaultdict[str, list[tuple[object, ...]]] = defaultdict(list)
+    for row in rows:
+        if row.data is None:
+            parameters[sql("delete_row", row.table)].append((row.stream, row.id))
+        else:
+            parameters[sql("put_row", row.table)].append((row.stream, row.id, row.ordinal, row.tag, row.data))
+    return list(parameters.items())
+
+
+def stream_statements(states: Iterable[tuple[str, StreamState]]) -> list[Statement]:
+    """What writes stream counters."""
+    return [(sql("put_stream"), [(name, state.version, state.through, state.wanted) for name, state in states])]
+
+
+@contextmanager
+def translate_errors(what: str, position: int = 0) -> Iterator[None]:
+    """Rename SQLite's errors: a file we did not write so is LogDamaged at `position`, the rest StoreUnavailable."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if is_damage(error):
+            raise LogDamaged(position, f"{what}: {error}") from error
+        raise StoreUnavailable(f"{what}: {error}") from error
+    except OSError as error:
+        raise StoreUnavailable(f"{what}: {error}") from error
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file's content is at fault and not the machine; text that is no UTF-8 comes without a code."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return isinstance(error, sqlite3.OperationalError)
+    return code & _PRIMARY_CODE in _DAMAGE_CODES
+
+
+def is_read_only(error: sqlite3.Error) -> bool:
+    """Whether SQLite could not make the files it needs beside the database."""
+    return getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _READ_ONLY_CODES
+
+
+def _apply(connection: sqlite3.Connection, *statements: str) -> None:
+    for statement in statements:
+        connection.execute(statement)
+
+
+def _user_version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    version = _user_version(connection)
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} was written by a newer ecproc (schema {version}; this one knows up to {SCHEMA_VERSION}): "
+            "install that version or a later one"
+        )
+    if version == 0 and connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+        raise StoreError(f"{path} is a database of another program")
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for name in _LOG_STATEMENTS:
+        connection.execute(sql(name))
+    _create_live(connection)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _create_live(connection: sqlite3.Connection) -> None:
+    connection.execute(sql("create_stream"))
+    connection.execute(sql("create_stream_undecided"))
+    for table in TABLES:
+        connection.execute(sql("create_rows", table))
+    for table in _SEARCHED_BY_ID:
+        connection.execute(sql("create_rows_id", table))
+    for table in _SEARCHED_BY_TAG:
+        connection.execute(sql("create_rows_tagged", table))

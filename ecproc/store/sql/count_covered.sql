@@ -1,0 +1,1 @@
+SELECT coalesce(sum(version), 0) FROM stream

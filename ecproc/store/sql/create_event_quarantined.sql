@@ -1,0 +1,1 @@
+CREATE INDEX event_quarantined ON event (kind) WHERE kind = 'MessageQuarantined'

@@ -1,0 +1,1 @@
+CREATE UNIQUE INDEX event_version ON event (stream, version)

@@ -1,0 +1,1 @@
+CREATE INDEX {table}_id ON {table} (id)

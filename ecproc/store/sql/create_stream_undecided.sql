@@ -1,0 +1,1 @@
+CREATE INDEX stream_undecided ON stream (stream) WHERE wanted > through

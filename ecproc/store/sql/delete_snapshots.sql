@@ -1,0 +1,1 @@
+DELETE FROM snapshot WHERE fold_version <> ?

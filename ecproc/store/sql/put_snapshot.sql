@@ -1,0 +1,1 @@
+INSERT OR REPLACE INTO snapshot (stream, version, fold_version, data) VALUES (?, ?, ?, ?)

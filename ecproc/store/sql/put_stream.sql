@@ -1,0 +1,1 @@
+INSERT OR REPLACE INTO stream (stream, version, through, wanted) VALUES (?, ?, ?, ?)

@@ -1,0 +1,1 @@
+SELECT position, hash FROM event ORDER BY position DESC LIMIT 1

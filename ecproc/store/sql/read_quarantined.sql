@@ -1,0 +1,4 @@
+SELECT position, stream, version, at, kind, payload, hash, message_key
+FROM event
+WHERE kind = 'MessageQuarantined'
+ORDER BY position

@@ -1,0 +1,1 @@
+SELECT version, through, wanted FROM stream WHERE stream = ?

@@ -1,0 +1,1 @@
+SELECT stream FROM stream WHERE wanted > through ORDER BY stream

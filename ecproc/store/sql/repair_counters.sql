@@ -1,0 +1,1 @@
+UPDATE stream SET through = min(through, version), wanted = min(wanted, version)

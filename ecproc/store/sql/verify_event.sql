@@ -1,0 +1,1 @@
+SELECT position, stream, version, at, kind, message_key, payload, payload_hash, hash FROM event WHERE position = ?

@@ -1,0 +1,208 @@
+"""The SQLite store: one writing thread, read-only readers beside it."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from shutil import disk_usage
+from sqlite3 import Connection
+from typing import Final
+
+import anyio
+import msgspec
+from anyio.lowlevel import checkpoint_if_cancelled
+
+from ecproc.errors import StoreError, WrongEnvironment
+from ecproc.store.base import Batch, Committed, NewEvent, Reader, RecordedEvent
+from ecproc.store.logfile import LogFile
+from ecproc.store.plan import prepare
+from ecproc.store.reader import ReaderPool, SqliteReader, connected, make_fetch
+from ecproc.store.rebuild import SqliteRebuild, name_scratch, open_scratch
+from ecproc.store.schema import connect_reader, sql
+from ecproc.store.verify import choose_connect
+from ecproc.store.writer import Writer
+
+IDENTITY_STREAM: Final = "ecproc"
+IDENTITY_KIND: Final = "LogIdentified"
+"""The log's first event: whose log this is, as the JSON object that `open_store` was given."""
+
+ROOM_SECONDS: Final = 0.2
+"""How long one look at the free space counts."""
+
+MAX_READING: Final = 8
+"""How many `reading` contexts are open at once; one more waits."""
+
+
+class ReadOnlyStore(SqliteReader):
+    """The reads of a data directory that another process may be writing to; each sees the newest commit."""
+
+    def __init__(self, directory: Path, connect: Callable[[], Connection]) -> None:
+        self._pool = ReaderPool(connect)
+        self._connect = connect
+        self._moments = anyio.Semaphore(MAX_READING)
+        super().__init__(directory, self._pool.fetch)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[SqliteReader]:
+        """A reader that sees one moment of the store for as long as it is open."""
+        async with self._moments, connected(self._connect) as connection:
+            fetch = make_fetch(connection)
+            await fetch("BEGIN")
+            await fetch(sql("read_head"))  # a transaction sees the moment of its first read
+            yield SqliteReader(self._directory, fetch)
+
+    @asynccontextmanager
+    async def rebuilding(self, reader: Reader | None = None) -> AsyncIterator[SqliteRebuild]:
+        """A place aside to rebuild live rows in and compare them; a swap raises StoreError."""
+        path = name_scratch(Path(tempfile.gettempdir()))
+        async with open_scratch(path, keep_name=False) as scratch:
+            yield SqliteRebuild(scratch, live=partial(self._live, reader), replace=_refuse_swap)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._pool.aclose()
+
+    def _live(self, reader: Reader | None) -> AbstractAsyncContextManager[SqliteReader]:
+        if reader is None:
+            return self.reading()
+        if not isinstance(reader, SqliteReader):
+            raise TypeError("a rebuild is compared with a reader of its own store")
+        return nullcontext(reader)
+
+
+class SqliteStore(ReadOnlyStore):
+    """The Store of one locked data directory; made by `open_store`.
+
+    `failed` is set at the first storage error: the process should end then with StoreError's exit code. `accepted_loss`
+    is the anchor that the log did not reach, if it was opened in spite of that.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        log: LogFile,
+        *,
+        now: Callable[[], int],
+        has_room: Callable[[], bool],
+    ) -> None:
+        super().__init__(log.path, partial(connect_reader, log.database))
+        self.failed = writer.failed
+        self.accepted_loss = log.accepted_loss
+        self._writer = writer
+        self._now = now
+        self._has_room = has_room
+
+    async def commit(self, batch: Batch) -> Committed:
+        """See Store; cancelled from within anyio it still waits for the outcome."""
+        await checkpoint_if_cancelled()
+        return await self._writer.commit(prepare(batch, self._now()))
+
+    @asynccontextmanager
+    async def rebuilding(self, reader: Reader | None = None) -> AsyncIterator[SqliteRebuild]:
+        """See Store; the rows stand in a file of the data directory until a swap or the end."""
+        path = name_scratch(self._directory)
+        async with open_scratch(path, keep_name=True) as scratch:
+            yield SqliteRebuild(scratch, live=partial(self._live, reader), replace=partial(self._replace_live, path))
+
+    def has_room(self) -> bool:
+        """See Store; looks at the free space at most every 0.2 s."""
+        return self._writer.is_open and self._has_room()
+
+    async def aclose(self) -> None:
+        """See Store; a second call does nothing."""
+        with anyio.CancelScope(shield=True):
+            await self._pool.aclose()
+            await self._writer.stop()
+
+    async def _replace_live(self, path: Path, fold_version: int) -> None:
+        await self._writer.call(lambda log: log.replace_live(path, fold_version=fold_version))
+
+
+async def open_store(
+    directory: Path,
+    *,
+    now: Callable[[], int],
+    identity: Mapping[str, str] | None,
+    reserve_bytes: int,
+    accept_loss: bool = False,
+    free_bytes: Callable[[Path], int] = lambda path: disk_usage(path).free,
+    on_commit: Callable[[float, int], None] | None = None,
+) -> SqliteStore:
+    """Lock a data directory, check its log's end and anchor, and open it for writing; a new one is durable on return.
+
+    `now` is microseconds UTC. `identity` is written into a new log and compared with an old one's, unless it is None.
+    `accept_loss` opens a log that ends before its anchor. `on_commit` hears each transaction's seconds and batches.
+    Raises DataDirInUse with nothing touched, LogDamaged, WrongEnvironment, StoreUnavailable or StoreError.
+    """
+    writer = Writer(on_commit)
+    log = await writer.start(partial(LogFile.open, directory, accept_loss=accept_loss))
+    has_room = _watch_room(directory, reserve_bytes=reserve_bytes, free_bytes=free_bytes)
+    store = SqliteStore(writer, log, now=now, has_room=has_room)
+    try:
+        if identity is not None:
+            await _identify(store, directory, dict(identity))
+    except BaseException:
+        await store.aclose()
+        raise
+    return store
+
+
+@asynccontextmanager
+async def open_reader(directory: Path) -> AsyncIterator[ReadOnlyStore]:
+    """Read a data directory without its lock, beside a running processor or when none runs; nothing is written to it.
+
+    Raises StoreError if there is no log or it is of a newer schema, LogDamaged if it is no database any more.
+    """
+    connect = await anyio.to_thread.run_sync(choose_connect, directory)
+    store = ReadOnlyStore(directory, connect)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+async def _identify(store: SqliteStore, directory: Path, identity: dict[str, str]) -> None:
+    first = await store.read_event(1)
+    if first is None:
+        payload = msgspec.json.encode(identity, order="sorted")
+        await store.commit(Batch(events=[NewEvent(IDENTITY_STREAM, IDENTITY_KIND, payload)]))
+    elif _read_identity(first) != identity:
+        raise WrongEnvironment(
+            f"the log in {directory} was written for {_describe(_read_identity(first))}, "
+            f"the configuration says {_describe(identity)}"
+        )
+
+
+def _read_identity(first: RecordedEvent) -> dict[str, str] | None:
+    return msgspec.json.decode(first.payload, type=dict[str, str]) if first.kind == IDENTITY_KIND else None
+
+
+def _describe(identity: dict[str, str] | None) -> str:
+    if identity is None:
+        return "no environment"
+    return " ".join(f"{name}={value!r}" for name, value in sorted(identity.items()))
+
+
+def _watch_room(directory: Path, *, reserve_bytes: int, free_bytes: Callable[[Path], int]) -> Callable[[], bool]:
+    """Whether free space is at or above the reserve, looked at once in a while; a look that fails means no room."""
+    room, looked_at = False, float("-inf")
+
+    def has_room() -> bool:
+        nonlocal room, looked_at
+        if time.monotonic() - looked_at >= ROOM_SECONDS:
+            looked_at = time.monotonic()
+            try:
+                room = free_bytes(directory) >= reserve_bytes
+            except OSError:
+                room = False
+        return room
+
+    return has_room
+
+
+async def _refuse_swap(_fold_version: int) -> None:
+    raise StoreError("the store is open for reading only: live rows cannot be replaced")

@@ -1,0 +1,36 @@
+"""What every store must do: subclass `StoreTests`, say how to open yours, and let pytest with anyio's plugin run it."""
+
+from __future__ import annotations
+
+from ecproc.testing.store_case import (
+    OTHER,
+    STREAM,
+    append,
+    copy_live,
+    make_key,
+    make_message,
+    make_row,
+    read_all,
+    scan_all,
+    sqlite_store,
+)
+from ecproc.testing.store_live import LiveTests
+from ecproc.testing.store_log import LogTests
+
+__all__ = [
+    "OTHER",
+    "STREAM",
+    "StoreTests",
+    "append",
+    "copy_live",
+    "make_key",
+    "make_message",
+    "make_row",
+    "read_all",
+    "scan_all",
+    "sqlite_store",
+]
+
+
+class StoreTests(LogTests, LiveTests):
+    """The suite, whole."""

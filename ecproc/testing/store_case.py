@@ -1,0 +1,92 @@
+"""What the suite for stores is made of: messages and rows to store, reads in one go, a store for a block."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from ecproc.store.base import (
+    TABLES,
+    Batch,
+    NewEvent,
+    Reader,
+    Rebuild,
+    RecordedEvent,
+    Row,
+    Store,
+)
+from ecproc.store.sqlite import SqliteStore, open_store
+
+STREAM = "e-CS0879727"
+OTHER = "e-CS0879728"
+
+
+def make_key(number: int, message_id: str) -> bytes:
+    """A message's key, as RecordedEvent says."""
+    return number.to_bytes(16, "big") + message_id.encode()
+
+
+def make_message(number: int, message_id: str = "id", *, stream: str = STREAM, payload: bytes = b"{}") -> NewEvent:
+    """A received message that wants a decision."""
+    return NewEvent(stream, "MessageReceived", payload, make_key(number, message_id), wanted=True)
+
+
+def make_row(id: str, *, ordinal: int = 0, table: str = "note", stream: str = STREAM, tag: str | None = None) -> Row:
+    """A row whose data names it."""
+    return Row(table, stream, id, ordinal, f'{{"id":"{id}","ordinal":{ordinal}}}'.encode(), tag)
+
+
+@asynccontextmanager
+async def sqlite_store(directory: Path, **options: Any) -> AsyncIterator[SqliteStore]:
+    """Have the SQLite store of a data directory open for a block, by default without identity and reserve."""
+    given = {"identity": None, "reserve_bytes": 0, "now": count(1_700_000_000_000_000).__next__} | options
+    store = await open_store(directory, **given)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+async def append(store: Store, *events: NewEvent) -> list[RecordedEvent]:
+    """Commit events of which none is a duplicate."""
+    committed = await store.commit(Batch(events=events))
+    recorded = [event for event in committed.events if event is not None]
+    assert len(recorded) == len(events)
+    return recorded
+
+
+async def read_all(reader: Reader, *, after: int = 0, until: int | None = None) -> list[RecordedEvent]:
+    """The log in one list."""
+    return [event async for page in reader.read_log(after=after, until=until) for event in page]
+
+
+async def scan_all(reader: Reader, table: str, *, tagged: bool = False) -> list[Row]:
+    """A table in one list."""
+    return [row async for page in reader.scan_rows(table, tagged=tagged) for row in page]
+
+
+async def copy_live(reader: Reader, rebuild: Rebuild) -> None:
+    """Write into the rebuild what stands in the live tables."""
+    streams = {event.stream for event in await read_all(reader)}
+    states = [(stream, await reader.stream_state(stream)) for stream in streams]
+    await rebuild.write([row for table in TABLES for row in await scan_all(reader, table)], states)
+
+
+class StoreCase:
+    """Tests of a store that may already hold events of streams not named here."""
+
+    async def open_store(self, directory: Path) -> Store:
+        """Give an open store without live rows; the same directory is asked for once."""
+        raise NotImplementedError
+
+    @asynccontextmanager
+    async def store_in(self, directory: Path) -> AsyncIterator[Store]:
+        """Have a store open for a block."""
+        store = await self.open_store(directory)
+        try:
+            yield store
+        finally:
+            await store.aclose()

@@ -1,0 +1,341 @@
+"""A data directory of the SQLite store: its lock, its identity, its anchor, and what a start refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import msgspec
+import pytest
+
+from ecproc.errors import DataDirInUse, LogDamaged, StoreError, StoreUnavailable, WrongEnvironment
+from ecproc.store.base import Batch, Damage, Fence, Head, NewEvent, Snapshot, StreamState
+from ecproc.store.datadir import DataDir, read_anchor
+from ecproc.store.logfile import ANCHOR_SECONDS
+from ecproc.store.sqlite import open_reader, open_store
+from ecproc.store.verify import VerifiedLog, verify_log
+from ecproc.testing.store import OTHER, STREAM, append, make_message, make_row, read_all, scan_all, sqlite_store
+
+IDENTITY = {"host": "smconnect.ensono.com", "client": "YourCompanyName", "environment": "prod"}
+
+
+def change(directory: Path, *statements: str) -> None:
+    """Change a closed log behind the store's back."""
+    with closing(sqlite3.connect(directory / "ecproc.db", isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def list_files(directory: Path) -> list[tuple[str, int, int]]:
+    stats = [(path.name, path.stat()) for path in directory.iterdir()]
+    return sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
+
+
+async def write_some(directory: Path, events: int = 10) -> None:
+    async with sqlite_store(directory) as store:
+        for number in range(events):
+            await store.commit(
+                Batch(
+                    events=[make_message(number, stream=STREAM if number % 2 else OTHER)],
+                    rows=[make_row(str(number))],
+                    snapshot=Snapshot(STREAM, number, 3, b"s"),
+                )
+            )
+
+
+# --- files and lock
+
+
+@pytest.mark.requirement("I11")
+async def test_only_the_owner_can_read_what_is_created(tmp_path: Path) -> None:
+    directory = tmp_path / "new" / "data"
+    async with sqlite_store(directory) as store:
+        await append(store, make_message(1))
+        modes = {path.name: path.stat().st_mode & 0o777 for path in directory.iterdir()}
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert modes == dict.fromkeys(["LOCK", "anchor", "ecproc.db", "ecproc.db-shm", "ecproc.db-wal"], 0o600)
+
+
+@pytest.mark.requirement("I1")
+async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store:
+        await store.commit(Batch(events=[make_message(1)], rows=[make_row("a")], snapshot=Snapshot(STREAM, 1, 2, b"s")))
+        await store.commit(Batch(events=[NewEvent(STREAM, "Decided", b"")], fence=Fence(STREAM, 0, 1)))
+        events, head = await read_all(store), await store.head()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["LOCK", "anchor", "ecproc.db"]
+    async with sqlite_store(tmp_path) as store:
+        assert await read_all(store) == events
+        assert await store.head() == head
+        assert await scan_all(store, "note") == [make_row("a")]
+        assert await store.stream_state(STREAM) == StreamState(version=2, through=1, wanted=1)
+        assert await store.read_snapshot(STREAM, fold_version=2) == Snapshot(STREAM, 1, 2, b"s")
+        again = await store.commit(Batch(events=[make_message(1), make_message(2)]))
+        assert [event and event.version for event in again.events] == [None, 3]
+
+
+@pytest.mark.requirement("I12")
+async def test_a_second_process_is_refused_and_touches_nothing(tmp_path: Path) -> None:
+    script = (
+        "import anyio, sys\n"
+        "from pathlib import Path\n"
+        "from ecproc.errors import DataDirInUse\n"
+        "from ecproc.store.sqlite import open_store\n"
+        "async def main():\n"
+        "    try:\n"
+        "        await open_store(Path(sys.argv[1]), now=lambda: 0, identity=None, reserve_bytes=0)\n"
+        "    except DataDirInUse as refused:\n"
+        "        print(refused.pid)\n"
+        "anyio.run(main)\n"
+    )
+    async with sqlite_store(tmp_path) as store:
+        await append(store, make_message(1))
+        await wait_for_anchor(tmp_path, await store.head())
+        before = list_files(tmp_path)
+        second = await anyio.run_process([sys.executable, "-c", script, str(tmp_path)], stderr=subprocess.PIPE)
+        assert second.stdout.decode().split() == [str(os.getpid())]
+        assert list_files(tmp_path) == before
+        with pytest.raises(DataDirInUse, match=str(os.getpid())):
+            await open_store(tmp_path, now=lambda: 0, identity=None, reserve_bytes=0)
+        assert list_files(tmp_path) == before
+        await append(store, make_message(2))
+
+
+async def test_the_lock_is_free_after_closing_and_after_a_refused_start(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path, identity=IDENTITY):
+        pass
+    with pytest.raises(WrongEnvironment):
+        async with sqlite_store(tmp_path, identity=IDENTITY | {"environment": "uat"}):
+            pass
+    async with sqlite_store(tmp_path, identity=IDENTITY) as store:
+        await append(store, make_message(1))
+
+
+async def test_an_opening_that_is_cancelled_gives_the_lock_back(tmp_path: Path) -> None:
+    task = asyncio.create_task(open_store(tmp_path, now=lambda: 0, identity=IDENTITY, reserve_bytes=0))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with anyio.fail_after(10):
+        while True:
+            try:
+                DataDir.acquire(tmp_path).release()
+            except DataDirInUse:
+                await anyio.sleep(0.01)
+            else:
+                break
+
+
+async def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreUnavailable, match="file"):
+        async with sqlite_store(tmp_path / "file" / "data"):
+            pass
+
+
+# --- identity and schema
+
+
+@pytest.mark.requirement("R6")
+async def test_the_first_event_says_whose_log_it_is(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path, identity=IDENTITY) as store:
+        first = await store.read_event(1)
+    assert first is not None
+    assert (first.stream, first.kind, first.version) == ("ecproc", "LogIdentified", 1)
+    assert first.payload == msgspec.json.encode(dict(sorted(IDENTITY.items())))
+    async with sqlite_store(tmp_path, identity=dict(reversed(IDENTITY.items()))) as store:
+        assert (await store.head()).position == 1
+
+
+@pytest.mark.requirement("R6")
+async def test_a_log_of_another_environment_is_refused_by_both_names(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path, identity=IDENTITY):
+        pass
+    with pytest.raises(WrongEnvironment, match=r"'prod'.*'uat'"):
+        async with sqlite_store(tmp_path, identity=IDENTITY | {"environment": "uat"}):
+            pass
+    async with sqlite_store(tmp_path, identity=None) as store:
+        assert (await store.head()).position == 1
+
+
+async def test_a_log_that_names_no_environment_is_refused(tmp_path: Path) -> None:
+    await write_some(tmp_path, 1)
+    with pytest.raises(WrongEnvironment, match="no environment"):
+        async with sqlite_store(tmp_path, identity=IDENTITY):
+            pass
+
+
+async def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    await write_some(tmp_path)
+    change(tmp_path, "PRAGMA user_version = 2")
+    before = (tmp_path / "ecproc.db").read_bytes()
+    with pytest.raises(StoreError, match="newer ecproc"):
+        async with sqlite_store(tmp_path):
+            pass
+    with pytest.raises(StoreError, match="newer ecproc"):
+        async with open_reader(tmp_path):
+            pass
+    with pytest.raises(StoreError, match="newer ecproc"):
+        verify_log(tmp_path)
+    assert (tmp_path / "ecproc.db").read_bytes() == before
+
+
+async def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
+    change(tmp_path, "CREATE TABLE theirs (a)")
+    with pytest.raises(StoreError, match="another program"):
+        async with sqlite_store(tmp_path):
+            pass
+
+
+async def test_a_file_left_by_a_start_that_died_is_taken_over(tmp_path: Path) -> None:
+    change(tmp_path, "PRAGMA journal_mode = WAL")
+    async with sqlite_store(tmp_path, identity=IDENTITY) as store:
+        assert (await store.head()).position == 1
+
+
+# --- the anchor
+
+
+async def wait_for_anchor(directory: Path, head: Head) -> None:
+    with anyio.fail_after(10):
+        while read_anchor(directory) != head:  # noqa: ASYNC110 - a file has no signal
+            await anyio.sleep(0.01)
+
+
+@pytest.mark.requirement("I6")
+async def test_the_anchor_follows_the_log(tmp_path: Path) -> None:
+    assert ANCHOR_SECONDS < 1
+    async with sqlite_store(tmp_path, identity=IDENTITY) as store:
+        await wait_for_anchor(tmp_path, await store.head())
+        await append(store, make_message(1))
+        await wait_for_anchor(tmp_path, await store.head())
+        await append(store, make_message(2))
+        head = await store.head()
+    assert read_anchor(tmp_path) == head
+
+
+@pytest.mark.requirement("I6")
+async def test_the_anchor_follows_a_log_that_is_never_idle(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store:
+        with anyio.fail_after(10):
+            while (read_anchor(tmp_path) or Head(0, b"")).position < 2:
+                await append(store, NewEvent(STREAM, "X", b""))
+
+
+@pytest.mark.requirement("I6")
+async def test_a_log_behind_its_anchor_is_opened_only_with_its_loss_accepted(tmp_path: Path) -> None:
+    await write_some(tmp_path)
+    anchor = read_anchor(tmp_path)
+    change(tmp_path, "DELETE FROM event WHERE position > 7", "UPDATE stream SET through = version, wanted = version")
+    with pytest.raises(LogDamaged, match="reached 10") as caught:
+        async with sqlite_store(tmp_path):
+            pass
+    assert caught.value.position == 8
+    async with sqlite_store(tmp_path, accept_loss=True) as store:
+        assert store.accepted_loss == anchor
+        assert await store.stream_state(STREAM) == StreamState(version=3, through=3, wanted=3)
+        assert await store.fold_version() == 0
+        assert await store.read_snapshot(STREAM, fold_version=3) is None
+        recorded = await append(store, make_message(9), make_message(99))
+        assert [(event.position, event.version) for event in recorded] == [(8, 4), (9, 5)]
+    assert isinstance(verify_log(tmp_path), VerifiedLog)
+    async with sqlite_store(tmp_path, accept_loss=True) as store:
+        assert store.accepted_loss is None
+
+
+@pytest.mark.requirement("I6")
+async def test_a_log_with_another_hash_at_its_anchor_is_refused(tmp_path: Path) -> None:
+    await write_some(tmp_path)
+    data_dir = DataDir.acquire(tmp_path)
+    data_dir.write_anchor(Head(6, bytes(32)))
+    data_dir.release()
+    with pytest.raises(LogDamaged, match="another hash") as caught:
+        async with sqlite_store(tmp_path):
+            pass
+    assert caught.value.position == 6
+
+
+@pytest.mark.requirement("I6")
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"position":1,"hash":"zz"}', b'{"position":1,"hash":"00"}'])
+async def test_an_anchor_that_is_no_anchor_is_refused(tmp_path: Path, body: bytes) -> None:
+    await write_some(tmp_path)
+    (tmp_path / "anchor").write_bytes(body)
+    with pytest.raises(LogDamaged, match="anchor"):
+        async with sqlite_store(tmp_path):
+            pass
+    assert isinstance(verify_log(tmp_path), Damage)
+    async with sqlite_store(tmp_path, accept_loss=True) as store:
+        assert len(await read_all(store)) == 10
+    assert isinstance(verify_log(tmp_path), VerifiedLog)
+
+
+@pytest.mark.requirement("I6")
+async def test_an_emptied_file_is_not_taken_for_a_new_one(tmp_path: Path) -> None:
+    await write_some(tmp_path)
+    (tmp_path / "ecproc.db").write_bytes(b"")
+    for _ in range(2):
+        with pytest.raises(LogDamaged) as caught:
+            async with sqlite_store(tmp_path):
+                pass
+        assert caught.value.position == 1
+    assert verify_log(tmp_path) == Damage(1, caught.value.reason)
+    async with sqlite_store(tmp_path, accept_loss=True) as store:
+        assert await read_all(store) == []
+
+
+async def test_a_missing_anchor_is_written_again(tmp_path: Path) -> None:
+    await write_some(tmp_path)
+    (tmp_path / "anchor").unlink()
+    async with sqlite_store(tmp_path) as store:
+        assert read_anchor(tmp_path) == await store.head()
+
+
+# --- damage at the start
+
+
+@pytest.mark.requirement("I6")
+@pytest.mark.parametrize("accept_loss", [False, True])
+async def test_a_changed_event_near_the_end_is_found_at_the_start(tmp_path: Path, accept_loss: bool) -> None:
+    await write_some(tmp_path)
+    change(tmp_path, "UPDATE event SET payload = x'00' WHERE position = 4")
+    database = (tmp_path / "ecproc.db").read_bytes()
+    with pytest.raises(LogDamaged) as caught:
+        async with sqlite_store(tmp_path, accept_loss=accept_loss):
+            pass
+    assert caught.value.position == 4
+    assert (tmp_path / "ecproc.db").read_bytes() == database
+
+
+@pytest.mark.requirement("I6")
+async def test_a_start_checks_the_last_thousand_events(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store:
+        await append(store, *[NewEvent(STREAM, "X", b"") for _ in range(1500)])
+    change(tmp_path, "UPDATE event SET at = at + 1 WHERE position = 501")
+    with pytest.raises(LogDamaged) as caught:
+        async with sqlite_store(tmp_path):
+            pass
+    assert caught.value.position == 501
+    change(tmp_path, "UPDATE event SET at = at - 1 WHERE position = 501", "DELETE FROM event WHERE position = 500")
+    with pytest.raises(LogDamaged) as caught:
+        async with sqlite_store(tmp_path):
+            pass
+    assert caught.value.position == 500
+
+
+@pytest.mark.requirement("I6")
+async def test_a_file_that_is_no_database_is_damage(tmp_path: Path) -> None:
+    await write_some(tmp_path)
+    (tmp_path / "ecproc.db").write_bytes(b"not a database" * 1000)
+    with pytest.raises(LogDamaged):
+        async with sqlite_store(tmp_path):
+            pass
+    with pytest.raises(LogDamaged):
+        async with open_reader(tmp_path):
+            pass
+    assert isinstance(verify_log(tmp_path), Damage)

@@ -1,0 +1,292 @@
+"""The SQLite store: the shared suite, shared commits, settings, readers beside the writer."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from ecproc.errors import LogDamaged, StoreError
+from ecproc.store.base import Batch, Fence, NewEvent, Row, StreamState
+from ecproc.store.schema import sql
+from ecproc.store.sqlite import SqliteStore, open_reader, open_store
+from ecproc.store.verify import VerifiedLog, verify_log
+from ecproc.testing.store import (
+    STREAM,
+    StoreTests,
+    append,
+    copy_live,
+    make_message,
+    make_row,
+    read_all,
+    scan_all,
+    sqlite_store,
+)
+
+NOBODY = 65534
+
+
+async def on_writer(store: SqliteStore, statement: str) -> list[tuple[Any, ...]]:
+    """Run a statement on the one connection that writes."""
+    return await store._writer.call(lambda log: log._connection.execute(statement).fetchall())
+
+
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """Be somebody whom file modes bind: root may write everywhere."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    with anyio.fail_after(10):
+        while not condition():  # noqa: ASYNC110 - what is waited for has no signal
+            await anyio.sleep(0.01)
+
+
+class TestSqliteStore(StoreTests):
+    async def open_store(self, directory: Path) -> SqliteStore:
+        now = count(1_700_000_000_000_000).__next__
+        return await open_store(directory, now=now, identity={"host": "smconnect.ensono.com"}, reserve_bytes=0)
+
+
+# --- one writer, shared commits
+
+
+@pytest.mark.requirement("I1", "R233")
+async def test_callers_at_the_same_time_share_commits(tmp_path: Path) -> None:
+    commits: list[int] = []
+    async with sqlite_store(tmp_path, on_commit=lambda seconds, batches: commits.append(batches)) as store:
+
+        async def receive(caller: int) -> None:
+            for number in range(20):
+                await append(store, make_message(caller * 1000 + number))
+
+        async with anyio.create_task_group() as group:
+            for caller in range(16):
+                group.start_soon(receive, caller)
+    assert sum(commits) == 320
+    assert len(commits) <= 320 / 4
+
+
+@pytest.mark.requirement("I1")
+async def test_a_cancelled_task_leaves_its_batch_to_be_committed_whole(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store:
+        batch = Batch(events=[make_message(1), make_message(2)], rows=[make_row("a")])
+        task = asyncio.create_task(store.commit(batch))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await append(store, make_message(3))
+        assert len(await store.read_stream(STREAM)) == 3
+        assert await scan_all(store, "note") == [make_row("a")]
+
+
+@pytest.mark.requirement("I1")
+async def test_a_cancelled_scope_waits_for_the_outcome(tmp_path: Path) -> None:
+    outcomes = []
+    async with sqlite_store(tmp_path) as store:
+
+        async def commit() -> None:
+            outcomes.append(await store.commit(Batch(events=[make_message(1)])))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(commit)
+            await wait_until(lambda: bool(store._writer._queue.qsize()) or bool(outcomes))
+            group.cancel_scope.cancel()
+    assert [event.version for event in outcomes[0].events if event] == [1]
+
+
+@pytest.mark.requirement("I1")
+async def test_settings_that_durability_rests_on_are_in_force(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store:
+        await append(store, make_message(1))
+        expected = {
+            "journal_mode": "wal",
+            "synchronous": 2,
+            "page_size": 8192,
+            "trusted_schema": 0,
+            "cell_size_check": 1,
+            "wal_autocheckpoint": 0,
+            "user_version": 1,
+        }
+        for pragma, value in expected.items():
+            assert await on_writer(store, f"PRAGMA {pragma}") == [(value,)]
+
+
+async def test_write_ahead_log_stays_short(tmp_path: Path) -> None:
+    wal = tmp_path / "ecproc.db-wal"
+    async with sqlite_store(tmp_path) as store:
+        for number in range(40):
+            await append(store, NewEvent(STREAM, "X", bytes(1_000_000)), make_message(number))
+            assert wal.stat().st_size < 32_000_000
+    assert not wal.exists()
+
+
+async def test_counters_that_are_no_longer_in_memory_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecproc.store.logfile.CACHED_STREAMS", 3)
+    async with sqlite_store(tmp_path) as store:
+        for number in range(40):
+            await append(store, NewEvent(f"s{number % 8}", "X", b""), NewEvent(f"s{number % 5}", "Y", b""))
+        events = await read_all(store)
+        for stream in {event.stream for event in events}:
+            versions = [event.version for event in events if event.stream == stream]
+            assert versions == list(range(1, len(versions) + 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "index"),
+    [
+        ("find_message", "", "event_message"),
+        ("read_stream", "", "event_version"),
+        ("read_streams", "", "event_version"),
+        ("read_quarantined", "", "event_quarantined"),
+        ("read_undecided", "", "stream_undecided"),
+        ("scan_rows_tagged", "outbox", "outbox_tagged"),
+        ("read_rows_by_id", "ticket", "ticket_id"),
+        ("read_rows_by_id", "client_ticket", "client_ticket_id"),
+        ("scan_rows", "note", "PRIMARY KEY"),
+        ("list_rows", "note", "PRIMARY KEY"),
+    ],
+)
+async def test_reads_on_the_way_use_their_index(tmp_path: Path, name: str, table: str, index: str) -> None:
+    statement = sql(name, table)
+    async with sqlite_store(tmp_path) as store:
+        plan = await store._fetch(f"EXPLAIN QUERY PLAN {statement}", (None,) * statement.count("?"))
+    assert f"{index} " in f"{plan[0][3]} "
+
+
+# --- readers
+
+
+@pytest.mark.requirement("I12")
+async def test_a_reader_works_beside_the_writer_and_takes_no_lock(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store, open_reader(tmp_path) as reader:
+        await append(store, make_message(1))
+        assert await reader.head() == await store.head()
+        async with reader.reading() as moment:
+            await store.commit(Batch(events=[make_message(2)], rows=[make_row("a")]))
+            assert len(await read_all(moment)) == 1
+        assert len(await read_all(reader)) == 2
+
+
+@pytest.mark.requirement("R230")
+async def test_a_reader_rebuilds_and_compares_but_never_swaps(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store, open_reader(tmp_path) as reader:
+        await store.commit(Batch(events=[make_message(1)], rows=[make_row("a")], fence=Fence(STREAM, 0, 1)))
+        async with reader.reading() as moment, reader.rebuilding(moment) as rebuild:
+            await copy_live(moment, rebuild)
+            assert await rebuild.differences(1) == (0, [])
+            assert not list(tmp_path.glob("rebuild-*"))
+            with pytest.raises(StoreError, match="reading only"):
+                await rebuild.swap(fold_version=1)
+            assert await rebuild.digest() == await rebuild.live_digest()
+
+
+async def test_a_closed_log_is_read_and_left_as_it_is(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store:
+        await append(store, make_message(1))
+    before = (tmp_path / "ecproc.db").read_bytes()
+    async with open_reader(tmp_path) as reader:
+        assert len(await read_all(reader)) == 1
+    assert (tmp_path / "ecproc.db").read_bytes() == before
+    async with sqlite_store(tmp_path) as store:
+        await append(store, make_message(2))
+
+
+async def test_a_missing_log_is_said_so_and_nothing_is_created(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for directory in (tmp_path / "nowhere", tmp_path / "empty"):
+        with pytest.raises(StoreError, match="holds no event log"):
+            async with open_reader(directory):
+                pass
+    assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
+
+
+async def test_a_log_on_a_medium_that_cannot_be_written_is_read(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store:
+        await append(store, make_message(1))
+    with tempfile.TemporaryDirectory() as name:
+        medium = Path(name)
+        shutil.copy(tmp_path / "ecproc.db", medium)
+        (medium / "ecproc.db").chmod(0o444)
+        medium.chmod(0o555)
+        with without_privileges():
+            async with open_reader(medium) as reader:
+                assert len(await read_all(reader)) == 1
+            assert isinstance(verify_log(medium), VerifiedLog)
+        assert [path.name for path in medium.iterdir()] == ["ecproc.db"]
+        medium.chmod(0o755)
+
+
+@pytest.mark.requirement("I6")
+async def test_a_deleted_event_is_found_by_whoever_reads(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store:
+        await append(store, *[NewEvent(f"s{number % 2}", "X", b"") for number in range(30)])
+        await on_writer(store, "DELETE FROM event WHERE position = 17")
+        for pages in (store.read_log(), store.read_streams()):
+            with pytest.raises(LogDamaged) as caught:
+                [page async for page in pages]
+            assert caught.value.position == 17
+        with pytest.raises(LogDamaged):
+            await store.read_stream("s0")
+
+
+@pytest.mark.requirement("I6")
+async def test_an_unreadable_event_is_named_by_its_position(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store:
+        await append(store, *[NewEvent(STREAM, "X", b"") for _ in range(30)])
+        await on_writer(store, "UPDATE event SET kind = CAST(x'ff' AS TEXT) WHERE position = 21")
+        with pytest.raises(LogDamaged) as caught:
+            await read_all(store)
+    assert caught.value.position == 21
+
+
+# --- rebuild files
+
+
+async def test_a_rebuild_leaves_no_file_and_orphans_are_swept(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store, store.rebuilding() as rebuild:
+        await rebuild.write([make_row("a")])
+        (scratch,) = tmp_path.glob("rebuild-*")
+        assert scratch.stat().st_mode & 0o777 == 0o600
+    assert not scratch.exists()
+    scratch.write_bytes(b"left by a process that died")
+    async with sqlite_store(tmp_path):
+        assert not scratch.exists()
+
+
+async def test_a_cancelled_rebuild_leaves_no_file(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store:
+        with anyio.CancelScope() as scope:
+            async with store.rebuilding() as rebuild:
+                scope.cancel()
+                await rebuild.write([make_row("a")])
+        assert not list(tmp_path.glob("rebuild-*"))
+        await append(store, make_message(1))
+
+
+async def test_data_can_be_queried_as_json(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store:
+        await store.commit(Batch(rows=[Row("ticket", STREAM, "t", 0, b'{"state":"open"}', "Incident:open")]))
+        rows = await store._fetch("SELECT typeof(data), json_extract(data, '$.state') FROM ticket")
+        assert rows == [("text", "open")]
+        assert await store.stream_state(STREAM) == StreamState()

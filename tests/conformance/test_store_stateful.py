@@ -1,0 +1,225 @@
+"""Both stores against a model of dictionaries and lists, whatever the order of calls."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from ecproc.store.base import TABLES, Batch, Committed, Fence, NewEvent, Reader, Row, Snapshot, Store, StreamState
+from ecproc.store.memory import MemoryStore
+from ecproc.store.sqlite import open_store
+from ecproc.store.verify import VerifiedLog, verify_log
+from ecproc.testing.store import copy_live, read_all, scan_all
+
+T = TypeVar("T")
+
+STREAMS = ["a", "b"]
+LIVE = ["note", "outbox"]
+
+streams = st.sampled_from(STREAMS)
+keys = st.none() | st.integers(0, 6).map(lambda number: number.to_bytes(16, "big") + b"id")
+events = st.builds(NewEvent, streams, st.sampled_from(["X", "Y"]), st.binary(max_size=3), keys, st.booleans())
+rows = st.builds(
+    Row,
+    st.sampled_from(LIVE),
+    streams,
+    st.sampled_from(["1", "2", "3"]),
+    st.integers(0, 2),
+    st.none() | st.sampled_from([b"{}", b"[]"]),
+    st.none() | st.just("tag"),
+)
+fences = st.none() | st.builds(Fence, streams, st.integers(0, 2), st.integers(0, 4))
+snapshots = st.none() | st.builds(Snapshot, streams, st.integers(0, 9), st.integers(1, 2), st.just(b"s"))
+batches = st.builds(Batch, st.lists(events, max_size=3), st.lists(rows, max_size=3), fences, snapshots)
+
+
+class Model:
+    """What the store must hold."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, int, NewEvent]] = []
+        self.states: dict[str, StreamState] = {}
+        self.rows: dict[tuple[str, str, str], Row] = {}
+        self.snapshots: dict[str, Snapshot] = {}
+        self.fold_version = 0
+
+    def state(self, stream: str) -> StreamState:
+        return self.states.get(stream, StreamState())
+
+    def commit(self, batch: Batch) -> tuple[bool, list[int | None]]:
+        """Whether the batch was fenced off, and the position of each event."""
+        fence = batch.fence
+        if fence is not None and self.state(fence.stream).through != fence.expected:
+            return True, []
+        positions = [self._append(event) for event in batch.events]
+        if fence is not None:
+            state = self.state(fence.stream)
+            self.states[fence.stream] = StreamState(state.version, fence.through, state.wanted)
+        for row in batch.rows:
+            self.rows.pop((row.table, row.stream, row.id), None)
+            if row.data is not None:
+                self.rows[row.table, row.stream, row.id] = row
+        if batch.snapshot is not None:
+            self.snapshots[batch.snapshot.stream] = batch.snapshot
+        return False, positions
+
+    def _append(self, event: NewEvent) -> int | None:
+        if event.message_key is not None and event.message_key in [one.message_key for _, _, one in self.events]:
+            return None
+        state = self.state(event.stream)
+        version = state.version + 1
+        self.states[event.stream] = StreamState(version, state.through, version if event.wanted else state.wanted)
+        self.events.append((event.stream, version, event))
+        return len(self.events)
+
+    def table(self, table: str) -> list[Row]:
+        rows = [row for row in self.rows.values() if row.table == table]
+        return sorted(rows, key=lambda row: (row.stream, row.ordinal, row.id))
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Runs the store in an event loop of its own, which stays the same from step to step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.TemporaryDirectory()
+        self.runner = asyncio.Runner()
+        self.model = Model()
+        self.store: Store = self.run(self.open_store(Path(self.directory.name)))
+
+    async def open_store(self, directory: Path) -> Store:
+        raise NotImplementedError
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(work)
+
+    def teardown(self) -> None:
+        self.run(self.store.aclose())
+        self.check_files()
+        self.runner.close()
+        self.directory.cleanup()
+
+    def check_files(self) -> None:
+        """Look at what is left once the store is closed."""
+
+    @rule(batches=st.lists(batches, min_size=1, max_size=4))
+    def commit_at_the_same_time(self, batches: list[Batch]) -> None:
+        outcomes = self.run(_gather([partial(self.store.commit, batch) for batch in batches]))
+        for batch, outcome in zip(batches, outcomes, strict=True):
+            fenced, positions = self.model.commit(batch)
+            assert outcome.fenced == fenced
+            assert [event and event.position for event in outcome.events] == positions
+
+    @rule(batch=batches)
+    def read_one_moment_while_another_is_written(self, batch: Batch) -> None:
+        async def read() -> None:
+            async with self.store.reading() as moment:
+                await self.store.commit(batch)
+                await self.check(moment)
+
+        self.run(read())
+        self.model.commit(batch)
+
+    @rule(row=st.none() | rows, fold_version=st.none() | st.integers(1, 2))
+    def rebuild(self, row: Row | None, fold_version: int | None) -> None:
+        async def rebuild() -> None:
+            async with self.store.rebuilding() as aside:
+                await copy_live(self.store, aside)
+                assert await aside.digest() == await aside.live_digest()
+                before = dict(self.model.rows)
+                if row is not None:
+                    await aside.write([row])
+                    self.model.commit(Batch(rows=[row]))
+                count, _ = await aside.differences(0)
+                assert count == (before != self.model.rows)
+                if fold_version is not None:
+                    await aside.swap(fold_version=fold_version)
+                    assert await aside.digest() == await aside.live_digest()
+                else:
+                    self.model.rows = before
+
+        self.run(rebuild())
+        if fold_version is not None:
+            self.model.fold_version = fold_version
+            self.model.states = {name: state for name, state in self.model.states.items() if state.version}
+            kept = {name: one for name, one in self.model.snapshots.items() if one.fold_version == fold_version}
+            self.model.snapshots = kept
+
+    @invariant()
+    def store_is_as_modelled(self) -> None:
+        self.run(self.check(self.store))
+
+    async def check(self, reader: Reader) -> None:
+        model = self.model
+        recorded = await read_all(reader)
+        assert [(event.stream, event.version) for event in recorded] == [one[:2] for one in model.events]
+        assert [event.position for event in recorded] == list(range(1, len(recorded) + 1))
+        for event, (_, _, given) in zip(recorded, model.events, strict=True):
+            assert (event.kind, event.payload, event.message_key) == (given.kind, given.payload, given.message_key)
+        assert (await reader.head()).position == len(recorded)
+        for stream in STREAMS:
+            state = model.state(stream)
+            assert await reader.stream_state(stream) == state
+            assert await reader.read_stream(stream) == [event for event in recorded if event.stream == stream]
+            for version in (1, 2):
+                snapshot = model.snapshots.get(stream)
+                expected = snapshot if snapshot is not None and snapshot.fold_version == version else None
+                assert await reader.read_snapshot(stream, fold_version=version) == expected
+        undecided = [stream for stream in STREAMS if model.state(stream).wanted > model.state(stream).through]
+        assert await reader.undecided_streams() == undecided
+        for table in TABLES:
+            assert await scan_all(reader, table) == model.table(table)
+        tagged = [row for row in model.table("outbox") if row.tag is not None]
+        assert await scan_all(reader, "outbox", tagged=True) == tagged
+        assert await reader.fold_version() == model.fold_version
+
+
+class MemoryMachine(StoreMachine):
+    async def open_store(self, directory: Path) -> Store:
+        return MemoryStore(now=count(1).__next__)
+
+
+class SqliteMachine(StoreMachine):
+    async def open_store(self, directory: Path) -> Store:
+        return await open_store(directory, now=count(1).__next__, identity=None, reserve_bytes=0)
+
+    @precondition(lambda self: self.model.events)
+    @rule()
+    def restart(self) -> None:
+        self.run(self.store.aclose())
+        self.check_files()
+        self.store = self.run(self.open_store(Path(self.directory.name)))
+
+    def check_files(self) -> None:
+        verified = verify_log(Path(self.directory.name))
+        assert isinstance(verified, VerifiedLog)
+        assert verified.events == len(self.model.events)
+
+
+async def _gather(calls: list[Callable[[], Awaitable[Committed]]]) -> list[Committed]:
+    outcomes: list[Committed | None] = [None] * len(calls)
+
+    async def call(index: int) -> None:
+        outcomes[index] = await calls[index]()
+
+    async with anyio.create_task_group() as group:
+        for index in range(len(calls)):
+            group.start_soon(call, index)
+    return [outcome for outcome in outcomes if outcome is not None]
+
+
+@pytest.mark.requirement("I2", "I3", "I5")
+@pytest.mark.parametrize(("machine", "examples"), [(MemoryMachine, 40), (SqliteMachine, 20)])
+def test_store_does_what_the_model_does(machine: type[StoreMachine], examples: int) -> None:
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples, stateful_step_count=12))

@@ -1,0 +1,141 @@
+"""A store whose process is killed, or whose disk fails, keeps all it acknowledged and nothing by halves (I1, I2)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ecproc.errors import ExitCode
+from ecproc.store.base import StreamState
+from ecproc.store.verify import VerifiedLog, verify_log
+from ecproc.testing.store import STREAM, read_all, scan_all, sqlite_store
+
+CHILD = """
+import itertools, sys
+from pathlib import Path
+import anyio
+from ecproc.errors import StoreUnavailable
+from ecproc.failpoints import arm_failpoints
+from ecproc.store.base import Batch, Fence
+from ecproc.store.sqlite import open_store
+from ecproc.testing.store import STREAM, make_message, make_row
+
+async def main(directory, failpoints, first, limit):
+    if limit:
+        import resource
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    store = await open_store(Path(directory), now=itertools.count().__next__, identity=None, reserve_bytes=0)
+    arm_failpoints(failpoints)
+    try:
+        for number in range(first, first + 200):
+            through = (await store.stream_state(STREAM)).through
+            await store.commit(
+                Batch(
+                    events=[make_message(number, "a", payload=bytes(3000)), make_message(number, "b")],
+                    rows=[make_row(str(number))],
+                    fence=Fence(STREAM, through, through + 1),
+                )
+            )
+            print(number, flush=True)
+    except StoreUnavailable as error:
+        assert not store.has_room()
+        try:
+            await store.commit(Batch(events=[make_message(999)]))
+        except StoreUnavailable:
+            await store.aclose()
+            sys.exit(error.exit_code)
+    await store.aclose()
+
+anyio.run(main, sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+"""
+
+
+def run_child(
+    directory: Path, *, failpoints: str = "", first: int = 0, limit: int = 0, wrapper: tuple[str, ...] = ()
+) -> subprocess.Popen[str]:
+    command = [*wrapper, sys.executable, "-c", CHILD, str(directory), failpoints, str(first), str(limit)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(child: subprocess.Popen[str]) -> tuple[list[int], int, str]:
+    """What the child acknowledged, how it ended, and what it complained of."""
+    out, complaints = child.communicate(timeout=60)
+    return [int(line) for line in out.split()], child.returncode, complaints
+
+
+async def read_numbers(directory: Path) -> list[int]:
+    """The batches that are in the log; each must be there whole, once, and with what belongs to it."""
+    async with sqlite_store(directory) as store:
+        keys = [event.message_key or b"" for event in await read_all(store)]
+        numbers = [int.from_bytes(key[:16], "big") for key in keys[::2]]
+        rows = {row.id for row in await scan_all(store, "note")}
+        state = await store.stream_state(STREAM)
+    assert [key[16:] for key in keys] == [b"a", b"b"] * len(numbers)
+    assert [int.from_bytes(key[:16], "big") for key in keys[1::2]] == numbers
+    assert len(set(numbers)) == len(numbers)
+    assert rows == {str(number) for number in numbers}
+    assert state == StreamState(version=2 * len(numbers), through=len(numbers), wanted=2 * len(numbers))
+    assert isinstance(verify_log(directory), VerifiedLog)
+    return numbers
+
+
+@pytest.mark.requirement("I1", "I2")
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize(
+    ("failpoint", "is_durable"),
+    [("append.begun", False), ("append.written", False), ("append.committed", True), ("project.committed", True)],
+)
+async def test_a_batch_is_whole_or_absent_wherever_the_process_dies(
+    tmp_path: Path, failpoint: str, is_durable: bool, count: int
+) -> None:
+    acknowledged, code, complaints = finish(run_child(tmp_path, failpoints=f"{failpoint}:{count}"))
+    assert code == -signal.SIGKILL, complaints
+    assert acknowledged == list(range(count - 1))
+    assert await read_numbers(tmp_path) == list(range(count - 1 + is_durable))
+
+
+@pytest.mark.requirement("I1", "I12")
+async def test_what_was_acknowledged_outlives_kills_at_any_time(tmp_path: Path) -> None:
+    everything: list[int] = []
+    for life in range(5):
+        child = run_child(tmp_path, first=life * 1000)
+        assert child.stdout is not None
+        for _ in range(3 * life + 1):
+            everything.append(int(child.stdout.readline()))
+        child.kill()
+        rest, *_ = finish(child)
+        everything += rest
+    found = await read_numbers(tmp_path)
+    assert set(everything) <= set(found)
+    assert len(found) <= len(everything) + 5
+    assert sorted(found) == found
+
+
+@pytest.mark.requirement("I1")
+async def test_a_write_that_fails_stops_the_store(tmp_path: Path) -> None:
+    acknowledged, code, complaints = finish(run_child(tmp_path, limit=400_000))
+    assert code == ExitCode.STORAGE, complaints
+    assert acknowledged == list(range(len(acknowledged)))
+    assert 0 < len(acknowledged) < 200
+    assert await read_numbers(tmp_path) == acknowledged
+
+
+@pytest.mark.requirement("I1")
+async def test_a_sync_that_fails_stops_the_store(tmp_path: Path) -> None:
+    if shutil.which("strace") is None or subprocess.run(["strace", "-qq", "true"], check=False).returncode:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("needs strace to make fdatasync fail")
+    for failing_sync in (12, 30):
+        directory = tmp_path / str(failing_sync)
+        inject = f"inject=fdatasync:error=EIO:when={failing_sync}"
+        wrapper = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", inject)
+        acknowledged, code, complaints = finish(run_child(directory, wrapper=wrapper))
+        assert code == ExitCode.STORAGE, complaints
+        assert acknowledged == list(range(len(acknowledged)))
+        assert 0 < len(acknowledged) < failing_sync
+        assert (await read_numbers(directory))[: len(acknowledged)] == acknowledged

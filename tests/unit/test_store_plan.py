@@ -1,0 +1,108 @@
+"""What a group of batches does, worked out before anything is written."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from ecproc.store.base import Batch, Committed, Fence, Head, NewEvent, Row, Snapshot, StreamState
+from ecproc.store.chain import NO_HASH
+from ecproc.store.plan import Group, prepare
+
+
+class Before:
+    """A store that knows one stream and one message."""
+
+    def holds_key(self, message_key: bytes) -> bool:
+        return message_key == b"known"
+
+    def stream_state(self, stream: str) -> StreamState:
+        return StreamState(version=7, through=5, wanted=6) if stream == "old" else StreamState()
+
+
+def make_group() -> Group:
+    return Group(Head(100, NO_HASH), Before())
+
+
+def add(group: Group, batch: Batch) -> Committed:
+    return group.add(prepare(batch, at=5))
+
+
+@pytest.mark.requirement("I3")
+def test_later_batches_see_what_earlier_ones_did() -> None:
+    group = make_group()
+    first = add(group, Batch(events=[NewEvent("old", "A", b"", b"new", wanted=True)], fence=Fence("old", 5, 6)))
+    second = add(group, Batch(events=[NewEvent("old", "A", b"", b"new"), NewEvent("old", "B", b"")]))
+    third = add(group, Batch(fence=Fence("old", 5, 6)))
+    assert [event and (event.position, event.version) for event in first.events] == [(101, 8)]
+    assert [event and (event.position, event.version) for event in second.events] == [None, (102, 9)]
+    assert third.fenced
+    assert group.streams == {"old": StreamState(version=9, through=6, wanted=8)}
+    assert group.head.position == 102
+
+
+@pytest.mark.requirement("I3")
+def test_a_fenced_batch_adds_nothing_to_the_group() -> None:
+    group = make_group()
+    batch = Batch(
+        events=[NewEvent("old", "A", b"", b"new")],
+        rows=[Row("note", "old", "a", 0, b"{}")],
+        fence=Fence("old", 4, 6),
+        snapshot=Snapshot("old", 1, 1, b""),
+    )
+    assert add(group, batch) == Committed(fenced=True)
+    assert (group.events, group.streams, group.rows, group.snapshots) == ([], {}, {}, {})
+    assert add(group, Batch(events=[NewEvent("old", "A", b"", b"new")])).events != (None,)
+
+
+@pytest.mark.requirement("I2")
+def test_a_message_in_the_log_is_left_out() -> None:
+    group = make_group()
+    assert add(group, Batch(events=[NewEvent("old", "A", b"", b"known")])).events == (None,)
+    assert group.streams == {}
+
+
+def test_the_last_row_of_a_key_stands() -> None:
+    group = make_group()
+    add(group, Batch(rows=[Row("note", "s", "a", 0, b"1"), Row("note", "s", "a", 0, b"2")]))
+    add(group, Batch(rows=[Row("note", "s", "a", 0, None), Row("note", "s", "b", 0, b"3")]))
+    assert list(group.rows.values()) == [Row("note", "s", "a", 0, None), Row("note", "s", "b", 0, b"3")]
+
+
+def test_raw_json_is_stored_as_bytes() -> None:
+    group = make_group()
+    committed = add(group, Batch(events=[NewEvent("s", "A", msgspec.Raw(b"{}"))]))
+    (event,) = committed.events
+    assert event is not None
+    assert type(event.payload) is bytes
+    assert type(group.events[0].payload) is bytes
+
+
+def test_size_counts_what_is_written() -> None:
+    small = prepare(Batch(), at=0)
+    large = prepare(
+        Batch(
+            events=[NewEvent("s", "A", bytes(1000))],
+            rows=[Row("note", "s", "a", 0, bytes(2000)), Row("note", "s", "b", 0, None)],
+            snapshot=Snapshot("s", 1, 1, bytes(4000)),
+        ),
+        at=0,
+    )
+    assert small.size == 0
+    assert large.size == 7000 + 3 * 256
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        Batch(rows=[Row("stream", "s", "a", 0, b"{}")]),
+        Batch(rows=[Row("note", "s", "a", -(2**63) - 1, b"{}")]),
+        Batch(rows=[Row("note", "s", "a", 0, b"{}", "\ud800")]),
+        Batch(events=[NewEvent("s", "\ud800", b"")]),
+        Batch(fence=Fence("\ud800", 0, 0)),
+        Batch(snapshot=Snapshot("s", 2**63, 0, b"")),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_before_it_is_planned(batch: Batch) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        prepare(batch, at=0)
