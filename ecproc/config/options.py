@@ -74,12 +74,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Folded tickets kept in memory; the rest is snapshot and tail."""
     snapshot_events: int = 200
     """Events of one stream between two snapshots of its state."""
-    read_page: int = 1_000
-    """Rows fetched at once by whatever walks the log, the outbox or the tickets."""
     document_entries: int = 1_000
     """Newest history, effect and anomaly entries shown in a ticket document."""
-    anchor_seconds: float = 1.0
-    """Oldest the log's anchor may be."""
     retry_longest: float = 3_600.0
     """Longest back-off in seconds; persisted times further ahead are clipped to it at start."""
     breaker_seconds: float = 30.0
@@ -87,7 +83,6 @@ class Limits(Struct, frozen=True, kw_only=True):
     shutdown_seconds: float = 20.0
     """From the first SIGTERM to the end of the process."""
     web_connections: int = 128
-    web_body_bytes: int = 1024 * 1024
     web_header_bytes: int = 32 * 1024
     web_tickets: int = 1_000
     """Ticket documents in one answer of the JSON API."""
