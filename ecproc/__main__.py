@@ -1,0 +1,7 @@
+"""`python -m ecproc` is the `ecproc` command."""
+
+import sys
+
+from ecproc.cli import main
+
+sys.exit(main())

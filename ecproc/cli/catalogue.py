@@ -1,0 +1,58 @@
+"""The list of commands: their names, where their code is, and what they do. Imports none of them."""
+
+from typing import Final, NamedTuple
+
+
+class Command(NamedTuple):
+    """One command; `name` is two words for a command of a group."""
+
+    name: str
+    target: str
+    summary: str
+
+
+COMMANDS: Final = (
+    Command("run", "ecproc.cli.run:run", "Run the processor until a signal; with --drain until nothing is left."),
+    Command("demo", "ecproc.cli.demo:demo", "Watch it work: simulator, faults, kills, and the proof at the end."),
+    Command("simulate", "ecproc.cli.simulate:simulate", "Serve a bridge to test against."),
+    Command("replay", "ecproc.cli.replay:replay", "Rebuild all state from the log, or compare it with --verify."),
+    Command("tickets", "ecproc.cli.tickets:tickets", "Print every ticket's document, one per line."),
+    Command("show", "ecproc.cli.tickets:show", "Show one ticket, by Ensono's number or ours."),
+    Command("events", "ecproc.cli.events:events", "Print the log, one event per line."),
+    Command("outbox list", "ecproc.cli.outbox:list_entries", "List what is to be done outside, and how far it got."),
+    Command("quarantine list", "ecproc.cli.quarantine:list_messages", "List the messages that could not be taken."),
+    Command("log verify", "ecproc.cli.log:verify", "Check the whole log: hash chain, order and anchor."),
+    Command("config check", "ecproc.cli.config:check", "Check the configuration as `run` would."),
+    Command("config show", "ecproc.cli.config:show", "Show every option, its value and where that came from."),
+    Command("config init", "ecproc.cli.config:init", "Print a configuration file with every option and its default."),
+)
+
+GROUPS: Final = {
+    "outbox": "Side effects that were written down.",
+    "quarantine": "Messages that could not be taken.",
+    "log": "The event log itself.",
+    "config": "The configuration.",
+}
+
+CONFIG_HELP: Final = "Configuration file; else $ECPROC_CONFIG, else ./ecproc.toml."
+
+
+def describe_commands() -> str:
+    """The text of `ecproc --help`."""
+    width = max(len(command.name) for command in COMMANDS)
+    lines = [f"  {command.name:{width}}  {command.summary}" for command in COMMANDS]
+    return "\n".join(
+        [
+            "Usage: ecproc [--config FILE] COMMAND [OPTIONS]",
+            "",
+            "The client end of Ensono's Envision Connect bridge.",
+            "",
+            "Commands:",
+            *lines,
+            "",
+            "Options:",
+            f"  {'--config FILE':{width}}  {CONFIG_HELP}",
+            f"  {'--help, -h':{width}}  Describe a command: ecproc COMMAND --help",
+            f"  {'--version':{width}}  Print the version.",
+        ]
+    )

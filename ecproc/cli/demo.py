@@ -1,0 +1,170 @@
+"""`ecproc demo`: the whole job at work, and the proof that nothing was lost or done twice."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from math import ceil
+from pathlib import Path
+from typing import Annotated, Final
+
+import anyio
+import msgspec
+from cyclopts import Parameter, validators
+
+from ecproc.cli.demo_child import Child, replay, write_environment
+from ecproc.cli.demo_proof import Proof, take_proof
+from ecproc.cli.demo_screen import Screen, Watch, open_screen
+from ecproc.cli.output import flush, say, write_document, write_text
+from ecproc.cli.session import Failed, Json, Own, UsageError
+from ecproc.config import load_config
+from ecproc.errors import ExitCode
+from ecproc.simulator.faults import MILD, NONE
+from ecproc.simulator.lives import DECK_SIZE, generate_lives
+from ecproc.simulator.queue import QueueRules
+from ecproc.simulator.script import Life
+from ecproc.simulator.server import Simulator, run_simulator
+from ecproc.simulator.settings import SimulatorConfig
+
+MESSAGES: Final = 1500
+VISIBILITY: Final = 3.0
+"""Seconds; with Ensono's 30 every kill would be half a minute of waiting."""
+KILLS: Final = (0.4, 0.7)
+"""The processor is killed when this share of the messages has been deleted."""
+
+_SENDING_SECONDS: Final = 18.0
+_SLOWEST: Final = 20.0
+"""Messages a second; at less the queue would look drained in between."""
+_REST_SECONDS: Final = 30.0
+"""What a start and a drain may take beside the messages: a machine may be slow, but nothing may hang."""
+_LOOK_SECONDS: Final = 0.2
+_SEED: Final = 0
+_DATA: Final = "data"
+_LEAST_REDELIVERED: Final = 0.02
+"""The share of messages that must have come again, or the faults were none."""
+
+
+def demo(
+    *,
+    messages: Annotated[int, Parameter(help="About how many to send.", validator=validators.Number(gte=1))] = MESSAGES,
+    faults: Annotated[
+        bool, Parameter(negative="--no-faults", help="Fail calls, repeat messages, and kill the processor twice.")
+    ] = True,
+    keep: Annotated[Path | None, Parameter(help="Keep the data in this new folder.")] = None,
+    json: Json = False,
+    session: Own,
+) -> ExitCode:
+    """Run the processor against a simulated bridge until all is done, and prove it from the bridge's side.
+
+    Prints the proof as one line, with --json as one document, and exits 0 if it holds.
+    """
+    session.start_logging()
+    folder = _make_folder(keep)
+    holds = False
+    try:
+        proof, lives = anyio.run(partial(_play, folder, messages=messages, faults=faults))
+        holds = proof.holds
+    except KeyboardInterrupt:
+        holds = True  # it was not the demo that failed
+        raise
+    finally:
+        if not holds:
+            say(f"everything is kept in {folder}")
+        elif keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    if json:
+        write_document(msgspec.structs.asdict(proof) | {"holds": holds})
+    else:
+        write_text(proof.describe())
+    flush()
+    for line in _write_hints(lives, keep) if holds else proof.complaints:
+        say(line)
+    return ExitCode.OK if holds else ExitCode.FAILED
+
+
+def _make_folder(keep: Path | None) -> Path:
+    if keep is None:
+        return Path(tempfile.mkdtemp(prefix="ecproc-demo-"))
+    try:
+        keep.mkdir(mode=0o700, parents=True)
+    except FileExistsError as error:
+        raise UsageError(f"--keep needs a folder that is not there yet, and {keep} is") from error
+    return keep
+
+
+async def _play(folder: Path, *, messages: int, faults: bool) -> tuple[Proof, Sequence[Life]]:
+    config = SimulatorConfig(
+        queue=QueueRules(visibility=VISIBILITY), faults=MILD if faults else NONE, client="demo", seed=_SEED
+    )
+    async with anyio.create_task_group() as tasks, run_simulator(config) as simulator:
+        tasks.start_soon(_end_on_sigterm)
+        lives = _write_lives(simulator, messages)
+        environment = write_environment(simulator, folder / _DATA, visibility=VISIBILITY)
+        watch = Watch(simulator.ledger, load_config(None, environment), total=sum(len(life.messages) for life in lives))
+        rate = max(watch.total / _SENDING_SECONDS, _SLOWEST)
+        child = Child(environment, folder / "processor.log", seconds=watch.total / _SLOWEST + _REST_SECONDS)
+        simulator.stage.play(lives, rate=rate)
+        with open_screen() as screen:
+            screen.remark(f"{watch.total} messages about {len(lives)} tickets, {len(KILLS) * faults} kills to come")
+            await _run(child, watch, screen, kills=KILLS if faults else ())
+            screen.remark("drained; now replaying the log")
+            replayed = await replay(environment)
+        least = _LEAST_REDELIVERED if faults else 0.0
+        proof = await take_proof(watch.config, simulator.ledger, lives, replayed=replayed, least_redelivered=least)
+        tasks.cancel_scope.cancel()
+    return proof, lives
+
+
+async def _end_on_sigterm() -> None:
+    """End in order, so that no processor is left behind."""
+    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+        async for _ in signals:
+            raise Failed("stopped by SIGTERM")
+
+
+def _write_lives(simulator: Simulator, messages: int) -> Sequence[Life]:
+    write = partial(
+        generate_lives,
+        _SEED,
+        base_time_ms=int(simulator.bridge.clock() * 1000),
+        url_base=simulator.bridge.url_base,
+        client_name=simulator.bridge.config.client_name,
+    )
+    in_a_deck = sum(len(life.messages) for life in write(tickets=DECK_SIZE))
+    return write(tickets=ceil(messages * DECK_SIZE / in_a_deck))
+
+
+async def _run(child: Child, watch: Watch, screen: Screen, *, kills: Sequence[float]) -> None:
+    """Let the processor work until it has drained, kill it on the way and start it again."""
+    async with child:
+        await child.start()
+        coming = list(kills)
+        while child.exit_code is None:
+            sight = await watch.look(kills=len(kills) - len(coming))
+            screen.show(sight)
+            if coming and sight.deleted >= coming[0] * watch.total:
+                await child.kill()
+                screen.remark(f"killed with {sight.deleted} of {watch.total} messages deleted, starting again")
+                await child.start()
+                coming.pop(0)
+            await anyio.sleep(_LOOK_SECONDS)
+        screen.show(await watch.look(kills=len(kills) - len(coming)))
+    if child.exit_code != ExitCode.OK:
+        raise Failed(f"the processor ended with exit code {child.exit_code}:\n{child.last_words()}")
+
+
+def _write_hints(lives: Sequence[Life], kept: Path | None) -> Sequence[str]:
+    """How to look at a ticket with a story worth reading."""
+    life = max(lives, key=lambda life: (life.outcome.generation, len(life.messages)))
+    program = os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).name == "ecproc" else "ecproc"
+    data = shlex.quote(str((kept or Path("demo-data")) / _DATA))
+    commands = [f"ECPROC_DATA__DIR={data} {shlex.quote(program)} show {life.ticket}"]
+    if kept is None:
+        commands.insert(0, f"{shlex.quote(program)} demo --keep demo-data")
+    return ["to look at a ticket:", *(f"  {command}" for command in commands)]

@@ -1,0 +1,185 @@
+"""The demo's proof: what the bridge and the desk saw, held against what the scripts say must come of them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from ecproc.app import open_reading
+from ecproc.cli.replay import ReplayDocument
+from ecproc.config import Config
+from ecproc.domain.entry import EntryState
+from ecproc.domain.recorded import Kind, decode_entry
+from ecproc.runtime.documents import list_documents
+from ecproc.runtime.history import message_id_of
+from ecproc.simulator.ledger import Ledger
+from ecproc.simulator.script import Life, Outcome
+from ecproc.store.base import Reader
+from ecproc.wire.translate import body_of
+
+_DESK: Final = "desk.db"
+_OWN_TICKETS: Final = "SELECT ensono, number FROM ticket WHERE serial IS NOT NULL ORDER BY serial"
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """Received, deleted and redelivered are the bridge's own counts; `complaints` is empty if all of it holds.
+
+    `lost` are messages that were sent and are neither in the log as they were sent nor left in the queue; `doubled`
+    are client tickets and returned numbers beyond those that the scripts ask for.
+    """
+
+    received: int
+    appended: int
+    deleted: int
+    redelivered: int
+    lost: int
+    tickets: int
+    effects: int
+    doubled: int
+    replay_equal: bool
+    complaints: tuple[str, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether nothing was lost, doubled or otherwise wrong."""
+        return not self.complaints
+
+    def describe(self) -> str:
+        """The one line."""
+        share = 100 * self.redelivered / self.received if self.received else 0.0
+        return " · ".join(
+            [
+                f"received {self.received}",
+                f"appended {self.appended}",
+                f"deleted {self.deleted}",
+                f"redelivered {self.redelivered} ({share:.1f} %)",
+                f"lost {self.lost}",
+                f"tickets {self.tickets}",
+                f"effects {self.effects} doubled {self.doubled}",
+                f"replay {'equal' if self.replay_equal else 'differs'}",
+            ]
+        )
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    """What the processor left behind."""
+
+    bodies: Mapping[str, bytes]
+    appended: int
+    documents: Mapping[str, Mapping[str, Any]]
+    entries: Mapping[str, int]
+
+
+class _Tally(msgspec.Struct, frozen=True):
+    """What of the client's tickets is too much, and what is too little."""
+
+    doubled: int
+    missing: int
+
+
+async def take_proof(
+    config: Config, ledger: Ledger, lives: Sequence[Life], *, replayed: ReplayDocument, least_redelivered: float
+) -> Proof:
+    """Count everything anew from both sides; `least_redelivered` is the share the faults must have come to."""
+    async with open_reading(config) as reader:
+        stored = await _read_stored(reader, entries=config.limits.document_entries)
+    counts = ledger.count_messages()
+    tally = _compare_numbers(_read_desk(config.data.dir / _DESK), ledger, lives)
+    lost = _count_lost(stored, ledger, lives)
+    effects = stored.entries.get(EntryState.COMPLETED, 0)
+    checks = {
+        f"{lost} messages are lost": lost or counts.lost,
+        f"{counts.left} messages were left in the queue": counts.left,
+        f"{stored.appended} events for {counts.received} messages": stored.appended != counts.received,
+        f"{tally.doubled} client tickets or numbers too many": tally.doubled,
+        f"{tally.missing} client tickets or numbers too few": tally.missing,
+        f"{sum(stored.entries.values()) - effects} effects did not come to a good end": len(stored.entries) > 1,
+        f"the replay differs in {replayed.differences} rows": not replayed.equal,
+        "less was redelivered than the faults should have caused": (
+            counts.redelivered < least_redelivered * counts.received
+        ),
+    }
+    wrong = [
+        f"{life.ticket} ({life.story}): {problem}"
+        for life in lives
+        for problem in _find_problems(life.outcome, stored.documents.get(life.ticket))
+    ]
+    return Proof(
+        received=counts.received,
+        appended=stored.appended,
+        deleted=counts.deleted,
+        redelivered=counts.redelivered,
+        lost=lost,
+        tickets=len(stored.documents),
+        effects=effects,
+        doubled=tally.doubled,
+        replay_equal=replayed.equal is True,
+        complaints=(*(text for text, failed in checks.items() if failed), *wrong),
+    )
+
+
+async def _read_stored(reader: Reader, *, entries: int) -> _Stored:
+    bodies: dict[str, bytes] = {}
+    appended = 0
+    async for page in reader.read_log():
+        for event in page:
+            if event.kind == Kind.MESSAGE_RECEIVED:
+                bodies[message_id_of(event)] = body_of(event.payload)
+                appended += 1
+    documents = [msgspec.json.decode(item) async for item in list_documents(reader, entries=entries)]
+    states: Counter[str] = Counter()
+    async for rows in reader.scan_rows("outbox"):
+        states.update(decode_entry(row.data or b"").state for row in rows)
+    return _Stored(bodies, appended, {document["ticket"]: document for document in documents}, states)
+
+
+def _count_lost(stored: _Stored, ledger: Ledger, lives: Sequence[Life]) -> int:
+    left = {message.message_id for message in ledger.list_left()}
+    sent = (message for life in lives for message in life.messages if message.message_id not in left)
+    return sum(stored.bodies.get(message.message_id) != message.body for message in sent)
+
+
+def _read_desk(path: Path) -> Mapping[str, Sequence[str]]:
+    """The client tickets that the desk opened itself, by Ensono's number, oldest first."""
+    opened: defaultdict[str, list[str]] = defaultdict(list)
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        for ensono, number in connection.execute(_OWN_TICKETS):
+            opened[ensono].append(number)
+    return opened
+
+
+def _compare_numbers(desk: Mapping[str, Sequence[str]], ledger: Ledger, lives: Sequence[Life]) -> _Tally:
+    """Count the client tickets and the numbers Ensono was given: every ticket of ours must be there, and only those."""
+    doubled = missing = 0
+    for life in lives:
+        expected, own = life.outcome.returnptn, list(desk.get(life.ticket, ()))
+        returned = ledger.returnptn.get(life.ticket, [])
+        doubled += max(0, len(own) - expected) + len(set(returned) - set(own))
+        missing += max(0, expected - len(own)) + len(set(own) - set(returned))
+        missing += bool(own) and returned[-1:] != own[-1:]
+    return _Tally(doubled, missing)
+
+
+def _find_problems(outcome: Outcome, document: Mapping[str, Any] | None) -> Iterator[str]:
+    """Where a ticket's document is not what its script led to."""
+    if document is None:
+        yield "it has no document"
+        return
+    files = {item["id"]: item["sha256"] for item in document["attachments"] if item["status"] == "stored"}
+    facts = {
+        "state": (document["state"], outcome.state),
+        "history": (tuple(item["to"] for item in document["history"]), outcome.history),
+        "generation": (document["generation"], outcome.generation),
+        "client tickets": (len(document["client_tickets"]), outcome.client_tickets),
+        "notes": ({item["id"] for item in document["notes"]}, set(outcome.notes)),
+        "files": (files, {file.id: file.sha256 for file in outcome.files}),
+    }
+    for name, (found, expected) in facts.items():
+        if found != expected:
+            yield f"{name} {found}, not {expected}"

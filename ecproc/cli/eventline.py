@@ -1,0 +1,107 @@
+"""One event of the log as one line of JSON."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from ecproc.cli.masking import is_json, mask_json, mask_text
+from ecproc.domain.recorded import Kind
+from ecproc.domain.times import format_time
+from ecproc.runtime.history import message_id_of
+from ecproc.store.base import RecordedEvent
+from ecproc.wire.translate import attributes_of, body_of
+
+_TIMES: Final = frozenset({"at", "deadline", "next_attempt_at"})
+_SEQUENCE: Final = "sequencenumber"
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder().decode
+
+
+class ShownBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A message's Body: as received where it is JSON, else as text with its exact bytes beside it."""
+
+    body: msgspec.Raw
+    body_base64: str | UnsetType = UNSET
+
+
+class _ShownMessage(msgspec.Struct, frozen=True, omit_defaults=True):
+    attributes: dict[str, msgspec.Raw]
+    body: msgspec.Raw
+    body_base64: str | UnsetType
+
+
+class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    position: int
+    stream: str
+    stream_version: int
+    at: str
+    kind: str
+    message_id: str | UnsetType
+    data: msgspec.Raw
+    hash: str
+
+
+def describe_event(event: RecordedEvent, *, reveal: bool) -> bytes:
+    """The event as JSON; URL queries are masked unless `reveal`."""
+    message = event.kind == Kind.MESSAGE_RECEIVED
+    line = _encode(
+        _Line(
+            position=event.position,
+            stream=event.stream,
+            stream_version=event.version,
+            at=format_time(event.at),
+            kind=event.kind,
+            message_id=message_id_of(event) if message else UNSET,
+            data=msgspec.Raw(_message(event.payload, reveal=reveal) if message else _fact(event.payload)),
+            hash=event.hash.hex(),
+        )
+    )
+    return line if reveal else mask_json(line)
+
+
+def show_body(payload: bytes, *, reveal: bool) -> ShownBody:
+    """The Body in a logged message; the bytes of one that is no JSON are masked here, unless `reveal`."""
+    raw = body_of(payload)
+    if is_json(raw):
+        return ShownBody(msgspec.Raw(raw))
+    exact = raw if reveal else mask_text(raw.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+    text = _encode(raw.decode("utf-8", "replace"))
+    return ShownBody(msgspec.Raw(text), base64.b64encode(exact).decode("ascii"))
+
+
+def _message(payload: bytes, *, reveal: bool) -> bytes:
+    shown = show_body(payload, reveal=reveal)
+    attributes = {name: msgspec.Raw(_attribute(name, value)) for name, value in attributes_of(payload).items()}
+    return _encode(_ShownMessage(attributes, shown.body, shown.body_base64))
+
+
+def _attribute(name: str, value: bytes) -> bytes:
+    if not is_json(value):
+        return _encode(value.decode("utf-8", "replace"))
+    # Readers that take numbers as floats would round it.
+    number = value.isdigit() and name.replace(" ", "").lower() == _SEQUENCE
+    return b'"' + value + b'"' if number else value
+
+
+def _fact(payload: bytes) -> bytes:
+    if not is_json(payload):
+        return _encode(payload.decode("utf-8", "replace"))
+    return _encode(_write_times(_decode(payload)))
+
+
+def _write_times(value: Any) -> Any:
+    """The fact with its times as text: in the log they are microseconds."""
+    match value:
+        case dict():
+            return {
+                name: format_time(item) if name in _TIMES and isinstance(item, int) else _write_times(item)
+                for name, item in value.items()
+            }
+        case list():
+            return [_write_times(item) for item in value]
+        case _:
+            return value

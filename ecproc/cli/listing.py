@@ -1,0 +1,58 @@
+"""Lists of things: one JSON array, or a table on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from shutil import get_terminal_size
+from typing import Final
+
+from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
+
+from ecproc.cli.masking import mask_json, mask_text, printable
+from ecproc.cli.output import write_human, write_line
+
+_GAP: Final = 2
+_FOLDED: Final = 24
+"""What a column that may be folded gets at least."""
+
+
+async def write_list(items: AsyncIterator[bytes], *, reveal: bool) -> None:
+    """Write the items as one JSON array, each on a line of its own, as they come: a long list is never held whole."""
+    opened = b"["
+    async for item in items:
+        write_line(opened + (item if reveal else mask_json(item)))
+        opened = b","
+    write_line(b"]" if opened == b"," else b"[]")
+
+
+def write_nothing(*, as_json: bool) -> None:
+    """Write a list that has no items."""
+    if as_json:
+        write_line(b"[]")
+
+
+def write_table(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], *, whole: Sequence[str] = (), reveal: bool = False
+) -> None:
+    """Write a plain table, if it has rows; its texts are masked unless `reveal`, and harmless to a terminal.
+
+    What stands under the headings in `whole` is never broken, so that it can be copied.
+    """
+    if not rows:
+        return
+    texts = [[printable(text if reveal else mask_text(text)) for text in row] for row in rows]
+    longest = [max(map(cell_len, column)) for column in zip(headings, *texts, strict=True)]
+    needed = sum(
+        (length if heading in whole else min(length, _FOLDED)) + _GAP
+        for heading, length in zip(headings, longest, strict=True)
+    )
+    # A terminal breaks lines that are too long for it without harm; a table that squeezes its columns is unreadable.
+    width = max(needed, get_terminal_size().columns)
+    table = Table(box=None, header_style="dim", padding=(0, _GAP, 0, 0), pad_edge=False, width=width)
+    for heading in headings:
+        table.add_column(heading.replace("_", " "), overflow="fold", no_wrap=heading in whole)
+    for row in texts:
+        table.add_row(*map(Text, row))
+    write_human(table)

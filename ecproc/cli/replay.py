@@ -1,0 +1,129 @@
+"""`ecproc replay`: all state rebuilt from the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Final
+
+import anyio
+import msgspec
+from cyclopts import Parameter, validators
+
+from ecproc.cli.masking import mask_text, printable
+from ecproc.cli.output import say, wants_json, write_document, write_human
+from ecproc.cli.session import Json, Own, require_log
+from ecproc.errors import ExitCode
+from ecproc.runtime.replay import Progress
+from ecproc.store.base import Difference
+
+if TYPE_CHECKING:
+    from ecproc.app import ReplayReport
+
+PROGRESS_SECONDS: Final = 5.0
+_SHOWN: Final = 300
+
+
+class ReplayDocument(msgspec.Struct, frozen=True):
+    """The result as JSON; the last three are null without --verify."""
+
+    events: int
+    tickets: int
+    seconds: float
+    events_per_second: float
+    digest: str
+    live_digest: str | None
+    equal: bool | None
+    differences: int | None
+
+
+def replay(
+    *,
+    verify: Annotated[
+        bool, Parameter(help="Compare with the live state row by row and leave it; exit 3 if it differs.")
+    ] = False,
+    until: Annotated[
+        int | None, Parameter(help="Stop at this position; live state is left.", validator=validators.Number(gte=1))
+    ] = None,
+    json: Json = False,
+    session: Own,
+) -> ExitCode:
+    """Rebuild all state from the log, without network, aside, and put it in place at the end.
+
+    That needs the data directory's lock. With --verify or --until live state stays, and a processor may be running.
+    """
+    from ecproc.app import replay_log
+
+    config = session.load_config()
+    require_log(config)
+    with _showing_progress() as on_progress:
+        report = anyio.run(partial(replay_log, config, verify=verify, until=until, on_progress=on_progress))
+    for difference in report.first:
+        say(_describe_difference(difference))
+    if wants_json(json):
+        write_document(msgspec.convert(report, ReplayDocument, from_attributes=True))
+    else:
+        write_human(_describe(report, replaced=not verify and until is None))
+    return ExitCode.FINDINGS if report.equal is False else ExitCode.OK
+
+
+def _describe(report: ReplayReport, *, replaced: bool) -> str:
+    lines = [
+        f"{report.events:,} events of {report.tickets:,} tickets in {report.seconds:.2f} s"
+        f" ({report.events_per_second:,.0f} a second)",
+        f"digest {report.digest}",
+    ]
+    if report.equal is not None:
+        lines.append("equal to the live state" if report.equal else f"{report.differences} rows differ from live state")
+    elif replaced:
+        lines.append("this is the live state now")
+    return "\n".join(lines)
+
+
+def _describe_difference(difference: Difference) -> str:
+    row = printable(f"{difference.table} {difference.stream} {difference.id}")
+    return f"differs: {row}\n  live    {_show(difference.live)}\n  rebuilt {_show(difference.rebuilt)}"
+
+
+def _show(data: bytes | None) -> str:
+    if data is None:
+        return "(no row)"
+    text = printable(mask_text(data.decode("utf-8", "replace")))
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+@contextmanager
+def _showing_progress() -> Iterator[Callable[[Progress], None]]:
+    """A bar on a terminal, else a line every five seconds; both on stderr."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines().show
+        return
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("replay"), BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda now: bar.update(task, total=now.total, completed=now.events, description=_describe_pace(now))
+
+
+class _Lines:
+    """Progress for a log file."""
+
+    def __init__(self) -> None:
+        self._due = PROGRESS_SECONDS
+
+    def show(self, now: Progress) -> None:
+        """Say how far it is, at most every five seconds."""
+        if now.seconds >= self._due:
+            self._due = now.seconds + PROGRESS_SECONDS
+            say(f"replay: {now.events:,} of {now.total:,} events, {_describe_pace(now)}")
+
+
+def _describe_pace(now: Progress) -> str:
+    eta = "" if now.eta is None else f", {now.eta:,.0f} s left"
+    return f"{now.rate:,.0f}/s{eta}"

@@ -1,0 +1,38 @@
+"""`ecproc run`: the processor."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib.util import find_spec
+from typing import Annotated, Final
+
+import anyio
+from cyclopts import Parameter, validators
+
+from ecproc.cli.output import say
+from ecproc.cli.session import Own, UsageError
+from ecproc.errors import ExitCode
+
+DRAIN_SECONDS: Final = 600.0
+
+
+def run(
+    *,
+    drain: Annotated[bool, Parameter(help="Exit 0 once nothing is left to do, 75 if --timeout came first.")] = False,
+    timeout: Annotated[
+        float | None,
+        Parameter(help=f"Seconds that --drain may take ({DRAIN_SECONDS:g}).", validator=validators.Number(gt=0)),
+    ] = None,
+    session: Own,
+) -> ExitCode:
+    """Run the processor: receive, record, delete, decide, and carry out effects."""
+    from ecproc.app import run_processor
+
+    if timeout is not None and not drain:
+        raise UsageError("--timeout goes with --drain")
+    config = session.load_config(require_bridge=True)
+    for warning in config.warnings:
+        say(f"warning: {warning}")
+    seconds = (timeout or DRAIN_SECONDS) if drain else None
+    options = {"use_uvloop": find_spec("uvloop") is not None}
+    return anyio.run(partial(run_processor, config, drain=seconds, announce=say), backend_options=options)

@@ -1,0 +1,99 @@
+"""`ecproc tickets` and `ecproc show`: ticket documents."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Literal
+
+import anyio
+from cyclopts import Parameter, validators
+
+from ecproc.cli.masking import mask_json
+from ecproc.cli.output import wants_json, write_human, write_line
+from ecproc.cli.session import Failed, Json, Own, Reveal, Ticket, has_log, mention_missing_log, require_log
+from ecproc.config import Config
+from ecproc.domain import change, incident
+from ecproc.runtime.documents import document_of, find_stream, list_documents, read_document
+from ecproc.store.base import Reader
+
+
+def _check_state(_type: object, value: str | None) -> None:
+    states = dict.fromkeys([*map(str, incident.State), *map(str, change.State)])
+    if value is not None and value not in states:
+        raise ValueError(f"it is one of {', '.join(states)}")
+
+
+def tickets(
+    *,
+    state: Annotated[str | None, Parameter(help="Only tickets in this state.", validator=_check_state)] = None,
+    ticket_type: Annotated[
+        Literal["Incident", "Request", "Change"] | None, Parameter(name="--type", help="Only tickets of this type.")
+    ] = None,
+    reveal: Reveal = False,
+    session: Own,
+) -> None:
+    """Print every ticket's document, one per line.
+
+    States are open, workinprogress, pending, resolved, closed and cancelled for incidents and requests; Draft, Assess,
+    Authorize, Scheduled, Implement, Review, Closed and Cancelled for changes.
+    """
+    config = session.load_config()
+    if has_log(config):
+        anyio.run(partial(_print_tickets, config, ticket_type=ticket_type, state=state, reveal=reveal))
+    else:
+        mention_missing_log(config)
+
+
+async def _print_tickets(config: Config, *, ticket_type: str | None, state: str | None, reveal: bool) -> None:
+    from ecproc.app import open_reading
+
+    entries = config.limits.document_entries
+    async with open_reading(config) as reader:
+        async for document in list_documents(reader, ticket_type=ticket_type, state=state, entries=entries):
+            write_line(document if reveal else mask_json(document))
+
+
+def show(
+    ticket: Ticket,
+    /,
+    *,
+    at: Annotated[
+        int | None, Parameter(help="As it was at this position of the log.", validator=validators.Number(gte=1))
+    ] = None,
+    json: Json = False,
+    reveal: Reveal = False,
+    session: Own,
+) -> None:
+    """Show one ticket: a timeline on a terminal, else its document."""
+    config = session.load_config()
+    require_log(config)
+    found = anyio.run(partial(_read_ticket, config, ticket, at=at))
+    document = found if reveal else mask_json(found)
+    if wants_json(json):
+        write_line(document)
+    else:
+        from ecproc.cli.timeline import draw_ticket
+
+        write_human(*draw_ticket(document))
+
+
+async def _read_ticket(config: Config, ticket: str, *, at: int | None) -> bytes:
+    from ecproc.app import open_reading
+
+    entries = config.limits.document_entries
+    async with open_reading(config) as reader:
+        stream = await find_stream(reader, ticket)
+        if stream is None:
+            raise Failed(f"there is no ticket {ticket}")
+        if at is None:
+            document = await read_document(reader, stream, entries=entries)
+        else:
+            document = await _read_former(reader, stream, at=at, entries=entries)
+    if document is None:
+        raise Failed(f"there was no ticket {ticket} at position {at}")
+    return document
+
+
+async def _read_former(reader: Reader, stream: str, *, at: int, entries: int) -> bytes | None:
+    events = [event for event in await reader.read_stream(stream) if event.position <= at]
+    return document_of(stream, events, entries=entries)

@@ -1,0 +1,253 @@
+"""The command line's frame: help, usage errors, and what becomes of every kind of failure."""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from ecproc import __version__
+from ecproc.cli import main
+from ecproc.cli.catalogue import COMMANDS
+from ecproc.cli.output import OutputClosed
+from ecproc.cli.session import Session
+from ecproc.errors import (
+    BridgeRefused,
+    ConfigError,
+    ConfigProblem,
+    DataDirInUse,
+    ExitCode,
+    LogDamaged,
+    StoreUnavailable,
+    WrongEnvironment,
+)
+
+BRIDGE = {
+    "ECPROC_BRIDGE__URL": "http://127.0.0.1:1/demo/dev",
+    "ECPROC_BRIDGE__CLIENT_NAME": "testClient",
+    "ECPROC_BRIDGE__API_KEY": "canary-api-key",
+}
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """An empty directory, no variables of ours, and logging as it was afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ECPROC_CONFIG", raising=False)
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables that are enough to run."""
+    for name, value in BRIDGE.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {command.name} " in out and command.summary in out for command in COMMANDS)
+
+
+def test_no_arguments_are_a_call_for_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "Usage: ecproc" in capsys.readouterr().out
+
+
+def test_help_and_version_load_no_parser(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "ecproc.cli.dispatch", None)
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"ecproc {__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_describes_itself(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command.name.split(), "--help"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"Usage: ecproc {command.name}")
+    assert "--config" in captured.out
+    assert captured.err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["shw", "X"], "there is no command shw, did you mean show?"),
+        (["outbox", "lsit"], "there is no command lsit, did you mean list?"),
+        (["--cnfig", "f", "show"], "there is no option --cnfig, did you mean --config?"),
+        (["show"], "TICKET requires an argument"),
+        (["show", "A", "B"], "Unused Tokens"),
+        (["show", "A", "--jsn"], "Did you mean --json?"),
+        (["show", "A", "--at", "x"], 'unable to convert "x" into int'),
+        (["show", "A", "--at", "0"], "Must be >= 1"),
+        (["events", "--after", "-1"], "Must be >= 0"),
+        (["tickets", "--state", "opened"], "open, workinprogress"),
+        (["tickets", "--type", "incident"], '"Incident"'),
+        (["outbox", "list", "--state", "parkd"], 'Did you mean "parked"?'),
+        (["outbox", "list", "--lane", "x"], '"desk"'),
+        (["run", "--timeout", "5"], "--timeout goes with --drain"),
+        (["run", "--drain", "--timeout", "0"], "Must be > 0"),
+        (["simulate", "--scenario", "tickets=many"], "--scenario cannot be read"),
+        (["simulate", "--scenario", '{"ticket":1}'], "unknown field"),
+        (["simulate", "--port", "70000"], "Must be <= 65535"),
+        (["demo", "--messages", "0"], "Must be >= 1"),
+        (["config", "check", "--config"], "--config requires an argument"),
+    ],
+)
+def test_a_usage_error_exits_2_and_says_what_to_type(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == ExitCode.USAGE
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert message in captured.err
+    assert "= help: ecproc" in captured.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--config", "mine.toml", "config", "show"],
+        ["config", "--config=mine.toml", "show"],
+        ["config", "show", "--config", "mine.toml"],
+    ],
+)
+def test_the_config_file_may_be_named_anywhere(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.toml").write_text('[data]\ndir = "elsewhere"\n', encoding="utf-8")
+    assert main(arguments) == 0
+    rows = {row["key"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["data.dir"] == {"key": "data.dir", "value": "elsewhere", "origin": "mine.toml:2"}
+
+
+@pytest.mark.requirement("I11")
+@pytest.mark.usefixtures("configured")
+def test_config_show_names_origins_and_hides_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "show"]) == 0
+    out = capsys.readouterr().out
+    rows = {row["key"]: row for row in json.loads(out)}
+    assert rows["bridge.client_name"]["origin"] == "env ECPROC_BRIDGE__CLIENT_NAME"
+    assert rows["bridge.api_key"]["value"] == "***"
+    assert rows["web.listen"]["origin"] == "default"
+    assert "canary" not in out
+
+
+@pytest.mark.usefixtures("configured")
+def test_config_check_accepts_what_run_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "check"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "problems": [], "warnings": []}
+
+
+def test_config_check_names_every_problem_with_its_place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ecproc.toml").write_text('[bridge]\nclient_nam = "x"\n[web]\nlisten = "x"\n', encoding="utf-8")
+    assert main(["config", "check"]) == ExitCode.CONFIG
+    captured = capsys.readouterr()
+    problems = {problem["message"]: problem for problem in json.loads(captured.out)["problems"]}
+    assert problems["unknown key bridge.client_nam"]["location"] == "ecproc.toml:2"
+    assert problems["unknown key bridge.client_nam"]["help"] == "did you mean bridge.client_name?"
+    assert "ECPROC_BRIDGE__API_KEY" in problems["bridge.api_key is required"]["help"]
+    assert "error: unknown key bridge.client_nam\n  --> ecproc.toml:2\n  = help: did you mean" in captured.err
+    assert "  --> ecproc.toml:4" in captured.err
+
+
+def test_run_without_configuration_exits_78(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run"]) == ExitCode.CONFIG
+    assert "error: bridge.url is required\n  = help: set ECPROC_BRIDGE__URL" in capsys.readouterr().err
+
+
+def test_config_init_prints_a_file_that_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "init"]) == 0
+    (tmp_path / "fresh.toml").write_text(capsys.readouterr().out, encoding="utf-8")
+    assert main(["--config", "fresh.toml", "config", "show"]) == 0
+
+
+def test_an_answer_for_a_person_is_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    assert main(["config", "show"]) == 0
+    table = capsys.readouterr().out
+    assert "option" in table.splitlines()[0]
+    assert "\x1b[3" not in table
+    assert main(["config", "show", "--json"]) == 0
+    json.loads(capsys.readouterr().out)
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], int]:
+    """Run a command that has read its configuration and then raises."""
+
+    def call(error: BaseException) -> int:
+        def load_config(session: Session, **_: object) -> None:
+            session._secrets = ["canary-api-key"]
+            raise error
+
+        monkeypatch.setattr(Session, "load_config", load_config)
+        return main(["tickets"])
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (DataDirInUse(Path("data"), 17), 69, "data is in use by process 17"),
+        (StoreUnavailable("disk full"), 70, "disk full"),
+        (LogDamaged(7, "the event is missing"), 71, "damaged at position 7: the event is missing"),
+        (WrongEnvironment("another bridge"), 78, "another bridge"),
+        (BridgeRefused("the key"), 78, "the bridge refuses our calls: the key"),
+        (OSError(98, "Address already in use"), 1, "Address already in use"),
+        (ExceptionGroup("x", [ExceptionGroup("y", [LogDamaged(1, "a")]), StoreUnavailable("b")]), 71, "error: b"),
+        (ConfigError(ConfigProblem("a", "f:1", "b")), 78, "error: a\n  --> f:1\n  = help: b"),
+    ],
+)
+def test_each_fault_has_its_message_and_exit_code(
+    error: Exception,
+    code: int,
+    message: str,
+    failing: Callable[[BaseException], int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert failing(error) == code
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.requirement("I11")
+def test_a_defect_is_told_without_secrets_and_traceback(
+    failing: Callable[[BaseException], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert failing(ValueError("bad canary-api-key at https://h/p?sig=canary-query\nmore")) == ExitCode.FAILED
+    err = capsys.readouterr().err
+    assert err.startswith("error: a defect of ecproc: ValueError: bad *** at https://h/p?***")
+    assert "test_cli_usage.py:" in err
+    assert "canary" not in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), BaseExceptionGroup("x", [KeyboardInterrupt(), OSError()])])
+def test_an_interrupt_exits_130_without_a_word(
+    error: BaseException, failing: Callable[[BaseException], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert failing(error) == ExitCode.INTERRUPTED
+    assert capsys.readouterr().err == ""
+
+
+def test_a_reader_that_went_away_is_no_failure(
+    failing: Callable[[BaseException], int], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecproc.cli.dispatch.abandon_output", lambda: None)
+    assert failing(OutputClosed()) == ExitCode.OK
+    assert capsys.readouterr().err == ""
