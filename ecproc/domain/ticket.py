@@ -244,12 +244,12 @@ def _parse_size(text: str, announced: int | None) -> int | None:
 
 def _link(state: TicketState, effect: Effect, result: Mapping[str, str], place: Place) -> list[Change]:
     number = ClientNumber(result.get("number", ""))
-    former = state.number_of(effect.generation)
-    if not number or former == number:
+    known = [item.number for item in state.client_tickets if item.generation == effect.generation]
+    if not number or number in known:
         return []
     changes: list[Change] = []
-    if former is not None:
-        detail = f"{former} and {number} for generation {effect.generation}"
+    if known:
+        detail = f"{', '.join(known)} and {number} for generation {effect.generation}"
         changes.append(flag(state, "double_create", detail, place.position))
     created = ClientTicket(
         number=number, generation=effect.generation, returned=False, state=result.get("state", "open")

@@ -218,14 +218,21 @@ def _derived_id(stream: str, sequence: bytes, body: bytes) -> str:
 
 
 def _payload(attributes: Mapping[str, bytes], body: bytes, md5: bytes | None) -> bytes:
-    kept = {name: value for name, value in attributes.items() if _fold(name) not in _DELIVERY}
-    own = b",".join(_encode(name) + b":" + _quote_damaged(value) for name, value in kept.items())
-    checksum = b',"md5OfBody":' + _quote_damaged(md5) if md5 is not None else b""
-    return b'{"attributes":{' + own + b"}" + checksum + b',"body":' + body + b"}"
+    head = _payload_head(attributes, md5)
+    if not _is_json(head + b"}"):
+        # What is no JSON is kept as a string: it must not swallow the body, which stands behind it.
+        attributes = {name: _quote_damaged(value) for name, value in attributes.items()}
+        head = _payload_head(attributes, _quote_damaged(md5) if md5 is not None else None)
+    return head + b',"body":' + body + b"}"
+
+
+def _payload_head(attributes: Mapping[str, bytes], md5: bytes | None) -> bytes:
+    own = b",".join(_encode(name) + b":" + value for name, value in attributes.items() if _fold(name) not in _DELIVERY)
+    checksum = b',"md5OfBody":' + md5 if md5 is not None else b""
+    return b'{"attributes":{' + own + b"}" + checksum
 
 
 def _quote_damaged(value: bytes) -> bytes:
-    """A member's value, as a string where it is no JSON: it must not swallow the body, which stands behind it."""
     return value if _is_json(value) else _encode(value.decode("utf-8", "replace"))
 
 

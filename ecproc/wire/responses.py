@@ -138,5 +138,6 @@ def _words(value: Any) -> tuple[str, bool]:
     if isinstance(response, list):
         return " ".join(str(item) for item in response), True
     if isinstance(response, dict):
-        return str(response.get("body", "")), False
+        # An upload URL's query is a secret.
+        return str(response.get("body", "")).partition("?")[0], False
     return str(response), False

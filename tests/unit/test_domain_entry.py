@@ -1,0 +1,90 @@
+"""An outbox entry: where each outcome leads from each state."""
+
+import pytest
+
+from ecproc.domain.effects import LANES, Effect, EffectKind, Lane
+from ecproc.domain.entry import DEAD, FINISHED, Entry, EntryState, apply_outcome
+from ecproc.domain.events import EffectFailed, EffectStarted, EffectSucceeded, EffectUnknown, Outcome
+from ecproc.domain.ids import EffectKey, TicketNumber
+from ecproc.domain.recorded import decode_entry, encode_entry
+from ecproc.domain.state import TicketState, plan
+
+KEY = EffectKey("returnptn:e-CS1:A")
+
+
+def effect(**changes: object) -> Effect:
+    known: dict[str, object] = {"key": KEY, "kind": EffectKind.RETURN_NUMBER, "generation": 1, "position": 1, "at": 1}
+    return Effect(**{**known, "ticket": TicketNumber("e-CS1"), "ticket_type": "Incident", **changes})  # type: ignore[arg-type]
+
+
+def entry(state: EntryState = EntryState.AVAILABLE) -> Entry:
+    return Entry(effect=effect(), order=1, state=state)
+
+
+LEADS_TO: list[tuple[Outcome, EntryState]] = [
+    (EffectStarted(KEY), EntryState.EXECUTING),
+    (EffectSucceeded(KEY, {"number": "A"}), EntryState.COMPLETED),
+    (EffectUnknown(KEY, "timeout", 7), EntryState.UNKNOWN),
+    (EffectFailed(KEY, "refused", blamed=True, next_attempt_at=7), EntryState.RETRYABLE),
+    (EffectFailed(KEY, "down", blamed=False, next_attempt_at=7), EntryState.AVAILABLE),
+    (EffectFailed(KEY, "refused", blamed=True), EntryState.DISCARDED),
+    (EffectFailed(KEY, "refused", blamed=True, parked=True), EntryState.PARKED),
+]
+
+
+@pytest.mark.requirement("R229", "I4")
+@pytest.mark.parametrize("before", list(EntryState))
+@pytest.mark.parametrize(("outcome", "after"), LEADS_TO)
+def test_an_outcome_counts_whatever_state_the_entry_was_in(
+    before: EntryState, outcome: Outcome, after: EntryState
+) -> None:
+    ended = apply_outcome(entry(before), outcome)
+
+    assert ended.state is after
+    assert ended.finished == (after in FINISHED)
+    assert ended.next_attempt_at == getattr(outcome, "next_attempt_at", None)
+
+
+@pytest.mark.requirement("R229")
+def test_only_a_judged_attempt_counts_and_only_a_blamed_one_is_spent() -> None:
+    ended = entry()
+    counts = []
+    for outcome, _ in LEADS_TO:
+        ended = apply_outcome(ended, outcome)
+        counts.append((ended.attempts, ended.blamed))
+
+    assert counts == [(0, 0), (1, 0), (2, 0), (3, 1), (3, 1), (4, 2), (5, 3)]
+
+
+def test_a_reason_stays_until_it_is_out_of_date() -> None:
+    failed = apply_outcome(entry(), EffectFailed(KEY, "refused", blamed=True, next_attempt_at=1))
+
+    assert failed.reason == "refused"
+    assert apply_outcome(failed, EffectSucceeded(KEY)).reason == ""
+
+
+@pytest.mark.requirement("I4")
+@pytest.mark.parametrize("before", list(EntryState))
+@pytest.mark.parametrize("rearm", [False, True])
+def test_planning_a_key_again_arms_only_what_is_over(before: EntryState, rearm: bool) -> None:
+    state = TicketState("e-CS1", entries={KEY: entry(before)}, planned=1)
+    again = effect(position=2, deadline=9, rearm=rearm)
+
+    planned = plan(state, [again])
+
+    armed = before in DEAD or (rearm and before in FINISHED)
+    assert planned == ([again] if armed else [])
+    assert state.entries[KEY] == (Entry(effect=again, order=2) if armed else entry(before))
+
+
+def test_every_kind_has_a_lane_and_only_the_returns_go_to_the_bridge() -> None:
+    assert LANES.keys() == set(EffectKind)
+    assert [kind for kind in EffectKind if LANES[kind] is Lane.BRIDGE] == [EffectKind.RETURN_NUMBER]
+    assert entry().lane is Lane.BRIDGE
+
+
+@pytest.mark.parametrize("state", list(EntryState))
+def test_an_entry_is_kept_as_it_is(state: EntryState) -> None:
+    kept = apply_outcome(entry(state), EffectSucceeded(KEY, {"number": "A"}))
+
+    assert decode_entry(encode_entry(kept)) == kept
