@@ -1,0 +1,169 @@
+"""Negative controls: the scenario that proves the processor must fail, for the right reason, on one that is wrong."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+import pytest
+
+from ecproc.simulator.faults import MILD, CallFaults
+from tests.acceptance.scenario import Kill, run_scenario
+from tests.acceptance.world import ROOT, Broken, Plan
+
+FAULTS: Final = msgspec.structs.replace(MILD, tickets=CallFaults(error_before=0.4, latency=(0.001, 0.01)))
+"""Returning a number often takes several attempts: time enough for the next generation's to overtake it."""
+
+KILLS: Final = (Kill("append.written", 2),)
+
+
+class Change(NamedTuple):
+    """A piece of a file of the package, and what stands there instead."""
+
+    path: str
+    old: str
+    new: str
+
+
+class Mutant(NamedTuple):
+    """A wrong processor, and the claim that must fall."""
+
+    changes: tuple[Change, ...]
+    claim: str
+
+
+MUTANTS: Final = {
+    "delete-before-commit": Mutant(
+        (
+            Change(
+                "runtime/ingest.py",
+                """\
+        await self._append(ordered)
+        failpoint("append.committed")
+        async with anyio.create_task_group() as deletes:
+            for message in ordered:
+                deletes.start_soon(self._delete, message, started)
+""",
+                """\
+        async with anyio.create_task_group() as deletes:
+            for message in ordered:
+                deletes.start_soon(self._delete, message, started)
+        await self._append(ordered)
+        failpoint("append.committed")
+""",
+            ),
+        ),
+        "every message is in the log",
+    ),
+    "dedupe-by-deduplication-id": Mutant(
+        (
+            Change(
+                "store/plan.py",
+                "        key = event.message_key\n        if key is not None:\n",
+                """\
+        key = event.message_key
+        if key is not None:
+            attributes = msgspec.json.decode(event.payload)["attributes"]
+            key = str(attributes.get("MessageDeduplicationId")).encode()
+""",
+            ),
+            Change(
+                "store/sql/find_message.sql",
+                "SELECT 1 FROM event WHERE message_key = ?",
+                "SELECT 1 FROM event WHERE message_key IS NOT NULL"
+                " AND CAST(payload AS TEXT) ->> '$.attributes.MessageDeduplicationId' = CAST(? AS TEXT)",
+            ),
+        ),
+        "every message is in the log",
+    ),
+    "no-redelivery-handling": Mutant(
+        (
+            Change("store/plan.py", "if key in self._keys or self._lookup.holds_key(key):", "if False:"),
+            Change("store/sql/create_event_message.sql", "CREATE UNIQUE INDEX", "CREATE INDEX"),
+        ),
+        "no message is in the log twice",
+    ),
+    "decide-once-per-step": Mutant(
+        (
+            Change(
+                "runtime/step.py",
+                "        effects += plan(state, decide(state, fact, step_changes, place))\n",
+                "        facts_of_step.append((fact, step_changes, place))\n",
+            ),
+            Change(
+                "runtime/step.py",
+                "    while fold.pending and facts < limit:\n",
+                "    facts_of_step = []\n    while fold.pending and facts < limit:\n",
+            ),
+            Change(
+                "runtime/step.py",
+                "    entries = tuple(state.entries[effect.key] for effect in effects)\n",
+                """\
+    for fact, step_changes, place in facts_of_step:
+        effects += plan(state, decide(state, fact, step_changes, place))
+    entries = tuple(state.entries[effect.key] for effect in effects)
+""",
+            ),
+        ),
+        "the desk was told every step in order",
+    ),
+    "older-number-overtaken": Mutant(
+        (
+            Change(
+                "outbox/lanes.py",
+                "    held: set[int] = set()\n",
+                "    held: set[int] = set()\n    later: list[int] = []\n",
+            ),
+            Change(
+                "outbox/lanes.py",
+                "            return Wait(entry.next_attempt_at)\n",
+                "            later.append(entry.next_attempt_at)\n            continue\n",
+            ),
+            Change(
+                "outbox/lanes.py",
+                "        return Run(entry)\n    return None\n",
+                "        return Run(entry)\n    return Wait(min(later)) if later else None\n",
+            ),
+        ),
+        "Ensono has the newest number",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["none", *MUTANTS])
+async def test_a_wrong_processor_is_found_out(tmp_path: Path, name: str) -> None:
+    package_root = tmp_path / "mutant"
+    mutant = MUTANTS.get(name)
+    copy_package(package_root, mutant.changes if mutant else ())
+    plan = Plan(tickets=6, seed=3, faults=FAULTS, visibility=1.0, package_root=package_root)
+    if mutant is None:
+        await run_scenario(tmp_path, plan, kills=KILLS, redelivered=0.02)
+        return
+    with pytest.raises(Broken) as found:
+        await run_scenario(tmp_path, plan, kills=KILLS)
+    assert mutant.claim in found.value.claims, found.value
+
+
+def copy_package(package_root: Path, changes: tuple[Change, ...]) -> None:
+    """Copy the package and change the copy; what is to be changed must stand there exactly once."""
+    package = shutil.copytree(ROOT / "ecproc", package_root / "ecproc")
+    for change in changes:
+        file = package / change.path
+        text = file.read_text(encoding="utf-8")
+        assert text.count(change.old) == 1, f"{change.path} has changed: write this mutant anew\n{change.old}"
+        file.write_text(text.replace(change.old, change.new), encoding="utf-8")
+    asked = subprocess.run(
+        [sys.executable, "-c", "import ecproc; print(ecproc.__file__)"],
+        env={"PYTHONPATH": str(package_root)},
+        cwd=package_root.parent,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert Path(asked.stdout.strip()).is_relative_to(package_root), "the copy is not what would run"
