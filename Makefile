@@ -34,6 +34,7 @@ check: .venv/.dev
 	@.venv/bin/mypy $(wildcard ecproc benchmarks docs)
 	@.venv/bin/lint-imports --no-logo
 	@.venv/bin/python docs/build_requirements.py --check
+	@.venv/bin/python docs/build_diagrams.py --check
 	@.venv/bin/python docs/check_tree.py
 
 .uv/bin/uv:

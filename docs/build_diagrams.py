@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ecproc.domain import change, incident
+from ecproc.domain.decisions import decide
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import FINISHED, Entry, EntryState, apply_outcome
 from ecproc.domain.events import (
@@ -26,7 +27,7 @@ from ecproc.domain.events import (
 )
 from ecproc.domain.ids import EffectKey, TicketNumber
 from ecproc.domain.state import Flagged, TicketState, plan
-from ecproc.domain.ticket import decide, evolve
+from ecproc.domain.ticket import evolve
 
 Edges = Mapping[tuple[str, str], str]
 """From one state to another, with what happens on the way."""

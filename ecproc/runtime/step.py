@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ecproc.domain.decisions import decide
 from ecproc.domain.effects import Effect
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import Decided, Quarantined
 from ecproc.domain.recorded import encode_event
 from ecproc.domain.rows import Row, project, quarantine_row
 from ecproc.domain.state import Change, Flagged, Planned, Refused, plan
-from ecproc.domain.ticket import decide, evolve
+from ecproc.domain.ticket import evolve
 from ecproc.runtime.fold import StreamFold
 from ecproc.runtime.history import message_id_of, place_of, wants_actor
 from ecproc.store.base import Batch, Fence, NewEvent, Snapshot

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ecproc.domain.decisions import decide
 from ecproc.domain.effects import Effect
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import (
@@ -24,7 +25,7 @@ from ecproc.domain.events import (
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.recorded import Kind, OwnEvent, decode_event, encode_event
 from ecproc.domain.state import Change, Flagged, Moved, NoteAdded, Planned, Refused, TicketState, plan
-from ecproc.domain.ticket import apply_decided, decide, evolve
+from ecproc.domain.ticket import apply_decided, evolve
 from ecproc.wire.queue import decode_message
 from ecproc.wire.translate import translate
 

@@ -71,6 +71,8 @@ def judge_answer(status: int, body: bytes) -> Judgement:
         return Judgement(Verdict.REFUSED, text[:_TEXT_LIMIT])
     if _is_error(value):
         return Judgement(_judge_status(status, ok=Verdict.REFUSED), text[:_TEXT_LIMIT])
+    if status in _OK and body.strip() and not isinstance(value, dict):
+        return Judgement(Verdict.TROUBLE, f"HTTP {status} with an answer nobody can read")
     if status in _OK:
         understood = text.strip().lower() in _SUCCESS
         return Judgement(Verdict.ACCEPTED if understood else Verdict.ODD, text[:_TEXT_LIMIT])

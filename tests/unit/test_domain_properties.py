@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecproc.domain.decisions import decide
 from ecproc.domain.document import join_document
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.entry import FINISHED
@@ -17,7 +18,7 @@ from ecproc.domain.ids import create_key
 from ecproc.domain.recorded import decode_event, encode_event
 from ecproc.domain.rows import project
 from ecproc.domain.state import Change, GenerationStarted, Moved, Refused, TicketState, plan
-from ecproc.domain.ticket import apply_decided, decide, evolve
+from ecproc.domain.ticket import apply_decided, evolve
 from ecproc.testing.strategies import History, any_facts, histories
 from ecproc.testing.ticket import Life
 

@@ -53,9 +53,15 @@ def test_a_success_is_known_by_its_words(text: str, status: int) -> None:
 
 
 @pytest.mark.requirement("R101")
-@pytest.mark.parametrize("body", [b'{"Response":"Done"}', b'{"Response":null}', b"{}", b"[]", b"", b"<html>", b"\xff"])
+@pytest.mark.parametrize("body", [b'{"Response":"Done"}', b'{"Response":null}', b"{}", b""])
 def test_a_success_in_other_words_is_odd(body: bytes) -> None:
     assert judge_answer(200, body).verdict is ODD
+
+
+@pytest.mark.requirement("R222")
+@pytest.mark.parametrize("body", [b"[]", b"<html>", b"\xff", b'{"Response":"PTN ad'])
+def test_a_success_that_nobody_can_read_is_not_trusted(body: bytes) -> None:
+    assert judge_answer(200, body).verdict is TROUBLE
 
 
 @pytest.mark.requirement("R221", "R223")
