@@ -1,0 +1,75 @@
+"""Logs of former builds replay as they did then: byte for byte, at every position, into the same documents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pytest
+
+from ecproc.app import open_reading, replay_log, verify_log
+from ecproc.domain.recorded import Kind
+from ecproc.domain.state import FOLD_VERSION
+from ecproc.store.sqlite import IDENTITY_KIND
+from ecproc.store.verify import VerifiedLog
+from tests.replay.histories import (
+    fold_history,
+    list_histories,
+    list_rebuilt_documents,
+    read_expected,
+    read_expected_documents,
+    unpack,
+)
+
+ANOMALIES: Final = frozenset(
+    {
+        *("adopted", "skipped_state", "backward_state", "after_final", "unexpected_state"),
+        *("late", "duplicate", "link_mismatch", "unknown_value", "unknown_type"),
+    }
+)
+"""All but double_create, which no desk of ours commits."""
+
+
+@pytest.mark.parametrize("name", list_histories())
+@pytest.mark.requirement("I5", "R230")
+async def test_a_history_replays_as_when_it_was_recorded(tmp_path: Path, name: str) -> None:
+    config = unpack(name, tmp_path / "data")
+    expected = read_expected(name)
+    verified = verify_log(config.data.dir)
+    assert isinstance(verified, VerifiedLog), verified
+    assert verified.head.hash.hex() == expected.hash
+    assert await fold_history(config) == expected
+
+
+@pytest.mark.parametrize("name", list_histories())
+@pytest.mark.requirement("I5")
+async def test_a_historys_live_rows_are_what_its_log_says(tmp_path: Path, name: str) -> None:
+    config = unpack(name, tmp_path / "data")
+    async with open_reading(config) as reader:
+        if await reader.fold_version() != FOLD_VERSION:
+            pytest.skip("the rows that came with it are another fold's")
+    report = await replay_log(config, verify=True, until=None, on_progress=lambda _: None)
+    assert report.equal, report.first
+
+
+@pytest.mark.parametrize("name", list_histories())
+@pytest.mark.requirement("I5")
+async def test_a_historys_documents_stay_what_they_were(tmp_path: Path, name: str) -> None:
+    config = unpack(name, tmp_path / "data")
+    documents = [msgspec.json.decode(document) for document in await list_rebuilt_documents(config)]
+    for document, expected in zip(documents, read_expected_documents(name), strict=True):
+        assert document == expected, expected["ticket"]
+
+
+async def test_histories_hold_every_kind_of_event_and_anomaly(tmp_path: Path) -> None:
+    kinds: set[str] = set()
+    anomalies: set[str | None] = set()
+    for name in list_histories():
+        async with open_reading(unpack(name, tmp_path / name)) as reader:
+            async for page in reader.read_log():
+                kinds |= {event.kind for event in page}
+            async for rows in reader.scan_rows("anomaly"):
+                anomalies |= {row.tag for row in rows}
+    assert kinds == {IDENTITY_KIND, *Kind}
+    assert anomalies >= ANOMALIES
