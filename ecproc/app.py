@@ -227,7 +227,7 @@ class Processor:
             on_commit=lambda seconds, _: telemetry.append_finished(seconds),
         )
         stack.push_async_callback(store.aclose)
-        await _renew_live_state(store, clock)
+        await _renew_live_state(store, clock, telemetry)
         content = ContentStore(config.data.dir)
         await content.sweep()
         desk = await LocalDesk.open(config.data.dir / "desk.db", clock=clock)
@@ -384,7 +384,7 @@ class Processor:
         return await read_document(self._store, stream, entries=self._config.limits.document_entries)
 
 
-async def _renew_live_state(store: SqliteStore, clock: Clock) -> None:
+async def _renew_live_state(store: SqliteStore, clock: Clock, telemetry: Telemetry) -> None:
     """Rebuild live rows that another version of the fold wrote, and say how much that changed (decision 12)."""
     if await store.fold_version() == FOLD_VERSION:
         return
@@ -392,5 +392,6 @@ async def _renew_live_state(store: SqliteStore, clock: Clock) -> None:
         rebuilt = await rebuild(reader, aside, clock=clock)
         differing, _ = await aside.differences(0)
         await aside.swap(fold_version=FOLD_VERSION)
+    telemetry.replay_events(rebuilt.events)
     if rebuilt.tickets:
         log.info("live_state_rebuilt", tickets=rebuilt.tickets, events=rebuilt.events, rows_changed=differing)
