@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -140,15 +141,11 @@ def text_of(raw: bytes | None) -> str | None:
 
 def scalar_text(value: Any) -> str | None:
     """A decoded scalar as text."""
-    match value:
-        case str():
-            return value
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return str(value)
-        case _:
-            return None
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, (int, float)) else None
 
 
 def decode_message(raw: bytes) -> Envelope:
@@ -156,9 +153,9 @@ def decode_message(raw: bytes) -> Envelope:
     members = object_members(raw)
     if members is None:
         return _stand_in(raw)
-    folded = {_fold(name): value for name, value in members.items()}
+    folded = {fold_name(name): value for name, value in members.items()}
     attributes = _attributes(folded.get("attributes"))
-    known = {_fold(name): value for name, value in attributes.items()}
+    known = {fold_name(name): value for name, value in attributes.items()}
     body = folded.get("body", b"null")
     sequence = parse_sequence(text_of(known.get("sequencenumber")))
     stream = _stream(known, body)
@@ -185,9 +182,16 @@ def _stand_in(raw: bytes) -> Envelope:
     )
 
 
-def _fold(name: str) -> str:
-    """Spellings seen: `Receipt Handle`, `MessageGroupID` (C2, C44)."""
+@lru_cache(maxsize=256)
+def fold_name(name: str) -> str:
+    """A member's name whatever its spelling; seen are `Receipt Handle` and `MessageGroupID` (C2, C44)."""
     return name.replace(" ", "").lower()
+
+
+@lru_cache(maxsize=256)
+def _own_member(name: str) -> bytes | None:
+    """How an attribute of that name begins in the log; None for what belongs to a delivery."""
+    return None if fold_name(name) in _DELIVERY else _encode(name) + b":"
 
 
 def _attributes(raw: bytes | None) -> dict[str, bytes]:
@@ -198,7 +202,7 @@ def _attributes(raw: bytes | None) -> dict[str, bytes]:
         return object_members(raw) or {}
     pairs: dict[str, bytes] = {}
     for item in _split_messages(raw):
-        pair = {_fold(name): value for name, value in (object_members(item) or {}).items()}
+        pair = {fold_name(name): value for name, value in (object_members(item) or {}).items()}
         name = text_of(pair.get("name"))
         if name is not None and "value" in pair:
             pairs[name] = pair["value"]
@@ -227,7 +231,7 @@ def _payload(attributes: Mapping[str, bytes], body: bytes, md5: bytes | None) ->
 
 
 def _payload_head(attributes: Mapping[str, bytes], md5: bytes | None) -> bytes:
-    own = b",".join(_encode(name) + b":" + value for name, value in attributes.items() if _fold(name) not in _DELIVERY)
+    own = b",".join([head + value for name, value in attributes.items() if (head := _own_member(name)) is not None])
     checksum = b',"md5OfBody":' + md5 if md5 is not None else b""
     return b'{"attributes":{' + own + b"}" + checksum
 
@@ -252,7 +256,7 @@ def parse_int(text: str | None) -> int | None:
 
 
 _TRANSACTIONS: Final[Mapping[str, Transaction]] = {
-    **{_fold(item.value): item for item in Transaction if item is not Transaction.UNKNOWN},
+    **{fold_name(item.value): item for item in Transaction if item is not Transaction.UNKNOWN},
     "changeapprovalrequest": Transaction.APPROVAL_REQUEST,
     "statusupdate": Transaction.UPDATE,
 }
@@ -260,4 +264,4 @@ _TRANSACTIONS: Final[Mapping[str, Transaction]] = {
 
 def parse_transaction(text: str) -> Transaction:
     """The transaction type a text names, case and spaces aside (R37, C4)."""
-    return _TRANSACTIONS.get(_fold(text.strip()), Transaction.UNKNOWN)
+    return _TRANSACTIONS.get(fold_name(text.strip()), Transaction.UNKNOWN)

@@ -21,6 +21,7 @@ from ecproc.domain.events import (
     Undecodable,
 )
 from ecproc.wire.queue import (
+    fold_name,
     object_members,
     parse_int,
     parse_sequence,
@@ -74,10 +75,14 @@ def body_of(payload: bytes) -> bytes:
 
 def attributes_of(payload: bytes) -> dict[str, bytes]:
     """The message's own attributes as raw JSON values."""
-    return object_members((object_members(payload) or {}).get("attributes", b"")) or {}
+    try:
+        return {name: bytes(value) for name, value in _payload.decode(payload).attributes.items()}
+    except _DECODE_ERRORS:
+        return object_members((object_members(payload) or {}).get("attributes", b"")) or {}
 
 
 class _Payload(msgspec.Struct):
+    attributes: dict[str, msgspec.Raw] = {}
     body: msgspec.Raw = msgspec.Raw(b"null")
 
 
@@ -86,7 +91,7 @@ _payload = msgspec.json.Decoder(_Payload)
 
 def translate(payload: bytes, place: Place, message_id: str) -> Message | Undecodable:
     """The fact in a logged message (R46–R75, R150–R170)."""
-    attributes = {name.replace(" ", "").lower(): value for name, value in attributes_of(payload).items()}
+    attributes = {fold_name(name): value for name, value in attributes_of(payload).items()}
     sent = parse_int(text_of(attributes.get("senttimestamp")))
     at = sent * 1000 if sent is not None and sent <= _LATEST_MS else place.at
     undecodable = partial(Undecodable, position=place.position, version=place.version, at=at)
@@ -161,7 +166,7 @@ def _fields(body: Mapping[str, Any]) -> dict[str, str]:
     for name, value in body.items():
         if name in _NOT_FIELDS or name.lower() == "approvalid":
             continue
-        text = _text(value)
+        text = value if type(value) is str else _text(value)
         field = _FIELD_ALIASES.get(name, name)
         if text is not None and not (field in _TIMES and not text):
             fields[field] = text
