@@ -140,7 +140,8 @@ class TestRequests:
         assert_clean(caught.value)
 
     async def test_no_log_record_shows_key_handle_or_target(self, caplog: pytest.LogCaptureFixture) -> None:
-        caplog.set_level(logging.DEBUG)
+        for name in ("", "httpx", "httpcore"):  # a test before this one may have silenced the libraries
+            caplog.set_level(logging.DEBUG, logger=name or None)
         async with bridge_to(answering(200, b"{}")) as (bridge, _):
             await bridge.delete(HANDLE)
         async with bridge_to(truncate) as (bridge, _):
