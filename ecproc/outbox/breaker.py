@@ -33,25 +33,31 @@ class Breaker:
             return True
         return now >= self._open_until and not self._probing
 
-    def sending(self) -> None:
-        """Note that an entry is being attempted."""
-        self._probing = self.is_open
+    def sending(self) -> bool:
+        """Note that an entry is being attempted; True if it is the one that tries for all."""
+        probe = self.is_open
+        self._probing = self._probing or probe
+        return probe
 
     def wait(self, now: float) -> float:
         """Seconds until the next attempt could be allowed."""
         return max(0.0, (self._open_until or now) - now)
 
-    def note(self, attempt: Attempt, now: float) -> None:
-        """Learn from how an attempt went."""
-        self._probing = False
+    def note(self, attempt: Attempt, now: float, *, probe: bool = False) -> None:
+        """Learn from how an attempt went; `probe` is what `sending` said about it."""
+        self._probing = self._probing and not probe
         if not isinstance(attempt, (Held, Uncertain)):
             self._troubles = self._openings = 0
             self._open_until = None
             return
+        asked = attempt.wait if isinstance(attempt, Held) else 0.0
+        if self._open_until is not None and not probe:
+            # It was on its way when the breaker opened: the same trouble once more, not a longer one.
+            self._open_until = max(self._open_until, now + asked)
+            return
         self._troubles += 1
         down = isinstance(attempt, Held) and attempt.down
-        if self.is_open or down or self._troubles >= _TROUBLES:
+        if probe or down or self._troubles >= _TROUBLES:
             self._openings += 1
             rest = back_off(self._openings, rng=self._rng, longest=self._longest)
-            after = attempt.retry_after if isinstance(attempt, Held) else None
-            self._open_until = now + max(rest, after or 0.0)
+            self._open_until = now + max(rest, asked)

@@ -63,7 +63,10 @@ class _TicketLane:
 
 
 class _Lane:
-    """A lane's tickets: those with a due entry, those that wait for a time, and what is being performed."""
+    """A lane's tickets: `ready` with a due entry, most urgent first; `waiting` for a time; the rest is being performed.
+
+    Both heaps may name a ticket twice, or one that has nothing to do any more.
+    """
 
     def __init__(self, name: Lane, performer: Performer, breaker: Breaker, slots: int) -> None:
         self.name = name
@@ -71,7 +74,8 @@ class _Lane:
         self.breaker = breaker
         self.slots = slots
         self.tickets: dict[str, _TicketLane] = {}
-        self.queue: list[tuple[int, int, int, str, int]] = []
+        self.ready: list[tuple[int, int, int, str]] = []
+        self.waiting: list[tuple[int, int, str]] = []
         self.changed = anyio.Event()
 
 
@@ -95,6 +99,7 @@ class Dispatcher:
         self._policy = policy
         self._bounds = bounds
         self._clock = clock
+        self._started = clock.now() - int(clock.monotonic() * SECOND)
         self._rng = rng
         self._telemetry = telemetry
         slots = max(1, bounds.max_in_flight // len(performers))
@@ -107,16 +112,14 @@ class Dispatcher:
         self._in_flight = 0
         self._stopping = False
         self._room = anyio.Event()
+        self._room.set()
         self._settled = anyio.Event()
 
     # --- what the actors see ------------------------------------------------------------------------------------------
 
     async def wait_for_room(self) -> None:
         """Return when fewer entries are pending than the bound; once full, not before a fifth of it is done."""
-        if self._pending < self._bounds.max_pending:
-            return
-        while self._pending > self._bounds.max_pending * _RESUME_SHARE:
-            self._room = anyio.Event()
+        while not self._room.is_set():
             await self._room.wait()
 
     def add(self, stream: str, entries: Sequence[Entry]) -> None:
@@ -132,8 +135,7 @@ class Dispatcher:
     async def wait_idle(self) -> None:
         """Return at a moment when nothing is pending."""
         while not self.idle:
-            self._settled = anyio.Event()
-            await self._settled.wait()
+            await self._wait_settled()
 
     # --- running ------------------------------------------------------------------------------------------------------
 
@@ -151,7 +153,7 @@ class Dispatcher:
         """What became of an entry that a former process started: a receiver that honours keys may be asked at once."""
         keyed = self._lanes[entry.lane].performer.keyed
         wait = 0.0 if keyed else self._rng.uniform(*self._policy.unknown_retry)
-        return EffectUnknown(entry.effect.key, "interrupted", next_attempt_at=self._clock.now() + int(wait * SECOND))
+        return EffectUnknown(entry.effect.key, "interrupted", next_attempt_at=self._now() + int(wait * SECOND))
 
     async def run(self) -> None:
         """Perform what is due until cancelled or stopped."""
@@ -160,13 +162,18 @@ class Dispatcher:
                 tasks.start_soon(self._run_lane, lane, tasks)
 
     async def stop(self) -> None:
-        """Claim nothing more; returns when nothing is in flight."""
+        """Claim nothing more; returns when nothing is in flight. Who waits for room need not: no room will come."""
         self._stopping = True
+        self._room.set()
         for lane in self._lanes.values():
             lane.changed.set()
         while self._in_flight:
+            await self._wait_settled()
+
+    async def _wait_settled(self) -> None:
+        if self._settled.is_set():
             self._settled = anyio.Event()
-            await self._settled.wait()
+        await self._settled.wait()
 
     async def _run_lane(self, lane: _Lane, tasks: TaskGroup) -> None:
         while not self._stopping:
@@ -177,19 +184,21 @@ class Dispatcher:
 
     def _start_due(self, lane: _Lane, tasks: TaskGroup) -> float | None:
         """Start every due entry there is a slot for; seconds until the next look is needed, None for no time."""
-        self._telemetry.outbox_oldest_due(lane.name, lane.queue[0][4] if lane.queue else None)
-        while lane.queue:
-            now, steady = self._clock.now(), self._clock.monotonic()
+        now, steady = self._now(), self._clock.monotonic()
+        while lane.waiting and lane.waiting[0][0] <= now:
+            self._schedule(lane, heapq.heappop(lane.waiting)[2])
+        self._telemetry.outbox_oldest_due(lane.name, lane.ready[0][1] if lane.ready else None)
+        while lane.ready:
             if lane.slots == 0:
                 return None
             if not lane.breaker.may_send(steady):
                 return lane.breaker.wait(steady) or None
-            due, _, _, stream, _ = lane.queue[0]
-            if due > now:
-                return min((due - now) / SECOND, self._policy.longest)
-            heapq.heappop(lane.queue)
-            self._start(lane, stream, now, tasks)
-        return None
+            urgency, _, _, stream = heapq.heappop(lane.ready)
+            if urgency > now:
+                self._start(lane, stream, now, tasks)
+            else:  # its file has expired meanwhile: those that can still be had go first
+                self._schedule(lane, stream)
+        return (lane.waiting[0][0] - now) / SECOND if lane.waiting else None
 
     def _start(self, lane: _Lane, stream: str, now: int, tasks: TaskGroup) -> None:
         ticket = lane.tickets.get(stream)
@@ -201,23 +210,27 @@ class Dispatcher:
                 ticket.busy = True
                 lane.slots -= 1
                 self._in_flight += 1
-                lane.breaker.sending()
-                tasks.start_soon(self._perform, lane, stream, entry)
+                tasks.start_soon(self._perform, lane, stream, entry, lane.breaker.sending())
             case Wait():
                 self._schedule(lane, stream)
             case None:
                 pass
 
-    async def _perform(self, lane: _Lane, stream: str, entry: Entry) -> None:
+    def _now(self) -> int:
+        """Wall-clock time when we started plus what passed since: setting the clock moves no retry (I13)."""
+        return self._started + int(self._clock.monotonic() * SECOND)
+
+    async def _perform(self, lane: _Lane, stream: str, entry: Entry, probe: bool) -> None:
         started = self._clock.monotonic()
         try:
             if entry.effect.kind not in IDEMPOTENT:
-                entry = await self._settle(stream, entry, EffectStarted(entry.effect.key))
+                # The performer gets the entry as it was claimed: what a former attempt left unknown is to be looked up.
+                await self._settle(stream, entry, EffectStarted(entry.effect.key))
                 failpoint("claim.committed")
             attempt = await self._attempt(lane.performer, stream, entry)
             failpoint("effect.performed")
-            self._note(lane, attempt)
-            outcome = conclude(entry, attempt, now=self._clock.now(), rng=self._rng, policy=self._policy)
+            self._note(lane, attempt, probe=probe)
+            outcome = conclude(entry, attempt, now=self._now(), rng=self._rng, policy=self._policy)
             await self._settle(stream, entry, outcome)
             self._report(entry, outcome, self._clock.monotonic() - started)
         finally:
@@ -263,7 +276,7 @@ class Dispatcher:
 
     def _load(self, stream: str, entry: Entry) -> None:
         """Take an entry from the store; a time too far ahead is clipped, the clock may have been wrong (I13)."""
-        latest = self._clock.now() + int(self._policy.longest * SECOND)
+        latest = self._now() + int(self._policy.longest * SECOND)
         if entry.next_attempt_at is not None and entry.next_attempt_at > latest:
             entry = msgspec.structs.replace(entry, next_attempt_at=latest)
         self._put(stream, entry, counted=True)
@@ -284,32 +297,34 @@ class Dispatcher:
             lane.changed.set()
         if self._pending <= self._bounds.max_pending * _RESUME_SHARE:
             self._room.set()
+        elif self._pending >= self._bounds.max_pending and self._room.is_set() and not self._stopping:
+            self._room = anyio.Event()
         if self._pending == 0:
             self._settled.set()
 
     def _schedule(self, lane: _Lane, stream: str) -> None:
-        """Queue a ticket for its next entry: by the time it is due, downloads that expire first before others."""
+        """Queue a ticket for its next entry: by the time it is due; of those that are, what expires first."""
         ticket = lane.tickets.get(stream)
         if ticket is None:
             return
         if not ticket.entries:
             del lane.tickets[stream]
             return
-        now = self._clock.now()
+        now = self._now()
         chosen = choose_next(ticket.entries.values(), now)
         self._turn += 1
         match chosen:
             case Run(entry=entry):
-                item = (entry.next_attempt_at or 0, _urgency(entry, now), self._turn, stream)
-                heapq.heappush(lane.queue, (*item, entry.next_attempt_at or entry.effect.at))
+                since = entry.next_attempt_at or entry.effect.at
+                heapq.heappush(lane.ready, (_urgency(entry, now), since, self._turn, stream))
             case Wait(until=until):
-                heapq.heappush(lane.queue, (until, 0, self._turn, stream, until))
+                heapq.heappush(lane.waiting, (until, self._turn, stream))
             case None:
                 pass
 
-    def _note(self, lane: _Lane, attempt: Attempt) -> None:
+    def _note(self, lane: _Lane, attempt: Attempt, *, probe: bool) -> None:
         was_open = lane.breaker.is_open
-        lane.breaker.note(attempt, self._clock.monotonic())
+        lane.breaker.note(attempt, self._clock.monotonic(), probe=probe)
         if lane.breaker.is_open != was_open:
             name = lane.performer.name
             self._telemetry.breaker(name, is_open=not was_open)

@@ -15,6 +15,8 @@ from ecproc.domain.events import EffectFailed, EffectSucceeded, EffectUnknown
 SECOND: Final = 1_000_000
 _FIRST: Final = 1.0
 _LONGEST_HOLD: Final = 60.0
+_LONGEST_ASKED: Final = 300.0
+_LONGEST_TEXT: Final = 1_000
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -36,6 +38,11 @@ class Held(msgspec.Struct, frozen=True):
     reason: str
     retry_after: float | None = None
     down: bool = False
+
+    @property
+    def wait(self) -> float:
+        """The seconds it asked for, 300 at most."""
+        return min(self.retry_after or 0.0, _LONGEST_ASKED)
 
 
 class Uncertain(msgspec.Struct, frozen=True):
@@ -60,16 +67,17 @@ def conclude(
 ) -> EffectSucceeded | EffectFailed | EffectUnknown:
     """The event that records an attempt: only answers that blame the entry cost it one (decision 9)."""
     key = entry.effect.key
+    reason = "" if isinstance(attempt, Done) else _clean(attempt.reason)
     match attempt:
         case Done(result=result):
-            return EffectSucceeded(key, result)
-        case Uncertain(reason=reason):
+            return EffectSucceeded(key, {_clean(name): _clean(value) for name, value in result.items()})
+        case Uncertain():
             wait = rng.uniform(*policy.unknown_retry)
             return EffectUnknown(key, reason, next_attempt_at=now + int(wait * SECOND))
-        case Held(reason=reason, retry_after=retry_after):
-            wait = max(retry_after or 0.0, back_off(1, rng=rng, longest=_LONGEST_HOLD))
+        case Held():
+            wait = max(attempt.wait, back_off(1, rng=rng, longest=_LONGEST_HOLD))
             return EffectFailed(key, reason, blamed=False, next_attempt_at=now + int(wait * SECOND))
-        case Blamed(reason=reason, final=final):
+        case Blamed(final=final):
             if final or entry.blamed + 1 >= policy.max_attempts:
                 return EffectFailed(key, reason, blamed=True, parked=entry.effect.kind in PARKED_WHEN_DEAD)
             wait = back_off(entry.blamed + 1, rng=rng, longest=policy.longest)
@@ -82,3 +90,8 @@ def back_off(attempt: int, *, rng: Random, longest: float) -> float:
     """Seconds before the next attempt: doubling from one, capped, with jitter over the upper half."""
     ceiling = min(longest, _FIRST * 2 ** min(attempt - 1, 30))
     return rng.uniform(ceiling / 2, ceiling)
+
+
+def _clean(text: str) -> str:
+    """A stranger's text as the log can keep it: Unicode, and no longer than anyone reads."""
+    return text[:_LONGEST_TEXT].encode(errors="replace").decode()

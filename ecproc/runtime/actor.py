@@ -13,6 +13,7 @@ from anyio.abc import TaskGroup
 from ecproc.config import Limits
 from ecproc.domain.entry import Entry
 from ecproc.domain.state import FOLD_VERSION
+from ecproc.errors import StoreError
 from ecproc.failpoints import failpoint
 from ecproc.runtime.fold import StreamFold
 from ecproc.runtime.step import Step, take_step
@@ -66,12 +67,15 @@ class Router:
 
     async def run(self) -> None:
         """Keep actors running until cancelled; first take up what was left undecided."""
-        async with anyio.create_task_group() as self._tasks:
-            for stream in await self._store.undecided_streams():
-                self._mailbox(stream).overflown = True
-                self._wake(stream)
-            self._start_ready()
-            await anyio.sleep_forever()
+        try:
+            async with anyio.create_task_group() as self._tasks:
+                for stream in await self._store.undecided_streams():
+                    self._mailbox(stream).overflown = True
+                    self._wake(stream)
+                self._start_ready()
+                await anyio.sleep_forever()
+        finally:
+            self._tasks = None  # an outcome may still be delivered: the log keeps it for the next run
 
     def deliver(self, events: Sequence[RecordedEvent], *, wake: bool = True) -> None:
         """Take events that were just appended."""
@@ -96,7 +100,8 @@ class Router:
     async def wait_idle(self) -> None:
         """Return at a moment when nothing is left to decide."""
         while not self.idle:
-            self._idle = anyio.Event()
+            if self._idle.is_set():
+                self._idle = anyio.Event()
             await self._idle.wait()
 
     def _mailbox(self, stream: str) -> _Mailbox:
@@ -134,16 +139,21 @@ class Router:
 
     async def _step(self, stream: str, box: _Mailbox) -> bool:
         """Decide what waits; False when nothing does."""
-        fold = await self._read(stream, box)
-        if not fold.undecided or stream in self.parked:
-            return False
-        await self._effects.wait_for_room()
         try:
-            step = take_step(fold, limit=self._limits.append_batch, snapshot_events=self._limits.snapshot_events)
+            return await self._decide(stream, box)
+        except StoreError:
+            raise
         except Exception as error:
             # A defect of ours must stop this ticket only; its messages stay in the log until new code can take them.
-            self._park(stream, error)
+            self._park(stream, box, error)
             return False
+
+    async def _decide(self, stream: str, box: _Mailbox) -> bool:
+        fold = await self._read(stream, box)
+        if not fold.undecided:
+            return False
+        await self._effects.wait_for_room()
+        step = take_step(fold, limit=self._limits.append_batch, snapshot_events=self._limits.snapshot_events)
         failpoint("project.folded")
         committed = await self._store.commit(step.batch)
         if committed.fenced:
@@ -161,7 +171,7 @@ class Router:
         if fold is None:
             fold = await self._load(stream)
         self._folds.move_to_end(stream)
-        if box.overflown:
+        while box.overflown:  # it may overflow again while the log is read
             box.overflown = False
             fold.extend(await self._store.read_stream(stream, after=fold.seen))
         ready: list[RecordedEvent] = []
@@ -181,20 +191,16 @@ class Router:
         fold.extend(await self._store.read_stream(stream, after=fold.seen))
         self._folds[stream] = fold
         while len(self._folds) > self._limits.states_held:
-            self._evict()
+            # Whoever is in the middle of a step keeps its own fold; for the next one it reads the log.
+            self._folds.popitem(last=False)
         return fold
 
-    def _evict(self) -> None:
-        for stream in self._folds:
-            box = self._mailboxes.get(stream)
-            if box is None or not box.busy:
-                del self._folds[stream]
-                return
-        raise AssertionError("more busy tickets than states held")
-
-    def _park(self, stream: str, error: Exception) -> None:
+    def _park(self, stream: str, box: _Mailbox, error: Exception) -> None:
         self.parked.add(stream)
         self._folds.pop(stream, None)
+        self._held -= len(box.events)
+        box.events.clear()
+        box.overflown = True
         log.error("ticket_parked", ticket=stream, error=type(error).__name__, exc_info=error)
 
     def _report(self, step: Step) -> None:

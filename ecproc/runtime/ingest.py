@@ -52,7 +52,9 @@ class Ingest:
         self._deletes = anyio.CapacityLimiter(limits.deletes_at_once)
         self._readers = 0
         self._failures = 0
+        self._failed = False
         self._hold = 0.0
+        self._held_by_bridge = False
         self._stopping = anyio.Event()
         self._unsettled_at = clock.monotonic()
         self._proven_at = -1.0
@@ -64,7 +66,10 @@ class Ingest:
         while not self._stopping.is_set():
             async with anyio.create_task_group() as readers:
                 self._readers = 1
+                self._failed = self._held_by_bridge = False
                 await self._read_on(readers)
+            # One trouble that meets all readers at once is one failure.
+            self._failures = min(self._failures + self._failed, 10)
             pause = self._hold or interval * self._rng.uniform(0.9, 1.1)
             self._hold = 0.0
             with anyio.move_on_after(pause):
@@ -77,11 +82,11 @@ class Ingest:
     @property
     def drained(self) -> bool:
         """Whether the queue answered empty for a whole visibility window since a GET that was anything else."""
-        return self._proven_at >= self._unsettled_at + self._config.visibility
+        return self._readers == 0 and self._proven_at >= self._unsettled_at + self._config.visibility
 
     async def _read_on(self, readers: anyio.abc.TaskGroup) -> None:
-        """One reader: go on at once while messages come, and call in another reader for each full answer."""
-        while not self._stopping.is_set() and await self._read_once():
+        """One reader: go on at once while messages come, and call in another reader for each answer that has some."""
+        while not (self._stopping.is_set() or self._held_by_bridge) and await self._read_once():
             if self._readers < self._config.max_readers:
                 self._readers += 1
                 readers.start_soon(self._read_on, readers)
@@ -90,7 +95,7 @@ class Ingest:
     async def _read_once(self) -> bool:
         """One GET and everything it brought; False when there is no reason to ask again at once."""
         if not self._store.has_room():
-            self._hold = _NO_ROOM_PAUSE
+            self._hold = max(self._hold, _NO_ROOM_PAUSE)
             return False
         started = self._clock.monotonic()
         try:
@@ -133,13 +138,18 @@ class Ingest:
         return received
 
     def _fail(self, outcome: str, reason: str, retry_after: float | None) -> bool:
-        """Count a GET that brought nothing usable and hold the next one back, with full jitter."""
+        """Count a GET that brought nothing usable and hold the next one back, with jitter.
+
+        What the bridge says about all our calls (throttled, refused, Retry-After) holds back all readers.
+        """
         self._unsettled_at = self._clock.monotonic()
         self._telemetry.poll_finished(outcome)
         ceiling = min(_LONGEST_BACK_OFF, _FIRST_BACK_OFF * 2**self._failures)
-        self._failures = min(self._failures + 1, 10)
-        self._hold = max(retry_after or 0.0, self._rng.uniform(ceiling / 2, ceiling))
-        log.warning("receive_failed", outcome=outcome, reason=reason, retry_in=round(self._hold, 3))
+        self._failed = True
+        hold = max(retry_after or 0.0, self._rng.uniform(ceiling / 2, ceiling))
+        self._hold = max(self._hold, hold)
+        self._held_by_bridge |= outcome != "error" or retry_after is not None
+        log.warning("receive_failed", outcome=outcome, reason=reason, retry_in=round(hold, 3))
         return False
 
     async def _append_and_delete(self, messages: Sequence[Envelope], started: float) -> None:
@@ -186,31 +196,34 @@ class Ingest:
     async def _delete_in_time(self, handle: str, deadline: float) -> str:
         outcome = "skipped"
         while self._clock.monotonic() < deadline:
-            outcome, again = await self._delete_once(handle)
-            if not again:
+            outcome, wait = await self._delete_once(handle)
+            if wait is None:
                 return outcome
-            await self._clock.sleep(_DELETE_PAUSE * self._rng.uniform(1, 2))
+            wait = max(wait, _DELETE_PAUSE * self._rng.uniform(1, 2))
+            if self._clock.monotonic() + wait >= deadline:
+                return outcome
+            await self._clock.sleep(wait)
         return outcome
 
-    async def _delete_once(self, handle: str) -> tuple[str, bool]:
-        """The outcome of one DELETE, and whether another one may do better."""
+    async def _delete_once(self, handle: str) -> tuple[str, float | None]:
+        """The outcome of one DELETE, and how long to wait before another one may do better; None if none can."""
         try:
             answer = await self._bridge.delete(handle)
         except BridgeUnavailable as error:
             log.warning("delete_failed", reason=str(error))
-            return "error", True
+            return "error", error.retry_after or 0.0
         judgement = judge_delete(answer.status, answer.body)
         match judgement.verdict:
             case Verdict.ACCEPTED | Verdict.ODD:
-                return "deleted", False
+                return "deleted", None
             case Verdict.EXPIRED:
-                return "expired", False
+                return "expired", None
             case Verdict.INVALID:
                 log.error("receipt_handle_invalid", encoded_length=len(handle))
-                return "invalid", False
+                return "invalid", None
             case _:
                 log.warning("delete_failed", reason=judgement.text)
-                return "error", judgement.verdict is Verdict.TROUBLE
+                return "error", (answer.retry_after or 0.0) if judgement.verdict is Verdict.TROUBLE else None
 
 
 def _order(message: Envelope) -> tuple[bytes, int]:

@@ -35,10 +35,13 @@ class DeskPerformer:
             number=number,
             fields=entry.effect.fields,
         )
-        try:
-            answer = None
-            if not self.keyed and entry.state is EntryState.UNKNOWN:
+        answer = None
+        if not self.keyed and entry.state is EntryState.UNKNOWN:
+            try:
                 answer = await self._desk.look_up(call)
+            except (DeskUnavailable, DeskRefused) as error:
+                return Uncertain(f"look-up: {error}")  # what a former attempt did is as open as before
+        try:
             answer = answer or await self._desk.perform(call)
         except DeskUnavailable as error:
             return Uncertain(str(error)) if error.sent else Held(str(error), error.retry_after)
