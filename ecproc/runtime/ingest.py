@@ -51,6 +51,7 @@ class Ingest:
         self._telemetry = telemetry
         self._deletes = anyio.CapacityLimiter(limits.deletes_at_once)
         self._readers = 0
+        self._allowed = config.max_readers
         self._failures = 0
         self._failed = False
         self._hold = 0.0
@@ -87,7 +88,9 @@ class Ingest:
     async def _read_on(self, readers: anyio.abc.TaskGroup) -> None:
         """One reader: go on at once while messages come, and call in another reader for each answer that has some."""
         while not (self._stopping.is_set() or self._held_by_bridge) and await self._read_once():
-            if self._readers < self._config.max_readers:
+            if self._readers > self._allowed:
+                break
+            if self._readers < self._allowed:
                 self._readers += 1
                 readers.start_soon(self._read_on, readers)
         self._readers -= 1
@@ -156,9 +159,19 @@ class Ingest:
         ordered = sorted(messages, key=_order)
         await self._append(ordered)
         failpoint("append.committed")
+        outcomes: list[str] = []
         async with anyio.create_task_group() as deletes:
             for message in ordered:
-                deletes.start_soon(self._delete, message, started)
+                deletes.start_soon(self._delete, message, started, outcomes)
+        self._pace(outcomes)
+
+    def _pace(self, outcomes: Sequence[str]) -> None:
+        """Halve the readers when a delivery's time ran out, for it comes again and costs one of twenty receives (R23);
+        give one back for every batch that was in time."""
+        if "skipped" in outcomes or "expired" in outcomes:
+            self._allowed = max(1, self._allowed // 2)
+        else:
+            self._allowed = min(self._config.max_readers, self._allowed + 1)
 
     async def _append(self, messages: Sequence[Envelope]) -> None:
         """Put the batch into the log in one commit; redelivered messages are there already (I2)."""
@@ -182,12 +195,13 @@ class Ingest:
             if message.sent_ms is not None:
                 telemetry.message_age(max(0.0, (now_ms - message.sent_ms) / 1000))
 
-    async def _delete(self, message: Envelope, started: float) -> None:
+    async def _delete(self, message: Envelope, started: float, outcomes: list[str]) -> None:
         """Delete with this delivery's handle while it is good; a later delivery brings another one (R21, R31)."""
-        outcome = "skipped"
+        outcome = "invalid"  # a message without a handle cannot be deleted, ever
         if message.receipt_handle is not None:
             async with self._deletes:
                 outcome = await self._delete_in_time(message.receipt_handle, started + self._config.delete_budget)
+        outcomes.append(outcome)
         self._telemetry.message_deleted(outcome)
         if outcome == "deleted":
             failpoint("delete.sent")

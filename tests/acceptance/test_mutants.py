@@ -44,14 +44,16 @@ MUTANTS: Final = {
                 """\
         await self._append(ordered)
         failpoint("append.committed")
+        outcomes: list[str] = []
         async with anyio.create_task_group() as deletes:
             for message in ordered:
-                deletes.start_soon(self._delete, message, started)
+                deletes.start_soon(self._delete, message, started, outcomes)
 """,
                 """\
+        outcomes: list[str] = []
         async with anyio.create_task_group() as deletes:
             for message in ordered:
-                deletes.start_soon(self._delete, message, started)
+                deletes.start_soon(self._delete, message, started, outcomes)
         await self._append(ordered)
         failpoint("append.committed")
 """,
