@@ -21,6 +21,8 @@ from ecproc import __version__
 from ecproc.attachments.base import Fetcher
 from ecproc.attachments.fetch import HttpFetcher
 from ecproc.attachments.store import ContentStore
+from ecproc.bridge.base import Queue
+from ecproc.bridge.fast import FastQueue
 from ecproc.bridge.http import HttpBridge
 from ecproc.clock import Clock, SystemClock
 from ecproc.config import Config
@@ -156,6 +158,7 @@ class Processor:
         config: Config,
         *,
         store: SqliteStore,
+        queue: Queue,
         bridge: HttpBridge,
         desk: LocalDesk,
         fetcher: Fetcher,
@@ -195,7 +198,7 @@ class Processor:
         )
         self._router = Router(store, self._dispatcher, limits=config.limits, telemetry=telemetry)
         self._ingest = Ingest(
-            bridge,
+            queue,
             store,
             deliver=self._router.deliver,
             config=config.bridge,
@@ -234,6 +237,8 @@ class Processor:
         stack.push_async_callback(desk.aclose)
         bridge = HttpBridge(config.bridge, api_key=lambda: config.bridge.api_key, limits=limits, clock=clock)
         stack.push_async_callback(bridge.aclose)
+        queue = _open_queue(config, bridge, clock)
+        stack.push_async_callback(queue.aclose)
         fetcher = HttpFetcher(
             content,
             allowed_hosts=config.attachments.allowed_hosts,
@@ -246,6 +251,7 @@ class Processor:
         return cls(
             config,
             store=store,
+            queue=queue,
             bridge=bridge,
             desk=desk,
             fetcher=fetcher,
@@ -382,6 +388,13 @@ class Processor:
         if stream is None:
             return None
         return await read_document(self._store, stream, entries=self._config.limits.document_entries)
+
+
+def _open_queue(config: Config, bridge: HttpBridge, clock: Clock) -> FastQueue | HttpBridge:
+    """The queue's transport of the operator's choice."""
+    if config.bridge.transport == "httpx":
+        return bridge
+    return FastQueue(config.bridge, api_key=lambda: config.bridge.api_key, limits=config.limits, clock=clock)
 
 
 async def _renew_live_state(store: SqliteStore, clock: Clock, telemetry: Telemetry) -> None:

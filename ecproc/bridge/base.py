@@ -23,10 +23,10 @@ class Answer(msgspec.Struct, frozen=True):
     retry_after: float | None = None
 
 
-class Bridge(Protocol):
-    """The bridge's calls. Every one has a total deadline and a byte cap, follows no redirect and is never logged
-    with its query. An answer of any status is returned; `BridgeUnavailable` says why there is none, and whether
-    the request may have reached the bridge all the same (`sent`)."""
+class Queue(Protocol):
+    """The two calls that every message takes. Each has a total deadline and a byte cap, follows no redirect and is
+    never logged with its query. An answer of any status is returned; `BridgeUnavailable` says why there is none, and
+    whether the request may have reached the bridge all the same (`sent`)."""
 
     async def receive(self) -> Answer:
         """GET /queue: at most ten messages, hidden from other readers for the visibility time."""
@@ -34,5 +34,9 @@ class Bridge(Protocol):
     async def delete(self, receipt_handle: str) -> Answer:
         """DELETE /queue/{handle}, the handle percent-encoded with no safe characters (R27)."""
 
+
+class Bridge(Queue, Protocol):
+    """All calls of the guide, the others under the same rules as the queue's."""
+
     async def send(self, request: Request) -> Answer:
-        """Any other call of the guide."""
+        """One ticket call."""

@@ -120,6 +120,10 @@ class BridgeConfig(Struct, frozen=True, kw_only=True):
     visibility: Annotated[Seconds, Meta(description="seconds the bridge hides a message that was read")] = 30.0
     timeout: Annotated[float, Meta(gt=0, le=3_600, description="total seconds per call")] = 30.0
     max_readers: Annotated[int, Meta(ge=1, le=64, description="concurrent GETs while messages come")] = 8
+    transport: Annotated[
+        Literal["fast", "httpx"],
+        Meta(description="how the queue is called: fast, or httpx should a proxy or TLS setup need a general client"),
+    ] = "fast"
     ca_file: Annotated[str, Meta(description="private CA certificates (PEM) to trust instead of the system's")] = ""
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import anyio
 import structlog
 
-from ecproc.bridge.base import Answer, Bridge
+from ecproc.bridge.base import Answer, Queue
 from ecproc.clock import Clock
 from ecproc.config import BridgeConfig, Limits
 from ecproc.domain.recorded import Kind
@@ -32,7 +32,7 @@ class Ingest:
 
     def __init__(
         self,
-        bridge: Bridge,
+        queue: Queue,
         store: Store,
         *,
         deliver: Callable[[Sequence[RecordedEvent]], None],
@@ -42,7 +42,7 @@ class Ingest:
         rng: random.Random,
         telemetry: Telemetry,
     ) -> None:
-        self._bridge = bridge
+        self._queue = queue
         self._store = store
         self._deliver = deliver
         self._config = config
@@ -102,7 +102,7 @@ class Ingest:
             return False
         started = self._clock.monotonic()
         try:
-            answer = await self._bridge.receive()
+            answer = await self._queue.receive()
         except BridgeUnavailable as error:
             return self._fail("error", str(error), error.retry_after)
         except BaseException:
@@ -222,7 +222,7 @@ class Ingest:
     async def _delete_once(self, handle: str) -> tuple[str, float | None]:
         """The outcome of one DELETE, and how long to wait before another one may do better; None if none can."""
         try:
-            answer = await self._bridge.delete(handle)
+            answer = await self._queue.delete(handle)
         except BridgeUnavailable as error:
             log.warning("delete_failed", reason=str(error))
             return "error", error.retry_after or 0.0

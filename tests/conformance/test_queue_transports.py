@@ -1,0 +1,581 @@
+"""The queue's two calls on the wire: what every adapter sends byte for byte, and that every call ends in time."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import sys
+import time
+import traceback
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, Protocol, TypeAlias
+
+import anyio
+import anyio.lowlevel
+import pytest
+import trustme
+
+from ecproc.bridge.base import Answer
+from ecproc.bridge.fast import FastQueue
+from ecproc.bridge.http import HttpBridge
+from ecproc.clock import SystemClock
+from ecproc.config import BridgeConfig, Limits, Secret
+from ecproc.errors import BridgeRefused, BridgeUnavailable, ConfigError
+from ecproc.testing.faultserver import (
+    FaultServer,
+    Peer,
+    Script,
+    answering,
+    black_hole,
+    close_after_request,
+    endless,
+    make_gzip_bomb,
+    make_head,
+    reset_after_request,
+    reset_at_once,
+    slow_loris,
+    talk_nonsense,
+    truncate,
+)
+
+DEADLINE: Final = 0.5
+KEY: Final = "canary-api-key"
+HANDLE: Final = "canary/handle+=="
+LIMIT: Final = 256 * 1024
+GZIP: Final = {"content-encoding": "gzip"}
+EXITS: Final = 10
+"""Per event loop."""
+
+
+class Queue(Protocol):
+    """What an adapter is asked for here."""
+
+    async def receive(self) -> Answer: ...
+
+    async def delete(self, receipt_handle: str) -> Answer: ...
+
+    async def aclose(self) -> None: ...
+
+
+Make: TypeAlias = Callable[..., Queue]
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["uvloop", "asyncio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
+    """Both event loops: each brings its own TLS and its own idea of a lost connection."""
+    return "asyncio", {"use_uvloop": request.param}
+
+
+@pytest.fixture(params=[HttpBridge, FastQueue], ids=["httpx", "fast"])
+def adapter(request: pytest.FixtureRequest) -> type[HttpBridge] | type[FastQueue]:
+    """Each adapter in turn."""
+    chosen: type[HttpBridge] | type[FastQueue] = request.param
+    return chosen
+
+
+@pytest.fixture
+def make_queue(adapter: type[HttpBridge] | type[FastQueue]) -> Make:
+    """What makes the adapter for a URL."""
+
+    def make(url: str, *, ca_file: str = "", key: Callable[[], str] = lambda: KEY, connections: int = 8) -> Queue:
+        config = BridgeConfig(url=url, client_name="Client", timeout=DEADLINE, ca_file=ca_file)
+        limits = Limits(response_bytes=LIMIT, bridge_connections=connections)
+        return adapter(config, api_key=lambda: Secret(key()), limits=limits, clock=SystemClock())
+
+    return make
+
+
+@asynccontextmanager
+async def open_queue(
+    make: Make, script: Script, *, path: str = "/client/prod", connections: int = 8
+) -> AsyncIterator[tuple[Queue, FaultServer]]:
+    async with FaultServer(script) as server:
+        queue = make(server.url + path, connections=connections)
+        try:
+            yield queue, server
+        finally:
+            await queue.aclose()
+
+
+async def fail_in_time(queue: Queue) -> BridgeUnavailable:
+    """Make a call that must fail within its deadline and leak nothing."""
+    started = time.monotonic()
+    with pytest.raises(BridgeUnavailable) as caught:
+        await queue.delete(HANDLE)
+    assert time.monotonic() - started < DEADLINE + 1
+    assert_clean(caught.value)
+    return caught.value
+
+
+def assert_clean(error: BaseException) -> None:
+    """No secret stands in the error, nor in anything that is chained to it."""
+    seen: list[BaseException] = []
+    waiting: list[BaseException | None] = [error]
+    while waiting:
+        current = waiting.pop()
+        if current is not None and current not in seen:
+            seen.append(current)
+            waiting += [current.__cause__, current.__context__]
+    text = "".join([*traceback.format_exception(error), *(f"{each!r} {each} {each.args}" for each in seen)])
+    for secret in ("canary", "handle%2F"):
+        assert secret not in text
+
+
+def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> Script:
+    """Answer every request 200 with a body in chunks, each in a piece of its own."""
+
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            await peer.send(make_head(200, {"transfer-encoding": "chunked"}))
+            for chunk in chunks:
+                await peer.send(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                await anyio.lowlevel.checkpoint()
+            await peer.send(end)
+            if not end:
+                return
+
+    return script
+
+
+def until_close(body: bytes) -> Script:
+    """Answer 200 with a body that ends where the connection does."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(make_head(200, {"connection": "close"}) + body)
+
+    return script
+
+
+def one_after_another(*scripts: Script) -> Script:
+    """Give each connection the next script, and the last one for good."""
+    left = list(scripts)
+
+    async def script(peer: Peer) -> None:
+        await (left.pop(0) if len(left) > 1 else left[0])(peer)
+
+    return script
+
+
+class TestRequests:
+    @pytest.mark.requirement("R27", "R13")
+    async def test_target_is_sent_byte_for_byte(self, make_queue: Make) -> None:
+        handles = ["AQEB+/==/x", "..", "a%2Fb", "a?b#c d", "AQEB" + "z/+9" * 100 + "=="]
+        async with open_queue(make_queue, answering(200, b"{}")) as (queue, server):
+            await queue.receive()
+            for handle in handles:
+                await queue.delete(handle)
+        assert [(each.method, each.target) for each in server.requests] == [
+            ("GET", "/client/prod/queue"),
+            ("DELETE", "/client/prod/queue/AQEB%2B%2F%3D%3D%2Fx"),
+            ("DELETE", "/client/prod/queue/.."),
+            ("DELETE", "/client/prod/queue/a%252Fb"),
+            ("DELETE", "/client/prod/queue/a%3Fb%23c%20d"),
+            ("DELETE", f"/client/prod/queue/AQEB{'z%2F%2B9' * 100}%3D%3D"),
+        ]
+        assert {each.body for each in server.requests} == {b""}
+
+    @pytest.mark.requirement("R9")
+    async def test_echo_reads_the_queue_of_dev(self, make_queue: Make) -> None:
+        async with open_queue(make_queue, answering(200, b"{}"), path="/client/echo/") as (queue, server):
+            await queue.receive()
+            await queue.delete("h")
+        assert [each.target for each in server.requests] == ["/client/dev/queue", "/client/dev/queue/h"]
+
+    @pytest.mark.requirement("R1")
+    async def test_headers(self, make_queue: Make) -> None:
+        cookie = {"set-cookie": "a=b; Path=/"}
+        async with open_queue(make_queue, answering(200, b"{}", cookie)) as (queue, server):
+            await queue.receive()
+            await queue.delete(HANDLE)
+        for request in server.requests:
+            headers = request.headers
+            assert headers["x-api-key"] == KEY
+            assert headers["accept"] == "application/json"
+            assert headers["accept-encoding"] == "identity"
+            assert headers["host"] == server.url.removeprefix("http://")
+            assert headers["user-agent"].startswith("ecproc/")
+            assert not headers.keys() & {"cookie", "authorization", "content-type", "transfer-encoding"}
+
+    @pytest.mark.requirement("R5")
+    async def test_rotated_key_is_used_at_once(self, make_queue: Make) -> None:
+        keys = iter(["old", "new"])
+        async with FaultServer(answering(200)) as server:
+            queue = make_queue(server.url, key=lambda: next(keys))
+            await queue.receive()
+            await queue.receive()
+            await queue.aclose()
+        assert [each.headers["x-api-key"] for each in server.requests] == ["old", "new"]
+
+    @pytest.mark.parametrize("key", ["", "canary-ké", "canary\r\nx: y"])
+    async def test_key_that_no_header_can_carry_is_refused_unsent(self, make_queue: Make, key: str) -> None:
+        async with FaultServer(answering(200)) as server:
+            queue = make_queue(server.url, key=lambda: key)
+            with pytest.raises(BridgeRefused) as caught:
+                await queue.receive()
+            await queue.aclose()
+        assert server.requests == []
+        assert_clean(caught.value)
+
+    async def test_proxy_of_the_environment_is_not_used(
+        self, make_queue: Make, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, "http://127.0.0.1:1")
+        async with open_queue(make_queue, answering(200)) as (queue, _):
+            assert (await queue.receive()).status == 200
+
+    async def test_no_log_record_shows_key_or_target(self, make_queue: Make, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.DEBUG)
+        async with open_queue(make_queue, answering(200, b"{}")) as (queue, _):
+            await queue.delete(HANDLE)
+        async with open_queue(make_queue, truncate) as (queue, _):
+            await fail_in_time(queue)
+        assert "canary" not in caplog.text
+        assert "/client" not in caplog.text
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("status", [200, 202, 204, 302, 400, 403, 404, 429, 500, 504])
+    async def test_any_status_is_an_answer_and_no_redirect_is_followed(self, make_queue: Make, status: int) -> None:
+        body = b"" if status == 204 else b"{}"
+        async with open_queue(make_queue, answering(status, body, {"location": "/elsewhere"})) as (queue, server):
+            assert await queue.receive() == Answer(status, body)
+            assert await queue.delete("h") == Answer(status, body)
+        assert len(server.requests) == 2
+
+    @pytest.mark.parametrize(("value", "seconds"), [("7", 7.0), ("301", 300.0), ("soon", None)])
+    async def test_retry_after_is_read(self, make_queue: Make, value: str, seconds: float | None) -> None:
+        async with open_queue(make_queue, answering(503, b"", {"Retry-After": value})) as (queue, _):
+            assert (await queue.receive()).retry_after == seconds
+
+    async def test_interim_answers_are_skipped(self, make_queue: Make) -> None:
+        async def script(peer: Peer) -> None:
+            while await peer.request():
+                await peer.send(make_head(103, {"link": "</x>"}))
+                await peer.answer(200, b"{}")
+
+        async with open_queue(make_queue, script) as (queue, server):
+            for _ in range(2):
+                assert await queue.receive() == Answer(200, b"{}")
+        assert len(server.peers) == 1
+
+    @pytest.mark.parametrize("script", [answering(200, bytes(LIMIT)), chunked(bytes(LIMIT)), until_close(bytes(LIMIT))])
+    async def test_body_at_the_limit_passes(self, make_queue: Make, script: Script) -> None:
+        async with open_queue(make_queue, script) as (queue, _):
+            assert (await queue.receive()).body == bytes(LIMIT)
+
+    async def test_chunks_are_put_together(self, make_queue: Make) -> None:
+        pieces = [bytes([65 + number % 26]) * number for number in range(1, 200)]
+        async with open_queue(make_queue, chunked(*pieces, end=b"0\r\ntrailer: x\r\n\r\n")) as (queue, server):
+            for _ in range(2):
+                assert (await queue.receive()).body == b"".join(pieces)
+        assert len(server.peers) == 1
+
+    async def test_compressed_body_is_decoded(self, make_queue: Make) -> None:
+        async with open_queue(make_queue, answering(200, make_gzip_bomb(1000), GZIP)) as (queue, _):
+            assert (await queue.receive()).body == bytes(1000)
+
+    async def test_connection_is_kept(self, make_queue: Make) -> None:
+        async with open_queue(make_queue, answering(200, b"{}")) as (queue, server):
+            for _ in range(5):
+                await queue.receive()
+                await queue.delete("h")
+        assert len(server.peers) == 1
+
+    async def test_more_calls_than_connections_all_succeed(self, make_queue: Make) -> None:
+        async with (
+            open_queue(make_queue, answering(200, b"{}"), connections=3) as (queue, server),
+            anyio.create_task_group() as tasks,
+        ):
+            for _ in range(40):
+                tasks.start_soon(queue.receive)
+        assert len(server.requests) == 40
+        assert len(server.peers) <= 3
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("script", "kinds"),
+        [
+            (black_hole, {"timeout"}),
+            (slow_loris, {"timeout"}),
+            (reset_at_once, {"connect", "protocol"}),
+            (reset_after_request, {"connect"}),
+            (close_after_request, {"protocol"}),
+            (truncate, {"protocol"}),
+            (chunked(b"x" * 100, end=b""), {"protocol"}),
+            (chunked(b"x" * 100, end=b"zz\r\n"), {"protocol"}),
+            (talk_nonsense, {"protocol"}),
+            (endless(), {"too_large"}),
+            (endless({"content-length": "9" * 30}), {"too_large", "protocol"}),
+            (answering(200, bytes(LIMIT + 1)), {"too_large"}),
+            (chunked(*[bytes(LIMIT // 4)] * 5), {"too_large"}),
+            (until_close(bytes(LIMIT + 1)), {"too_large"}),
+            (answering(200, make_gzip_bomb(20_000_000), GZIP), {"too_large"}),
+            (answering(200, b"no gzip", GZIP), {"protocol"}),
+            (answering(200, make_gzip_bomb(10)[:-3], GZIP), {"protocol"}),
+            (answering(200, b"x", {"content-encoding": "br"}), {"protocol"}),
+            (answering(200, b"", {"x": "y" * 200_000}), {"protocol"}),
+        ],
+    )
+    async def test_fault_ends_in_time_and_is_told_as_sent(
+        self, make_queue: Make, script: Script, kinds: set[str]
+    ) -> None:
+        async with open_queue(make_queue, script) as (queue, _):
+            fault = await fail_in_time(queue)
+        assert fault.kind in kinds
+        assert fault.sent
+        assert fault.retry_after is None
+
+    async def test_deadline_spans_a_whole_body_that_never_stops_coming(self, make_queue: Make) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(make_head(200, {"transfer-encoding": "chunked"}))
+            while True:
+                await peer.send(b"1\r\nx\r\n")
+                await anyio.sleep(DEADLINE / 20)
+
+        async with open_queue(make_queue, script) as (queue, _):
+            assert (await fail_in_time(queue)).kind == "timeout"
+
+    async def test_endless_answer_is_not_read_on(self, make_queue: Make) -> None:
+        async with open_queue(make_queue, endless()) as (queue, server):
+            await fail_in_time(queue)
+            assert server.peers[0].sent_bytes < LIMIT + 16_000_000
+
+    async def test_nobody_listens(self, make_queue: Make) -> None:
+        async with FaultServer(black_hole) as server:
+            url = server.url
+        queue = make_queue(url)
+        fault = await fail_in_time(queue)
+        await queue.aclose()
+        assert (fault.kind, fault.sent) == ("connect", False)
+
+    async def test_unknown_host(self, make_queue: Make) -> None:
+        queue = make_queue("https://bridge.invalid/client/prod")
+        fault = await fail_in_time(queue)
+        await queue.aclose()
+        assert fault.kind in ("dns", "timeout")
+        assert not fault.sent
+
+    async def test_waiting_for_a_free_connection_is_on_the_deadline_and_not_sent(self, make_queue: Make) -> None:
+        faults: list[BridgeUnavailable] = []
+
+        async with open_queue(make_queue, black_hole, connections=1) as (queue, _):
+
+            async def call() -> None:
+                faults.append(await fail_in_time(queue))
+
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(call)
+                tasks.start_soon(call)
+        assert sorted(fault.sent for fault in faults) == [False, True]
+
+
+class TestAfterAFault:
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            black_hole,
+            slow_loris,
+            reset_after_request,
+            truncate,
+            endless(),
+            talk_nonsense,
+            answering(200, bytes(LIMIT + 1)),
+            chunked(b"x", end=b"zz\r\n"),
+        ],
+    )
+    async def test_next_call_works(self, make_queue: Make, bad: Script) -> None:
+        script = one_after_another(bad, answering(200, b"{}"))
+        async with open_queue(make_queue, script, connections=1) as (queue, _):
+            await fail_in_time(queue)
+            assert await queue.receive() == Answer(200, b"{}")
+
+    async def test_call_cut_on_a_kept_connection_is_not_repeated_unasked(self, make_queue: Make) -> None:
+        """A repeated GET would hide the messages that the first one took."""
+
+        async def one_answer(peer: Peer) -> None:
+            await peer.request()
+            await peer.answer(200, b"{}")
+            await peer.request()
+
+        async with open_queue(make_queue, one_answer) as (queue, server):
+            assert (await queue.receive()).status == 200
+            assert (await fail_in_time(queue)).sent
+        assert len(server.requests) == 2
+
+    async def test_connection_the_server_closed_while_idle_is_not_used_again(self, make_queue: Make) -> None:
+        async def one_answer(peer: Peer) -> None:
+            await peer.request()
+            await peer.answer(200, b"{}")
+
+        async with open_queue(make_queue, one_answer) as (queue, server):
+            with anyio.fail_after(5):
+                while len(server.peers) < 3:
+                    try:
+                        assert (await queue.receive()).status == 200
+                    except BridgeUnavailable as fault:
+                        assert fault.sent
+
+    async def test_bytes_behind_an_answer_are_never_taken_for_the_next_one(
+        self, make_queue: Make, adapter: type[HttpBridge] | type[FastQueue]
+    ) -> None:
+        if adapter is HttpBridge:
+            pytest.xfail("httpcore reads on where an answer ended, whatever stands there")
+
+        async def script(peer: Peer) -> None:
+            while await peer.request():
+                forged = make_head(200, {"content-length": "6"}) + b"forged"
+                await peer.send(make_head(200, {"content-length": "2"}) + b"{}" + forged)
+
+        async with open_queue(make_queue, script, connections=1) as (queue, _):
+            for _ in range(4):
+                try:
+                    assert (await queue.receive()).body == b"{}"
+                except BridgeUnavailable as fault:
+                    assert fault.kind == "protocol"
+
+    async def test_cancelled_calls_leave_no_connection_behind(self, make_queue: Make) -> None:
+        silent = True
+
+        async def script(peer: Peer) -> None:
+            await (black_hole if silent else answering(200, b"{}"))(peer)
+
+        async with open_queue(make_queue, script, connections=2) as (queue, _):
+            for steps in (0, 1, 2, 4, 8, 16, 32):
+                async with anyio.create_task_group() as tasks:
+                    for _ in range(4):
+                        tasks.start_soon(queue.receive)
+                    for _ in range(steps):
+                        await anyio.lowlevel.checkpoint()
+                    tasks.cancel_scope.cancel()
+            silent = False
+            assert (await queue.receive()).status == 200
+
+
+def make_server_tls(ca: trustme.CA, *names: str, expires: datetime | None = None) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert(*names, not_after=expires).configure_cert(context)
+    return context
+
+
+@pytest.fixture(scope="module")
+def ca() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(ca: trustme.CA, tmp_path: Path) -> str:
+    path = tmp_path / "ca.pem"
+    ca.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+class TestTls:
+    @pytest.mark.requirement("R3")
+    @pytest.mark.parametrize("script", [answering(200, bytes(LIMIT)), chunked(bytes(LIMIT))])
+    async def test_private_ca(self, make_queue: Make, ca: trustme.CA, ca_file: str, script: Script) -> None:
+        async with FaultServer(script, tls=make_server_tls(ca, "127.0.0.1")) as server:
+            queue = make_queue(server.url, ca_file=ca_file)
+            for _ in range(3):
+                assert (await queue.receive()).body == bytes(LIMIT)
+            await queue.aclose()
+        assert len(server.peers) == 1
+
+    @pytest.mark.requirement("R3")
+    @pytest.mark.parametrize("fault", ["unknown_ca", "wrong_host", "expired", "old_tls"])
+    async def test_bad_server_is_refused_before_anything_is_sent(
+        self, make_queue: Make, ca: trustme.CA, ca_file: str, fault: str
+    ) -> None:
+        name = "elsewhere.example" if fault == "wrong_host" else "127.0.0.1"
+        expires = datetime.now(UTC) - timedelta(days=1) if fault == "expired" else None
+        context = make_server_tls(ca, name, expires=expires)
+        if fault == "old_tls":
+            allow_only_tls_1_1(context)
+        async with FaultServer(answering(200, b"{}"), tls=context) as server:
+            queue = make_queue(server.url, ca_file="" if fault == "unknown_ca" else ca_file)
+            error = await fail_in_time(queue)
+            await queue.aclose()
+            assert server.requests == []
+        assert not error.sent
+        # asyncio tells a server that hangs up on our TLS version as nothing but a reset.
+        assert error.kind == "tls" or (fault, error.kind) == ("old_tls", "connect")
+
+    async def test_handshake_that_never_ends_is_not_sent(self, make_queue: Make) -> None:
+        async with FaultServer(black_hole) as server:
+            queue = make_queue(server.url.replace("http:", "https:"))
+            fault = await fail_in_time(queue)
+            await queue.aclose()
+        assert (fault.kind, fault.sent) == ("timeout", False)
+
+    async def test_server_that_speaks_no_tls(self, make_queue: Make, ca_file: str) -> None:
+        async def plain(peer: Peer) -> None:
+            await peer.send(make_head(400))
+
+        async with FaultServer(plain) as server:
+            queue = make_queue(server.url.replace("http:", "https:"), ca_file=ca_file)
+            error = await fail_in_time(queue)
+            await queue.aclose()
+        assert error.kind in ("tls", "connect")
+        assert not error.sent
+
+    async def test_reset_inside_the_body(self, make_queue: Make, ca: trustme.CA, ca_file: str) -> None:
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(make_head(200, {"content-length": "100"}) + bytes(10))
+            peer.reset()
+
+        async with FaultServer(script, tls=make_server_tls(ca, "127.0.0.1")) as server:
+            queue = make_queue(server.url, ca_file=ca_file)
+            error = await fail_in_time(queue)
+            await queue.aclose()
+        assert error.kind in ("connect", "protocol")
+        assert error.sent
+
+    async def test_unusable_ca_file_is_the_operators_fault(self, make_queue: Make, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="cannot read CA certificates"):
+            make_queue("https://127.0.0.1", ca_file=str(tmp_path / "none.pem"))
+
+
+def allow_only_tls_1_1(context: ssl.SSLContext) -> None:
+    """Offer TLS 1.1 alone; that this is deprecated is the point."""
+    with pytest.warns(DeprecationWarning):
+        context.minimum_version = ssl.TLSVersion.TLSv1_1
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    context.set_ciphers("ALL:@SECLEVEL=0")
+
+
+CHILD: Final = """
+import asyncio, sys, uvloop
+from {module} import {name} as Adapter
+from ecproc.clock import SystemClock
+from ecproc.config import BridgeConfig, Limits, Secret
+
+async def main(url, close):
+    config = BridgeConfig(url=url, client_name="Client", timeout=5)
+    queue = Adapter(config, api_key=lambda: Secret("k"), limits=Limits(), clock=SystemClock())
+    await asyncio.gather(queue.receive(), *(queue.delete(str(number)) for number in range(10)))
+    if close == "closed":
+        await queue.aclose()
+
+(uvloop.run if sys.argv[2] == "uvloop" else asyncio.run)(main(sys.argv[1], sys.argv[3]))
+"""
+
+
+@pytest.mark.slow
+async def test_interpreter_ends_cleanly_every_time(
+    adapter: type[HttpBridge] | type[FastQueue], anyio_backend: tuple[str, dict[str, bool]]
+) -> None:
+    loop = "uvloop" if anyio_backend[1]["use_uvloop"] else "asyncio"
+    code = CHILD.format(module=adapter.__module__, name=adapter.__name__)
+    async with FaultServer(answering(200, b"{}")) as server:
+        for number in range(EXITS):
+            closing = "closed" if number % 4 else "left"
+            child = await anyio.run_process([sys.executable, "-c", code, server.url, loop, closing], check=False)
+            assert child.returncode == 0, child.stderr
+            assert closing == "left" or child.stderr == b""
