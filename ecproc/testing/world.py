@@ -1,0 +1,185 @@
+"""A whole processor in a simulated world: tickets live, calls fail, power goes, and in the end the books must agree."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+from typing import Final
+
+import anyio
+import msgspec
+
+from ecproc.simulator.bridge import Bridge as Simulator
+from ecproc.simulator.faults import NONE, FaultPlan
+from ecproc.simulator.lives import generate_lives
+from ecproc.simulator.settings import SimulatorConfig
+from ecproc.simulator.stage import Stage
+from ecproc.testing.books import Books
+from ecproc.testing.clock import START, VirtualClock
+from ecproc.testing.peers import (
+    GOOD_ROADS,
+    Roads,
+    SimulatedBridge,
+    SimulatedDesk,
+    SimulatedDisk,
+    SimulatedFetcher,
+    Traveller,
+)
+from ecproc.testing.simloop import SimLoop
+from ecproc.testing.stack import Settings, Stack
+
+_URL_BASE: Final = "http://127.0.0.1"
+_LOOK_SECONDS: Final = 1.0
+_CLOSED_ROADS: Final = Roads(refused=1.0)
+_YEARS: Final = 10 * 365 * 86_400.0
+
+
+class WorldPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a world is like: that many tickets' lives, sent at `rate` messages a second, and what goes wrong meanwhile.
+
+    `outages` is how many times a peer cannot be reached or the disk is full for a while; `clock_jumps` how often our
+    calendar is set ten years on or back.
+    """
+
+    tickets: int = 5
+    rate: float = 3.0
+    desk: str = "keyed"
+    faults: FaultPlan = NONE
+    roads: Roads = GOOD_ROADS
+    outages: int = 0
+    clock_jumps: int = 0
+    reflect_numbers: bool = True
+    settings: Settings = Settings()
+
+
+class World:
+    """Peers with their faults, a disk, and processors that come and go on it; made inside a SimLoop.
+
+    The same seed and the same calls give the same world to the last byte. `books` knows what is wrong.
+    """
+
+    def __init__(self, plan: WorldPlan, *, seed: int) -> None:
+        self.plan = plan
+        self.rng = Random(seed)
+        self.clock = VirtualClock()
+        self.stack: Stack | None = None
+        self.simulator = Simulator(
+            SimulatorConfig(faults=plan.faults, reflect_numbers=plan.reflect_numbers, seed=seed),
+            url_base=_URL_BASE,
+            clock=lambda: START + anyio.current_time(),
+            rng=self._new_rng(),
+        )
+        self.queue = self.simulator.queues["dev"]
+        self.disk = SimulatedDisk(self.clock.now, rng=self._new_rng())
+        self.bridge = SimulatedBridge(self.simulator, rng=self._new_rng())
+        self.desk = SimulatedDesk(plan.desk, rng=self._new_rng())
+        self.fetcher = SimulatedFetcher(self.simulator, rng=self._new_rng())
+        self.lives = generate_lives(seed, tickets=plan.tickets, base_time_ms=START * 1000, url_base=_URL_BASE)
+        self.books = Books(
+            self.lives, simulator=self.simulator, disk=self.disk, bridge=self.bridge, desk=self.desk, clock=self.clock
+        )
+
+    def _new_rng(self) -> Random:
+        return Random(self.rng.random())
+
+    # --- what goes on around the processor ---
+
+    def start(self) -> None:
+        """Begin to send the lives, with all faults on."""
+        loop = asyncio.get_running_loop()
+        self._set_roads(self.plan.roads)
+        Stage(self.simulator, loop.call_later).play(self.lives, rate=self.plan.rate)
+        for _ in range(self.plan.outages):
+            loop.call_later(self.rng.uniform(0, 30), self._break_off)
+        for _ in range(self.plan.clock_jumps):
+            loop.call_later(self.rng.uniform(0, 60), self.clock.jump, self.rng.choice((-_YEARS, _YEARS)))
+
+    def calm_down(self) -> None:
+        """End all faults."""
+        self.simulator.faults.change_plan(NONE)
+        self._set_roads(GOOD_ROADS)
+        self.disk.room = True
+
+    def _set_roads(self, roads: Roads) -> None:
+        for peer in (self.bridge, self.desk, self.fetcher):
+            peer.roads = roads
+
+    def _break_off(self) -> None:
+        """Let a peer be out of reach, or the disk be full, for a while."""
+        loop, seconds = asyncio.get_running_loop(), self.rng.uniform(1, 100)
+        broken = self.rng.choice((self.bridge, self.desk, self.fetcher, self.disk))
+        if isinstance(broken, Traveller):
+            broken.roads = _CLOSED_ROADS
+            loop.call_later(seconds, setattr, broken, "roads", GOOD_ROADS)
+        else:
+            broken.room = False
+            loop.call_later(seconds, setattr, broken, "room", True)
+
+    # --- processors ---
+
+    @contextmanager
+    def _processor(self) -> Iterator[Stack]:
+        self.stack = Stack(
+            self.disk,
+            bridge=self.bridge,
+            desk=self.desk,
+            fetcher=self.fetcher,
+            clock=self.clock,
+            rng=self._new_rng(),
+            settings=self.plan.settings,
+        )
+        yield self.stack
+        self.stack = None
+
+    async def run_for(self, seconds: float) -> None:
+        """Run a processor and cut its power after so many seconds."""
+        with self._processor() as stack, anyio.CancelScope() as scope:
+            asyncio.get_running_loop().call_later(seconds, self._interrupt, scope, True)
+            await stack.run()
+
+    async def run_to_step(self, step: int, *, cut_power: bool) -> None:
+        """Run a processor up to one step of the loop, then cut its power, or only cancel it."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SimLoop)
+        with self._processor() as stack, anyio.CancelScope() as scope:
+            loop.on_step = lambda now: self._interrupt(scope, cut_power) if now == step else None
+            await stack.run()
+        loop.on_step = None
+
+    def _interrupt(self, scope: anyio.CancelScope, cut_power: bool) -> None:
+        if cut_power:
+            self.disk.cut_power()
+        scope.cancel()
+
+    async def run_and_stop(self, seconds: float) -> float:
+        """Run a processor and shut it down in order after so many seconds; gives how long that took."""
+        with self._processor() as stack:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(stack.run)
+                await anyio.sleep(seconds)
+                asked = anyio.current_time()
+                await stack.shut_down()
+                took = anyio.current_time() - asked
+                tasks.cancel_scope.cancel()
+        return took
+
+    async def finish(self, *, within: float) -> float:
+        """Run a processor until nothing is left to do; gives how long that took. What is left then is in the books."""
+        started = anyio.current_time()
+        with self._processor() as stack:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(stack.run)
+                with anyio.move_on_after(within) as limit:
+                    while not await self._is_finished(stack):  # noqa: ASYNC110 - no one event says all of it
+                        await anyio.sleep(_LOOK_SECONDS)
+                if limit.cancelled_caught:
+                    self.books.note_unfinished(stack, within)
+                tasks.cancel_scope.cancel()
+        return anyio.current_time() - started
+
+    async def _is_finished(self, stack: Stack) -> bool:
+        if self.simulator.ledger.unsent or len(self.queue) or not stack.idle:
+            return False
+        return not await self.disk.undecided_streams()

@@ -1,0 +1,572 @@
+"""The router and its actors: order per ticket, one decision for all that waits, bounds, and one bad ticket alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecproc.config import Limits
+from ecproc.domain.entry import Entry
+from ecproc.domain.events import Decided, EffectStarted
+from ecproc.domain.recorded import Kind, encode_event
+from ecproc.errors import StoreUnavailable
+from ecproc.runtime import actor
+from ecproc.runtime.actor import Router
+from ecproc.runtime.documents import read_document
+from ecproc.runtime.history import read_fact
+from ecproc.runtime.replay import rebuild
+from ecproc.store.base import Batch, Committed, Fence, NewEvent, RecordedEvent
+from ecproc.store.memory import MemoryStore
+from ecproc.telemetry.hooks import Telemetry
+from ecproc.testing.bridge import number
+from ecproc.testing.clock import VirtualClock
+from ecproc.testing.peers import SimulatedDisk
+from ecproc.testing.simloop import simulate, simulated_backend
+from ecproc.testing.ticket import Sent, incident, note
+from ecproc.wire.queue import decode_message
+
+STATES = ("open", "workinprogress", "pending", "resolved", "closed")
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return simulated_backend()
+
+
+class Outbox:
+    """Takes what was planned; `room` says whether there is any."""
+
+    def __init__(self) -> None:
+        self.added: list[tuple[str, str]] = []
+        self.room = anyio.Event()
+        self.room.set()
+        self.waiting = 0
+
+    async def wait_for_room(self) -> None:
+        self.waiting += 1
+        await self.room.wait()
+        self.waiting -= 1
+
+    def add(self, stream: str, entries: Sequence[Entry]) -> None:
+        self.added += [(stream, entry.effect.key) for entry in entries]
+
+
+class Heard(Telemetry):
+    """Keeps what the router reports."""
+
+    def __init__(self) -> None:
+        self.lag: list[int] = []
+        self.actors_at_once: list[int] = []
+        self.tickets: list[Any] = []
+        self.codes: list[str] = []
+
+    def projection_lag(self, events: int) -> None:
+        self.lag.append(events)
+
+    def actors(self, count: int) -> None:
+        self.actors_at_once.append(count)
+
+    def ticket_changed(self, before: Any, after: Any) -> None:
+        self.tickets.append((before, after))
+
+    def anomaly(self, code: str) -> None:
+        self.codes.append(code)
+
+    def message_quarantined(self, reason: str) -> None:
+        self.codes.append(reason)
+
+
+class Bench:
+    """A router on a store in memory, told of what is appended as the test says."""
+
+    def __init__(self, *, store: MemoryStore | None = None, **limits: int) -> None:
+        self.clock = VirtualClock()
+        self.store = store or MemoryStore(self.clock.now)
+        self.limits = msgspec.structs.replace(Limits(), **limits)
+        self.count = 0
+        self.open_router()
+
+    def open_router(self) -> None:
+        """A router that knows nothing yet, as after a restart."""
+        self.outbox, self.heard = Outbox(), Heard()
+        self.router = Router(self.store, self.outbox, limits=self.limits, telemetry=self.heard)
+
+    async def append(self, *messages: Sent) -> list[RecordedEvent]:
+        events = []
+        for message in messages:
+            self.count += 1
+            envelope = decode_message(msgspec.json.encode(number(message, self.count)))
+            kind = Kind.MESSAGE_RECEIVED
+            events.append(NewEvent(envelope.stream, kind, envelope.payload, message_key=envelope.key, wanted=True))
+        committed = await self.store.commit(Batch(events=events))
+        return [event for event in committed.events if event is not None]
+
+    async def deliver(self, *messages: Sent) -> None:
+        self.router.deliver(await self.append(*messages))
+
+    async def run(self, work: Callable[[], Any] | None = None) -> None:
+        """Run the router until it has nothing left to do, with something going on meanwhile."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.router.run)
+            await anyio.wait_all_tasks_blocked()
+            if work is not None:
+                await work()
+            await self.router.wait_idle()
+            tasks.cancel_scope.cancel()
+
+    async def document(self, ticket: str) -> dict[str, Any]:
+        raw = await read_document(self.store, ticket, entries=1000)
+        document: dict[str, Any] = msgspec.json.decode(raw or b"null")
+        return document
+
+    async def decisions(self, ticket: str) -> list[int]:
+        facts = [read_fact(event) for event in await self.store.read_stream(ticket)]
+        return [fact.through for fact in facts if isinstance(fact, Decided)]
+
+    async def check_replay(self) -> None:
+        async with self.store.reading() as reader, self.store.rebuilding(reader) as aside:
+            await rebuild(reader, aside, clock=self.clock)
+            assert await aside.differences(3) == (0, [])
+
+
+def say(ticket: str, transaction: str, **body: Any) -> Sent:
+    message = incident(transaction, ticketNumber=ticket, **body)
+    return {**message, "Attributes": {**message["Attributes"], "MessageGroupId": ticket}}
+
+
+def life(ticket: str) -> list[Sent]:
+    """A ticket from open to closed with a note in each state."""
+    messages = [say(ticket, "Create", status="open")]
+    for count, state in enumerate(STATES[1:]):
+        messages.append(say(ticket, "Update", changed={"status": state}))
+        messages.append(say(ticket, "Notes", notes=note(f"{ticket}-{count}")))
+    return [{"MessageId": f"{ticket}-m{count}", **message} for count, message in enumerate(messages)]
+
+
+async def documents(bench: Bench, tickets: Sequence[str]) -> Mapping[str, Any]:
+    """What the tickets came to, without places in the log."""
+    found = {}
+    for ticket in tickets:
+        document = await bench.document(ticket)
+        history = [(item["from"], item["to"]) for item in document["history"]]
+        effects = [item["key"] for item in document["effects"]]
+        codes = [item["code"] for item in document["anomalies"]]
+        found[ticket] = (document["state"], history, effects, codes, [item["id"] for item in document["notes"]])
+    return found
+
+
+# --- order and steps --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("I3", "R19")
+async def test_a_tickets_events_are_folded_in_their_order_however_they_are_delivered() -> None:
+    bench = Bench()
+
+    async def work() -> None:
+        batches = [await bench.append(message) for message in life("e-CS1")]
+        for batch in reversed(batches):
+            bench.router.deliver(batch)
+            await anyio.wait_all_tasks_blocked()
+
+    await bench.run(work)
+
+    document = await bench.document("e-CS1")
+    assert [item["to"] for item in document["history"]] == list(STATES)
+    assert [item["code"] for item in document["anomalies"]] == ["after_final"]
+    assert await bench.decisions("e-CS1") == [9]
+
+
+@pytest.mark.requirement("I3")
+async def test_all_that_waits_is_decided_in_one_step() -> None:
+    bench = Bench()
+
+    await bench.run(lambda: bench.deliver(*life("e-CS1")))
+
+    assert await bench.decisions("e-CS1") == [9]
+    assert [key.partition(":")[0] for _, key in bench.outbox.added][:3] == ["create", "upd", "note"]
+    assert bench.heard.lag[-1] == 0
+    assert bench.heard.tickets == [(None, ("Incident", "closed"))]
+
+
+@pytest.mark.requirement("I3")
+async def test_each_step_goes_on_where_the_last_one_ended() -> None:
+    bench = Bench()
+
+    async def work() -> None:
+        for message in life("e-CS1")[:3]:
+            await bench.deliver(message)
+            await bench.router.wait_idle()
+
+    await bench.run(work)
+
+    assert await bench.decisions("e-CS1") == [1, 3, 5]
+
+
+@pytest.mark.requirement("I2", "I3")
+async def test_events_told_twice_are_folded_once() -> None:
+    bench = Bench()
+
+    async def work() -> None:
+        events = await bench.append(*life("e-CS1"))
+        bench.router.deliver(events[:5])
+        bench.router.deliver(events)
+        await bench.router.wait_idle()
+        bench.router.deliver(events[3:])
+
+    await bench.run(work)
+
+    assert await bench.decisions("e-CS1") == [9]
+    assert len({key for _, key in bench.outbox.added}) == len(bench.outbox.added)
+
+
+async def test_an_outcome_that_changes_nothing_wakes_nobody_and_is_folded_with_the_next_that_does() -> None:
+    bench = Bench()
+
+    async def work() -> None:
+        await bench.deliver(say("e-CS1", "Create", status="open"))
+        await bench.router.wait_idle()
+        kind, payload = encode_event(EffectStarted(bench.outbox.added[0][1]))  # type: ignore[arg-type]
+        committed = await bench.store.commit(Batch(events=[NewEvent("e-CS1", kind, payload)]))
+        bench.router.deliver([event for event in committed.events if event], wake=False)
+        assert bench.router.idle
+        await bench.deliver(say("e-CS1", "Notes", notes=note("n")))
+
+    await bench.run(work)
+
+    assert await bench.decisions("e-CS1") == [1, 4]
+
+
+@pytest.mark.requirement("I3")
+async def test_who_loses_the_fence_reads_again_and_plans_nothing_twice() -> None:
+    """Two routers on one store, as two processes could be by mistake: each is told everything."""
+    bench = Bench(store=SimulatedDisk(VirtualClock().now, rng=Random(3)))
+    first, first_outbox = bench.router, bench.outbox
+    bench.open_router()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(first.run)
+        tasks.start_soon(bench.router.run)
+        for message in life("e-CS1"):
+            events = await bench.append(message)
+            for router in (first, bench.router):
+                router.deliver(events)
+        await first.wait_idle()
+        await bench.router.wait_idle()
+        tasks.cancel_scope.cancel()
+
+    added = first_outbox.added + bench.outbox.added
+    assert len(set(added)) == len(added) == 9
+    assert first_outbox.added
+    assert bench.outbox.added
+    await bench.check_replay()
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("I7", "I5")
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 999),
+    states_held=st.integers(1, 5),
+    append_waiting=st.integers(1, 6),
+    actors_at_once=st.sampled_from([1, 2, 50]),
+    append_batch=st.sampled_from([1, 2, 1000]),
+    snapshot_events=st.sampled_from([1, 3, 200]),
+)
+def test_bounds_change_nothing_but_the_time_it_takes(seed: int, **limits: int) -> None:
+    tickets = [f"e-CS{count}" for count in range(8)]
+
+    async def live(**limits: int) -> Mapping[str, Any]:
+        rng = Random(seed)
+        bench = Bench(store=SimulatedDisk(VirtualClock().now, rng=Random(seed)), **limits)
+        waiting = {ticket: life(ticket) for ticket in tickets}
+
+        async def work() -> None:
+            while waiting:
+                ticket = rng.choice(list(waiting))
+                taken = [waiting[ticket].pop(0) for _ in range(rng.randint(1, len(waiting[ticket])))]
+                if not waiting[ticket]:
+                    del waiting[ticket]
+                await bench.deliver(*taken)
+                await anyio.sleep(rng.choice((0, 0, 0.01, 0.1)))
+
+        await bench.run(work)
+        await bench.check_replay()
+        return await documents(bench, tickets)
+
+    assert simulate(lambda: live(**limits), seed=seed) == simulate(live)
+
+
+async def test_more_tickets_at_work_than_states_held() -> None:
+    bench = Bench(store=SimulatedDisk(VirtualClock().now, rng=Random(3)), states_held=2, actors_at_once=50)
+
+    await bench.run(lambda: bench.deliver(*(say(f"e-CS{count}", "Create", status="open") for count in range(40))))
+
+    assert len(bench.outbox.added) == 40
+    assert max(bench.heard.actors_at_once) == 40
+
+
+async def test_no_more_actors_at_once_than_allowed_and_none_is_left() -> None:
+    bench = Bench(store=SimulatedDisk(VirtualClock().now, rng=Random(3)), actors_at_once=3)
+
+    async def work() -> None:
+        before = len(anyio.get_running_tasks())
+        await bench.deliver(*(say(f"e-CS{count}", "Create", status="open") for count in range(20)))
+        await bench.router.wait_idle()
+        await anyio.wait_all_tasks_blocked()
+        assert len(anyio.get_running_tasks()) == before
+
+    await bench.run(work)
+
+    assert max(bench.heard.actors_at_once) == 3
+    assert bench.heard.actors_at_once[-1] == 0
+
+
+@pytest.mark.requirement("I8")
+async def test_what_overflows_while_the_log_is_read_is_read_too() -> None:
+    """The event comes after the log was looked at and before the answer is there; nothing else will wake the ticket."""
+    bench = Bench(store=SlowReads(VirtualClock().now), append_waiting=1)
+
+    async def work() -> None:
+        other = await bench.append(say("e-CS2", "Create", status="open"))
+        bench.router.deliver(other, wake=False)  # the one place in memory is taken
+        for message in life("e-CS1")[:3]:
+            await bench.deliver(message)
+            await anyio.sleep(0.6)
+
+    await bench.run(work)
+
+    assert await bench.store.undecided_streams() == ["e-CS2"]
+    assert (await bench.document("e-CS1"))["state"] == "workinprogress"
+    assert len((await bench.document("e-CS1"))["notes"]) == 1
+
+
+class SlowReads(MemoryStore):
+    """A read sees its moment at once and is answered a second later."""
+
+    async def read_stream(self, stream: str, *, after: int = 0, limit: int | None = None) -> list[RecordedEvent]:
+        events = await super().read_stream(stream, after=after, limit=limit)
+        await anyio.sleep(1)
+        return events
+
+
+@pytest.mark.requirement("I7", "I0")
+async def test_without_room_in_the_outbox_decisions_wait_and_appends_do_not() -> None:
+    bench = Bench()
+    bench.outbox.room = anyio.Event()
+
+    async def work() -> None:
+        for messages in (life("e-CS1"), life("e-CS2")):
+            await bench.deliver(*messages)
+        await anyio.wait_all_tasks_blocked()
+        assert bench.outbox.waiting == 2
+        assert not bench.router.idle
+        assert await bench.store.undecided_streams() == ["e-CS1", "e-CS2"]
+        await bench.deliver(say("e-CS1", "Notes", notes=note("late")))
+        bench.outbox.room.set()
+
+    await bench.run(work)
+
+    assert await bench.store.undecided_streams() == []
+    assert len((await bench.document("e-CS1"))["notes"]) == 5
+
+
+async def test_everyone_who_waits_is_told_when_all_is_decided() -> None:
+    bench = Bench()
+    told: list[int] = []
+
+    async def wait(index: int) -> None:
+        await bench.router.wait_idle()
+        told.append(index)
+
+    async def work() -> None:
+        async with anyio.create_task_group() as tasks:
+            await bench.deliver(*life("e-CS1"))
+            for index in range(3):
+                tasks.start_soon(wait, index)
+
+    await bench.run(work)
+
+    assert sorted(told) == [0, 1, 2]
+
+
+# --- restarts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("I5", "I8")
+@pytest.mark.parametrize("snapshot_events", [1, 4, 200])
+async def test_a_restart_goes_on_behind_the_last_decision(snapshot_events: int) -> None:
+    bench = Bench(snapshot_events=snapshot_events)
+    messages = life("e-CS1")
+
+    await bench.run(lambda: bench.deliver(*messages[:4]))
+    await bench.append(*messages[4:7])  # the process dies before its router hears of them
+    bench.open_router()
+    await bench.run()
+
+    assert await bench.decisions("e-CS1") == [4, 8]
+    assert [item["to"] for item in (await bench.document("e-CS1"))["history"]] == list(STATES[:4])
+    bench.open_router()
+    await bench.run(lambda: bench.deliver(*messages[7:]))
+    await bench.check_replay()
+    assert len(bench.outbox.added) == 2
+    assert len((await bench.document("e-CS1"))["notes"]) == 4
+
+
+async def test_a_restart_with_nothing_undecided_does_nothing() -> None:
+    bench = Bench()
+    await bench.run(lambda: bench.deliver(*life("e-CS1")))
+    head = await bench.store.head()
+    bench.open_router()
+
+    await bench.run()
+
+    assert await bench.store.head() == head
+
+
+async def test_what_is_told_before_the_start_is_decided_after_it() -> None:
+    bench = Bench()
+    await bench.deliver(*life("e-CS1"))
+    assert not bench.router.idle
+
+    await bench.run()
+
+    assert await bench.decisions("e-CS1") == [9]
+
+
+async def test_what_is_told_after_the_end_is_left_to_the_next_run() -> None:
+    bench = Bench()
+    await bench.run()
+
+    await bench.deliver(*life("e-CS1"))
+
+    assert await bench.store.undecided_streams() == ["e-CS1"]
+
+
+# --- one bad ticket ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Let no step succeed for e-POISON; the fixture's value mends that."""
+    take_step = actor.take_step
+
+    def stumble(fold: Any, **options: Any) -> Any:
+        if fold.state.stream == "e-POISON" and len(fold.pending) > 1:
+            raise ZeroDivisionError("a defect")
+        return take_step(fold, **options)
+
+    monkeypatch.setattr(actor, "take_step", stumble)
+    return lambda: monkeypatch.setattr(actor, "take_step", take_step)
+
+
+@pytest.mark.requirement("I8", "I9")
+async def test_a_ticket_our_code_cannot_take_is_parked_alone(poison: Callable[[], None]) -> None:
+    bench = Bench(append_waiting=8)
+    messages = life("e-POISON")
+
+    async def work() -> None:
+        await bench.deliver(messages[0])
+        await bench.router.wait_idle()
+        await bench.deliver(*messages[1:3])
+        for message in messages[3:]:
+            await bench.deliver(message)
+        for count in range(3):
+            await bench.deliver(*life(f"e-CS{count}"))
+            await bench.router.wait_idle()
+
+    await bench.run(work)
+
+    assert bench.router.parked == {"e-POISON"}
+    assert await bench.store.undecided_streams() == ["e-POISON"]
+    assert await bench.decisions("e-POISON") == [1]
+    for count in range(3):
+        assert await bench.decisions(f"e-CS{count}") == [9]  # in one step: what is parked takes no room in memory
+
+    poison()
+    bench.open_router()
+    await bench.run()
+
+    assert await bench.decisions("e-POISON") == [1, 10]
+    assert (await bench.document("e-POISON"))["state"] == "closed"
+    await bench.check_replay()
+
+
+async def test_a_ticket_whose_rows_cannot_be_stored_is_parked_alone() -> None:
+    bench = Bench(store=Picky(VirtualClock().now))
+
+    await bench.run(lambda: bench.deliver(*life("e-CS1"), *life("e-POISON")))
+
+    assert bench.router.parked == {"e-POISON"}
+    assert await bench.decisions("e-CS1") == [9]
+
+
+async def test_a_ticket_whose_past_cannot_be_read_is_parked_alone() -> None:
+    bench = Bench()
+    await bench.store.commit(Batch(events=[NewEvent("e-POISON", Kind.DECIDED, b"no decision")]))
+
+    await bench.run(lambda: bench.deliver(*life("e-CS1"), *life("e-POISON")))
+
+    assert bench.router.parked == {"e-POISON"}
+    assert await bench.decisions("e-CS1") == [9]
+
+
+async def test_a_store_that_fails_parks_nothing_and_ends_the_router() -> None:
+    bench = Bench()
+
+    async def work() -> None:
+        events = await bench.append(*life("e-CS1"))
+        bench.store.is_open = False
+        bench.router.deliver(events)
+
+    with pytest.RaisesGroup(StoreUnavailable, flatten_subgroups=True):
+        await bench.run(work)
+
+    assert bench.router.parked == set()
+
+
+class Picky(MemoryStore):
+    """Refuses one ticket's rows as something it cannot store."""
+
+    async def commit(self, batch: Batch) -> Committed:
+        if any(row.stream == "e-POISON" for row in batch.rows):
+            raise ValueError("no Unicode")
+        return await super().commit(batch)
+
+
+async def test_what_nobody_can_understand_is_counted_and_quarantined() -> None:
+    bench = Bench()
+    odd = say("e-CS1", "Create", ticketType="Task")
+
+    await bench.run(lambda: bench.deliver(odd, say("e-CS1", "Escalated")))
+
+    assert bench.heard.codes == ["unknown_type", "unknown_ticket_type"]
+    (row,) = await bench.store.read_rows("quarantine", stream="e-CS1")
+    assert row.tag == "unknown_ticket_type"
+    await bench.check_replay()
+
+
+async def test_an_owner_that_decided_meanwhile_wins() -> None:
+    bench = Bench()
+    messages = life("e-CS1")
+    await bench.run(lambda: bench.deliver(messages[0]))
+    planned = len(bench.outbox.added)
+
+    async def work() -> None:
+        events = await bench.append(messages[1])
+        own = NewEvent("e-CS1", *encode_event(Decided(through=3)))
+        await bench.store.commit(Batch(events=[own], fence=Fence("e-CS1", 1, 3)))
+        bench.router.deliver(events)
+
+    await bench.run(work)
+
+    assert await bench.decisions("e-CS1") == [1, 3]
+    assert len(bench.outbox.added) == planned

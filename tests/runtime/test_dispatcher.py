@@ -1,0 +1,655 @@
+"""The dispatcher: intent first, outcome and row together, order per ticket and lane, bounds, nobody waits in vain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+from ecproc.desk.base import DeskAnswer, DeskCall
+from ecproc.domain.effects import IDEMPOTENT, LANES, Effect, EffectKind, Lane
+from ecproc.domain.entry import Entry, EntryState
+from ecproc.domain.ids import EffectKey, TicketNumber
+from ecproc.domain.recorded import Kind, decode_entry, decode_event
+from ecproc.domain.rows import entry_row
+from ecproc.errors import StoreUnavailable
+from ecproc.outbox.dispatcher import Dispatcher, OutboxBounds
+from ecproc.outbox.perform.desk import DeskPerformer
+from ecproc.outbox.retry import Attempt, Blamed, Done, Held, RetryPolicy, Uncertain
+from ecproc.store.base import Batch, RecordedEvent
+from ecproc.store.memory import MemoryStore
+from ecproc.telemetry.hooks import Telemetry
+from ecproc.testing.clock import VirtualClock
+from ecproc.testing.simloop import simulated_backend
+
+K = EffectKind
+S = EntryState
+SECOND = 1_000_000
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return simulated_backend()
+
+
+class Destination:
+    """A performer that answers an entry as the test wrote it down for its key, else with success; takes `seconds`."""
+
+    def __init__(self, bench: Bench, lane: Lane) -> None:
+        self.name = lane.value
+        self.keyed = True
+        self.seconds = 1.0
+        self.script: dict[str, list[Attempt | BaseException]] = {}
+        self.always: Attempt | None = None
+        self.at_work = 0
+        self.most_at_work = 0
+        self._bench = bench
+
+    async def perform(self, stream: str, entry: Entry) -> Attempt:
+        self._bench.performed.append((entry.effect.key, anyio.current_time()))
+        self.at_work += 1
+        self.most_at_work = max(self.most_at_work, self.at_work)
+        try:
+            await anyio.sleep(self.seconds)
+        finally:
+            self.at_work -= 1
+        lines = self.script.get(entry.effect.key)
+        outcome = lines.pop(0) if lines else self.always or Done({"number": "L-1"})
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+
+class Heard(Telemetry):
+    """Keeps what the dispatcher reports."""
+
+    def __init__(self) -> None:
+        self.states: list[tuple[str | None, str | None]] = []
+        self.outcomes: list[str] = []
+        self.breakers: list[tuple[str, bool]] = []
+
+    def outbox_changed(self, lane: str, before: str | None, after: str | None) -> None:
+        self.states.append((before, after))
+
+    def effect_finished(self, kind: str, outcome: str, seconds: float) -> None:
+        self.outcomes.append(outcome)
+
+    def breaker(self, destination: str, *, is_open: bool) -> None:
+        self.breakers.append((destination, is_open))
+
+
+class Bench:
+    """A dispatcher over a store in memory, with one destination per lane."""
+
+    def __init__(self, *, in_flight: int = 30, pending: int = 1000, attempts: int = 12) -> None:
+        self.clock = VirtualClock()
+        self.store = MemoryStore(self.clock.now)
+        self.performed: list[tuple[str, float]] = []
+        self.woken: list[tuple[str, bool]] = []
+        self.order = 0
+        self._policy = RetryPolicy(max_attempts=attempts, unknown_retry=(60.0, 120.0), longest=3600.0)
+        self._bounds = OutboxBounds(max_in_flight=in_flight, max_pending=pending, breaker_seconds=30.0)
+        self.lanes: dict[Lane, Any] = {lane: Destination(self, lane) for lane in Lane}
+        self.desk, self.bridge, self.attachments = (self.lanes[lane] for lane in Lane)
+        self.open_dispatcher()
+
+    def open_dispatcher(self) -> None:
+        """A dispatcher that knows nothing yet, as after a restart."""
+        self.heard = Heard()
+        self.dispatcher = Dispatcher(
+            self.store,
+            self.lanes,
+            wake=self._wake,
+            policy=self._policy,
+            bounds=self._bounds,
+            clock=self.clock,
+            rng=Random(5),
+            telemetry=self.heard,
+        )
+
+    def _wake(self, events: Sequence[RecordedEvent], wake: bool) -> None:
+        self.woken += [(event.kind, wake) for event in events]
+
+    def make(self, ticket: str, kind: EffectKind, key: str, **members: Any) -> Entry:
+        self.order += 1
+        members = {"generation": 1, "position": 1, "at": self.clock.now(), "ticket_type": "Incident", **members}
+        effect = Effect(key=EffectKey(key), kind=kind, ticket=TicketNumber(ticket), **members)
+        return Entry(effect, self.order)
+
+    async def keep(self, ticket: str, *entries: Entry) -> None:
+        await self.store.commit(Batch(rows=[entry_row(ticket, entry) for entry in entries]))
+
+    async def plan(self, ticket: str, *planned: tuple[EffectKind, str], **members: Any) -> None:
+        """Plan effects as an actor does: their rows are durable, then the dispatcher hears of them."""
+        entries = [self.make(ticket, kind, key, **members) for kind, key in planned]
+        await self.keep(ticket, *entries)
+        self.dispatcher.add(ticket, entries)
+
+    async def run(self, seconds: float | None = None, *, work: Callable[[], Any] | None = None) -> None:
+        """Run until nothing is pending, or for so long."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.dispatcher.run)
+            if work is not None:
+                await work()
+            if seconds is None:
+                await self.dispatcher.wait_idle()
+            else:
+                await anyio.sleep(seconds)
+            tasks.cancel_scope.cancel()
+
+    async def events(self, ticket: str) -> list[str]:
+        """The kinds of a ticket's events, without the word Effect."""
+        return [event.kind.removeprefix("Effect") for event in await self.store.read_stream(ticket)]
+
+    async def entry(self, ticket: str, key: str) -> Entry:
+        (row,) = await self.store.read_rows("outbox", stream=ticket, id=key)
+        return decode_entry(row.data or b"")
+
+    def order_of(self, *keys: str) -> list[str]:
+        return [key for key, _ in self.performed if not keys or key in keys]
+
+    def times_of(self, key: str) -> list[float]:
+        return [at for done, at in self.performed if done == key]
+
+
+# --- intent and outcome -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("I4")
+@pytest.mark.parametrize("kind", EffectKind)
+async def test_an_intent_is_durable_before_the_first_byte_unless_a_repeat_is_harmless(kind: EffectKind) -> None:
+    bench = Bench()
+    await bench.plan("e-1", (kind, "k"))
+    seen: list[list[str]] = []
+
+    class Looking(Destination):
+        async def perform(self, stream: str, entry: Entry) -> Attempt:
+            seen.append(await bench.events("e-1"))
+            seen.append([(await bench.entry("e-1", "k")).state])
+            return Done()
+
+    bench.lanes[LANES[kind]] = Looking(bench, LANES[kind])
+    bench.open_dispatcher()
+    await bench.dispatcher.recover()
+    await bench.run()
+
+    harmless = kind in IDEMPOTENT
+    assert seen == ([[], [S.AVAILABLE]] if harmless else [["Started"], [S.EXECUTING]])
+    assert await bench.events("e-1") == (["Succeeded"] if harmless else ["Started", "Succeeded"])
+    assert bench.woken[-1] == ("EffectSucceeded", True)
+
+
+@pytest.mark.requirement("I4")
+async def test_an_outcome_and_its_row_are_one_commit() -> None:
+    bench = Bench()
+    commit, batches = bench.store.commit, []
+
+    async def watch(batch: Batch) -> Any:
+        batches.append(batch)
+        return await commit(batch)
+
+    await bench.plan("e-1", (K.CREATE, "k"))
+    bench.store.commit = watch  # type: ignore[method-assign]
+    await bench.run()
+
+    assert [[event.kind for event in batch.events] for batch in batches] == [["EffectStarted"], ["EffectSucceeded"]]
+    states = [decode_entry(row.data or b"").state for batch in batches for row in batch.rows]
+    assert states == [S.EXECUTING, S.COMPLETED]
+    assert [event.wanted for batch in batches for event in batch.events] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "kinds", "state", "word"),
+    [
+        (Uncertain("?"), ["Started", "Unknown"], S.UNKNOWN, "unknown"),
+        (Held("503"), ["Started", "Failed"], S.AVAILABLE, "held"),
+        (Blamed("no"), ["Started", "Failed"], S.RETRYABLE, "retryable"),
+        (Blamed("no", final=True), ["Started", "Failed"], S.DISCARDED, "discarded"),
+        (Done({"number": "L"}), ["Started", "Succeeded"], S.COMPLETED, "succeeded"),
+    ],
+)
+async def test_every_ended_attempt_is_an_event_that_says_what_is_next(
+    attempt: Attempt, kinds: list[str], state: EntryState, word: str
+) -> None:
+    bench = Bench()
+    bench.desk.script["k"] = [attempt]
+    await bench.plan("e-1", (K.UPDATE, "k"))
+
+    await bench.run(1.1)
+
+    entry = await bench.entry("e-1", "k")
+    assert await bench.events("e-1") == kinds
+    assert entry.state is state
+    assert (entry.next_attempt_at is not None) == (not entry.finished)
+    assert bench.heard.outcomes == [word]
+    assert bench.woken[-1][1] == entry.finished
+
+
+async def test_a_create_out_of_attempts_is_parked_and_others_are_discarded() -> None:
+    bench = Bench(attempts=3)
+    bench.desk.always = Blamed("no")
+    await bench.plan("e-1", (K.CREATE, "create"))
+    await bench.plan("e-2", (K.UPDATE, "update"))
+
+    await bench.run()
+
+    parked, discarded = await bench.entry("e-1", "create"), await bench.entry("e-2", "update")
+    assert (parked.state, parked.attempts, parked.blamed) == (S.PARKED, 3, 3)
+    assert (discarded.state, discarded.reason) == (S.DISCARDED, "no")
+
+
+# --- restarts ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("I4")
+@pytest.mark.parametrize(("keyed", "soonest", "latest"), [(True, 0, 0), (False, 60, 120)])
+async def test_what_was_started_and_never_settled_is_unknown_on_start(
+    keyed: bool, soonest: float, latest: float
+) -> None:
+    bench = Bench()
+    entry = bench.make("e-1", K.CREATE, "k")
+    await bench.keep("e-1", msgspec.structs.replace(entry, state=S.EXECUTING))
+    bench.desk.keyed = keyed
+
+    await bench.dispatcher.recover()
+    assert await bench.events("e-1") == ["Unknown"]
+    assert (await bench.entry("e-1", "k")).state is S.UNKNOWN
+    await bench.run()
+
+    assert soonest <= bench.times_of("k")[0] <= latest
+    assert (await bench.entry("e-1", "k")).state is S.COMPLETED
+
+
+async def test_a_restart_takes_up_what_is_not_finished_in_its_order() -> None:
+    bench = Bench()
+    entries = [bench.make("e-1", kind, key) for kind, key in ((K.CREATE, "a"), (K.UPDATE, "b"), (K.CLOSE, "c"))]
+    await bench.keep("e-1", msgspec.structs.replace(entries[0], state=S.COMPLETED), *entries[1:])
+
+    await bench.dispatcher.recover()
+    await bench.run()
+
+    assert bench.order_of() == ["b", "c"]
+
+
+async def test_a_restart_keeps_waiting_for_what_has_its_time_and_not_longer_than_a_retry_may_take() -> None:
+    bench = Bench()
+    later = bench.clock.now() + 500 * SECOND
+    wrong = bench.clock.now() + 10**9 * SECOND  # written while the clock was wrong
+    for ticket, at in (("e-1", later), ("e-2", wrong)):
+        entry = msgspec.structs.replace(bench.make(ticket, K.UPDATE, ticket), state=S.UNKNOWN, next_attempt_at=at)
+        await bench.keep(ticket, entry)
+
+    await bench.dispatcher.recover()
+    await bench.run()
+
+    assert bench.times_of("e-1") == pytest.approx([500])
+    assert bench.times_of("e-2") == pytest.approx([3600])
+
+
+async def test_a_restart_holds_what_stands_behind_a_dead_create() -> None:
+    bench = Bench()
+    parked = msgspec.structs.replace(bench.make("e-1", K.CREATE, "g1"), state=S.PARKED)
+    await bench.keep("e-1", parked, bench.make("e-1", K.CLOSE, "close"))
+    await bench.keep("e-1", bench.make("e-1", K.CREATE, "g2", generation=2))
+
+    await bench.dispatcher.recover()
+    await bench.run(100)
+
+    assert bench.order_of() == ["g2"]
+    assert not bench.dispatcher.idle
+
+
+# --- order ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("I3")
+async def test_a_tickets_entries_of_one_lane_end_in_planned_order_whatever_happens_to_them() -> None:
+    bench = Bench()
+    bench.desk.script = {
+        "create:g1": [Uncertain("?"), Held("503"), Blamed("no"), Done({"number": "L-1"})],
+        "update": [Blamed("never", final=True)],
+        "cancel:g1": [Held("503")],
+    }
+    first = [(K.CREATE, "create:g1"), (K.UPDATE, "update"), (K.CANCEL, "cancel:g1")]
+    await bench.plan("e-1", *first)
+    await bench.plan("e-1", (K.CREATE, "create:g2"), generation=2)
+
+    await bench.run()
+
+    assert bench.order_of() == ["create:g1"] * 4 + ["update", "cancel:g1", "cancel:g1", "create:g2"]
+
+
+@pytest.mark.requirement("I8")
+async def test_lanes_and_tickets_do_not_wait_for_each_other() -> None:
+    bench = Bench()
+    bench.attachments.seconds = 5_000.0
+    bench.desk.script["stuck"] = [Uncertain("?")] * 50
+    await bench.plan("e-1", *((K.DOWNLOAD, f"file{count}") for count in range(3)))
+    await bench.plan("e-1", (K.CREATE, "stuck"), (K.UPDATE, "behind"), (K.RETURN_NUMBER, "number"))
+    await bench.plan("e-2", (K.CREATE, "other"), (K.UPDATE, "next"))
+
+    await bench.run(10)
+
+    assert bench.times_of("number") == [0]
+    assert bench.times_of("other") == [0]
+    assert bench.times_of("next") == [1]
+    assert bench.times_of("behind") == []
+
+
+@pytest.mark.requirement("R138")
+async def test_of_the_files_that_can_be_had_the_one_that_expires_first_goes_first() -> None:
+    bench = Bench(in_flight=3)
+    now = bench.clock.now()
+    for key, expires in (("none", None), ("late", 9_000), ("soon", 50), ("past", -10), ("next", 60), ("lost", 3)):
+        deadline = None if expires is None else now + expires * SECOND
+        await bench.plan(f"e-{key}", (K.DOWNLOAD, key), deadline=deadline)
+    bench.attachments.script["soon"] = [Held("503")]
+    bench.attachments.seconds = 4.0
+
+    await bench.run()
+
+    # "lost" goes first and "soon" is tried again as soon as it may, before everything that can wait.
+    assert bench.order_of() == ["lost", "soon", "next", "soon", "late", "none", "past"]
+
+
+async def test_a_file_that_expires_while_it_waits_gives_way_to_those_that_can_still_be_had() -> None:
+    bench = Bench(in_flight=3)
+    bench.attachments.seconds = 10.0
+    for key, expires in (("first", 1), ("second", 2), ("third", 100)):
+        await bench.plan(f"e-{key}", (K.DOWNLOAD, key), deadline=bench.clock.now() + expires * SECOND)
+
+    await bench.run()
+
+    assert bench.order_of() == ["first", "third", "second"]
+
+
+async def test_what_was_held_longest_goes_first() -> None:
+    bench = Bench(in_flight=3)
+    bench.desk.script["old"] = [Held("503")]
+    await bench.plan("e-old", (K.UPDATE, "old"))
+    await bench.run(1.1)
+    for count in range(5):
+        await bench.plan(f"e-{count}", (K.UPDATE, f"new{count}"))
+    await anyio.sleep(1)
+    await bench.plan("e-5", (K.UPDATE, "new5"))
+
+    await bench.run()
+
+    assert bench.order_of() == ["old", "new0", "new1", "new2", "new3", "new4", "old", "new5"]
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("I7")
+async def test_no_more_at_once_than_allowed() -> None:
+    bench = Bench(in_flight=9)
+    for count in range(20):
+        kinds = ((K.CREATE, f"c{count}"), (K.RETURN_NUMBER, f"r{count}"), (K.DOWNLOAD, f"d{count}"))
+        await bench.plan(f"e-{count}", *kinds)
+
+    await bench.run()
+
+    assert [bench.lanes[lane].most_at_work for lane in Lane] == [3, 3, 3]
+    assert len(bench.performed) == 60
+    assert set(bench.heard.outcomes) == {"succeeded"}
+
+
+@pytest.mark.requirement("I7", "I8")
+async def test_a_full_outbox_lets_nobody_in_until_a_fifth_is_done_and_then_everybody() -> None:
+    bench = Bench(pending=10, in_flight=3)
+    entered: list[tuple[int, float]] = []
+
+    async def enter(index: int) -> None:
+        await bench.dispatcher.wait_for_room()
+        entered.append((index, anyio.current_time()))
+
+    async def work() -> None:
+        await enter(0)
+        for count in range(10):
+            await bench.plan(f"e-{count}", (K.UPDATE, f"k{count}"))
+        async with anyio.create_task_group() as tasks:
+            for index in (1, 2, 3):
+                tasks.start_soon(enter, index)
+            await anyio.sleep(1.5)
+            tasks.start_soon(enter, 4)  # nine are pending now: who comes late does not come first
+
+    await bench.run(work=work)
+
+    assert entered[0] == (0, 0)
+    assert sorted(index for index, _ in entered) == [0, 1, 2, 3, 4]
+    assert {at for _, at in entered[1:]} == {2.0}
+
+
+async def test_all_who_wait_for_the_end_are_told() -> None:
+    bench = Bench()
+    told: list[int] = []
+
+    async def wait(index: int) -> None:
+        await bench.dispatcher.wait_idle()
+        told.append(index)
+
+    async def work() -> None:
+        await bench.plan("e-1", (K.UPDATE, "a"), (K.UPDATE, "b"))
+        async with anyio.create_task_group() as tasks:
+            for index in range(3):
+                tasks.start_soon(wait, index)
+
+    await bench.run(work=work)
+
+    assert sorted(told) == [0, 1, 2]
+
+
+@pytest.mark.requirement("I7")
+async def test_what_is_finished_leaves_nothing_behind() -> None:
+    bench = Bench()
+    for count in range(5):
+        await bench.plan(f"e-{count}", (K.CREATE, f"c{count}"), (K.DOWNLOAD, f"d{count}"))
+
+    await bench.run()
+
+    assert bench.dispatcher.idle
+    assert all(not lane.tickets for lane in bench.dispatcher._lanes.values())
+    finished = [states for states in bench.heard.states if states[1] == S.COMPLETED]
+    assert len(finished) == 10
+
+
+# --- stopping ---------------------------------------------------------------------------------------------------------
+
+
+async def test_stopping_claims_nothing_more_and_waits_for_what_is_in_flight() -> None:
+    bench = Bench(in_flight=3, pending=4)
+    bench.desk.seconds = 5.0
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.dispatcher.run)
+        for count in range(4):
+            await bench.plan(f"e-{count}", (K.CREATE, f"c{count}"), (K.UPDATE, f"u{count}"))
+        await anyio.sleep(1)
+        tasks.start_soon(bench.dispatcher.wait_for_room)
+        await bench.dispatcher.stop()
+        assert anyio.current_time() == 5
+        await anyio.sleep(100)  # run ends, and who waited for room waits no more
+
+    assert bench.order_of() == ["c0"]
+    assert (await bench.entry("e-0", "c0")).state is S.COMPLETED
+
+
+async def test_stopping_an_idle_dispatcher_takes_no_time() -> None:
+    bench = Bench()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.dispatcher.run)
+        await anyio.sleep(1)
+        await bench.dispatcher.stop()
+
+    assert anyio.current_time() == 1
+
+
+# --- faults -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_defect_in_an_adapter_costs_only_its_entry() -> None:
+    bench = Bench()
+    bench.desk.script["bad"] = [ZeroDivisionError("a defect")]
+    await bench.plan("e-1", (K.CREATE, "bad"), (K.UPDATE, "behind"))
+    await bench.plan("e-2", (K.CREATE, "good"))
+
+    await bench.run()
+
+    assert bench.times_of("good") == [0]
+    assert 61 <= bench.times_of("bad")[1] <= 121
+    assert (await bench.entry("e-1", "bad")).state is S.COMPLETED
+    assert bench.heard.outcomes.count("unknown") == 1
+
+
+@pytest.mark.parametrize("where", ["performer", "store"])
+async def test_a_storage_fault_ends_the_dispatcher(where: str) -> None:
+    bench = Bench()
+    await bench.plan("e-1", (K.CREATE, "k"))
+    if where == "performer":
+        bench.desk.script["k"] = [StoreUnavailable("the desk's file failed")]
+    else:
+        bench.store.is_open = False
+
+    with pytest.RaisesGroup(StoreUnavailable, flatten_subgroups=True):
+        await bench.run()
+
+
+async def test_odd_text_from_a_receiver_is_kept_as_far_as_it_can_be() -> None:
+    bench = Bench()
+    bench.desk.script["k"] = [Uncertain("\ud800" + "x" * 99_999), Done({"number": "L-\udfff"})]
+    await bench.plan("e-1", (K.CREATE, "k"))
+
+    await bench.run()
+
+    assert (await bench.entry("e-1", "k")).result == {"number": "L-?"}
+
+
+@pytest.mark.requirement("I13")
+@pytest.mark.parametrize("years", [-10, 10])
+async def test_a_clock_that_is_set_moves_no_retry(years: int) -> None:
+    bench = Bench()
+    bench.desk.script = {"unknown": [Uncertain("?")], "held": [Held("503", retry_after=200.0)]}
+    await bench.plan("e-1", (K.CREATE, "unknown"))
+    await bench.plan("e-2", (K.CREATE, "held"))
+
+    async def work() -> None:
+        await anyio.sleep(0.5)
+        bench.clock.jump(years * 365 * 86_400)
+        await anyio.sleep(50)
+        bench.clock.jump(-years * 365 * 86_400)
+
+    await bench.run(work=work)
+
+    assert 61 <= bench.times_of("unknown")[1] <= 121
+    assert bench.times_of("held")[1] == pytest.approx(201)
+
+
+async def test_a_destination_that_is_down_is_left_alone_and_tried_by_one() -> None:
+    bench = Bench()
+    bench.desk.always = Held("503")
+    for count in range(40):
+        await bench.plan(f"e-{count}", (K.UPDATE, f"k{count}"))
+
+    async def work() -> None:
+        await anyio.sleep(100)
+        down = len(bench.performed)
+        assert down <= 10 + 8  # ten were in flight when it opened, then one after each rest of up to 30 s
+        assert all(key.startswith("k") for key in bench.order_of())
+        bench.desk.always = None
+
+    await bench.run(work=work)
+
+    assert bench.heard.breakers == [("desk", True), ("desk", False)]
+    assert set(bench.heard.outcomes[-40:]) == {"succeeded"}
+    assert [(await bench.entry(f"e-{count}", f"k{count}")).blamed for count in range(40)] == [0] * 40
+
+
+async def test_a_breaker_is_for_one_destination_only() -> None:
+    bench = Bench()
+    bench.desk.always = Held("not today", down=True)
+    await bench.plan("e-1", (K.CREATE, "c"), (K.RETURN_NUMBER, "r"), (K.DOWNLOAD, "d"))
+
+    await bench.run(5)
+
+    assert bench.times_of("r") == bench.times_of("d") == [0]
+    assert bench.heard.breakers == [("desk", True)]
+
+
+# --- a key planned again ----------------------------------------------------------------------------------------------
+
+
+async def test_a_finished_entry_that_is_armed_again_is_performed_again_behind_the_others() -> None:
+    bench = Bench()
+    await bench.plan("e-1", (K.RETURN_NUMBER, "number"))
+    await bench.run()
+    await bench.plan("e-1", (K.RETURN_NUMBER, "other"), (K.RETURN_NUMBER, "number"))
+
+    await bench.run()
+
+    assert bench.order_of() == ["number", "other", "number"]
+    entry = await bench.entry("e-1", "number")
+    assert (entry.state, entry.attempts, entry.order) == (S.COMPLETED, 1, 3)
+
+
+async def test_a_dead_create_that_is_armed_again_lets_its_generation_go_on() -> None:
+    bench = Bench()
+    bench.desk.script["create"] = [Blamed("no", final=True)]
+    await bench.plan("e-1", (K.CREATE, "create"), (K.UPDATE, "update"))
+    await bench.run(10)
+    assert bench.order_of() == ["create"]
+
+    await bench.plan("e-1", (K.CREATE, "create"))
+    await bench.run()
+
+    assert bench.order_of("update") == ["update"]
+    assert bench.dispatcher.idle
+
+
+# --- a look-up desk ---------------------------------------------------------------------------------------------------
+
+
+class ForgetfulDesk:
+    """A look-up desk that applies a create and loses its answer."""
+
+    effect_class = "look-up"
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.applied: list[str] = []
+
+    async def perform(self, call: DeskCall) -> DeskAnswer:
+        self.calls.append("perform")
+        self.applied.append(call.key)
+        await anyio.sleep(3_000)
+        return DeskAnswer("L-1", "open")
+
+    async def look_up(self, call: DeskCall) -> DeskAnswer | None:
+        self.calls.append("look_up")
+        await anyio.sleep(1)
+        return DeskAnswer("L-1", "open") if call.key in self.applied else None
+
+    async def aclose(self) -> None: ...
+
+
+@pytest.mark.requirement("I4")
+async def test_a_look_up_desk_is_asked_before_an_interrupted_call_is_made_again() -> None:
+    bench = Bench()
+    desk = ForgetfulDesk()
+    bench.lanes[Lane.DESK] = DeskPerformer(desk, bench.store)
+    bench.open_dispatcher()
+    await bench.plan("e-1", (K.CREATE, "k"))
+    await bench.run(10)  # the process dies while the desk takes its time
+
+    bench.open_dispatcher()
+    await bench.dispatcher.recover()
+    await bench.run()
+
+    assert desk.calls == ["perform", "look_up"]
+    assert await bench.events("e-1") == ["Started", "Unknown", "Started", "Succeeded"]
+    last = (await bench.store.read_stream("e-1"))[-1]
+    assert decode_event(last.kind, last.payload).result["number"] == "L-1"  # type: ignore[union-attr]
+    assert last.kind == Kind.EFFECT_SUCCEEDED

@@ -1,0 +1,563 @@
+"""The readers: append first, delete in time, ask no more than there is room for, and never fall over an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecproc.bridge.base import Answer
+from ecproc.config import BridgeConfig, Limits
+from ecproc.errors import BridgeRefused, BridgeUnavailable, StoreUnavailable
+from ecproc.runtime.ingest import Ingest
+from ecproc.simulator.bridge import Bridge as Simulator
+from ecproc.simulator.queue import QueueMessage
+from ecproc.simulator.settings import SimulatorConfig
+from ecproc.store.base import Batch, Committed, RecordedEvent
+from ecproc.store.memory import MemoryStore
+from ecproc.telemetry.hooks import Telemetry
+from ecproc.testing.bridge import DELETED, EMPTY, EXPIRED, INVALID, Line, ScriptedBridge, give_queue, number
+from ecproc.testing.clock import VirtualClock
+from ecproc.testing.peers import SimulatedBridge
+from ecproc.testing.simloop import simulate, simulated_backend
+from ecproc.testing.ticket import incident
+
+BAD_PATH = Answer(200, b'{"Response": "Bad Path"}')
+FORBIDDEN = Answer(403, b'{"message": "Forbidden"}')
+THROTTLED = Answer(429, b'{"message": "Too Many Requests"}')
+BROKEN = Answer(500, b'{"message": "Internal server error"}')
+LOST = BridgeUnavailable("timeout", sent=True)
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return simulated_backend()
+
+
+def messages(*counts: int, handle: str = "h") -> Answer:
+    """One answer with messages of these numbers, each of its own ticket."""
+    return give_queue(*(number(say(f"e-CS{count}"), count, handle=f"{handle}{count}") for count in counts))
+
+
+def say(ticket: str) -> dict[str, Any]:
+    message = incident("Create", status="open", ticketNumber=ticket)
+    return {**message, "Attributes": {**message["Attributes"], "MessageGroupId": ticket}}
+
+
+class Heard(Telemetry):
+    """Keeps what the readers report."""
+
+    def __init__(self) -> None:
+        self.polls: list[str] = []
+        self.deletes: list[str] = []
+        self.duplicates = 0
+
+    def poll_finished(self, outcome: str) -> None:
+        self.polls.append(outcome)
+
+    def message_deleted(self, outcome: str) -> None:
+        self.deletes.append(outcome)
+
+    def message_duplicate(self, count: int = 1) -> None:
+        self.duplicates += count
+
+
+class Disk(MemoryStore):
+    """A store whose next commits take so long; keeps their sizes and what was deleted before each."""
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        super().__init__(now)
+        self.stalls: list[float] = []
+        self.commits: list[int] = []
+        self.before_commit: Callable[[], None] = lambda: None
+
+    async def commit(self, batch: Batch) -> Committed:
+        if self.stalls:
+            await anyio.sleep(self.stalls.pop(0))
+        committed = await super().commit(batch)
+        self.before_commit()
+        self.commits.append(len(batch.events))
+        return committed
+
+
+class Bench:
+    """Readers on a scripted bridge."""
+
+    def __init__(self, *receives: Line, limits: Limits | None = None, **config: Any) -> None:
+        self.clock = VirtualClock()
+        self.disk = Disk(self.clock.now)
+        self.bridge = ScriptedBridge(*receives)
+        self.delivered: list[RecordedEvent] = []
+        self.heard = Heard()
+        self.ingest = self.make_ingest(limits=limits, **config)
+
+    def make_ingest(self, *, bridge: Any = None, limits: Limits | None = None, **config: Any) -> Ingest:
+        return Ingest(
+            bridge or self.bridge,
+            self.disk,
+            deliver=self.deliver,
+            config=BridgeConfig(**config),
+            limits=limits or Limits(),
+            clock=self.clock,
+            rng=Random(7),
+            telemetry=self.heard,
+        )
+
+    def deliver(self, events: Sequence[RecordedEvent]) -> None:
+        self.delivered += events
+
+    async def run(self, seconds: float) -> None:
+        """Read for so long, then stop and wait for what is held."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.ingest.run)
+            await anyio.sleep(seconds)
+            self.ingest.stop()
+
+    @property
+    def gets(self) -> list[float]:
+        return self.bridge.times("receive")
+
+    @property
+    def gaps(self) -> list[float]:
+        return [after - before for before, after in pairwise(self.gets)]
+
+
+def answer_in(seconds: float, answer: Answer = EMPTY) -> Callable[[], Awaitable[Answer]]:
+    async def answer_late() -> Answer:
+        await anyio.sleep(seconds)
+        return answer
+
+    return answer_late
+
+
+# --- append and delete ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("I1", "R18", "R226")
+async def test_the_whole_batch_is_committed_at_once_before_anything_is_deleted() -> None:
+    bench = Bench(messages(1, 2, 3))
+    deleted_before: list[int] = []
+    bench.disk.before_commit = lambda: deleted_before.append(len(bench.bridge.deleted))
+
+    await bench.run(1)
+
+    assert bench.disk.commits == [3]
+    assert deleted_before == [0]
+    assert sorted(bench.bridge.deleted) == ["h1", "h2", "h3"]
+    assert [event.position for event in bench.delivered] == [1, 2, 3]
+    assert bench.heard.deletes == ["deleted"] * 3
+
+
+@pytest.mark.requirement("I1")
+async def test_nothing_is_deleted_when_the_append_fails() -> None:
+    bench = Bench(messages(1))
+    bench.disk.is_open = False
+    bench.disk.has_room = lambda: True  # type: ignore[method-assign]
+
+    with pytest.RaisesGroup(StoreUnavailable, flatten_subgroups=True):
+        await bench.run(1)
+
+    assert bench.bridge.deleted == []
+
+
+async def test_a_batch_is_appended_in_the_order_of_its_sequence_numbers() -> None:
+    bench = Bench(messages(3, 1, 2))
+
+    await bench.run(1)
+
+    assert [event.stream for event in bench.delivered] == ["e-CS1", "e-CS2", "e-CS3"]
+
+
+@pytest.mark.requirement("R31")
+@pytest.mark.parametrize(("at_once", "starts"), [(10, [0, 0, 0, 0, 0]), (2, [0, 0, 3, 3, 6])])
+async def test_deletes_run_side_by_side_up_to_their_bound(at_once: int, starts: list[float]) -> None:
+    bench = Bench(messages(1, 2, 3, 4, 5), limits=Limits(deletes_at_once=at_once))
+    bench.bridge.deletes.extend(answer_in(3, DELETED) for _ in range(5))
+
+    await bench.run(1)
+
+    assert bench.bridge.times("delete") == pytest.approx(starts)
+
+
+@pytest.mark.requirement("R22", "I2")
+async def test_a_redelivered_message_makes_no_second_event_and_is_deleted_with_its_new_handle() -> None:
+    bench = Bench(messages(1, 2), messages(2, 3, handle="new"))
+
+    await bench.run(1)
+
+    assert [event.stream for event in bench.delivered] == ["e-CS1", "e-CS2", "e-CS3"]
+    assert sorted(bench.bridge.deleted) == ["h1", "h2", "new2", "new3"]
+    assert bench.heard.duplicates == 1
+
+
+@pytest.mark.requirement("I2")
+async def test_a_message_twice_in_one_answer_is_one_event_and_both_handles_are_used() -> None:
+    twice = give_queue(number(say("e-CS1"), 1, handle="a"), number(say("e-CS1"), 1, handle="b"))
+    bench = Bench(twice)
+
+    await bench.run(1)
+
+    assert len(bench.delivered) == 1
+    assert sorted(bench.bridge.deleted) == ["a", "b"]
+
+
+@pytest.mark.requirement("R21")
+async def test_after_a_slow_append_the_old_handle_is_not_used() -> None:
+    bench = Bench(messages(1), visibility=30)
+    bench.disk.stalls.append(26)
+
+    await bench.run(100)
+
+    assert bench.bridge.deleted == []
+    assert bench.heard.deletes == ["skipped"]
+    assert len(bench.delivered) == 1
+
+
+@pytest.mark.requirement("R21")
+async def test_the_budget_counts_from_sending_the_get() -> None:
+    bench = Bench(answer_in(20, messages(1, 2, 3)), visibility=30, limits=Limits(deletes_at_once=1))
+    bench.bridge.deletes.extend(answer_in(3, DELETED) for _ in range(3))
+
+    await bench.run(100)
+
+    assert bench.bridge.times("delete") == pytest.approx([20, 23])
+    assert sorted(bench.heard.deletes) == ["deleted", "deleted", "skipped"]
+
+
+@pytest.mark.requirement("R29", "R30", "R31")
+@pytest.mark.parametrize(
+    ("first", "again", "outcome"),
+    [
+        pytest.param(LOST, True, "deleted", id="no answer"),
+        pytest.param(BridgeUnavailable("connect", sent=False), True, "deleted", id="no connection"),
+        pytest.param(BROKEN, True, "deleted", id="500"),
+        pytest.param(THROTTLED, True, "deleted", id="429"),
+        pytest.param(EXPIRED, False, "expired", id="expired"),
+        pytest.param(msgspec.structs.replace(EXPIRED, status=200), False, "expired", id="expired with 200"),
+        pytest.param(INVALID, False, "invalid", id="invalid"),
+        pytest.param(FORBIDDEN, False, "error", id="403"),
+        pytest.param(Answer(400, b"{}"), False, "error", id="400"),
+    ],
+)
+async def test_only_a_delete_that_met_trouble_is_tried_again(first: Line, again: bool, outcome: str) -> None:
+    bench = Bench(messages(1))
+    bench.bridge.deletes.append(first)
+
+    await bench.run(10)
+
+    assert len(bench.bridge.deleted) == 1 + again
+    assert bench.heard.deletes == [outcome]
+
+
+@pytest.mark.requirement("R21", "R31")
+async def test_a_delete_is_given_up_when_its_time_is_over() -> None:
+    bench = Bench(messages(1), visibility=30)
+    bench.bridge.deletes.extend([BROKEN] * 1000)
+
+    await bench.run(60)
+
+    times = bench.bridge.times("delete")
+    assert 20 < max(times) < 25
+    assert len(times) > 20
+    assert bench.heard.deletes == ["error"]
+
+
+@pytest.mark.requirement("R31")
+@pytest.mark.parametrize(("wish", "times"), [(5, [0, 5]), (40, [0])])
+async def test_a_delete_waits_as_long_as_it_is_told_or_not_at_all(wish: float, times: list[float]) -> None:
+    bench = Bench(messages(1), visibility=30)
+    bench.bridge.deletes.append(msgspec.structs.replace(THROTTLED, retry_after=wish))
+
+    await bench.run(1)
+
+    assert bench.bridge.times("delete") == pytest.approx(times, abs=0.01)
+
+
+async def test_a_message_without_a_handle_is_kept_and_not_deleted() -> None:
+    bare = {name: value for name, value in number(say("e-CS1"), 1).items() if name != "ReceiptHandle"}
+    bench = Bench(give_queue(bare))
+
+    await bench.run(1)
+
+    assert len(bench.delivered) == 1
+    assert bench.bridge.deleted == []
+    assert bench.heard.deletes == ["invalid"]
+
+
+# --- when to ask ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("I0")
+async def test_without_room_nothing_is_received_until_there_is_some_again() -> None:
+    bench = Bench(messages(1))
+    bench.disk.room = False
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.ingest.run)
+        await anyio.sleep(3600)
+        assert bench.gets == []
+        bench.disk.room = True
+        await anyio.sleep(2)
+        bench.ingest.stop()
+
+    assert len(bench.delivered) == 1
+
+
+@pytest.mark.requirement("I0", "I1")
+async def test_stopping_finishes_what_is_held_and_asks_for_nothing_more() -> None:
+    bench = Bench(answer_in(5, messages(1, 2)), messages(3))
+    bench.disk.stalls.append(5)
+    bench.bridge.deletes.append(answer_in(5, DELETED))
+
+    await bench.run(1)
+
+    assert len(bench.gets) == 1
+    assert sorted(bench.bridge.deleted) == ["h1", "h2"]
+    assert anyio.current_time() == pytest.approx(15)
+
+
+@pytest.mark.requirement("I0")
+async def test_once_stopped_it_never_asks() -> None:
+    bench = Bench(messages(1))
+    bench.ingest.stop()
+
+    await bench.ingest.run()
+
+    assert bench.gets == []
+
+
+@pytest.mark.requirement("R17")
+async def test_an_empty_queue_is_read_once_an_interval() -> None:
+    bench = Bench(poll_interval=30)
+
+    await bench.run(30_000)
+
+    assert 0.9 * 30 <= min(bench.gaps) < 0.92 * 30
+    assert 1.08 * 30 < max(bench.gaps) <= 1.1 * 30
+
+
+@pytest.mark.requirement("R17", "R25")
+async def test_readers_come_while_messages_come_and_leave_when_none_do() -> None:
+    bench = Bench(max_readers=5)
+    asking: list[int] = [0]
+    most: list[int] = []
+
+    async def answer() -> Answer:
+        asking[0] += 1
+        most.append(asking[0])
+        await anyio.sleep(1)
+        asking[0] -= 1
+        return messages(len(most)) if anyio.current_time() < 20 else EMPTY
+
+    bench.bridge.receives.extend([answer] * 10_000)
+    await bench.run(200)
+
+    busy = [count for count, at in zip(most, bench.gets, strict=True) if at < 20]
+    idle = [count for count, at in zip(most, bench.gets, strict=True) if at > 25]
+    assert busy[0] == 1
+    assert max(busy) == 5
+    assert len(idle) > 3
+    assert set(idle) == {1}
+
+
+@pytest.mark.requirement("R216", "R17")
+@pytest.mark.parametrize("answer", [FORBIDDEN, Answer(401, b"{}"), BAD_PATH], ids=["403", "401", "Bad Path"])
+async def test_a_wrong_key_or_path_is_asked_for_slowly(answer: Answer) -> None:
+    bench = Bench(*[answer] * 8)
+
+    await bench.run(300)
+
+    assert 16 <= min(bench.gaps[:6]) <= max(bench.gaps[:6]) <= 60
+    assert min(bench.gaps[2:6]) >= 30
+    assert set(bench.heard.polls[:7]) == {"refused"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(BROKEN, id="500"),
+        pytest.param(Answer(504, b""), id="504"),
+        pytest.param(LOST, id="no answer"),
+        pytest.param(Answer(200, b""), id="nothing"),
+        pytest.param(Answer(200, b"<html><body>200 OK</body></html>"), id="HTML"),
+        pytest.param(Answer(200, b"{}"), id="empty object"),
+        pytest.param(Answer(200, b'{"ReceiveMessageResponse":{"ReceiveMessageResult":{"messages":[{"Bo'), id="cut off"),
+        pytest.param(Answer(404, EMPTY.body), id="404"),
+    ],
+)
+@pytest.mark.requirement("R223", "I9")
+async def test_trouble_is_waited_out_longer_and_longer(line: Line) -> None:
+    bench = Bench(*[line] * 12, messages(1), line, line, max_readers=1)
+
+    await bench.run(1_000)
+
+    doubling = [0.5 * 2**index for index in range(12)]
+    for gap, ceiling in zip(bench.gaps, doubling, strict=False):
+        assert min(ceiling, 60) / 2 <= gap <= min(ceiling, 60)
+    assert len({round(gap / ceiling, 3) for gap, ceiling in zip(bench.gaps[:7], doubling, strict=False)}) > 3
+    assert len(bench.delivered) == 1
+    assert bench.gaps[12] == 0  # a success forgets the trouble before it
+    assert 0.25 <= bench.gaps[13] <= 0.5
+
+
+@pytest.mark.requirement("R17")
+async def test_a_wish_to_wait_is_honoured() -> None:
+    bench = Bench(msgspec.structs.replace(THROTTLED, retry_after=77.0))
+
+    await bench.run(200)
+
+    assert bench.gaps[0] == pytest.approx(77, abs=0.1)
+    assert bench.heard.polls[0] == "throttled"
+
+
+@pytest.mark.requirement("R17")
+async def test_a_wish_to_wait_is_for_all_readers_and_no_other_trouble_shortens_it() -> None:
+    wish = msgspec.structs.replace(THROTTLED, retry_after=77.0)
+    late = [answer_in(1, wish), answer_in(2, BROKEN), answer_in(3, messages(9))]
+    bench = Bench(messages(1), messages(2), messages(3), *late)
+
+    await bench.run(100)
+
+    assert [at for at in bench.gets if 1.1 < at < 77] == []
+    assert len(bench.gets) > 6
+
+
+async def test_one_trouble_that_meets_all_readers_counts_once() -> None:
+    burst = [messages(count) for count in range(1, 9)]
+    bench = Bench(*burst, *[answer_in(1, BROKEN) for _ in range(8)], max_readers=8)
+
+    await bench.run(20)
+
+    first_after = min(at for at in bench.gets if at > 1)
+    assert first_after < 1 + 0.5 + 0.01
+
+
+async def test_a_key_that_cannot_be_sent_ends_the_readers() -> None:
+    bench = Bench(BridgeRefused("the API key is empty"))
+
+    with pytest.RaisesGroup(BridgeRefused, flatten_subgroups=True):
+        await bench.run(1)
+
+
+# --- drained ----------------------------------------------------------------------------------------------------------
+
+
+async def drained_at(bench: Bench, *, within: float) -> float | None:
+    """When the queue counted as drained first."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: bench.ingest.run(idle_interval=10))
+        with anyio.move_on_after(within):
+            while not bench.ingest.drained:  # noqa: ASYNC110 - nothing tells when it is
+                await anyio.sleep(0.1)
+            tasks.cancel_scope.cancel()
+            return anyio.current_time()
+        tasks.cancel_scope.cancel()
+    return None
+
+
+@pytest.mark.parametrize(
+    ("lines", "at"),
+    [
+        pytest.param([], 30, id="empty from the start"),
+        pytest.param([messages(1)], 30, id="a message"),
+        pytest.param([EMPTY, EMPTY, messages(1)], 50, id="a message later"),
+        pytest.param([EMPTY, EMPTY, LOST], 50, id="a lost answer"),
+        pytest.param([EMPTY, EMPTY, BROKEN], 50, id="a failure"),
+        pytest.param([EMPTY, EMPTY, Answer(200, b"<html>")], 50, id="garbage"),
+    ],
+)
+async def test_drained_is_a_whole_visibility_window_of_empty_answers(lines: list[Line], at: float) -> None:
+    bench = Bench(*lines, visibility=30)
+
+    found = await drained_at(bench, within=200)
+
+    assert found is not None
+    assert at <= found <= at + 12
+
+
+async def test_not_drained_while_a_get_is_out() -> None:
+    """A second reader's GET hangs and holds messages; what others see as empty proves nothing."""
+    bench = Bench(messages(1), answer_in(200, messages(2)), visibility=30)
+    bench.bridge.deletes.append(answer_in(60, DELETED))
+
+    assert await drained_at(bench, within=150) is None
+
+
+# --- against a queue --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("I2", "I3")
+async def test_two_readers_that_hold_one_group_after_a_stall_change_nothing() -> None:
+    bench = Bench()
+    simulator = Simulator(SimulatorConfig(), url_base="", clock=lambda: 1.7e9 + anyio.current_time(), rng=Random(1))
+    for count in range(5):
+        body = msgspec.json.encode(say("e-CS1")["Body"])
+        simulator.send(QueueMessage(message_id=f"m{count}", group="e-CS1", body=body, attributes=GROUP))
+    bridge = SimulatedBridge(simulator, rng=Random(2))
+    readers = [bench.make_ingest(bridge=bridge, poll_interval=2) for _ in range(2)]
+    bench.disk.stalls.append(31)
+
+    async with anyio.create_task_group() as tasks:
+        for reader in readers:
+            tasks.start_soon(reader.run)
+        await anyio.sleep(120)
+        for reader in readers:
+            reader.stop()
+
+    keys = [event.message_key for event in await bench.disk.read_stream("e-CS1")]
+    assert [key[16:].decode() for key in keys if key] == [f"m{count}" for count in range(5)]
+    assert len(simulator.queues["dev"]) == 0
+    assert bench.heard.duplicates >= 5
+    assert "expired" in bench.heard.deletes or "skipped" in bench.heard.deletes
+
+
+GROUP = {"MessageGroupId": "e-CS1", "TransactionType": "Update"}
+
+
+# --- whatever comes ---------------------------------------------------------------------------------------------------
+
+WHOLE = give_queue(number(say("e-CS1"), 1), number(say("e-CS2"), 2)).body
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+NAMES = ["MessageId", "ReceiptHandle", "Body", "Attributes", "MD5OfBody"]
+ATTRIBUTES = ["MessageGroupId", "SequenceNumber", "SentTimestamp", "ApproximateReceiveCount", "TransactionType"]
+ODD_MESSAGES = st.fixed_dictionaries(
+    {}, optional={name: VALUES | st.dictionaries(st.sampled_from(ATTRIBUTES), VALUES) for name in NAMES}
+)
+
+
+@st.composite
+def spoilt(draw: st.DrawFn) -> bytes:
+    """A good answer with some bytes replaced or cut out."""
+    start = draw(st.integers(0, len(WHOLE) - 1))
+    end = draw(st.integers(start, min(len(WHOLE), start + 20)))
+    return WHOLE[:start] + draw(st.binary(max_size=8)) + WHOLE[end:]
+
+
+@pytest.mark.requirement("I9", "R13", "R223")
+@given(
+    st.sampled_from([200, 200, 202, 404, 500]),
+    st.binary(max_size=40)
+    | VALUES.map(msgspec.json.encode)
+    | st.lists(ODD_MESSAGES | VALUES, max_size=3).map(lambda items: give_queue(*items).body)  # type: ignore[arg-type]
+    | spoilt(),
+)
+def test_no_answer_stops_the_readers(status: int, body: bytes) -> None:
+    async def main() -> None:
+        bench = Bench(Answer(status, body), messages(77))
+        bench.bridge.deletes.append(Answer(status, body))
+        await bench.run(120)
+        assert "e-CS77" in {event.stream for event in bench.delivered}
+        assert len(bench.delivered) == len({event.message_key for event in bench.delivered})
+
+    simulate(main)

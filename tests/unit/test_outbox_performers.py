@@ -1,0 +1,344 @@
+"""The performers: which call is made, and what each answer counts as."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import pytest
+
+from ecproc.attachments.base import FetchFailed, Stored
+from ecproc.bridge.base import Answer
+from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
+from ecproc.domain.effects import Effect, EffectKind
+from ecproc.domain.entry import Entry, EntryState
+from ecproc.domain.ids import EffectKey, TicketNumber, create_key
+from ecproc.domain.rows import entry_row
+from ecproc.errors import BridgeUnavailable, StoreUnavailable
+from ecproc.outbox.perform.attachments import AttachmentPerformer
+from ecproc.outbox.perform.bridge import BridgePerformer
+from ecproc.outbox.perform.desk import DeskPerformer
+from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Uncertain
+from ecproc.store.base import Batch, NewEvent
+from ecproc.store.memory import MemoryStore
+from ecproc.testing.bridge import Line, ScriptedBridge
+from ecproc.testing.clock import VirtualClock
+from ecproc.testing.simloop import simulated_backend
+from ecproc.testing.ticket import file, incident
+from ecproc.wire.queue import decode_message
+
+TICKET = TicketNumber("e-CS1")
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    return simulated_backend()
+
+
+def make_entry(kind: EffectKind, state: EntryState = EntryState.AVAILABLE, **members: Any) -> Entry:
+    result = members.pop("result", {})
+    members = {"generation": 1, "position": 1, "at": 0, "ticket_type": "Incident", **members}
+    return Entry(Effect(key=EffectKey(f"{kind}:k"), kind=kind, ticket=TICKET, **members), 1, state, result=result)
+
+
+def only_reasons_differ(found: Attempt, expected: Attempt) -> bool:
+    return type(found) is type(expected) and msgspec.structs.replace(found, reason="") == msgspec.structs.replace(
+        expected, reason=""
+    )
+
+
+# --- the desk ---------------------------------------------------------------------------------------------------------
+
+
+class Desk:
+    """Answers as told, keeps the calls."""
+
+    def __init__(self, effect_class: str = "keyed", *, does: Any = None, knows: Any = None) -> None:
+        self.effect_class = effect_class
+        self.does = does or DeskAnswer("L-1", "open")
+        self.knows = knows
+        self.calls: list[tuple[str, DeskCall]] = []
+
+    async def perform(self, call: DeskCall) -> DeskAnswer:
+        self.calls.append(("perform", call))
+        return self._give(self.does)
+
+    async def look_up(self, call: DeskCall) -> DeskAnswer | None:
+        self.calls.append(("look_up", call))
+        return self._give(self.knows)
+
+    async def aclose(self) -> None: ...
+
+    @property
+    def verbs(self) -> list[str]:
+        return [verb for verb, _ in self.calls]
+
+    def _give(self, what: Any) -> Any:
+        if isinstance(what, Exception):
+            raise what
+        return what
+
+
+NO_ANSWER = DeskUnavailable("no answer", sent=True)
+NO_CONNECTION = DeskUnavailable("no connection", sent=False, retry_after=7.0)
+
+
+async def perform(desk: Desk, entry: Entry, *, created: Mapping[str, str] | None = None) -> Attempt:
+    """Perform an entry at a desk, beside a create of its generation that ended so."""
+    store = MemoryStore(VirtualClock().now)
+    if created is not None:
+        create = make_entry(EffectKind.CREATE, EntryState.COMPLETED, result=created)
+        effect = msgspec.structs.replace(create.effect, key=create_key(TICKET, 1))
+        await store.commit(Batch(rows=[entry_row(TICKET, msgspec.structs.replace(create, effect=effect))]))
+    return await DeskPerformer(desk, store).perform(TICKET, entry)
+
+
+async def test_a_create_names_no_client_ticket_and_tells_the_new_one() -> None:
+    desk = Desk()
+
+    assert await perform(desk, make_entry(EffectKind.CREATE, fields={"priority": "1"})) == Done(
+        {"number": "L-1", "state": "open"}
+    )
+    (call,) = [call for _, call in desk.calls]
+    assert call == DeskCall(
+        "create_client_ticket:k", "create_client_ticket", TICKET, "Incident", None, {"priority": "1"}
+    )
+
+
+async def test_a_later_call_finds_the_number_that_the_create_gave() -> None:
+    desk = Desk()
+
+    await perform(desk, make_entry(EffectKind.UPDATE), created={"number": "L-77"})
+
+    assert desk.calls[0][1].number == "L-77"
+
+
+async def test_an_adopted_tickets_number_is_known_from_the_start() -> None:
+    desk = Desk()
+
+    await perform(desk, make_entry(EffectKind.COMMENT, number="OURS-5"), created={"number": "L-77"})
+
+    assert desk.calls[0][1].number == "OURS-5"
+
+
+@pytest.mark.parametrize("created", [None, {}])
+async def test_without_a_client_ticket_nothing_is_called(created: Mapping[str, str] | None) -> None:
+    desk = Desk()
+
+    attempt = await perform(desk, make_entry(EffectKind.UPDATE), created=created)
+
+    assert only_reasons_differ(attempt, Blamed("", final=True))
+    assert desk.calls == []
+
+
+async def test_another_generations_number_is_not_taken() -> None:
+    desk = Desk()
+
+    attempt = await perform(desk, make_entry(EffectKind.UPDATE, generation=2), created={"number": "L-77"})
+
+    assert only_reasons_differ(attempt, Blamed("", final=True))
+
+
+@pytest.mark.parametrize("effect_class", ["keyed", "look-up"])
+@pytest.mark.parametrize(
+    ("does", "expected"),
+    [
+        (NO_ANSWER, Uncertain("no answer")),
+        (NO_CONNECTION, Held("no connection", 7.0)),
+        (DeskRefused("unknown field"), Blamed("unknown field")),
+    ],
+)
+async def test_troubles_at_the_desk_are_told_apart(effect_class: str, does: Exception, expected: Attempt) -> None:
+    assert await perform(Desk(effect_class, does=does), make_entry(EffectKind.CREATE)) == expected
+
+
+@pytest.mark.requirement("I4")
+async def test_a_look_up_desk_is_asked_before_an_unknown_call_is_repeated() -> None:
+    desk = Desk("look-up", knows=DeskAnswer("L-9", "open"))
+
+    attempt = await perform(desk, make_entry(EffectKind.CREATE, EntryState.UNKNOWN))
+
+    assert attempt == Done({"number": "L-9", "state": "open"})
+    assert desk.verbs == ["look_up"]
+
+
+@pytest.mark.requirement("I4")
+async def test_what_a_look_up_desk_does_not_know_is_done_again() -> None:
+    desk = Desk("look-up")
+
+    assert await perform(desk, make_entry(EffectKind.CREATE, EntryState.UNKNOWN)) == Done(
+        {"number": "L-1", "state": "open"}
+    )
+    assert desk.verbs == ["look_up", "perform"]
+
+
+@pytest.mark.requirement("I4")
+@pytest.mark.parametrize("trouble", [NO_ANSWER, NO_CONNECTION, DeskRefused("not now")])
+async def test_a_look_up_that_fails_leaves_it_unknown(trouble: Exception) -> None:
+    desk = Desk("look-up", knows=trouble)
+
+    attempt = await perform(desk, make_entry(EffectKind.CREATE, EntryState.UNKNOWN))
+
+    assert isinstance(attempt, Uncertain)
+    assert desk.verbs == ["look_up"]
+
+
+@pytest.mark.parametrize(
+    ("effect_class", "state"),
+    [("keyed", EntryState.UNKNOWN), ("look-up", EntryState.AVAILABLE), ("look-up", EntryState.RETRYABLE)],
+)
+async def test_otherwise_nothing_is_looked_up(effect_class: str, state: EntryState) -> None:
+    desk = Desk(effect_class)
+
+    await perform(desk, make_entry(EffectKind.CREATE, state))
+
+    assert desk.verbs == ["perform"]
+
+
+# --- the bridge -------------------------------------------------------------------------------------------------------
+
+
+async def send(line: Line) -> tuple[Attempt, list[str]]:
+    bridge = ScriptedBridge()
+    bridge.sends.append(line)
+    entry = make_entry(EffectKind.RETURN_NUMBER, number="LOCAL-0000001")
+    attempt = await BridgePerformer(bridge, client_name="testClient").perform(TICKET, entry)
+    return attempt, [call.what for call in bridge.calls]
+
+
+@pytest.mark.requirement("R119")
+async def test_our_number_goes_to_its_ticket() -> None:
+    attempt, calls = await send(Answer(200, b'{"Response": "PTN added"}'))
+
+    assert attempt == Done({"answer": "PTN added"})
+    assert calls == ["PUT /tickets/e-CS1/returnptn"]
+
+
+@pytest.mark.requirement("R223", "R216", "R217")
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (Answer(200, b'{"Response": "Whatever this says"}'), Done({"answer": "Whatever this says"})),
+        (Answer(200, b'{"Response": "Bad Path"}'), Held("Bad Path", None, down=True)),
+        (Answer(403, b'{"message": "Forbidden"}', 5.0), Held("Forbidden", 5.0, down=True)),
+        (Answer(429, b'{"message": "Too Many Requests"}', 9.0), Held("HTTP 429 Too Many Requests", 9.0)),
+        (Answer(502, b"<html>"), Held("HTTP 502")),
+        (Answer(400, b'{"Response": ["no such group"]}'), Blamed("no such group")),
+        (
+            Answer(200, b'{"Response": "APIKey not authorized for ticket company"}'),
+            Blamed("APIKey not authorized for ticket company"),
+        ),
+        (BridgeUnavailable("timeout", sent=True), Uncertain("the bridge is unavailable (timeout)")),
+        (
+            BridgeUnavailable("connect", sent=False, retry_after=3.0),
+            Held("the bridge is unavailable (connect)", 3.0),
+        ),
+    ],
+)
+async def test_what_the_bridge_says_decides(line: Line, expected: Attempt) -> None:
+    assert (await send(line))[0] == expected
+
+
+# --- downloads --------------------------------------------------------------------------------------------------------
+
+STORED = Stored("ab" * 32, 138092, "attachments/ab/" + "ab" * 32)
+
+
+class Fetcher:
+    """Fetches as told, keeps what was asked for."""
+
+    def __init__(self, outcome: Stored | Exception = STORED) -> None:
+        self.outcome = outcome
+        self.asked: list[tuple[str, int | None]] = []
+
+    async def fetch(self, url: str, *, announced_size: int | None) -> Stored:
+        self.asked.append((url, announced_size))
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+    async def aclose(self) -> None: ...
+
+
+async def download(
+    fetcher: Fetcher, *, room: bool = True, announced: bool = True, overdue: float = -1, **members: Any
+) -> Attempt:
+    clock = VirtualClock()
+    store = MemoryStore(clock.now)
+    body = file("f1") if announced else {}
+    message = decode_message(msgspec.json.encode({"MessageId": "m1", **incident("Attachment", **body)}))
+    await store.commit(Batch(events=[NewEvent(TICKET, "MessageReceived", message.payload, message_key=message.key)]))
+    store.room = room
+    deadline = clock.now() - int(overdue * 1_000_000)
+    entry = make_entry(EffectKind.DOWNLOAD, deadline=deadline, **members)
+    return await AttachmentPerformer(fetcher, store, clock=clock).perform(TICKET, entry)
+
+
+@pytest.mark.requirement("R137")
+async def test_a_file_is_fetched_from_the_address_in_its_message() -> None:
+    fetcher = Fetcher()
+
+    attempt = await download(fetcher, fields={"attachment": "f1", "size": "138092"})
+
+    assert attempt == Done({"sha256": STORED.sha256, "size": "138092", "path": STORED.path})
+    ((url, size),) = fetcher.asked
+    assert url.startswith("https://b.s3.us-west-1.amazonaws.com/rocket.jpg?")
+    assert size == 138092
+
+
+async def test_a_file_of_no_announced_size_is_fetched_too() -> None:
+    fetcher = Fetcher()
+
+    await download(fetcher, fields={"attachment": "f1"})
+
+    assert fetcher.asked[0][1] is None
+
+
+@pytest.mark.requirement("I0")
+async def test_nothing_is_fetched_while_the_disk_is_full() -> None:
+    fetcher = Fetcher()
+
+    attempt = await download(fetcher, room=False)
+
+    assert only_reasons_differ(attempt, Held("", down=True))
+    assert fetcher.asked == []
+
+
+@pytest.mark.parametrize("members", [{"position": 99}, {}])
+async def test_without_an_address_there_is_nothing_to_try_again(members: dict[str, Any]) -> None:
+    attempt = await download(Fetcher(), announced=False, **members)
+
+    assert only_reasons_differ(attempt, Blamed("", final=True))
+
+
+@pytest.mark.requirement("R138")
+@pytest.mark.parametrize(
+    ("failure", "overdue", "expected"),
+    [
+        (FetchFailed("connect", held=True, retry_after=4.0), -1, Held("", 4.0)),
+        (FetchFailed("size_mismatch"), -1, Blamed("")),
+        (FetchFailed("too_large", final=True), -1, Blamed("", final=True)),
+        (FetchFailed("expired", final=True, expired=True), -1, Blamed("", final=True)),
+        (FetchFailed("size_mismatch"), 1, Blamed("", final=True)),
+        (FetchFailed("connect", held=True), 1, Held("")),
+    ],
+)
+async def test_past_its_expiry_a_file_is_tried_once(failure: FetchFailed, overdue: float, expected: Attempt) -> None:
+    assert only_reasons_differ(await download(Fetcher(failure), overdue=overdue), expected)
+
+
+async def test_a_disk_that_fails_is_no_attempt() -> None:
+    with pytest.raises(StoreUnavailable):
+        await download(Fetcher(StoreUnavailable("I/O error")))
+
+
+async def test_no_reason_names_the_address() -> None:
+    for failure in (
+        FetchFailed("connect", held=True),
+        FetchFailed("expired", expired=True),
+        FetchFailed("x", final=True),
+    ):
+        attempt: Any = await download(Fetcher(failure))
+        assert "X-Amz" not in attempt.reason
+        assert "http" not in attempt.reason
