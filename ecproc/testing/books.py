@@ -61,7 +61,7 @@ class Books:
                 self._intents[outcome.key] = event.kind == Kind.EFFECT_STARTED
 
     def _check_room(self) -> None:
-        if not self._disk.has_room():
+        if not self._disk.room:
             self.errors.append("I0: a GET while there is no room")
 
     def _check_deleted(self, message: QueueMessage) -> None:

@@ -25,14 +25,12 @@ from ecproc.telemetry.hooks import NullTelemetry, Telemetry
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What a processor is told; `ingest` and `dispatcher` may be classes with a bug planted in them."""
+    """What a processor is told."""
 
     bridge: BridgeConfig = BridgeConfig(client_name="testClient")
     limits: Limits = Limits()
     policy: RetryPolicy = RetryPolicy(max_attempts=12, unknown_retry=(60.0, 120.0), longest=3600.0)
     bounds: OutboxBounds = OutboxBounds(max_in_flight=32, max_pending=100_000, breaker_seconds=30.0)
-    ingest: type[Ingest] = Ingest
-    dispatcher: type[Dispatcher] = Dispatcher
 
 
 class Stack:
@@ -51,7 +49,7 @@ class Stack:
         telemetry: Telemetry | None = None,
     ) -> None:
         telemetry = telemetry or NullTelemetry()
-        self.dispatcher = settings.dispatcher(
+        self.dispatcher = Dispatcher(
             store,
             {
                 Lane.DESK: DeskPerformer(desk, store),
@@ -66,7 +64,7 @@ class Stack:
             telemetry=telemetry,
         )
         self.router = Router(store, self.dispatcher, limits=settings.limits, telemetry=telemetry)
-        self.ingest = settings.ingest(
+        self.ingest = Ingest(
             bridge,
             store,
             deliver=self.router.deliver,

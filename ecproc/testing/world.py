@@ -39,8 +39,8 @@ _YEARS: Final = 10 * 365 * 86_400.0
 class WorldPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a world is like: that many tickets' lives, sent at `rate` messages a second, and what goes wrong meanwhile.
 
-    `outages` is how many times a peer cannot be reached or the disk is full for a while; `clock_jumps` how often our
-    calendar is set ten years on or back.
+    `slow_disk` is the longest time of a read or a commit in seconds. `outages` is how many times a peer cannot be
+    reached or the disk is full for a while; `clock_jumps` how often our calendar is set ten years on or back.
     """
 
     tickets: int = 5
@@ -48,6 +48,7 @@ class WorldPlan(msgspec.Struct, frozen=True, kw_only=True):
     desk: str = "keyed"
     faults: FaultPlan = NONE
     roads: Roads = GOOD_ROADS
+    slow_disk: float = 0.01
     outages: int = 0
     clock_jumps: int = 0
     reflect_numbers: bool = True
@@ -57,10 +58,19 @@ class WorldPlan(msgspec.Struct, frozen=True, kw_only=True):
 class World:
     """Peers with their faults, a disk, and processors that come and go on it; made inside a SimLoop.
 
-    The same seed and the same calls give the same world to the last byte. `books` knows what is wrong.
+    The same seed and the same calls give the same world to the last byte. `books` knows what is wrong. A bug is planted
+    by giving another class of `disk`, `bridge` or `desk`.
     """
 
-    def __init__(self, plan: WorldPlan, *, seed: int) -> None:
+    def __init__(
+        self,
+        plan: WorldPlan,
+        *,
+        seed: int,
+        disk: type[SimulatedDisk] = SimulatedDisk,
+        bridge: type[SimulatedBridge] = SimulatedBridge,
+        desk: type[SimulatedDesk] = SimulatedDesk,
+    ) -> None:
         self.plan = plan
         self.rng = Random(seed)
         self.clock = VirtualClock()
@@ -72,9 +82,9 @@ class World:
             rng=self._new_rng(),
         )
         self.queue = self.simulator.queues["dev"]
-        self.disk = SimulatedDisk(self.clock.now, rng=self._new_rng())
-        self.bridge = SimulatedBridge(self.simulator, rng=self._new_rng())
-        self.desk = SimulatedDesk(plan.desk, rng=self._new_rng())
+        self.disk = disk(self.clock.now, rng=self._new_rng(), slow=plan.slow_disk)
+        self.bridge = bridge(self.simulator, rng=self._new_rng())
+        self.desk = desk(plan.desk, rng=self._new_rng())
         self.fetcher = SimulatedFetcher(self.simulator, rng=self._new_rng())
         self.lives = generate_lives(seed, tickets=plan.tickets, base_time_ms=START * 1000, url_base=_URL_BASE)
         self.books = Books(
@@ -144,11 +154,13 @@ class World:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimLoop)
         with self._processor() as stack, anyio.CancelScope() as scope:
-            loop.on_step = lambda now: self._interrupt(scope, cut_power) if now == step else None
+            loop.on_step = lambda now: self._interrupt(scope, cut_power) if now >= step else None
             await stack.run()
-        loop.on_step = None
 
     def _interrupt(self, scope: anyio.CancelScope, cut_power: bool) -> None:
+        loop = asyncio.get_running_loop()
+        if isinstance(loop, SimLoop):
+            loop.on_step = None
         if cut_power:
             self.disk.cut_power()
         scope.cancel()
