@@ -16,7 +16,7 @@ NEXT := $(if $(ARGS),,$(shell $(PYTHON) -c 'import sys; sys.exit(sys.version_inf
 export UV_SYSTEM_CERTS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: demo test check
+.PHONY: demo test check bench
 
 demo: .venv/.run
 	@.venv/bin/ecproc demo $(ARGS)
@@ -36,6 +36,9 @@ check: .venv/.dev
 	@.venv/bin/python docs/build_requirements.py --check
 	@.venv/bin/python docs/build_diagrams.py --check
 	@.venv/bin/python docs/check_tree.py
+
+bench: .venv/.run
+	@.venv/bin/python -m benchmarks $(if $(PEERS),--peers) $(ARGS)
 
 .uv/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: ecproc needs Python 3.11 or newer")'

@@ -1,0 +1,265 @@
+"""The whole processor as `ecproc run` composes it, against a stub of the bridge: from the first GET to nothing left.
+
+The clock stops when every message is deleted, every ticket decided and every effect settled.
+"""
+
+from __future__ import annotations
+
+import platform
+import sqlite3
+from contextlib import AsyncExitStack
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import anyio
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from benchmarks.lab import Call, Lab, Row, Stub, make_row
+from benchmarks.measure import Sample, peak_rss_bytes, timing
+from benchmarks.transports import bridge_config, open_ours, rewind
+from ecproc import __version__
+from ecproc.app import Processor
+from ecproc.attachments.fetch import HttpFetcher
+from ecproc.attachments.store import ContentStore
+from ecproc.bridge.http import HttpBridge
+from ecproc.clock import SystemClock
+from ecproc.config import Config, DataConfig, Limits, WebConfig
+from ecproc.desk.local import LocalDesk
+from ecproc.store.sqlite import open_store
+from ecproc.telemetry.metrics import PrometheusTelemetry
+
+TICKETS: Final = 256
+READERS: Final = 8
+SOCKETS: Final = Limits().bridge_connections
+LATENCY: Final = 0.08
+_CALLS: Final = 1.1
+"""Per message: its DELETE and its tenth of a GET."""
+_PATIENCE: Final = 100.0
+
+
+class _Watch(PrometheusTelemetry):
+    """The processor's metrics, and the moment when nothing is left to do."""
+
+    def __init__(self, messages: int, clock: SystemClock) -> None:
+        super().__init__(
+            CollectorRegistry(),
+            clock=clock,
+            version=__version__,
+            python=platform.python_version(),
+            sqlite=sqlite3.sqlite_version,
+        )
+        self.done = anyio.Event()
+        self.commits = 0
+        self.effects = 0
+        self._undeleted = messages
+        self._undecided = 0
+        self._unsettled = 0
+
+    def message_deleted(self, outcome: str) -> None:
+        super().message_deleted(outcome)
+        self._undeleted -= outcome == "deleted"
+        self._look()
+
+    def projection_lag(self, events: int) -> None:
+        super().projection_lag(events)
+        self._undecided = events
+        self._look()
+
+    def outbox_changed(self, lane: str, before: str | None, after: str | None) -> None:
+        super().outbox_changed(lane, before, after)
+        self._unsettled += (after != "completed") - (before is not None)
+        self.effects += after == "completed"
+        self._look()
+
+    def append_finished(self, seconds: float) -> None:
+        super().append_finished(seconds)
+        self.commits += 1
+
+    def _look(self) -> None:
+        if self._undeleted <= 0 and self._undecided == 0 and self._unsettled == 0:
+            self.done.set()
+
+
+async def process(folder: str, *, transport: str, url: str, messages: int, ca_file: str = "") -> Sample:
+    """Run a processor on a new data directory until so many messages are through."""
+    directory = Path(folder) / "data"
+    config = Config(
+        bridge=bridge_config(url, ca_file),
+        data=DataConfig(dir=directory, reserve_bytes=0),
+        web=WebConfig(listen="127.0.0.1:0"),
+    )
+    clock = SystemClock()
+    rewind(url, ca_file)
+    watch = _Watch(messages, clock)
+    async with AsyncExitStack() as stack:
+        processor = await _open(stack, config, watch, transport=transport, url=url, clock=clock)
+        async with anyio.create_task_group() as tasks:
+            with timing() as time, anyio.fail_after(_PATIENCE):
+                tasks.start_soon(_run, processor)
+                await watch.done.wait()
+            tasks.cancel_scope.cancel()
+    return time.sample(
+        messages,
+        commits=watch.commits / messages,
+        effects=watch.effects / messages,
+        rss=peak_rss_bytes(),
+    )
+
+
+async def _run(processor: Processor) -> None:
+    await processor.run(drain=None, announce=lambda line: None)
+
+
+async def _open(
+    stack: AsyncExitStack, config: Config, watch: _Watch, *, transport: str, url: str, clock: SystemClock
+) -> Processor:
+    """What `Processor.open` does, with our telemetry and transport in it."""
+    store = await open_store(
+        config.data.dir,
+        now=clock.now,
+        identity={"host": "127.0.0.1"},
+        reserve_bytes=0,
+        on_commit=lambda seconds, _: watch.append_finished(seconds),
+    )
+    stack.push_async_callback(store.aclose)
+    desk = await LocalDesk.open(config.data.dir / "desk.db", clock=clock)
+    stack.push_async_callback(desk.aclose)
+    bridge = HttpBridge(config.bridge, api_key=lambda: config.bridge.api_key, limits=config.limits, clock=clock)
+    stack.push_async_callback(bridge.aclose)
+    queue = open_ours(transport, url, ca_file=config.bridge.ca_file, connections=config.limits.bridge_connections)
+    stack.push_async_callback(queue.aclose)
+    fetcher = HttpFetcher(
+        ContentStore(config.data.dir),
+        allowed_hosts=(),
+        max_bytes=1,
+        timeout=30,
+        max_connections=1,
+        clock=clock,
+    )
+    stack.push_async_callback(fetcher.aclose)
+    return Processor(
+        config,
+        store=store,
+        queue=queue,
+        bridge=bridge,
+        desk=desk,
+        fetcher=fetcher,
+        telemetry=watch,
+        registry=CollectorRegistry(),
+        clock=clock,
+    )
+
+
+def run(lab: Lab) -> list[Row]:
+    """Every transport beside its own bare loop and stock httpx; effects; a slow bridge; few and many tickets."""
+    rows = _transports(lab) + _tls(lab)
+    rows += [_effects(lab), _latency(lab)]
+    return rows + [_busy(lab, tickets) for tickets in (1, 16, 256)]
+
+
+def _whole(stub: Stub, messages: int, transport: str = "fast") -> Call:
+    work = {"folder": "{folder}", "transport": transport, "url": stub.url, "messages": messages}
+    return Call("benchmarks.end_to_end:process", {**work, "ca_file": stub.ca_file})
+
+
+def _bare(
+    stub: Stub, messages: int, transport: str = "fast", *, readers: int = READERS, sockets: int = SOCKETS
+) -> Call:
+    work = {"transport": transport, "url": stub.url, "ca_file": stub.ca_file, "messages": messages}
+    return Call("benchmarks.transports:poll", {**work, "readers": readers, "connections": sockets})
+
+
+def _transports(lab: Lab) -> list[Row]:
+    fast, slow = lab.size(5000, 1500), lab.size(800, 200)
+    with (
+        lab.stub(messages=fast, tickets=TICKETS) as queue,
+        lab.stub(messages=slow, tickets=TICKETS) as short,
+        lab.stub(messages=1000, tickets=TICKETS, endless=True) as endless,
+    ):
+        samples = lab.interleave(
+            {
+                "fast": _whole(queue, fast),
+                "bare fast": _bare(endless, fast),
+                "stock": _bare(endless, slow, "stock", readers=2, sockets=16),
+                "httpx": _whole(short, slow, "httpx"),
+                "bare httpx": _bare(endless, slow, "httpx"),
+            }
+        )
+    rows = [
+        ("e2e_bare", "fast", "bare fast", "bare GET + DELETE loop, same transport"),
+        ("e2e_stock", "fast", "stock", "bare loop on stock httpx + sniffio"),
+        ("e2e_httpx", "httpx", "bare httpx", "bare GET + DELETE loop, same transport"),
+    ]
+    return [
+        make_row(key, f"end to end, {ours}", per="message", ours=samples[ours], baseline=samples[bare], against=against)
+        for key, ours, bare, against in rows
+    ]
+
+
+def _tls(lab: Lab) -> list[Row]:
+    messages = lab.size(3000, 1500)
+    with (
+        lab.stub(messages=messages, tickets=TICKETS, tls=True) as queue,
+        lab.stub(messages=1000, tickets=TICKETS, endless=True, tls=True) as endless,
+    ):
+        return [
+            lab.compare(
+                "e2e_tls",
+                "end to end, fast, TLS",
+                per="message",
+                ours=_whole(queue, messages),
+                baseline=_bare(endless, messages),
+                against="bare GET + DELETE loop, same transport",
+            )
+        ]
+
+
+def _effects(lab: Lab) -> Row:
+    messages = lab.size(2000, 800)
+    with (
+        lab.stub(messages=messages, tickets=TICKETS, mix="busy") as busy,
+        lab.stub(messages=messages, tickets=TICKETS) as quiet,
+    ):
+        return lab.compare(
+            "e2e_effects",
+            "end to end, an effect per message (local desk, returnptn)",
+            per="message",
+            ours=_whole(busy, messages),
+            baseline=_whole(quiet, messages),
+            against="no effects",
+        )
+
+
+def _latency(lab: Lab) -> Row:
+    """A bridge that answers late: beside what all sockets could do if each call took the latency and nothing else."""
+    messages = lab.size(4000, 1500)
+    with lab.stub(messages=messages, tickets=TICKETS, delay=LATENCY) as stub:
+        samples = lab.interleave({"ours": _whole(stub, messages)}, rounds=3)["ours"]
+    limit = Sample(messages, messages * _CALLS * LATENCY / SOCKETS, 0.0)
+    return make_row(
+        "e2e_latency",
+        f"end to end, {LATENCY * 1000:.0f} ms per call",
+        per="message",
+        ours=samples,
+        baseline=[limit] * len(samples),
+        against=f"{SOCKETS} sockets, {_CALLS} calls a message",
+        note="the limit is computed, not measured",
+    )
+
+
+def _busy(lab: Lab, tickets: int) -> Row:
+    messages = lab.size(3000, 1000)
+    with lab.stub(messages=messages, tickets=tickets) as stub:
+        samples = lab.interleave({"ours": _whole(stub, messages)}, rounds=3)["ours"]
+    row = make_row(f"e2e_busy_{tickets}", f"end to end, {tickets} busy", per="message", ours=samples)
+    commits = [sample.facts["commits"] for sample in samples]
+    return msgspec.structs.replace(
+        row,
+        figure=median(commits),
+        least=min(commits),
+        most=max(commits),
+        unit="commits",
+        note="commits per message",
+    )

@@ -1,0 +1,100 @@
+"""A large log to read back: made once per run, by appending as ingest does, and decided as after long bursts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.lab import Call, Lab
+from benchmarks.measure import Sample, peak_rss_bytes, timing
+from benchmarks.messages import make_bulk_events
+from benchmarks.transports import bridge_config
+from ecproc.clock import SystemClock
+from ecproc.domain.events import Decided
+from ecproc.domain.recorded import encode_event
+from ecproc.domain.state import FOLD_VERSION
+from ecproc.runtime.replay import rebuild
+from ecproc.store.base import Batch, NewEvent
+from ecproc.store.sqlite import SqliteStore, open_store
+
+_TENTHS = 10
+_CALLERS = 16
+
+
+async def build(folder: str, *, messages: int, tickets: int) -> Sample:
+    """Append so many messages in ten parts, each decided at its end; `first` and `last` are their seconds a message."""
+    store = await open_store(
+        Path(folder),
+        now=SystemClock().now,
+        identity=msgspec.structs.asdict(bridge_config("http://127.0.0.1").identity),
+        reserve_bytes=0,
+    )
+    seconds: list[float] = []
+    part = messages // _TENTHS
+    for number in range(_TENTHS):
+        seconds.append(await _append(store, number * part, part, tickets=tickets) / part)
+        await _decide(store, (number + 1) * part, tickets=tickets)
+    events = (await store.head()).position
+    await store.aclose()
+    return Sample(messages, sum(seconds) * part, 0.0, {"first": seconds[0], "last": seconds[-1], "events": events})
+
+
+async def replay(folder: str, *, until: int | None = None) -> Sample:
+    """Replay the log; the whole of it also becomes the live state, so that a processor starts on it at once."""
+    store = await open_store(Path(folder), now=SystemClock().now, identity=None, reserve_bytes=0)
+    with timing() as watch:
+        async with store.reading() as reader, store.rebuilding(reader) as aside:
+            rebuilt = await rebuild(reader, aside, clock=SystemClock(), until=until)
+            if until is None:
+                await aside.swap(fold_version=FOLD_VERSION)
+    await store.aclose()
+    return watch.sample(rebuilt.events, rss=peak_rss_bytes(), tickets=rebuilt.tickets)
+
+
+async def _append(store: SqliteStore, start: int, count: int, *, tickets: int) -> float:
+    """Append messages and give the seconds it took, less those that making them took."""
+    took = 0.0
+    for first in range(start, start + count, 10_000):
+        batches = list(make_bulk_events(first, min(10_000, start + count - first), tickets=tickets))
+        waiting = iter(batches)
+        began = time.perf_counter()
+        await asyncio.gather(*[_call(store, waiting) for _ in range(_CALLERS)])
+        took += time.perf_counter() - began
+    return took
+
+
+async def _call(store: SqliteStore, batches: Iterator[list[NewEvent]]) -> None:
+    for events in batches:
+        await store.commit(Batch(events=events))
+
+
+async def _decide(store: SqliteStore, messages: int, *, tickets: int) -> None:
+    """Decide everything so far: quiet messages have no effects, so a decision only says how far it went."""
+    streams = [f"e-CS{number:07d}" for number in range(min(tickets, messages))]
+    for start in range(0, len(streams), 500):
+        await asyncio.gather(*[_decide_one(store, stream) for stream in streams[start : start + 500]])
+
+
+async def _decide_one(store: SqliteStore, stream: str) -> None:
+    state = await store.stream_state(stream)
+    await store.commit(Batch(events=[NewEvent(stream, *encode_event(Decided(through=state.version, effects=())))]))
+
+
+def build_log(lab: Lab) -> Sample:
+    """The run's large log, made when it is first asked for; it stands in `lab.log`."""
+    if lab.built is None:
+        work = {"folder": str(lab.log), "messages": lab.log_messages, "tickets": lab.log_tickets}
+        lab.built = lab.take(Call("benchmarks.logs:build", work), pin="any")
+    return lab.built
+
+
+def replay_built_log(lab: Lab) -> Sample:
+    """The first replay of the run's large log."""
+    build_log(lab)
+    if lab.replayed is None:
+        lab.replayed = lab.take(Call("benchmarks.logs:replay", {"folder": str(lab.log)}))
+    return lab.replayed

@@ -1,0 +1,211 @@
+"""[project] and [settle] on disk: what actors and the dispatcher write, beside the same rows written without them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from benchmarks.lab import Call, Lab, Row, make_row
+from benchmarks.measure import Sample, timing
+from benchmarks.messages import make_events
+from benchmarks.raw import RawLog, row_statements, sql, stream_statements
+from ecproc.clock import SystemClock
+from ecproc.config import Limits
+from ecproc.domain.effects import Lane
+from ecproc.domain.entry import Entry
+from ecproc.outbox.dispatcher import Dispatcher, OutboxBounds
+from ecproc.outbox.retry import Attempt, Done, RetryPolicy
+from ecproc.runtime.actor import Router
+from ecproc.store.base import Batch, Committed, RecordedEvent, StreamState
+from ecproc.store.base import Row as LiveRow
+from ecproc.store.chain import payload_hash
+from ecproc.store.sqlite import SqliteStore, open_store
+from ecproc.telemetry.hooks import NullTelemetry
+
+_BATCH_BYTES: Final = 2_000
+_PATIENCE: Final = 120.0
+Written = list[tuple[Batch, Committed]]
+
+
+class _Sink:
+    """An outbox that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, Entry]] = []
+
+    async def wait_for_room(self) -> None:
+        return
+
+    def add(self, stream: str, entries: Sequence[Entry]) -> None:
+        self.entries += [(stream, entry) for entry in entries]
+
+
+class _Instant:
+    """A destination that does everything at once."""
+
+    name = "desk"
+    keyed = True
+
+    async def perform(self, stream: str, entry: Entry) -> Attempt:
+        return Done({"number": "LOCAL-0000001", "state": "open"})
+
+
+class _Tapped:
+    """A store, what was written to it since `start`, and in how many transactions."""
+
+    def __init__(self) -> None:
+        self.written: Written = []
+        self.commits = 0
+
+    def start(self, store: SqliteStore) -> None:
+        """Listen from now on."""
+        commit = store.commit
+        self.commits = 0
+
+        async def listen(batch: Batch) -> Committed:
+            committed = await commit(batch)
+            self.written.append((batch, committed))
+            return committed
+
+        store.commit = listen  # type: ignore[method-assign]
+
+    def count(self, _seconds: float, _batches: int) -> None:
+        self.commits += 1
+
+
+async def project(folder: str, *, tickets: int, messages: int, mix: str) -> Sample:
+    """Decide and project messages that stand in the log, as the Router does, then write the same rows raw."""
+    tapped, sink = _Tapped(), _Sink()
+    store = await _open(folder, tapped)
+    events = await _append(store, tickets=tickets, messages=messages, mix=mix)
+    router = Router(store, sink, limits=Limits(), telemetry=NullTelemetry())
+    tapped.start(store)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(router.run)
+        await checkpoint()
+        with timing() as watch, anyio.fail_after(_PATIENCE):
+            for start in range(0, len(events), 10):
+                router.deliver(events[start : start + 10])
+                await checkpoint()
+            await router.wait_idle()
+        tasks.cancel_scope.cancel()
+    await store.aclose()
+    return _beside_raw(folder, watch.sample(messages), tapped)
+
+
+async def settle(folder: str, *, tickets: int, messages: int) -> Sample:
+    """Claim and settle the effects of messages that are projected, at a desk that takes no time, then the same raw."""
+    tapped, sink = _Tapped(), _Sink()
+    store = await _open(folder, tapped)
+    events = await _append(store, tickets=tickets, messages=messages, mix="busy")
+    async with anyio.create_task_group() as tasks:
+        router = Router(store, sink, limits=Limits(), telemetry=NullTelemetry())
+        tasks.start_soon(router.run)
+        await checkpoint()
+        router.deliver(events)
+        await router.wait_idle()
+        tasks.cancel_scope.cancel()
+    tapped.start(store)
+    dispatcher = _dispatcher(store)
+    async with anyio.create_task_group() as tasks:
+        with timing() as watch, anyio.fail_after(_PATIENCE):
+            tasks.start_soon(dispatcher.run)
+            for stream, entry in sink.entries:
+                dispatcher.add(stream, [entry])
+            await dispatcher.wait_idle()
+        tasks.cancel_scope.cancel()
+    await store.aclose()
+    return _beside_raw(folder, watch.sample(len(sink.entries)), tapped)
+
+
+def _dispatcher(store: SqliteStore) -> Dispatcher:
+    return Dispatcher(
+        store,
+        {lane: _Instant() for lane in Lane},
+        wake=lambda events, wake: None,
+        policy=RetryPolicy(max_attempts=1, unknown_retry=(1, 2), longest=60),
+        bounds=OutboxBounds(max_in_flight=96, max_pending=1_000_000, breaker_seconds=1),
+        clock=SystemClock(),
+        rng=Random(1),
+        telemetry=NullTelemetry(),
+    )
+
+
+async def _open(folder: str, tapped: _Tapped) -> SqliteStore:
+    return await open_store(
+        Path(folder) / "data", now=SystemClock().now, identity=None, reserve_bytes=0, on_commit=tapped.count
+    )
+
+
+async def _append(store: SqliteStore, *, tickets: int, messages: int, mix: str) -> list[RecordedEvent]:
+    recorded: list[RecordedEvent] = []
+    for events in make_events(0, messages, tickets=tickets, mix="busy" if mix == "busy" else "quiet"):
+        committed = await store.commit(Batch(events=events))
+        recorded += [event for event in committed.events if event is not None]
+    return recorded
+
+
+def _beside_raw(folder: str, sample: Sample, tapped: _Tapped) -> Sample:
+    """The sample with what the same rows cost raw, in as many transactions."""
+    groups = _group(tapped.written, max(1, round(len(tapped.written) / max(1, tapped.commits))))
+    log = RawLog(Path(folder) / "raw.db")
+    with timing() as watch:
+        for statements, size in groups:
+            log.commit(statements, size=size)
+    log.close()
+    bare = watch.sample(sample.count)
+    facts = {"raw_wall": bare.wall, "raw_cpu": bare.cpu, "commits": tapped.commits / sample.count}
+    return Sample(sample.count, sample.wall, sample.cpu, facts)
+
+
+def _group(written: Written, size: int) -> list[tuple[list[tuple[str, list[tuple[object, ...]]]], int]]:
+    groups = []
+    for start in range(0, len(written), size):
+        part = written[start : start + size]
+        events = [event for _, committed in part for event in committed.events if event is not None]
+        rows: dict[tuple[str, str, str], LiveRow] = {}
+        for batch, _ in part:
+            rows.update({(row.table, row.stream, row.id): row for row in batch.rows})
+        streams = {event.stream: StreamState(event.version, event.version, event.version) for event in events}
+        statements = [
+            (sql("insert_event"), [_parameters(event) for event in events]),
+            *row_statements(rows.values()),
+            *stream_statements(streams.items()),
+        ]
+        groups.append((statements, len(part) * _BATCH_BYTES))
+    return groups
+
+
+def _parameters(event: RecordedEvent) -> tuple[object, ...]:
+    place = (event.position, event.stream, event.version, event.at, event.kind, event.message_key)
+    return (*place, event.payload, payload_hash(event.payload), event.hash)
+
+
+def run(lab: Lab) -> list[Row]:
+    """[project] with 1, 16 and 256 busy tickets, [project] with an effect planned per message, and [settle]."""
+    size = lab.size(4_000, 1_000)
+    rows = [
+        _project(lab, f"project_{tickets}", f"[project], {tickets} busy", tickets=tickets, messages=size, mix="quiet")
+        for tickets in (1, 16, 256)
+    ]
+    planned = "[project], 256 busy, an effect planned by each"
+    rows.append(_project(lab, "project_effects", planned, tickets=256, messages=size, mix="busy"))
+    work = {"folder": "{folder}", "tickets": 256, "messages": size // 2}
+    settling = Call("benchmarks.project:settle", work)
+    return [*rows, _row(lab, "settle", "[claim] and [settle], 256 busy", per="effect", call=settling)]
+
+
+def _project(lab: Lab, key: str, title: str, *, tickets: int, messages: int, mix: str) -> Row:
+    work = {"folder": "{folder}", "tickets": tickets, "messages": messages, "mix": mix}
+    return _row(lab, key, title, per="message", call=Call("benchmarks.project:project", work))
+
+
+def _row(lab: Lab, key: str, title: str, *, per: str, call: Call) -> Row:
+    samples = [lab.take(call) for _ in range(lab.rounds)]
+    bare = [Sample(one.count, one.facts["raw_wall"], one.facts["raw_cpu"]) for one in samples]
+    return make_row(key, title, per=per, ours=samples, baseline=bare, against="the same rows, raw sqlite3")

@@ -1,0 +1,208 @@
+"""What a ticket's actor costs beside its work: steps through the Router, and the same steps made without it."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import anyio
+import msgspec
+
+from benchmarks.lab import Call, Lab, Row, make_row
+from benchmarks.measure import Sample, timing
+from benchmarks.messages import make_events
+from ecproc.clock import SystemClock
+from ecproc.config import Limits
+from ecproc.domain.entry import Entry
+from ecproc.runtime.actor import Router
+from ecproc.runtime.fold import StreamFold
+from ecproc.runtime.step import take_step
+from ecproc.store.base import Batch, RecordedEvent, Store
+from ecproc.store.memory import MemoryStore
+from ecproc.store.sqlite import open_store
+from ecproc.telemetry.hooks import NullTelemetry
+
+_MACHINERY: Final = ("*/ecproc/runtime/actor.py", "*/anyio/*", "*/asyncio/*")
+
+
+class _Sink:
+    """An outbox that takes everything and does nothing."""
+
+    async def wait_for_room(self) -> None:
+        return
+
+    def add(self, stream: str, entries: Sequence[Entry]) -> None:
+        return
+
+
+async def _fill(store: Store, *, tickets: int, start: int, messages: int) -> list[RecordedEvent]:
+    recorded: list[RecordedEvent] = []
+    for events in make_events(start, messages, tickets=tickets):
+        committed = await store.commit(Batch(events=events))
+        recorded += [event for event in committed.events if event is not None]
+    return recorded
+
+
+def _bursts(events: list[RecordedEvent], *, tickets: int, burst: int) -> list[list[RecordedEvent]]:
+    """The events as they are delivered: `burst` of each of some tickets at a time."""
+    size = tickets * burst
+    bursts: list[list[RecordedEvent]] = []
+    for start in range(0, len(events), size):
+        by_stream: defaultdict[str, list[RecordedEvent]] = defaultdict(list)
+        for event in events[start : start + size]:
+            by_stream[event.stream].append(event)
+        streams = list(by_stream.values())
+        bursts += [[event for own in streams[n : n + 8] for event in own] for n in range(0, len(streams), 8)]
+    return bursts
+
+
+async def through_router(*, tickets: int, messages: int, burst: int) -> Sample:
+    """Deliver messages of tickets that are known already to the Router and wait until all are decided."""
+    return await _route(MemoryStore(SystemClock().now), tickets=tickets, messages=messages, burst=burst, held=10_000)
+
+
+async def on_disk(folder: str, *, tickets: int, messages: int, held: int) -> Sample:
+    """The same on disk with so many folded states held: of the others the Router reads the log."""
+    store = await open_store(Path(folder) / "data", now=SystemClock().now, identity=None, reserve_bytes=0)
+    try:
+        return await _route(store, tickets=tickets, messages=messages, burst=1, held=held)
+    finally:
+        await store.aclose()
+
+
+async def _route(store: Store, *, tickets: int, messages: int, burst: int, held: int) -> Sample:
+    limits = Limits(states_held=held)
+    router = Router(store, _Sink(), limits=limits, telemetry=NullTelemetry())
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(router.run)
+        await anyio.wait_all_tasks_blocked()
+        router.deliver(await _fill(store, tickets=tickets, start=0, messages=tickets))
+        await router.wait_idle()
+        events = await _fill(store, tickets=tickets, start=tickets, messages=messages)
+        bursts = _bursts(events, tickets=tickets, burst=burst)
+        with timing() as watch:
+            for delivered in bursts:
+                router.deliver(delivered)
+                await router.wait_idle()
+        tasks.cancel_scope.cancel()
+    return watch.sample(messages)
+
+
+async def inline(*, tickets: int, messages: int, burst: int) -> Sample:
+    """The same folds, steps and commits one after the other: no mailbox, no task, no bound."""
+    store = MemoryStore(SystemClock().now)
+    folds: dict[str, StreamFold] = {}
+
+    async def step(events: list[RecordedEvent]) -> None:
+        fold = folds.get(events[0].stream)
+        if fold is None:
+            fold = folds[events[0].stream] = StreamFold(events[0].stream)
+        fold.extend(events)
+        taken = take_step(fold, limit=1000, snapshot_events=200)
+        committed = await store.commit(taken.batch)
+        fold.extend([event for event in committed.events if event is not None])
+
+    async def go(delivered: list[RecordedEvent]) -> None:
+        by_stream: defaultdict[str, list[RecordedEvent]] = defaultdict(list)
+        for event in delivered:
+            by_stream[event.stream].append(event)
+        for events in by_stream.values():
+            await step(events)
+
+    await go(await _fill(store, tickets=tickets, start=0, messages=tickets))
+    events = await _fill(store, tickets=tickets, start=tickets, messages=messages)
+    bursts = _bursts(events, tickets=tickets, burst=burst)
+    with timing() as watch:
+        for delivered in bursts:
+            await go(delivered)
+    return watch.sample(messages)
+
+
+async def idle(*, tickets: int) -> Sample:
+    """Bytes that the machinery keeps for each ticket it has seen, when none has work; folded states not counted."""
+    store = MemoryStore(SystemClock().now)
+    router = Router(store, _Sink(), limits=Limits(), telemetry=NullTelemetry())
+    events = await _fill(store, tickets=tickets, start=0, messages=tickets)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(router.run)
+        await anyio.wait_all_tasks_blocked()
+        gc.collect()
+        tracemalloc.start()
+        router.deliver(events)
+        await router.wait_idle()
+        await anyio.wait_all_tasks_blocked()
+        gc.collect()
+        found = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, name) for name in _MACHINERY])
+        tracemalloc.stop()
+        tasks.cancel_scope.cancel()
+    held = sum(trace.size for trace in found.traces)
+    return Sample(tickets, 0.0, 0.0, {"bytes": held / tickets})
+
+
+def run(lab: Lab) -> list[Row]:
+    """Warm tickets, in steps of one message and of ten; ten times more tickets than are held; and tickets at rest."""
+    many = lab.size(10_000, 2_000)
+    return [
+        _machinery(lab, "ticket_warm", "one message a step", burst=1),
+        _machinery(lab, "ticket_warm_10", "ten messages a step", burst=10),
+        _cold(lab, many),
+        _idle(lab, many),
+    ]
+
+
+def _machinery(lab: Lab, key: str, title: str, *, burst: int) -> Row:
+    work = {"tickets": 100, "messages": lab.size(10_000, 3_000), "burst": burst}
+    calls = {
+        "ours": Call("benchmarks.tickets:through_router", work),
+        "inline": Call("benchmarks.tickets:inline", work),
+    }
+    samples = lab.interleave(calls)
+    row = make_row(
+        key,
+        f"per-ticket machinery, {title}",
+        per="message",
+        ours=samples["ours"],
+        baseline=samples["inline"],
+        against="the same steps without it",
+    )
+    return _with_difference(row, samples["ours"], samples["inline"], note="CPU beyond the steps themselves")
+
+
+def _cold(lab: Lab, tickets: int) -> Row:
+    work = {"folder": "{folder}", "tickets": tickets, "messages": tickets}
+    calls = {
+        "cold": Call("benchmarks.tickets:on_disk", {**work, "held": tickets // 10}),
+        "warm": Call("benchmarks.tickets:on_disk", {**work, "held": tickets}),
+    }
+    samples = lab.interleave(calls)
+    row = make_row(
+        "ticket_cold",
+        f"[project] of {tickets:,} tickets in turn, {tickets // 10:,} held",
+        per="message",
+        ours=samples["cold"],
+        baseline=samples["warm"],
+        against="all of them held",
+    )
+    return _with_difference(row, samples["cold"], samples["warm"], note="CPU of a cold load")
+
+
+def _idle(lab: Lab, tickets: int) -> Row:
+    sample = lab.take(Call("benchmarks.tickets:idle", {"tickets": tickets}))
+    row = make_row("ticket_idle", f"{tickets:,} idle tickets", per="ticket", ours=[sample])
+    return _with_figure(row, [sample.facts["bytes"]], unit="B", note="allocated by Router, anyio and asyncio")
+
+
+def _with_difference(row: Row, ours: list[Sample], bare: list[Sample], *, note: str) -> Row:
+    spent = [mine.cpu_us - theirs.cpu_us for mine, theirs in zip(ours, bare, strict=True)]
+    return _with_figure(row, spent, unit="us", note=note)
+
+
+def _with_figure(row: Row, figures: list[float], *, unit: str, note: str) -> Row:
+    return msgspec.structs.replace(
+        row, figure=median(figures), least=min(figures), most=max(figures), unit=unit, note=note
+    )
