@@ -23,6 +23,9 @@ def run(
         float | None,
         Parameter(help=f"Seconds that --drain may take ({DRAIN_SECONDS:g}).", validator=validators.Number(gt=0)),
     ] = None,
+    accept_loss: Annotated[
+        bool, Parameter(help="Go on with a log that ends before its anchor, as after a restore.", show_default=False)
+    ] = False,
     session: Own,
 ) -> ExitCode:
     """Run the processor: receive, record, delete, decide, and carry out effects."""
@@ -35,4 +38,6 @@ def run(
         say(f"warning: {warning}")
     seconds = (timeout or DRAIN_SECONDS) if drain else None
     options = {"use_uvloop": find_spec("uvloop") is not None}
-    return anyio.run(partial(run_processor, config, drain=seconds, announce=say), backend_options=options)
+    return anyio.run(
+        partial(run_processor, config, drain=seconds, accept_loss=accept_loss, announce=say), backend_options=options
+    )

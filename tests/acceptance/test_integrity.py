@@ -106,6 +106,18 @@ async def test_a_damaged_log_is_refused_at_start_naming_the_position(drained: Wo
     assert drained.ledger.calls.total() == calls, "nothing may be received into a damaged log"
 
 
+@pytest.mark.requirement("I6")
+async def test_a_log_behind_its_anchor_is_taken_only_if_the_loss_is_accepted(drained: World, tmp_path: Path) -> None:
+    data = shutil.copytree(drained.data, tmp_path / "data")
+    with edited(data) as file:
+        file.execute("DELETE FROM event WHERE position = (SELECT max(position) FROM event)")
+    refused = await drained.ask("run", "--drain", "--timeout", "60", DATA__DIR=str(data))
+    assert refused.code == 71, refused
+    accepted = await drained.ask("run", "--drain", "--timeout", "60", "--accept-loss", DATA__DIR=str(data))
+    assert accepted.code == 0, accepted
+    assert (await drained.ask("replay", "--verify", DATA__DIR=str(data))).code == 0
+
+
 @pytest.mark.requirement("I5", "R230")
 async def test_replay_verify_finds_one_changed_row_in_any_live_table(drained: World, tmp_path: Path) -> None:
     assert (await verify_replay(drained, drained.data)).code == 0
