@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import msgspec
 
@@ -22,19 +22,15 @@ class Wait(msgspec.Struct, frozen=True):
     until: int
 
 
-def choose_next(entries: Iterable[Entry], now: int) -> Run | Wait | None:
+def choose_next(entries: Collection[Entry], now: int) -> Run | Wait | None:
     """The first unfinished entry in planned order, if it is due; None when there is none or it is being performed.
 
-    An entry that is executing, unknown or retryable holds those behind it. A dead create holds its generation's later
-    entries, other dead ones let them pass.
+    An entry that is executing, unknown or retryable holds those behind it. A create that is dead, or was planned again
+    after it died, holds its generation's other entries; other dead ones let them pass.
     """
-    held: set[int] = set()
+    held = {entry.effect.generation for entry in entries if entry.effect.kind is EffectKind.CREATE and _is_owed(entry)}
     for entry in entries:
-        if entry.finished:
-            if entry.state in DEAD and entry.effect.kind is EffectKind.CREATE:
-                held.add(entry.effect.generation)
-            continue
-        if entry.effect.generation in held:
+        if entry.finished or (entry.effect.generation in held and entry.effect.kind is not EffectKind.CREATE):
             continue
         if entry.state is EntryState.EXECUTING:
             return None
@@ -42,3 +38,7 @@ def choose_next(entries: Iterable[Entry], now: int) -> Run | Wait | None:
             return Wait(entry.next_attempt_at)
         return Run(entry)
     return None
+
+
+def _is_owed(entry: Entry) -> bool:
+    return entry.state in DEAD or not entry.finished

@@ -117,8 +117,8 @@ MUTANTS: Final = {
         (
             Change(
                 "outbox/lanes.py",
-                "    held: set[int] = set()\n",
-                "    held: set[int] = set()\n    later: list[int] = []\n",
+                "    for entry in entries:\n",
+                "    later: list[int] = []\n    for entry in entries:\n",
             ),
             Change(
                 "outbox/lanes.py",

@@ -50,10 +50,10 @@ def test_what_is_finished_lets_the_next_one_run(state: EntryState) -> None:
 
 
 @pytest.mark.parametrize("state", [S.UNKNOWN, S.RETRYABLE, S.AVAILABLE])
-@pytest.mark.parametrize("generation", [1, 2])
-def test_what_waits_for_its_time_holds_those_behind(state: EntryState, generation: int) -> None:
+@pytest.mark.parametrize(("kind", "generation"), [(K.CLOSE, 1), (K.CREATE, 2)])
+def test_what_waits_for_its_time_holds_those_behind(state: EntryState, kind: EffectKind, generation: int) -> None:
     first = entry(K.UPDATE, state, next_attempt_at=NOW + 1)
-    behind = entry(K.CREATE, generation=generation)
+    behind = entry(kind, generation=generation)
 
     assert choose_next([first, behind], NOW) == Wait(NOW + 1)
     assert choose_next([first, behind], NOW + 1) == Run(first)
@@ -69,6 +69,13 @@ def test_a_dead_create_holds_its_generation_and_no_other(state: EntryState) -> N
 
     assert choose_next([dead, entry(K.UPDATE), entry(K.CANCEL)], NOW) is None
     assert choose_next([dead, entry(K.UPDATE), entry(K.CANCEL), second], NOW) == Run(second)
+
+
+@pytest.mark.parametrize("state", [S.AVAILABLE, S.UNKNOWN, S.RETRYABLE])
+def test_a_create_that_was_planned_again_goes_before_what_waited_for_it(state: EntryState) -> None:
+    update, create = entry(K.UPDATE), entry(K.CREATE, state)
+
+    assert choose_next([update, create], NOW) == Run(create)
 
 
 @pytest.mark.parametrize("state", [S.UNKNOWN, S.EXECUTING, S.RETRYABLE])
