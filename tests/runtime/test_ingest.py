@@ -278,6 +278,7 @@ async def test_a_delete_waits_as_long_as_it_is_told_or_not_at_all(wish: float, t
     await bench.run(1)
 
     assert bench.bridge.times("delete") == pytest.approx(times, abs=0.01)
+    assert anyio.current_time() < 10  # and nobody waits for what will not be done
 
 
 async def test_a_message_without_a_handle_is_kept_and_not_deleted() -> None:
@@ -365,6 +366,32 @@ async def test_readers_come_while_messages_come_and_leave_when_none_do() -> None
     assert max(busy) == 5
     assert len(idle) > 3
     assert set(idle) == {1}
+
+
+@pytest.mark.requirement("R23", "R25")
+async def test_readers_get_fewer_while_deliveries_run_out_of_time_and_come_back_after_it() -> None:
+    bench = Bench(max_readers=8)
+    asking: list[int] = [0]
+    most: list[tuple[float, int]] = []
+
+    async def answer() -> Answer:
+        asking[0] += 1
+        most.append((anyio.current_time(), asking[0]))
+        await anyio.sleep(1)
+        asking[0] -= 1
+        return messages(len(most))
+
+    async def delete() -> Answer:
+        return EXPIRED if 50 < anyio.current_time() < 100 else DELETED
+
+    bench.bridge.receives.extend([answer] * 10_000)
+    bench.bridge.deletes.extend([delete] * 10_000)
+    await bench.run(150)
+
+    def readers(start: float, end: float) -> int:
+        return max(count for at, count in most if start < at < end)
+
+    assert [readers(20, 50), readers(60, 100), readers(130, 150)] == [8, 1, 8]
 
 
 @pytest.mark.requirement("R216", "R17")

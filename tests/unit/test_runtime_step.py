@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecproc.domain.entry import Entry, apply_outcome
-from ecproc.domain.events import Decided, Outcome
+from ecproc.domain.events import Decided, Outcome, Quarantined
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.recorded import Kind, decode_event, encode_event, wants_decision
-from ecproc.domain.rows import entry_row
+from ecproc.domain.rows import entry_row, quarantine_row
 from ecproc.domain.state import FOLD_VERSION
 from ecproc.runtime.fold import StreamFold, fold_rows
 from ecproc.runtime.history import read_fact
 from ecproc.runtime.replay import rebuild
 from ecproc.runtime.step import Step, take_step
-from ecproc.store.base import Batch, NewEvent, RecordedEvent
+from ecproc.store.base import Batch, Fence, NewEvent, RecordedEvent
 from ecproc.store.memory import MemoryStore
 from ecproc.testing.clock import VirtualClock
 from ecproc.testing.simloop import simulate
@@ -245,6 +245,26 @@ def test_what_cannot_be_taken_is_quarantined_and_skipped_for_ever() -> None:
         (row,) = [row for row in rows if row.table == "quarantine"]
         assert msgspec.json.decode(row.data or b"")["message_id"] == "m1"
         assert (counters.version, counters.through, counters.wanted) == (5, 4, 4)
+
+    simulate(main)
+
+
+@pytest.mark.requirement("I9", "I5")
+def test_what_was_quarantined_once_stays_out_though_newer_code_could_take_it() -> None:
+    async def main() -> None:
+        log = Log()
+        await log.append(CREATE)
+        own = [NewEvent(STREAM, *encode_event(event)) for event in (Quarantined(1, "undecodable"), Decided(through=1))]
+        row = quarantine_row(STREAM, 1, message_id="m1", reason="undecodable", detail="")
+        await log.store.commit(Batch(events=own, rows=[row], fence=Fence(STREAM, 0, 1)))
+        rows, _ = fold_rows(STREAM, await log.events())
+        assert [row.table for row in rows] == ["quarantine"]
+        await log.append(say("Notes", status="pending", notes=note("n1")))
+        await log.forget()
+        step = await log.step()
+        assert step is not None
+        assert step.after == ("Incident", "pending")
+        assert step.anomalies == ("adopted",)
 
     simulate(main)
 
