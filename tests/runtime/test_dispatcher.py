@@ -399,7 +399,7 @@ async def test_no_more_at_once_than_allowed() -> None:
     assert set(bench.heard.outcomes) == {"succeeded"}
 
 
-@pytest.mark.requirement("I7", "I8")
+@pytest.mark.requirement("I7", "I8", "R229")
 async def test_a_full_outbox_lets_nobody_in_until_a_fifth_is_done_and_then_everybody() -> None:
     bench = Bench(pending=10, in_flight=3)
     entered: list[tuple[int, float]] = []

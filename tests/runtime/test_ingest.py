@@ -344,7 +344,7 @@ async def test_an_empty_queue_is_read_once_an_interval() -> None:
     assert 1.08 * 30 < max(bench.gaps) <= 1.1 * 30
 
 
-@pytest.mark.requirement("R17", "R25")
+@pytest.mark.requirement("R17")
 async def test_readers_come_while_messages_come_and_leave_when_none_do() -> None:
     bench = Bench(max_readers=5)
     asking: list[int] = [0]
@@ -368,7 +368,6 @@ async def test_readers_come_while_messages_come_and_leave_when_none_do() -> None
     assert set(idle) == {1}
 
 
-@pytest.mark.requirement("R23", "R25")
 async def test_readers_get_fewer_while_deliveries_run_out_of_time_and_come_back_after_it() -> None:
     bench = Bench(max_readers=8)
     asking: list[int] = [0]
@@ -394,7 +393,7 @@ async def test_readers_get_fewer_while_deliveries_run_out_of_time_and_come_back_
     assert [readers(20, 50), readers(60, 100), readers(130, 150)] == [8, 1, 8]
 
 
-@pytest.mark.requirement("R216", "R17")
+@pytest.mark.requirement("R217")
 @pytest.mark.parametrize("answer", [FORBIDDEN, Answer(401, b"{}"), BAD_PATH], ids=["403", "401", "Bad Path"])
 async def test_a_wrong_key_or_path_is_asked_for_slowly(answer: Answer) -> None:
     bench = Bench(*[answer] * 8)
@@ -419,7 +418,7 @@ async def test_a_wrong_key_or_path_is_asked_for_slowly(answer: Answer) -> None:
         pytest.param(Answer(404, EMPTY.body), id="404"),
     ],
 )
-@pytest.mark.requirement("R223", "I9")
+@pytest.mark.requirement("I9")
 async def test_trouble_is_waited_out_longer_and_longer(line: Line) -> None:
     bench = Bench(*[line] * 12, messages(1), line, line, max_readers=1)
 
@@ -434,7 +433,6 @@ async def test_trouble_is_waited_out_longer_and_longer(line: Line) -> None:
     assert 0.25 <= bench.gaps[13] <= 0.5
 
 
-@pytest.mark.requirement("R17")
 async def test_a_wish_to_wait_is_honoured() -> None:
     bench = Bench(msgspec.structs.replace(THROTTLED, retry_after=77.0))
 
@@ -444,7 +442,6 @@ async def test_a_wish_to_wait_is_honoured() -> None:
     assert bench.heard.polls[0] == "throttled"
 
 
-@pytest.mark.requirement("R17")
 async def test_a_wish_to_wait_is_for_all_readers_and_no_other_trouble_shortens_it() -> None:
     wish = msgspec.structs.replace(THROTTLED, retry_after=77.0)
     late = [answer_in(1, wish), answer_in(2, BROKEN), answer_in(3, messages(9))]
@@ -571,7 +568,7 @@ def spoilt(draw: st.DrawFn) -> bytes:
     return WHOLE[:start] + draw(st.binary(max_size=8)) + WHOLE[end:]
 
 
-@pytest.mark.requirement("I9", "R13", "R223")
+@pytest.mark.requirement("I9")
 @given(
     st.sampled_from([200, 200, 202, 404, 500]),
     st.binary(max_size=40)

@@ -215,7 +215,7 @@ async def test_our_number_goes_to_its_ticket() -> None:
     assert calls == ["PUT /tickets/e-CS1/returnptn"]
 
 
-@pytest.mark.requirement("R223", "R216", "R217")
+@pytest.mark.requirement("R223", "R217")
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
@@ -275,7 +275,6 @@ async def download(
     return await AttachmentPerformer(fetcher, store, clock=clock).perform(TICKET, entry)
 
 
-@pytest.mark.requirement("R137")
 async def test_a_file_is_fetched_from_the_address_in_its_message() -> None:
     fetcher = Fetcher()
 
@@ -295,7 +294,6 @@ async def test_a_file_of_no_announced_size_is_fetched_too() -> None:
     assert fetcher.asked[0][1] is None
 
 
-@pytest.mark.requirement("I0")
 async def test_nothing_is_fetched_while_the_disk_is_full() -> None:
     fetcher = Fetcher()
 

@@ -47,7 +47,7 @@ def test_success_ends_it_with_what_the_receiver_told() -> None:
     assert end(Done({"number": "L-1"})) == EffectSucceeded(EffectKey("k"), {"number": "L-1"})
 
 
-@pytest.mark.requirement("R223")
+@pytest.mark.requirement("R204")
 def test_an_unknown_outcome_has_a_timer_of_its_own_and_is_no_failure() -> None:
     outcome = end(Uncertain("no answer"))
 
@@ -99,7 +99,6 @@ def test_blame_costs_an_attempt_and_waits_longer_each_time(blamed: int, ceiling:
     assert ceiling / 2 <= min(waits(Blamed("no"), entry)) < max(waits(Blamed("no"), entry)) <= ceiling
 
 
-@pytest.mark.requirement("R99", "R223")
 @pytest.mark.parametrize("kind", EffectKind)
 @pytest.mark.parametrize(("attempt", "blamed"), [(Blamed("no"), 3), (Blamed("never", final=True), 0)])
 def test_the_last_blame_parks_a_create_and_discards_the_rest(kind: EffectKind, attempt: Attempt, blamed: int) -> None:
