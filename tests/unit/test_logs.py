@@ -77,10 +77,10 @@ def test_the_standard_library_s_records_take_the_same_way_and_http_clients_are_q
     def write(log: Any) -> None:
         logging.getLogger("httpx").info("HTTP Request: GET https://h/?X-Amz-Signature=%s", SIGNATURE)
         logging.getLogger("httpcore.http11").info("x")
-        logging.getLogger("some.library").warning("sent %s", KEY)
+        logging.getLogger("some.module").warning("sent %s", KEY)
 
     [line] = lines_of(write)
-    assert (line["event"], line["logger"], line["level"]) == ("sent ***", "some.library", "warning")
+    assert (line["event"], line["logger"], line["level"]) == ("sent ***", "some.module", "warning")
 
 
 def test_each_line_is_readable_on_a_terminal() -> None:
