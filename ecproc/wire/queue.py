@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,7 @@ from ecproc.wire.split import split_array, split_object
 UNGROUPED: Final = "ungrouped"
 """The stream of messages that name neither a group nor a ticket."""
 
+_DOCUMENTED_DELIVERY: Final = ("ApproximateFirstReceiveTimestamp", "ApproximateReceiveCount")
 _DELIVERY: Final = frozenset({"approximatereceivecount", "approximatefirstreceivetimestamp", "receipthandle"})
 _BOM: Final = b"\xef\xbb\xbf"
 _BLANK: Final = b" \t\r\n"
@@ -66,6 +68,112 @@ class BadAnswer(msgspec.Struct, frozen=True):
 
 def decode_answer(body: bytes) -> Received | BadAnswer:
     """Decode any answer to `GET /queue` (R14, R15, C1): one undecodable message never takes the others with it."""
+    return _decode_documented(body) or _decode_tolerant(body)
+
+
+# --- as documented: one typed decode of the whole answer; None for whatever is not exactly what the guide shows ---
+
+
+class _Metadata(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    RequestId: str
+
+
+class _Message(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    MessageId: str
+    ReceiptHandle: str
+    Body: msgspec.Raw
+    Attributes: dict[str, str | bool]
+    MD5OfBody: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Level(msgspec.Struct, forbid_unknown_fields=True):
+    """An object of the answer: the result may stand in a result (C1)."""
+
+    ResponseMetadata: _Metadata | msgspec.UnsetType = msgspec.UNSET
+    ReceiveMessageResult: _Level | msgspec.UnsetType = msgspec.UNSET
+    messages: list[_Message] | None = None
+
+
+class _Answer(msgspec.Struct, forbid_unknown_fields=True):
+    ReceiveMessageResponse: _Level
+
+
+_answer = msgspec.json.Decoder(_Answer)
+_ATTRIBUTES: Final = frozenset(
+    {
+        "SenderId",
+        "ApproximateFirstReceiveTimestamp",
+        "ApproximateReceiveCount",
+        "SentTimestamp",
+        "SequenceNumber",
+        "MessageDeduplicationId",
+        "MessageGroupId",
+        "ClientReferenceAvailable",
+        "TransactionType",
+    }
+)
+_attribute_texts = itemgetter(
+    *("MessageGroupId", "SequenceNumber", "TransactionType", "SentTimestamp", "ApproximateReceiveCount")
+)
+
+
+def _decode_documented(body: bytes) -> Received | None:
+    """An answer in one of the two documented shapes with nothing but documented messages."""
+    try:
+        level = _answer.decode(body).ReceiveMessageResponse
+    except _DECODE_ERRORS:
+        return None
+    request_id = _documented_request_id(level)
+    while level.ReceiveMessageResult is not msgspec.UNSET:
+        level = level.ReceiveMessageResult
+        request_id = request_id or _documented_request_id(level)
+    escapes = body.count(b"\\") if b"\\" in body else 0
+    envelopes: list[Envelope] = []
+    for message in level.messages or ():
+        raw = bytes(message.Body)
+        escapes -= raw.count(b"\\") if escapes else 0
+        envelope = _documented_envelope(message, raw)
+        if envelope is None:
+            return None
+        envelopes.append(envelope)
+    # With every escape in a body, what is encoded again is byte for byte what was received.
+    return None if escapes else Received(tuple(envelopes), request_id)
+
+
+def _documented_request_id(level: _Level) -> str | None:
+    return level.ResponseMetadata.RequestId if level.ResponseMetadata is not msgspec.UNSET else None
+
+
+def _documented_envelope(message: _Message, body: bytes) -> Envelope | None:
+    """One message; None where an attribute that identifies it is absent, empty or no text."""
+    attributes = message.Attributes
+    try:
+        texts = group, sequence, transaction, sent, count = _attribute_texts(attributes)
+    except KeyError:
+        return None
+    stream = "" if True in texts or False in texts else group.strip()
+    if not stream or not message.MessageId or not attributes.keys() <= _ATTRIBUTES:
+        return None
+    for name in _DOCUMENTED_DELIVERY:
+        attributes.pop(name, None)
+    checksum = b',"md5OfBody":' + _encode(message.MD5OfBody) if message.MD5OfBody is not msgspec.UNSET else b""
+    return Envelope(
+        stream,
+        message.MessageId,
+        parse_sequence(sequence),
+        b'{"attributes":' + _encode(attributes) + checksum + b',"body":' + body + b"}",
+        parse_transaction(transaction),
+        message.ReceiptHandle or None,
+        parse_int(sent),
+        parse_int(count),
+    )
+
+
+# --- whatever else came ---
+
+
+def _decode_tolerant(body: bytes) -> Received | BadAnswer:
+    """Any answer, message by message."""
     body = body.removeprefix(_BOM)
     found = _find(body)
     if found is None:
@@ -242,21 +350,24 @@ def _quote_damaged(value: bytes) -> bytes:
 
 def parse_sequence(text: str | None) -> bytes:
     """A SequenceNumber as 16 big-endian bytes; zeros where there is none. Up to 128 bits (R40)."""
-    if text is None or not text.strip().isascii() or not text.strip().isdecimal() or len(text) > 3 * SEQUENCE_BYTES:
+    if text is None or len(text) > 3 * SEQUENCE_BYTES:
         return NO_SEQUENCE
-    number = int(text)
+    digits = text.strip()
+    if not digits.isascii() or not digits.isdecimal():
+        return NO_SEQUENCE
+    number = int(digits)
     return number.to_bytes(SEQUENCE_BYTES) if number < _MAX_SEQUENCE else NO_SEQUENCE
 
 
 def parse_int(text: str | None) -> int | None:
     """A decimal of at most 18 digits."""
-    if text is None or not text.isascii() or not text.strip().isdecimal() or len(text) > 18:
+    if text is None or len(text) > 18 or not text.isascii() or not (text.isdecimal() or text.strip().isdecimal()):
         return None
     return int(text)
 
 
 _TRANSACTIONS: Final[Mapping[str, Transaction]] = {
-    **{fold_name(item.value): item for item in Transaction if item is not Transaction.UNKNOWN},
+    **{name: item for item in Transaction if item != Transaction.UNKNOWN for name in (item.value, fold_name(item))},
     "changeapprovalrequest": Transaction.APPROVAL_REQUEST,
     "statusupdate": Transaction.UPDATE,
 }
@@ -264,4 +375,4 @@ _TRANSACTIONS: Final[Mapping[str, Transaction]] = {
 
 def parse_transaction(text: str) -> Transaction:
     """The transaction type a text names, case and spaces aside (R37, C4)."""
-    return _TRANSACTIONS.get(fold_name(text.strip()), Transaction.UNKNOWN)
+    return _TRANSACTIONS.get(text) or _TRANSACTIONS.get(fold_name(text.strip()), Transaction.UNKNOWN)

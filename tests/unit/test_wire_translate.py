@@ -217,6 +217,19 @@ def test_a_null_says_nothing_and_an_empty_time_is_null() -> None:
     assert told(priority=None, updatedOn="", offHoldDate="", startDate="", cis="").fields == {"cis": ""}
 
 
+@pytest.mark.requirement("R45", "C13")
+def test_fields_keep_the_order_they_came_in_whether_the_guide_has_them_or_not() -> None:
+    body = {"Colour": "red", "cis": "a", "": "b", "updateOn": "1", "impact": "2", "updatedOn": None, "status": "open"}
+
+    assert list(told(**body).fields.items()) == [
+        ("Colour", "red"),
+        ("cis", "a"),
+        ("", "b"),
+        ("updatedOn", "1"),
+        ("impact", "2"),
+    ]
+
+
 @pytest.mark.requirement("R62", "C13")
 def test_in_changed_a_null_clears_and_spellings_are_one() -> None:
     assert told(changed={"updateOn": "x", "priority": None}).changed == {"updatedOn": "x", "priority": ""}
@@ -264,6 +277,15 @@ def test_an_approvals_state_is_read_in_any_case(word: str, state: str) -> None:
 
     assert asked is not None
     assert asked.state == state
+
+
+@pytest.mark.requirement("R165", "C14")
+@pytest.mark.parametrize("name", ["approvalId", "approvalID", "APPROVALID", "approvalid"])
+def test_an_approvals_id_is_read_in_any_case_and_is_no_field(name: str) -> None:
+    message = told("Approval Request", **{"ApprovalId": None, name: "a1", "ApprovalID ": "x", "aPPROVALiD": ""})
+
+    assert message.approval is not None
+    assert (message.approval.id, message.fields) == ("a1", {"ApprovalID ": "x"})
 
 
 def test_an_approval_without_an_id_is_none() -> None:
