@@ -79,13 +79,13 @@ class FastQueue:
 
     async def _call(self, method: str, target: str) -> Answer:
         request = f"{method} {target} HTTP/1.1\r\n{self._headers}x-api-key: {self._read_key()}\r\n\r\n".encode("ascii")
+        deadline = asyncio.get_running_loop().time() + self._timeout
         kind: FaultKind
         sent = False
         try:
-            async with asyncio.timeout(self._timeout), self._slots:
-                connection = self._take_idle() or await self._connect()
-                sent = True
-                return self._read_answer(await self._exchange(connection, request))
+            connection = await self._acquire(deadline)
+            sent = True
+            return self._read_answer(await self._exchange(connection, request, deadline))
         except _Fault as fault:
             kind = fault.kind
         except OSError as error:
@@ -98,6 +98,19 @@ class FastQueue:
         if not (key and key.isascii() and key.isprintable()):
             raise BridgeRefused("the API key is empty or no header can carry it", help="check bridge.api_key")
         return key
+
+    async def _acquire(self, deadline: float) -> _Connection:
+        """A connection and one of the slots; without a timer's cost where both are there."""
+        if not self._slots.locked() and (connection := self._take_idle()) is not None:
+            await self._slots.acquire()
+            return connection
+        async with asyncio.timeout_at(deadline):
+            await self._slots.acquire()
+            try:
+                return self._take_idle() or await self._connect()
+            except BaseException:
+                self._slots.release()
+                raise
 
     def _take_idle(self) -> _Connection | None:
         """The connection used last, if it is still good; those that are not are closed on the way."""
@@ -131,17 +144,19 @@ class FastQueue:
                 failure = error
         raise failure
 
-    async def _exchange(self, connection: _Connection, request: bytes) -> _Parts:
+    async def _exchange(self, connection: _Connection, request: bytes, deadline: float) -> _Parts:
         try:
-            parts = await connection.send(request)
+            parts = await connection.send(request, deadline)
+            if connection.usable:
+                connection.idle_since = self._clock.monotonic()
+                self._idle.append(connection)
+            else:
+                connection.abort()
         except BaseException:
             connection.abort()
             raise
-        if connection.usable:
-            connection.idle_since = self._clock.monotonic()
-            self._idle.append(connection)
-        else:
-            connection.abort()
+        finally:
+            self._slots.release()
         return parts
 
     def _read_answer(self, parts: _Parts) -> Answer:
@@ -176,12 +191,17 @@ class _Connection(asyncio.Protocol):
         self._answer: asyncio.Future[_Parts] | None = None
         self._begin()
 
-    def send(self, request: bytes) -> asyncio.Future[_Parts]:
-        """Send a request; its answer's status, headers and body, or a `_Fault`."""
+    async def send(self, request: bytes, deadline: float) -> _Parts:
+        """Send a request; its answer's status, headers and body, or a `_Fault`, at the deadline on the loop's clock."""
         self._begin()
-        self._answer = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._answer = loop.create_future()
         self._transport.write(request)
-        return self._answer
+        timer = loop.call_at(deadline, self._fail, "timeout")
+        try:
+            return await self._answer
+        finally:
+            timer.cancel()
 
     def abort(self) -> None:
         """Close at once."""
