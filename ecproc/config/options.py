@@ -61,7 +61,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Largest answer read from the bridge; a longer one is cut and counts as a failed call."""
     bridge_connections: int = 64
     """Open sockets to the bridge, readers and deletes together."""
-    deletes_at_once: int = 32
+    deletes_at_once: int = 56
+    """The other sockets are for the readers: ten messages take one GET and ten DELETEs."""
     download_seconds: float = 300.0
     """From the first byte sent to the last one stored of an attachment."""
     append_batch: int = 1_000

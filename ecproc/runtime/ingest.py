@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Sequence
 
@@ -25,10 +26,16 @@ _FIRST_BACK_OFF = 0.5
 _LONGEST_BACK_OFF = 60.0
 _DELETE_PAUSE = 0.2
 _NO_ROOM_PAUSE = 1.0
+_PER_ANSWER = 10
+"""Messages that one GET brings at most (R13)."""
 
 
 class Ingest:
-    """Reads the queue into the log. One reader while idle, up to `max_readers` while messages come."""
+    """Reads the queue into the log. One reader while idle, up to `max_readers` while messages come.
+
+    A reader asks again while its last batch is being deleted, so that the calls to a slow bridge overlap; the messages
+    that are held or asked for are two batches a reader at most.
+    """
 
     def __init__(
         self,
@@ -49,7 +56,9 @@ class Ingest:
         self._clock = clock
         self._rng = rng
         self._telemetry = telemetry
-        self._deletes = anyio.CapacityLimiter(limits.deletes_at_once)
+        self._deletes = asyncio.Semaphore(limits.deletes_at_once)
+        self._held = 0
+        self._freed = asyncio.Event()
         self._readers = 0
         self._allowed = config.max_readers
         self._failures = 0
@@ -62,19 +71,20 @@ class Ingest:
         self.last_success: float | None = None
 
     async def run(self, *, idle_interval: float | None = None) -> None:
-        """Read until `stop`; returns when every reader has finished its batch."""
+        """Read until `stop`; returns when everything received is appended and its deletes have ended."""
         interval = idle_interval or self._config.poll_interval
-        while not self._stopping.is_set():
-            async with anyio.create_task_group() as readers:
-                self._readers = 1
-                self._failed = self._held_by_bridge = False
-                await self._read_on(readers)
-            # One trouble that meets all readers at once is one failure.
-            self._failures = min(self._failures + self._failed, 10)
-            pause = self._hold or interval * self._rng.uniform(0.9, 1.1)
-            self._hold = 0.0
-            with anyio.move_on_after(pause):
-                await self._stopping.wait()
+        async with asyncio.TaskGroup() as self._deleting:
+            while not self._stopping.is_set():
+                async with anyio.create_task_group() as readers:
+                    self._readers = 1
+                    self._failed = self._held_by_bridge = False
+                    await self._read_on(readers)
+                # One trouble that meets all readers at once is one failure.
+                self._failures = min(self._failures + self._failed, 10)
+                pause = self._hold or interval * self._rng.uniform(0.9, 1.1)
+                self._hold = 0.0
+                with anyio.move_on_after(pause):
+                    await self._stopping.wait()
 
     def stop(self) -> None:
         """Receive nothing more; what was received is still appended and deleted."""
@@ -83,11 +93,12 @@ class Ingest:
     @property
     def drained(self) -> bool:
         """Whether the queue answered empty for a whole visibility window since a GET that was anything else."""
-        return self._readers == 0 and self._proven_at >= self._unsettled_at + self._config.visibility
+        nothing_held = self._readers == 0 and self._held == 0
+        return nothing_held and self._proven_at >= self._unsettled_at + self._config.visibility
 
     async def _read_on(self, readers: anyio.abc.TaskGroup) -> None:
         """One reader: go on at once while messages come, and call in another reader for each answer that has some."""
-        while not (self._stopping.is_set() or self._held_by_bridge) and await self._read_once():
+        while await self._may_read() and await self._read_once():
             if self._readers > self._allowed:
                 break
             if self._readers < self._allowed:
@@ -95,31 +106,53 @@ class Ingest:
                 readers.start_soon(self._read_on, readers)
         self._readers -= 1
 
+    async def _may_read(self) -> bool:
+        """Whether to ask now, once what is held leaves room for what a GET may bring."""
+        while self._held + _PER_ANSWER > 2 * _PER_ANSWER * self._allowed:
+            self._freed.clear()
+            await self._freed.wait()
+        return not (self._stopping.is_set() or self._held_by_bridge)
+
+    def _release(self, messages: int) -> None:
+        self._held -= messages
+        self._freed.set()
+
     async def _read_once(self) -> bool:
-        """One GET and everything it brought; False when there is no reason to ask again at once."""
+        """One GET and the append of what it brought; False when there is no reason to ask again at once."""
         if not self._store.has_room():
             self._hold = max(self._hold, _NO_ROOM_PAUSE)
             return False
         started = self._clock.monotonic()
+        self._held += _PER_ANSWER
+        try:
+            messages = await self._receive(started)
+        finally:
+            self._release(_PER_ANSWER)
+        if messages:
+            await self._append_and_delete(messages, started)
+        return bool(messages)
+
+    async def _receive(self, started: float) -> Sequence[Envelope]:
+        """The messages of one GET; none where it was empty or brought nothing usable."""
         try:
             answer = await self._queue.receive()
         except BridgeUnavailable as error:
-            return self._fail("error", str(error), error.retry_after)
+            self._fail("error", str(error), error.retry_after)
+            return ()
         except BaseException:
             self._unsettled_at = self._clock.monotonic()
             raise
         received = self._take(answer)
         if received is None:
-            return False
+            return ()
         if not received.messages:
             self._telemetry.poll_finished("empty")
             self._proven_at = max(self._proven_at, started)
-            return False
+            return ()
         self._unsettled_at = self._clock.monotonic()
         self._telemetry.poll_finished("messages")
         failpoint("receive.sent")
-        await self._append_and_delete(received.messages, started)
-        return True
+        return received.messages
 
     def _take(self, answer: Answer) -> Received | None:
         """The decoded answer, None where it was none of the queue's (counted, backed off)."""
@@ -140,7 +173,7 @@ class Ingest:
         self.last_success = self._clock.monotonic()
         return received
 
-    def _fail(self, outcome: str, reason: str, retry_after: float | None) -> bool:
+    def _fail(self, outcome: str, reason: str, retry_after: float | None) -> None:
         """Count a GET that brought nothing usable and hold the next one back, with jitter.
 
         What the bridge says about all our calls (throttled, refused, Retry-After) holds back all readers.
@@ -153,17 +186,17 @@ class Ingest:
         self._hold = max(self._hold, hold)
         self._held_by_bridge |= outcome != "error" or retry_after is not None
         log.warning("receive_failed", outcome=outcome, reason=reason, retry_in=round(hold, 3))
-        return False
 
     async def _append_and_delete(self, messages: Sequence[Envelope], started: float) -> None:
+        """Append the batch, and leave its deletes to themselves: the reader need not wait for them."""
+        self._held += len(messages)
         ordered = sorted(messages, key=_order)
         await self._append(ordered)
         failpoint("append.committed")
-        outcomes: list[str] = []
-        async with anyio.create_task_group() as deletes:
-            for message in ordered:
-                deletes.start_soon(self._delete, message, started, outcomes)
-        self._pace(outcomes)
+        self._deleting.create_task(self._delete_all(ordered, started))
+
+    async def _delete_all(self, messages: Sequence[Envelope], started: float) -> None:
+        self._pace(await asyncio.gather(*[self._delete(message, started) for message in messages]))
 
     def _pace(self, outcomes: Sequence[str]) -> None:
         """Halve the readers when a delivery's time ran out, for it comes again and costs one of twenty receives (R23);
@@ -195,17 +228,18 @@ class Ingest:
             if message.sent_ms is not None:
                 telemetry.message_age(max(0.0, (now_ms - message.sent_ms) / 1000))
 
-    async def _delete(self, message: Envelope, started: float, outcomes: list[str]) -> None:
+    async def _delete(self, message: Envelope, started: float) -> str:
         """Delete with this delivery's handle while it is good; a later delivery brings another one (R21, R31)."""
         outcome = "invalid"  # a message without a handle cannot be deleted, ever
         if message.receipt_handle is not None:
             async with self._deletes:
                 outcome = await self._delete_in_time(message.receipt_handle, started + self._config.delete_budget)
-        outcomes.append(outcome)
+        self._release(1)
         self._telemetry.message_deleted(outcome)
         if outcome == "deleted":
             failpoint("delete.sent")
             self._telemetry.receive_to_delete(self._clock.monotonic() - started)
+        return outcome
 
     async def _delete_in_time(self, handle: str, deadline: float) -> str:
         outcome = "skipped"

@@ -44,16 +44,10 @@ MUTANTS: Final = {
                 """\
         await self._append(ordered)
         failpoint("append.committed")
-        outcomes: list[str] = []
-        async with anyio.create_task_group() as deletes:
-            for message in ordered:
-                deletes.start_soon(self._delete, message, started, outcomes)
+        self._deleting.create_task(self._delete_all(ordered, started))
 """,
                 """\
-        outcomes: list[str] = []
-        async with anyio.create_task_group() as deletes:
-            for message in ordered:
-                deletes.start_soon(self._delete, message, started, outcomes)
+        await self._delete_all(ordered, started)
         await self._append(ordered)
         failpoint("append.committed")
 """,

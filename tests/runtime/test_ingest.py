@@ -393,6 +393,37 @@ async def test_readers_get_fewer_while_deliveries_run_out_of_time_and_come_back_
     assert [readers(20, 50), readers(60, 100), readers(130, 150)] == [8, 1, 8]
 
 
+async def test_a_reader_asks_again_while_its_last_batch_is_being_deleted() -> None:
+    bench = Bench(messages(1), messages(2), max_readers=1)
+    bench.bridge.deletes.extend(answer_in(3, DELETED) for _ in range(2))
+
+    await bench.run(1)
+
+    assert bench.gets[:3] == pytest.approx([0, 0, 0])
+    assert bench.bridge.times("delete") == pytest.approx([0, 0])
+
+
+@pytest.mark.parametrize("readers", [1, 3])
+async def test_readers_hold_two_batches_each_at_most_and_go_on_as_deletes_end(readers: int) -> None:
+    bench = Bench(max_readers=readers, limits=Limits(deletes_at_once=5))
+    held: list[int] = []
+    batches = iter(range(10_000))
+
+    async def answer() -> Answer:
+        first = 10 * next(batches)
+        held.append(first + 10 - len(bench.heard.deletes))
+        return messages(*range(first, first + 10)) if anyio.current_time() < 50 else EMPTY
+
+    bench.bridge.receives.extend([answer] * 10_000)
+    bench.bridge.deletes.extend(answer_in(1, DELETED) for _ in range(10_000))
+    await bench.run(200)
+
+    busy = held[: len(bench.delivered) // 10]
+    assert max(busy) == 20 * readers
+    assert len(busy) >= 50 * 5 / 10  # the deletes never wait for a reader
+    assert len(bench.heard.deletes) == len(bench.delivered)
+
+
 @pytest.mark.requirement("R217")
 @pytest.mark.parametrize("answer", [FORBIDDEN, Answer(401, b"{}"), BAD_PATH], ids=["403", "401", "Bad Path"])
 async def test_a_wrong_key_or_path_is_asked_for_slowly(answer: Answer) -> None:
