@@ -4,4 +4,5 @@ import sys
 
 from ecproc.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # the processes of a replay load this module too
+    sys.exit(main())

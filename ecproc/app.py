@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import random
@@ -28,7 +29,6 @@ from ecproc.clock import Clock, SystemClock
 from ecproc.config import Config
 from ecproc.desk.local import LocalDesk
 from ecproc.domain.effects import Lane
-from ecproc.domain.state import FOLD_VERSION
 from ecproc.errors import ExitCode, StoreUnavailable
 from ecproc.failpoints import arm_failpoints, failpoint
 from ecproc.outbox.dispatcher import Dispatcher, OutboxBounds
@@ -36,11 +36,11 @@ from ecproc.outbox.perform.attachments import AttachmentPerformer
 from ecproc.outbox.perform.bridge import BridgePerformer
 from ecproc.outbox.perform.desk import DeskPerformer
 from ecproc.outbox.retry import RetryPolicy
+from ecproc.replaying import renew_live_state
 from ecproc.runtime.actor import Router
 from ecproc.runtime.documents import find_stream, list_documents, read_document
 from ecproc.runtime.ingest import Ingest
-from ecproc.runtime.replay import Progress, rebuild
-from ecproc.store.base import Difference, ReadableStore, Reader, RecordedEvent
+from ecproc.store.base import Reader, RecordedEvent
 from ecproc.store.sqlite import SqliteStore, open_reader, open_store
 from ecproc.store.verify import VerifiedLog, verify_log
 from ecproc.telemetry.hooks import Telemetry
@@ -49,16 +49,12 @@ from ecproc.web.app import build_app
 from ecproc.web.server import serve
 from ecproc.web.state import Check
 
-__all__ = ["ReplayReport", "VerifiedLog", "open_reading", "replay_log", "run_processor", "verify_log"]
+__all__ = ["VerifiedLog", "open_reading", "run_processor", "verify_log"]
 
 log = structlog.get_logger()
 
-_SHOWN_DIFFERENCES: Final = 20
 _GAUGE_SECONDS: Final = 2.0
 _DRAIN_LOOK_SECONDS: Final = 0.1
-
-
-# --- reading and rebuilding -------------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
@@ -66,71 +62,6 @@ async def open_reading(config: Config) -> AsyncIterator[Reader]:
     """A read-only view of the data directory, beside a running processor or without one."""
     async with open_reader(config.data.dir) as reader:
         yield reader
-
-
-class ReplayReport(msgspec.Struct, frozen=True):
-    """What a replay did; the last three are None unless it compared with the live rows."""
-
-    events: int
-    tickets: int
-    seconds: float
-    events_per_second: float
-    digest: str
-    live_digest: str | None = None
-    equal: bool | None = None
-    differences: int | None = None
-    first: tuple[Difference, ...] = ()
-
-
-async def replay_log(
-    config: Config, *, verify: bool, until: int | None, on_progress: Callable[[Progress], None]
-) -> ReplayReport:
-    """Rebuild all state from the log. Without `verify` and `until` the rebuilt rows replace the live ones, which takes
-    the data directory's lock; otherwise live state is only read."""
-    if verify or until is not None:
-        async with open_reader(config.data.dir) as opened, opened.reading() as reader:
-            return await _replay(opened, reader, verify=verify, until=until, on_progress=on_progress)
-    store = await open_store(config.data.dir, now=SystemClock().now, identity=None, reserve_bytes=0)
-    try:
-        async with store.reading() as reader:
-            return await _replay(store, reader, verify=False, until=None, on_progress=on_progress, swap=True)
-    finally:
-        await store.aclose()
-
-
-async def _replay(
-    store: ReadableStore,
-    reader: Reader,
-    *,
-    verify: bool,
-    until: int | None,
-    on_progress: Callable[[Progress], None],
-    swap: bool = False,
-) -> ReplayReport:
-    async with store.rebuilding(reader) as aside:
-        rebuilt = await rebuild(reader, aside, clock=SystemClock(), until=until, on_progress=on_progress)
-        report = ReplayReport(
-            events=rebuilt.events,
-            tickets=rebuilt.tickets,
-            seconds=round(rebuilt.seconds, 6),
-            events_per_second=round(rebuilt.events / max(rebuilt.seconds, 1e-9), 1),
-            digest=await aside.digest(),
-        )
-        if verify:
-            count, first = await aside.differences(_SHOWN_DIFFERENCES)
-            report = msgspec.structs.replace(
-                report,
-                live_digest=await aside.live_digest(),
-                equal=count == 0,
-                differences=count,
-                first=tuple(first),
-            )
-        if swap:
-            await aside.swap(fold_version=FOLD_VERSION)
-    return report
-
-
-# --- running ----------------------------------------------------------------------------------------------------------
 
 
 async def run_processor(
@@ -230,7 +161,7 @@ class Processor:
             on_commit=lambda seconds, _: telemetry.append_finished(seconds),
         )
         stack.push_async_callback(store.aclose)
-        await _renew_live_state(store, clock, telemetry)
+        await renew_live_state(store, telemetry)
         content = ContentStore(config.data.dir)
         await content.sweep()
         desk = await LocalDesk.open(config.data.dir / "desk.db", clock=clock)
@@ -262,6 +193,7 @@ class Processor:
 
     async def run(self, *, drain: float | None, announce: Callable[[str], None]) -> ExitCode:
         """Start the parts, wait for an end, and take them down in order."""
+        _spare_the_collector()
         await self._count_tickets()
         async with anyio.create_task_group() as tasks:
             port: int = await tasks.start(self._serve_web)
@@ -390,21 +322,15 @@ class Processor:
         return await read_document(self._store, stream, entries=self._config.limits.document_entries)
 
 
+def _spare_the_collector() -> None:
+    """Look for cycles less often, and never among what is loaded by now: messages make very few."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
 def _open_queue(config: Config, bridge: HttpBridge, clock: Clock) -> FastQueue | HttpBridge:
     """The queue's transport of the operator's choice."""
     if config.bridge.transport == "httpx":
         return bridge
     return FastQueue(config.bridge, api_key=lambda: config.bridge.api_key, limits=config.limits, clock=clock)
-
-
-async def _renew_live_state(store: SqliteStore, clock: Clock, telemetry: Telemetry) -> None:
-    """Rebuild live rows that another version of the fold wrote, and say how much that changed (decision 12)."""
-    if await store.fold_version() == FOLD_VERSION:
-        return
-    async with store.reading() as reader, store.rebuilding(reader) as aside:
-        rebuilt = await rebuild(reader, aside, clock=clock)
-        differing, _ = await aside.differences(0)
-        await aside.swap(fold_version=FOLD_VERSION)
-    telemetry.replay_events(rebuilt.events)
-    if rebuilt.tickets:
-        log.info("live_state_rebuilt", tickets=rebuilt.tickets, events=rebuilt.events, rows_changed=differing)

@@ -3,6 +3,8 @@
 Every message here is safe to print: the adapter that raises keeps secrets and URL queries out of it.
 """
 
+from __future__ import annotations
+
 from enum import IntEnum
 from pathlib import Path
 from typing import ClassVar
@@ -80,6 +82,10 @@ class LogDamaged(StoreError):
         super().__init__(f"the event log is damaged at position {position}: {reason}")
         self.position = position
         self.reason = reason
+
+    def __reduce__(self) -> tuple[type[LogDamaged], tuple[int, str]]:
+        """How it gets from one process to another."""
+        return type(self), (self.position, self.reason)
 
 
 class DataDirInUse(StoreError):

@@ -19,7 +19,7 @@ from ecproc.runtime.replay import Progress
 from ecproc.store.base import Difference
 
 if TYPE_CHECKING:
-    from ecproc.app import ReplayReport
+    from ecproc.replaying import ReplayReport
 
 PROGRESS_SECONDS: Final = 5.0
 _SHOWN: Final = 300
@@ -46,6 +46,9 @@ def replay(
     until: Annotated[
         int | None, Parameter(help="Stop at this position; live state is left.", validator=validators.Number(gte=1))
     ] = None,
+    processes: Annotated[
+        int, Parameter(help="How many processes fold at once.", validator=validators.Number(gte=1, lte=64))
+    ] = 1,
     json: Json = False,
     session: Own,
 ) -> ExitCode:
@@ -53,12 +56,13 @@ def replay(
 
     That needs the data directory's lock. With --verify or --until live state stays, and a processor may be running.
     """
-    from ecproc.app import replay_log
+    from ecproc.replaying import replay_log
 
     config = session.load_config()
     require_log(config)
     with _showing_progress() as on_progress:
-        report = anyio.run(partial(replay_log, config, verify=verify, until=until, on_progress=on_progress))
+        work = partial(replay_log, config, verify=verify, until=until, processes=processes, on_progress=on_progress)
+        report = anyio.run(work)
     for difference in report.first:
         say(_describe_difference(difference))
     if wants_json(json):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -33,7 +34,7 @@ class Transaction(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Note(msgspec.Struct, frozen=True):
+class Note(msgspec.Struct, frozen=True, array_like=True):
     """A comment; its time is the message's."""
 
     id: str
@@ -42,7 +43,7 @@ class Note(msgspec.Struct, frozen=True):
     email: str
 
 
-class AttachmentInfo(msgspec.Struct, frozen=True):
+class AttachmentInfo(msgspec.Struct, frozen=True, array_like=True):
     """An announced file; `expires_at` is the download URL's end in microseconds UTC."""
 
     id: str
@@ -52,7 +53,7 @@ class AttachmentInfo(msgspec.Struct, frozen=True):
     expires_at: int | None
 
 
-class ApprovalRequest(msgspec.Struct, frozen=True):
+class ApprovalRequest(msgspec.Struct, frozen=True, array_like=True):
     """One external approver who is asked (or has answered) at Ensono."""
 
     id: str
@@ -61,7 +62,7 @@ class ApprovalRequest(msgspec.Struct, frozen=True):
     state: str
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """A queue message as understood. `at` is its SentTimestamp in microseconds; texts are verbatim.
 
     `status` is the body's status or state; `changed` is None where the body has no such member. `fields` are the
@@ -149,6 +150,7 @@ class EffectUnknown(msgspec.Struct, frozen=True):
 
 
 Outcome = EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown
+OUTCOMES: Final = (EffectStarted, EffectSucceeded, EffectFailed, EffectUnknown)
 Fact = Message | Undecodable | EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown | Quarantined
 
 

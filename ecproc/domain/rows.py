@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -45,8 +45,12 @@ class Row(msgspec.Struct, frozen=True):
 
 def project(state: TicketState, changes: Iterable[Change]) -> list[Row]:
     """The rows to write after a step: the ticket's header and one row per change that has one."""
-    rows = [row for change in changes if (row := _row(state.stream, change)) is not None]
-    return [header_row(state), *rows] if state.type is not None else rows
+    rows = [] if state.type is None else [header_row(state)]
+    for change in changes:
+        make_row = _ROWS.get(type(change))
+        if make_row is not None:
+            rows.append(make_row(state.stream, change))
+    return rows
 
 
 def header_row(state: TicketState) -> Row:
@@ -82,26 +86,34 @@ def quarantine_row(stream: str, position: int, *, message_id: str, reason: str, 
     return Row("quarantine", stream, str(position), position, _encode(data), reason)
 
 
-def _row(stream: str, change: Change) -> Row | None:
-    match change:
-        case Moved():
-            return _history_row(stream, change)
-        case Flagged():
-            data = {"position": change.position, "code": change.code, "detail": change.detail}
-            return Row("anomaly", stream, str(change.order), change.order, _encode(data), change.code)
-        case NoteAdded(note=note, at=at, order=order):
-            data = {"id": note.id, "body": note.body, "author": note.author, "email": note.email, "at": format_time(at)}
-            return Row("note", stream, note.id, order, _encode(data))
-        case AttachmentChanged(attachment=attachment):
-            return Row("attachment", stream, attachment.id, attachment.order, _encode(_attachment(attachment)))
-        case ApprovalChanged(approval=approval):
-            return Row("approval", stream, approval.id, approval.order, _encode(_approval(approval)))
-        case ClientTicketChanged(client_ticket=known):
-            return Row("client_ticket", stream, known.number, known.generation, _encode(_client_ticket(known)))
-        case Planned(entry=entry):
-            return entry_row(stream, entry)
-        case _:
-            return None
+def _flagged_row(stream: str, change: Flagged) -> Row:
+    data = {"position": change.position, "code": change.code, "detail": change.detail}
+    return Row("anomaly", stream, str(change.order), change.order, _encode(data), change.code)
+
+
+def _note_row(stream: str, change: NoteAdded) -> Row:
+    note, at = change.note, format_time(change.at)
+    data = {"id": note.id, "body": note.body, "author": note.author, "email": note.email, "at": at}
+    return Row("note", stream, note.id, change.order, _encode(data))
+
+
+def _attachment_row(stream: str, change: AttachmentChanged) -> Row:
+    attachment = change.attachment
+    return Row("attachment", stream, attachment.id, attachment.order, _encode(_attachment(attachment)))
+
+
+def _approval_row(stream: str, change: ApprovalChanged) -> Row:
+    approval = change.approval
+    return Row("approval", stream, approval.id, approval.order, _encode(_approval(approval)))
+
+
+def _client_ticket_row(stream: str, change: ClientTicketChanged) -> Row:
+    known = change.client_ticket
+    return Row("client_ticket", stream, known.number, known.generation, _encode(_client_ticket(known)))
+
+
+def _planned_row(stream: str, change: Planned) -> Row:
+    return entry_row(stream, change.entry)
 
 
 def _history_row(stream: str, moved: Moved) -> Row:
@@ -144,3 +156,15 @@ def _client_ticket(known: ClientTicket) -> dict[str, Any]:
         "returned": known.returned,
         "state": known.state,
     }
+
+
+_ROWS: Final[Mapping[type, Callable[[str, Any], Row]]] = {
+    Moved: _history_row,
+    Flagged: _flagged_row,
+    NoteAdded: _note_row,
+    AttachmentChanged: _attachment_row,
+    ApprovalChanged: _approval_row,
+    ClientTicketChanged: _client_ticket_row,
+    Planned: _planned_row,
+}
+"""How the changes that have a row become one."""

@@ -149,7 +149,8 @@ def _adopt(state: TicketState, message: Message) -> list[Change]:
 def _compare_numbers(state: TicketState, message: Message) -> list[Change]:
     """Notice that Ensono has another number than ours, or lost ours (R120, R121)."""
     theirs, ours = message.client_number, state.client_ticket
-    if theirs and all(item.number != theirs for item in state.client_tickets):
+    known = not theirs or (ours is not None and ours.number == theirs)
+    if not known and all(item.number != theirs for item in state.client_tickets):
         detail = f"Ensono has {theirs[:80]}, we have {ours.number if ours else 'none yet'}"
         return [flag(state, "link_mismatch", detail, message.position)]
     if ours is None or not message.number_missing:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from ecproc.domain.document import CAPPED, LISTS, join_document
 from ecproc.domain.ids import normalise_number
 from ecproc.domain.rows import Row
-from ecproc.runtime.fold import fold_rows
+from ecproc.runtime.streams import fold_events
 from ecproc.store.base import Reader, RecordedEvent
 
 
@@ -57,7 +57,7 @@ def _matches(header: Row, ticket_type: str | None, state: str | None) -> bool:
 
 def document_of(stream: str, events: Sequence[RecordedEvent], *, entries: int) -> bytes | None:
     """The document as these events, all of a stream up to some point, left it."""
-    rows, _ = fold_rows(stream, events)
+    rows, _ = fold_events(stream, events)
     tables: Mapping[str, list[Row]] = {table: [] for table in (*LISTS, "ticket", "quarantine")}
     for row in sorted(rows, key=lambda row: row.ordinal):
         tables[row.table].append(row)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from typing import Final
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 
 from ecproc.clock import Clock
 from ecproc.domain.rows import Row
-from ecproc.runtime.fold import fold_rows
-from ecproc.store.base import Reader, Rebuild, RecordedEvent, StreamState
+from ecproc.errors import LogDamaged
+from ecproc.runtime.streams import compact_events, fold_compact, fold_events
+from ecproc.store.base import ALL, Compact, Reader, Rebuild, RecordedEvent, Span, StreamState
 
 _WRITE_ROWS: Final = 5_000
 
@@ -41,35 +43,129 @@ class Rebuilt(msgspec.Struct, frozen=True):
     seconds: float
 
 
+class CompactUnusable(Exception):
+    """The compact form and the counters do not tell of every event of the log: rebuild from its bodies."""
+
+
 async def rebuild(
     reader: Reader,
     aside: Rebuild,
     *,
     clock: Clock,
     until: int | None = None,
+    compact: bool = False,
+    renew: bool = False,
+    span: Span = ALL,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Rebuilt:
-    """Fold the log up to a position into rows aside, stream by stream: memory holds one stream at a time."""
+    """Fold the log up to a position into rows aside, stream by stream: memory holds a few streams at a time.
+
+    From the bodies as received, or (the whole log only) from the `compact` form of what was decided, where it is of
+    this code; `renew` writes that form aside where it is not. `span` is for several processes at once.
+    Raises CompactUnusable, with `aside` of no more use.
+    """
     started = clock.monotonic()
     head = (await reader.head()).position
     total = head if until is None else min(until, head)
-    events = tickets = 0
-    rows: list[Row] = []
-    counters: list[tuple[str, StreamState]] = []
-    async for stream, recorded in _by_stream(reader.read_streams(until=until)):
-        stream_rows, state = fold_rows(stream, recorded)
-        rows += stream_rows
-        counters.append((stream, state))
-        events += len(recorded)
-        tickets += any(row.table == "ticket" for row in stream_rows)
-        if len(rows) + len(counters) >= _WRITE_ROWS:
-            await aside.write(rows, counters)
-            rows, counters = [], []
-            on_progress(Progress(events, total, clock.monotonic() - started))
-    await aside.write(rows, counters)
-    seconds = clock.monotonic() - started
-    on_progress(Progress(events, total, seconds))
-    return Rebuilt(events=events, tickets=tickets, seconds=seconds)
+    streams = _from_compact(reader, span) if compact else _from_bodies(reader, until, span)
+    writing = _Writing(aside, lambda events: on_progress(Progress(events, total, clock.monotonic() - started)))
+    try:
+        async for folded in streams:
+            await writing.add(folded, renew=renew)
+    except LogDamaged as damage:
+        if compact:  # what is damaged may be the cache only
+            raise CompactUnusable(damage.reason) from damage
+        raise
+    if compact and span == ALL and writing.events != head:
+        raise CompactUnusable(f"{writing.events} of {head} events")
+    await writing.finish()
+    return Rebuilt(events=writing.events, tickets=writing.tickets, seconds=clock.monotonic() - started)
+
+
+class _Folded(NamedTuple):
+    """A stream's rows and counters, and its events where they were read."""
+
+    stream: str
+    rows: list[Row]
+    counters: StreamState
+    events: Sequence[RecordedEvent]
+
+
+class _Writing:
+    """Puts folded streams aside, many at a time."""
+
+    def __init__(self, aside: Rebuild, report: Callable[[int], None]) -> None:
+        self.events = self.tickets = 0
+        self._aside = aside
+        self._report = report
+        self._rows: list[Row] = []
+        self._counters: list[tuple[str, StreamState]] = []
+        self._compact: list[Compact] = []
+
+    async def add(self, folded: _Folded, *, renew: bool) -> None:
+        """Take one stream."""
+        self._rows += folded.rows
+        self._counters.append((folded.stream, folded.counters))
+        self.events += folded.counters.version
+        self.tickets += any(row.table == "ticket" for row in folded.rows)
+        if renew:
+            self._compact += compact_events(folded.stream, folded.events)
+        if len(self._rows) + len(self._counters) + len(self._compact) >= _WRITE_ROWS:
+            await self.finish()
+
+    async def finish(self) -> None:
+        """Write what is held, and tell how far it is."""
+        await self._aside.write(self._rows, self._counters, self._compact)
+        self._rows, self._counters, self._compact = [], [], []
+        self._report(self.events)
+
+
+async def divide_streams(reader: Reader, parts: int) -> list[Span]:
+    """Spans of streams with about as many events each, as the counters tell."""
+    total = (await reader.head()).position
+    ends: list[str] = []
+    events = 0
+    async for page in reader.list_streams():
+        for stream, state in page:
+            if len(ends) < parts - 1 and events >= total * (len(ends) + 1) / parts:
+                ends.append(stream)
+            events += state.version
+    return [Span(first, end) for first, end in zip(["", *ends], [*ends, None], strict=True)]
+
+
+async def _from_bodies(reader: Reader, until: int | None, span: Span) -> AsyncIterator[_Folded]:
+    async for stream, events in _by_stream(reader.read_streams(until=until, span=span)):
+        yield _Folded(stream, *fold_events(stream, events), events)
+
+
+async def _from_compact(reader: Reader, span: Span) -> AsyncIterator[_Folded]:
+    """Every stream out of its compact form; from the log, where that does not tell all of it."""
+    steps: deque[Compact] = deque()
+    pages = reader.read_compact(span=span)
+    async for known in reader.list_streams(span=span):
+        for stream, state in known:
+            while not steps or steps[-1].stream <= stream:
+                page = await anext(pages, None)
+                if page is None:
+                    break
+                steps.extend(page)
+            own: list[Compact] = []
+            while steps and steps[0].stream <= stream:
+                step = steps.popleft()
+                if step.stream == stream:
+                    own.append(step)
+            folded = fold_compact(stream, own)
+            if folded is not None and folded[1].version == state.version:
+                yield _Folded(stream, *folded, ())
+            else:
+                yield await _from_log(reader, stream, state)
+
+
+async def _from_log(reader: Reader, stream: str, state: StreamState) -> _Folded:
+    events = await reader.read_stream(stream)
+    if len(events) != state.version:
+        raise CompactUnusable(f"{len(events)} of {state.version} events of stream {stream!r}")
+    return _Folded(stream, *fold_events(stream, events), events)
 
 
 async def _by_stream(

@@ -10,12 +10,13 @@ from ecproc.domain.decisions import decide
 from ecproc.domain.effects import Effect
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import Decided, Quarantined
-from ecproc.domain.recorded import encode_event
+from ecproc.domain.recorded import OwnEvent, encode_event
 from ecproc.domain.rows import Row, project, quarantine_row
 from ecproc.domain.state import Change, Flagged, Planned, Refused, plan
 from ecproc.domain.ticket import evolve
+from ecproc.runtime.compact import CompactFact, CompactStep, Skipped, compact_fact, encode_step
 from ecproc.runtime.fold import StreamFold
-from ecproc.runtime.history import message_id_of, place_of, wants_actor
+from ecproc.runtime.history import place_of, wants_actor
 from ecproc.store.base import Batch, Fence, NewEvent, Snapshot
 
 
@@ -38,7 +39,8 @@ def take_step(fold: StreamFold, *, limit: int, snapshot_events: int) -> Step:
     before = (state.type.value, state.state) if state.type else None
     changes: list[Change] = []
     effects: list[Effect] = []
-    refused: list[tuple[Quarantined, str]] = []
+    refused: dict[int, Quarantined] = {}
+    compact: list[CompactFact] = []
     expected, facts, wanted = fold.through, 0, 0
     while fold.pending and facts < limit:
         event, fact = fold.pending.popleft()
@@ -48,25 +50,31 @@ def take_step(fold: StreamFold, *, limit: int, snapshot_events: int) -> Step:
         step_changes = evolve(state, fact, place)
         for change in step_changes:
             if isinstance(change, Refused):
-                reason = Quarantined(event.position, change.reason, change.detail)
-                refused.append((reason, message_id_of(event)))
+                refused[event.position] = Quarantined(event.position, change.reason, change.detail)
+        if not isinstance(fact, Quarantined):
+            told, fold.fields = compact_fact(event, fact, refused, fold.fields)
+            compact.append(told)
         effects += plan(state, decide(state, fact, step_changes, place))
         changes += step_changes
         fold.through = event.version
     entries = tuple(state.entries[effect.key] for effect in effects)
     changes += [Planned(entry) for entry in entries]
-    own = [item for item, _ in refused] + [Decided(through=fold.through, effects=tuple(effects))]
-    rows = project(state, changes) + _quarantine(state.stream, refused)
+    own: list[OwnEvent] = [*refused.values(), Decided(through=fold.through, effects=tuple(effects))]
+    events = [NewEvent(state.stream, *encode_event(event)) for event in own]
+    decided = events[-1].payload if effects else b""
+    covered = CompactStep(expected, fold.through, len(compact) + len(own), tuple(compact), decided)
+    rows = project(state, changes) + _quarantine(state.stream, compact)
     return Step(
         batch=Batch(
-            events=[NewEvent(state.stream, *encode_event(event)) for event in own],
+            events=events,
             rows=rows,
             fence=Fence(state.stream, expected, fold.through),
             snapshot=_snapshot_if_due(fold, snapshot_events),
+            compact=encode_step(covered),
         ),
         entries=entries,
-        anomalies=tuple(change.code for change in changes if isinstance(change, Flagged)),
-        quarantined=tuple(item.reason for item, _ in refused),
+        anomalies=tuple([change.code for change in changes if isinstance(change, Flagged)]),
+        quarantined=tuple([item.reason for item in refused.values()]),
         before=before,
         after=(state.type.value, state.state) if state.type else None,
         decided=wanted,
@@ -81,8 +89,9 @@ def _snapshot_if_due(fold: StreamFold, every: int) -> Snapshot | None:
     return fold.snapshot()
 
 
-def _quarantine(stream: str, refused: Sequence[tuple[Quarantined, str]]) -> list[Row]:
+def _quarantine(stream: str, facts: Sequence[CompactFact]) -> list[Row]:
     return [
-        quarantine_row(stream, item.position, message_id=message_id, reason=item.reason, detail=item.detail)
-        for item, message_id in refused
+        quarantine_row(stream, fact.position, message_id=fact.message_id, reason=fact.reason, detail=fact.detail)
+        for fact in facts
+        if isinstance(fact, Skipped)
     ]

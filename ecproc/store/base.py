@@ -69,12 +69,16 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """One transaction: all of it or nothing."""
+    """One transaction: all of it or nothing.
+
+    `compact` says in few bytes what this batch's events say to a rebuild: a cache, kept under its last event.
+    """
 
     events: Sequence[NewEvent] = ()
     rows: Sequence[Row] = ()
     fence: Fence | None = None
     snapshot: Snapshot | None = None
+    compact: bytes | None = None
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -88,11 +92,13 @@ class Committed(msgspec.Struct, frozen=True):
 
 
 class StreamState(msgspec.Struct, frozen=True):
-    """A stream's counters: its last version, the last decided one, the last one that wants a decision."""
+    """A stream's counters: its last version, the last decided one, the last one that wants a decision, and the
+    position of its last event."""
 
     version: int = 0
     through: int = 0
     wanted: int = 0
+    last: int = 0
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -100,6 +106,28 @@ class Head(msgspec.Struct, frozen=True):
 
     position: int
     hash: bytes
+
+
+class Compact(msgspec.Struct, frozen=True):
+    """What a batch left as its compact form: `position` is its last event's."""
+
+    stream: str
+    position: int
+    data: bytes
+
+
+class Span(msgspec.Struct, frozen=True):
+    """The streams with `first` <= name < `end`, by the bytes of their names; all behind `first` without an `end`."""
+
+    first: str = ""
+    end: str | None = None
+
+    def holds(self, stream: str) -> bool:
+        """Whether that stream is one of them."""
+        return self.first <= stream and (self.end is None or stream < self.end)
+
+
+ALL: Final = Span()
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -134,8 +162,14 @@ class Reader(Protocol):
     def read_log(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[list[RecordedEvent]]:
         """All events with after < position <= until, in order, in pages of bounded size."""
 
-    def read_streams(self, *, until: int | None = None) -> AsyncIterator[list[RecordedEvent]]:
-        """All events with position <= until, by (stream, version), in pages of bounded size."""
+    def read_streams(self, *, until: int | None = None, span: Span = ALL) -> AsyncIterator[list[RecordedEvent]]:
+        """All events of those streams with position <= until, by (stream, version), in pages of bounded size."""
+
+    def read_compact(self, *, span: Span = ALL) -> AsyncIterator[list[Compact]]:
+        """All compact forms of those streams, by (stream, position), in pages."""
+
+    def list_streams(self, *, span: Span = ALL) -> AsyncIterator[list[tuple[str, StreamState]]]:
+        """Those streams with their counters, by name, in pages."""
 
     async def read_kind(self, kind: str) -> list[RecordedEvent]:
         """All events of one rare kind, in order (indexed for MessageQuarantined only)."""
@@ -170,8 +204,13 @@ class Reader(Protocol):
 class Rebuild(Protocol):
     """Live rows and stream counters built aside, while the live ones stay as they are."""
 
-    async def write(self, rows: Sequence[Row], streams: Sequence[tuple[str, StreamState]] = ()) -> None:
-        """Put rows and counters; a row of the same (table, stream, id) replaces the former one."""
+    async def write(
+        self,
+        rows: Sequence[Row],
+        streams: Sequence[tuple[str, StreamState]] = (),
+        compact: Sequence[Compact] = (),
+    ) -> None:
+        """Put rows, counters and compact forms; a row of the same (table, stream, id) replaces the former one."""
 
     async def digest(self) -> str:
         """SHA-256 over all rows built aside, in canonical order."""
@@ -183,7 +222,8 @@ class Rebuild(Protocol):
         """How many rows differ from the live ones, and the first `limit` of them."""
 
     async def swap(self, *, fold_version: int) -> None:
-        """Replace the live rows, counters and fold version in one transaction; drops snapshots of other folds.
+        """Replace the live rows, counters and fold version, and the compact form of the streams that have one here, in
+        one transaction; drops snapshots of other folds.
 
         Raises StoreError, with nothing replaced, unless the counters written cover every event of the log.
         """
@@ -209,6 +249,12 @@ class Store(ReadableStore, Protocol):
         is left out. Calls that wait at the same time share one transaction; each batch is still all or nothing.
         A caller's cancellation never undoes or tears a batch. After a storage fault every call raises StoreUnavailable.
         A batch that cannot be stored as it is (unknown table, no Unicode, beyond 64 bits) is a ValueError, no fault.
+        """
+
+    async def commit_all(self, batches: Sequence[Batch]) -> list[Committed]:
+        """Write several batches as `commit` does each, in one transaction where they fit into one.
+
+        If one of them cannot be stored as it is, that is a ValueError and none is written.
         """
 
     def has_room(self) -> bool:

@@ -19,7 +19,7 @@ CANONICAL_TABLES: Final = tuple(sorted((*TABLES, STREAM_TABLE)))
 
 def counters_row(stream: str, state: StreamState) -> Row:
     """The counters of a stream with events as a row; `wanted` is left out: it says what is to do, not what is."""
-    data = msgspec.json.encode({"version": state.version, "through": state.through})
+    data = msgspec.json.encode({"version": state.version, "through": state.through, "last": state.last})
     return Row(table=STREAM_TABLE, stream=stream, id="", ordinal=0, data=data)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256
 from struct import Struct
 from typing import Final
@@ -12,6 +13,9 @@ NO_HASH: Final = bytes(32)
 _ABSENT: Final = b"\xff\xff\xff\xff"
 _INTEGER: Final = Struct(">Iq")
 _LENGTH: Final = Struct(">I")
+_DIGEST_LENGTH: Final = _LENGTH.pack(32)
+_PLACE: Final = Struct(">I32sIqIq")
+"""The fields of a link up to its kind: the hash before it, position and time."""
 
 
 def encode_field(value: bytes | str | int | None) -> bytes:
@@ -26,6 +30,11 @@ def encode_field(value: bytes | str | int | None) -> bytes:
     if isinstance(value, str):
         value = value.encode()
     return _LENGTH.pack(len(value)) + value
+
+
+@lru_cache(maxsize=4096)
+def _encode_name(name: str) -> bytes:
+    return encode_field(name)
 
 
 def payload_hash(payload: bytes) -> bytes:
@@ -44,6 +53,10 @@ def link(
     message_key: bytes | None,
     payload_hash: bytes,
 ) -> bytes:
-    """The 32-byte hash of one event, bound to everything before it through `prev`."""
-    fields = (prev, position, at, kind, stream, version, message_key, payload_hash)
-    return sha256(b"".join(map(encode_field, fields))).digest()
+    """The 32-byte hash of one event, bound to everything before it through `prev`: `encode_field` of each in turn."""
+    place = _PLACE.pack(32, prev, 8, position, 8, at)
+    number = _INTEGER.pack(8, version)
+    key = encode_field(message_key)
+    return sha256(
+        b"".join((place, _encode_name(kind), _encode_name(stream), number, key, _DIGEST_LENGTH, payload_hash))
+    ).digest()

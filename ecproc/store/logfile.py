@@ -51,6 +51,7 @@ class LogFile:
         self._guard = guard
         self._streams: dict[str, StreamState] = {}
         self._anchored = Head(0, b"")
+        self._highest_key: bytes = connection.execute(sql("read_highest_key")).fetchone()[0] or b""
         self._dirty_since: float | None = None
         self._bytes = 0
         self._commits = 0
@@ -112,12 +113,15 @@ class LogFile:
         self._connection.execute("BEGIN IMMEDIATE")
         self._connection.execute(sql("repair_versions"))
         self._connection.execute(sql("repair_counters"))
+        self._connection.execute(sql("forget_compact"), (self.head.position,))
         self._connection.execute(sql("delete_snapshots"), (0,))
         self._connection.execute(sql("put_fold_version"), (0,))
         self._connection.execute("COMMIT")
 
     def holds_key(self, message_key: bytes) -> bool:
-        """Whether an event with that key is in the log."""
+        """Whether an event with that key is in the log; keys grow, so that most are known not to be."""
+        if message_key > self._highest_key:
+            return False
         return self._connection.execute(sql("find_message"), (message_key,)).fetchone() is not None
 
     def stream_state(self, stream: str) -> StreamState:
@@ -160,6 +164,8 @@ class LogFile:
             self._connection.execute(sql("swap_rows", table))
         self._connection.execute(sql("swap_clear", "stream"))
         self._connection.execute(sql("swap_streams"))
+        self._connection.execute(sql("drop_compact"))
+        self._connection.execute(sql("swap_compact"))
         covered = self._connection.execute(sql("count_covered")).fetchone()[0]
         if covered == self.head.position:
             self._connection.execute(sql("delete_snapshots"), (fold_version,))
@@ -204,6 +210,7 @@ class LogFile:
     def _write(self, group: Group) -> None:
         execute_many = self._connection.executemany
         execute_many(sql("insert_event"), group.events)
+        execute_many(sql("insert_compact"), group.compact)
         for statement, parameters in (*row_statements(group.rows.values()), *stream_statements(group.streams.items())):
             execute_many(statement, parameters)
         execute_many(sql("put_snapshot"), [astuple(snapshot) for snapshot in group.snapshots.values()])
@@ -212,6 +219,7 @@ class LogFile:
         self._commits += 1
         self._bytes += size
         self._remember(group.streams)
+        self._highest_key = max(group.highest_key, self._highest_key)
         if group.events:
             self.head = group.head
             self._dirty_since = self._dirty_since or time.monotonic()

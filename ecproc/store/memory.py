@@ -9,15 +9,18 @@ from anyio.lowlevel import checkpoint
 
 from ecproc.errors import StoreError, StoreUnavailable
 from ecproc.store.base import (
+    ALL,
     TABLES,
     Batch,
     Committed,
+    Compact,
     Difference,
     Head,
     Reader,
     RecordedEvent,
     Row,
     Snapshot,
+    Span,
     StreamState,
 )
 from ecproc.store.canonical import compare_rows, counters_row, digest_rows, sort_rows
@@ -59,6 +62,7 @@ class _State:
         self.keys: set[bytes] = set()
         self.live = _Live()
         self.snapshots: dict[str, Snapshot] = {}
+        self.compact: list[Compact] = []
         self.fold_version = 0
 
     def copy(self) -> _State:
@@ -67,6 +71,7 @@ class _State:
         twin.keys = set(self.keys)
         twin.live = self.live.copy()
         twin.snapshots = dict(self.snapshots)
+        twin.compact = list(self.compact)
         twin.fold_version = self.fold_version
         return twin
 
@@ -75,6 +80,10 @@ class _State:
 
     def stream_state(self, stream: str) -> StreamState:
         return self.live.streams.get(stream, StreamState())
+
+
+def _compact_order(one: Compact) -> tuple[str, int]:
+    return one.stream, one.position
 
 
 class MemoryReader:
@@ -103,8 +112,18 @@ class MemoryReader:
             yield page
             after = page[-1].position
 
-    async def read_streams(self, *, until: int | None = None) -> AsyncIterator[list[RecordedEvent]]:
-        events = sorted(self._state.events[:until], key=lambda event: (event.stream, event.version))
+    async def read_compact(self, *, span: Span = ALL) -> AsyncIterator[list[Compact]]:
+        await checkpoint()
+        yield sorted((one for one in self._state.compact if span.holds(one.stream)), key=_compact_order)
+
+    async def list_streams(self, *, span: Span = ALL) -> AsyncIterator[list[tuple[str, StreamState]]]:
+        await checkpoint()
+        streams = self._state.live.streams.items()
+        yield sorted((name, state) for name, state in streams if state.version and span.holds(name))
+
+    async def read_streams(self, *, until: int | None = None, span: Span = ALL) -> AsyncIterator[list[RecordedEvent]]:
+        chosen = (event for event in self._state.events[:until] if span.holds(event.stream))
+        events = sorted(chosen, key=lambda event: (event.stream, event.version))
         for start in range(0, len(events), _PAGE):
             await checkpoint()
             yield events[start : start + _PAGE]
@@ -173,11 +192,18 @@ class MemoryRebuild:
         self._store = store
         self._reader = reader
         self._live = _Live()
+        self._compact: list[Compact] = []
 
-    async def write(self, rows: Sequence[Row], streams: Sequence[tuple[str, StreamState]] = ()) -> None:
+    async def write(
+        self,
+        rows: Sequence[Row],
+        streams: Sequence[tuple[str, StreamState]] = (),
+        compact: Sequence[Compact] = (),
+    ) -> None:
         for row in rows:
             check_row(row)
         await checkpoint()
+        self._compact += compact
         for row in rows:
             self._live.put(row)
         self._live.streams.update(streams)
@@ -193,7 +219,7 @@ class MemoryRebuild:
 
     async def swap(self, *, fold_version: int) -> None:
         await checkpoint()
-        self._store.replace_live(self._live.copy(), fold_version)
+        self._store.replace_live(self._live.copy(), self._compact, fold_version)
 
 
 class MemoryStore(MemoryReader):
@@ -214,6 +240,12 @@ class MemoryStore(MemoryReader):
         committed = group.add(prepare(batch, self._now()))
         self._apply(group, committed)
         return committed
+
+    async def commit_all(self, batches: Sequence[Batch]) -> list[Committed]:
+        """See Store."""
+        for batch in batches:
+            prepare(batch, 0)
+        return [await self.commit(batch) for batch in batches]
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[MemoryReader]:
@@ -237,13 +269,17 @@ class MemoryStore(MemoryReader):
         """See Store; what was written can still be read."""
         self.is_open = False
 
-    def replace_live(self, live: _Live, fold_version: int) -> None:
+    def replace_live(self, live: _Live, compact: Sequence[Compact], fold_version: int) -> None:
         """Swap a rebuild in; raises StoreError if its counters do not cover the whole log."""
-        covered = sum(state.version for state in live.streams.values())
+        ends = {event.stream: (event.position, event.version) for event in self._state.events}
+        held = live.streams.items()
+        covered = sum(state.version for name, state in held if ends.get(name) == (state.last, state.version))
         if covered != len(self._state.events):
             raise StoreError(f"a rebuild covers {covered} of {len(self._state.events)} events: nothing was replaced")
         state = self._state
         state.live = live
+        renewed = {one.stream for one in compact}
+        state.compact = [one for one in state.compact if one.stream not in renewed] + list(compact)
         state.fold_version = fold_version
         state.snapshots = {name: one for name, one in state.snapshots.items() if one.fold_version == fold_version}
 
@@ -255,3 +291,4 @@ class MemoryStore(MemoryReader):
         for row in group.rows.values():
             self._state.live.put(row)
         self._state.snapshots.update(group.snapshots)
+        self._state.compact += [Compact(stream, position, data) for position, stream, data in group.compact]

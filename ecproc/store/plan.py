@@ -12,6 +12,7 @@ from ecproc.store.chain import link, payload_hash
 ROW_OVERHEAD_BYTES: Final = 256
 """Counted for each event and row beside its bytes, so that many small ones weigh something too."""
 
+_TABLES: Final = frozenset(TABLES)
 _INT64: Final = range(-(2**63), 2**63)
 
 
@@ -32,6 +33,7 @@ class EventRow(NamedTuple):
     position: int
     stream: str
     version: int
+    prev: int
     at: int
     kind: str
     message_key: bytes | None
@@ -55,8 +57,10 @@ def prepare(batch: Batch, at: int) -> Prepared:
 
     Raises ValueError for an unknown table, a number beyond 64 bits, or text that is not Unicode.
     """
+    has_messages = False
     for event in batch.events:
         _check_text(event.stream, event.kind)
+        has_messages |= event.message_key is not None
     for row in batch.rows:
         check_row(row)
     if batch.fence is not None:
@@ -72,7 +76,7 @@ def prepare(batch: Batch, at: int) -> Prepared:
         payload_hashes=tuple([payload_hash(event.payload) for event in batch.events]),
         rows={(row.table, row.stream, row.id): row for row in batch.rows},
         size=_weigh(batch),
-        has_messages=any(event.message_key is not None for event in batch.events),
+        has_messages=has_messages,
     )
 
 
@@ -80,13 +84,25 @@ class Group:
     """Batches that share one transaction: each sees what those before it did, and is planned whole or not at all."""
 
     def __init__(self, head: Head, lookup: Lookup) -> None:
-        self.head = head
         self.events: list[EventRow] = []
+        self.compact: list[tuple[int, str, bytes]] = []
         self.streams: dict[str, StreamState] = {}
         self.rows: dict[tuple[str, str, str], Row] = {}
         self.snapshots: dict[str, Snapshot] = {}
+        self._position = head.position
+        self._hash = head.hash
         self._lookup = lookup
         self._keys: set[bytes] = set()
+
+    @property
+    def highest_key(self) -> bytes:
+        """The highest message key of the group."""
+        return max(self._keys, default=b"")
+
+    @property
+    def head(self) -> Head:
+        """The end of the log once the group is durable."""
+        return Head(self._position, self._hash)
 
     def add(self, prepared: Prepared) -> Committed:
         """Plan one batch and say what becomes of it once the group is durable."""
@@ -98,7 +114,9 @@ class Group:
         recorded = tuple([self._append(*pair, prepared.at) for pair in zip(batch.events, hashes, strict=True)])
         if fence is not None:
             state = self._state(fence.stream)
-            self.streams[fence.stream] = StreamState(state.version, fence.through, state.wanted)
+            self.streams[fence.stream] = StreamState(state.version, fence.through, state.wanted, state.last)
+            if batch.compact is not None and any(recorded):
+                self.compact.append((self._position, fence.stream, batch.compact))
         self.rows.update(prepared.rows)
         if batch.snapshot is not None:
             self.snapshots[batch.snapshot.stream] = batch.snapshot
@@ -110,31 +128,26 @@ class Group:
             if key in self._keys or self._lookup.holds_key(key):
                 return None
             self._keys.add(key)
-        state = self._state(event.stream)
-        version = state.version + 1
-        wanted = version if event.wanted else state.wanted
-        self.streams[event.stream] = StreamState(version, state.through, wanted)
-        return self._record(event, version=version, at=at, payload_hash=payload_hash)
-
-    def _record(self, event: NewEvent, *, version: int, at: int, payload_hash: bytes) -> RecordedEvent:
-        position = self.head.position + 1
+        stream, kind = event.stream, event.kind
+        state = self._state(stream)
+        position, version = self._position + 1, state.version + 1
         payload = event.payload if type(event.payload) is bytes else bytes(event.payload)
         linked = link(
-            self.head.hash,
+            self._hash,
             position,
             at=at,
-            kind=event.kind,
-            stream=event.stream,
+            kind=kind,
+            stream=stream,
             version=version,
-            message_key=event.message_key,
+            message_key=key,
             payload_hash=payload_hash,
         )
-        key = event.message_key
+        self.streams[stream] = StreamState(version, state.through, version if event.wanted else state.wanted, position)
         self.events.append(
-            EventRow(position, event.stream, version, at, event.kind, key, payload, payload_hash, linked)
+            EventRow(position, stream, version, state.last, at, kind, key, payload, payload_hash, linked)
         )
-        self.head = Head(position, linked)
-        return RecordedEvent(position, event.stream, version, at, event.kind, payload, linked, key)
+        self._position, self._hash = position, linked
+        return RecordedEvent(position, stream, version, at, kind, payload, linked, key)
 
     def _state(self, stream: str) -> StreamState:
         state = self.streams.get(stream)
@@ -144,6 +157,7 @@ class Group:
 def _weigh(batch: Batch) -> int:
     size = ROW_OVERHEAD_BYTES * (len(batch.events) + len(batch.rows))
     size += sum([len(event.payload) for event in batch.events])
+    size += len(batch.compact or b"")
     size += sum([len(row.data) for row in batch.rows if row.data is not None])
     return size + (len(batch.snapshot.data) if batch.snapshot is not None else 0)
 
@@ -157,13 +171,14 @@ def check_row(row: Row) -> None:
 
 def check_table(table: str) -> None:
     """Raise ValueError unless that is the name of a live table."""
-    if table not in TABLES:
+    if table not in _TABLES:
         raise ValueError(f"there is no live table {table!r}")
 
 
 def _check_text(*values: str) -> None:
     for value in values:
-        value.encode()
+        if not value.isascii():
+            value.encode()
 
 
 def _check_numbers(*values: int) -> None:

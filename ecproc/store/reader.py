@@ -11,9 +11,10 @@ from typing import Any, Final, Protocol
 
 import aiosqlite
 import anyio
+import msgspec
 
 from ecproc.errors import LogDamaged, StoreUnavailable
-from ecproc.store.base import Head, RecordedEvent, Row, Snapshot, StreamState
+from ecproc.store.base import ALL, Compact, Head, RecordedEvent, Row, Snapshot, Span, StreamState
 from ecproc.store.canonical import CANONICAL_TABLES, STREAM_TABLE, counters_row
 from ecproc.store.chain import NO_HASH
 from ecproc.store.datadir import measure_files
@@ -41,12 +42,19 @@ class Fetch(Protocol):
     async def __call__(self, query: str, parameters: Sequence[object] = (), *, position: int = 0) -> list[Any]: ...
 
 
-class SqliteReader:
-    """The Reader of a SQLite log; one moment or many, as the given `fetch` sees it."""
+class Scan(Protocol):
+    """Runs one long query and gives what it finds in pages of so many rows."""
 
-    def __init__(self, directory: Path, fetch: Fetch) -> None:
+    def __call__(self, query: str, parameters: Sequence[object], *, rows: int) -> AsyncIterator[list[Any]]: ...
+
+
+class SqliteReader:
+    """The Reader of a SQLite log; one moment or many, as the given `fetch` and `scan` see it."""
+
+    def __init__(self, directory: Path, fetch: Fetch, scan: Scan) -> None:
         self._directory = directory
         self._fetch = fetch
+        self._scan = scan
 
     async def head(self) -> Head:
         rows = await self._fetch(sql("read_head"))
@@ -57,12 +65,12 @@ class SqliteReader:
         return RecordedEvent(*rows[0]) if rows else None
 
     async def read_stream(self, stream: str, *, after: int = 0, limit: int | None = None) -> list[RecordedEvent]:
-        bounds = (stream, after, _NO_LIMIT if limit is None else limit)
-        events = [RecordedEvent(*row) for row in await self._fetch(sql("read_stream"), bounds)]
-        for version, event in enumerate(events, start=after + 1):
-            if event.version != version:
-                raise LogDamaged(event.position, f"version {version} of its stream is missing before it")
-        return events
+        rows = await self._fetch(sql("read_stream"), (stream, after))
+        rows.reverse()  # a stream is followed from its last event back
+        for position, of, version, *_, expected in rows:
+            if (of, version) != (stream, expected):
+                raise LogDamaged(position or 0, f"version {expected} of stream {stream!r} is not where it should be")
+        return [RecordedEvent(*row[:-1]) for row in rows[:limit]]
 
     async def read_log(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[list[RecordedEvent]]:
         last = (await self.head()).position if until is None else until
@@ -76,16 +84,31 @@ class SqliteReader:
             yield page
             after = page[-1].position
 
-    async def read_streams(self, *, until: int | None = None) -> AsyncIterator[list[RecordedEvent]]:
+    async def read_streams(self, *, until: int | None = None, span: Span = ALL) -> AsyncIterator[list[RecordedEvent]]:
         head = (await self.head()).position
         last = head if until is None else min(until, head)
-        stream, version, left = "", 0, last
-        while page := await self._read_stream_page(stream, version, last):
-            yield page
-            stream, version = page[-1].stream, page[-1].version
-            left -= len(page)
-        if left:
+        left = last
+        bounds = (span.first, span.end, last)
+        try:
+            async for places in self._scan(sql("scan_order"), bounds, rows=PAGE_STREAM_EVENTS):
+                yield await self._read_places([place[0] for place in places])
+                left -= len(places)
+        except LogDamaged as damage:
+            raise await self._find_gap(last) from damage
+        if left and span == ALL:
             raise await self._find_gap(last)
+
+    async def read_compact(self, *, span: Span = ALL) -> AsyncIterator[list[Compact]]:
+        async for rows in self._scan(sql("scan_compact"), (span.first, span.end), rows=PAGE_EVENTS):
+            yield [Compact(*row) for row in rows]
+
+    async def list_streams(self, *, span: Span = ALL) -> AsyncIterator[list[tuple[str, StreamState]]]:
+        stream, beyond = span.first, ">="
+        while rows := await self._fetch(sql("list_streams", "", beyond), (stream, PAGE_ROWS)):
+            yield [(row[0], StreamState(*row[1:])) for row in rows if span.holds(row[0])]
+            stream, beyond = rows[-1][0], ">"
+            if not span.holds(stream):
+                return
 
     async def read_kind(self, kind: str) -> list[RecordedEvent]:
         if kind == _INDEXED_KIND:
@@ -158,12 +181,11 @@ class SqliteReader:
                 raise LogDamaged(position, "the event is missing")
         return page
 
-    async def _read_stream_page(self, stream: str, version: int, last: int) -> list[RecordedEvent]:
-        bounds = (stream, version, last, PAGE_STREAM_EVENTS)
-        try:
-            return [RecordedEvent(*row) for row in await self._fetch(sql("read_streams"), bounds)]
-        except LogDamaged as damage:
-            raise await self._find_gap(last) from damage
+    async def _read_places(self, positions: list[int]) -> list[RecordedEvent]:
+        """The events at these positions, in this order."""
+        rows = await self._fetch(sql("read_events"), (msgspec.json.encode(positions).decode(),))
+        found = {row[0]: RecordedEvent(*row) for row in rows}
+        return [found[position] for position in positions]
 
     async def _find_gap(self, last: int) -> LogDamaged:
         """Where the log up to that position cannot be read whole, as reading it in order tells."""
@@ -228,6 +250,16 @@ async def fetch_on(
         return list(await connection.execute_fetchall(query, parameters))
 
 
+async def scan_on(
+    connection: aiosqlite.Connection, query: str, parameters: Sequence[object], *, rows: int
+) -> AsyncIterator[list[Any]]:
+    """Run a long query on that connection, which must live no longer than whoever reads it."""
+    with translate_errors("the database cannot be read"):
+        cursor = await connection.execute(query, parameters)
+        while page := await cursor.fetchmany(rows):
+            yield list(page)
+
+
 @asynccontextmanager
 async def connected(connect: Callable[[], Connection]) -> AsyncIterator[aiosqlite.Connection]:
     """A connection of its own, closed at the end also when cancelled."""
@@ -273,6 +305,14 @@ class ReaderPool:
             finally:
                 self._idle.append(connection)
 
+    async def scan(self, query: str, parameters: Sequence[object], *, rows: int) -> AsyncIterator[list[Any]]:
+        """Run one long query on a connection of its own; raises StoreUnavailable after `aclose`."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        async with connected(self._connect) as connection:
+            async for page in scan_on(connection, query, parameters, rows=rows):
+                yield page
+
     async def aclose(self) -> None:
         """Wait for the queries that run and close all connections."""
         with anyio.CancelScope(shield=True):
@@ -294,3 +334,8 @@ class ReaderPool:
 def make_fetch(connection: aiosqlite.Connection) -> Fetch:
     """The `fetch` of a reader that has one connection to itself."""
     return partial(fetch_on, connection)
+
+
+def make_scan(connection: aiosqlite.Connection) -> Scan:
+    """The `scan` of a reader that has one connection to itself."""
+    return partial(scan_on, connection)

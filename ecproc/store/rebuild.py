@@ -12,12 +12,19 @@ from sqlite3 import Connection
 import aiosqlite
 import anyio
 
-from ecproc.store.base import Difference, Row, StreamState
-from ecproc.store.canonical import compare_rows, digest_rows
+from ecproc.store.base import TABLES, Compact, Difference, Row, StreamState
+from ecproc.store.canonical import STREAM_TABLE, compare_rows, digest_rows
 from ecproc.store.datadir import REBUILD_PREFIX, REBUILD_SUFFIX, create_file
 from ecproc.store.plan import check_row
 from ecproc.store.reader import SqliteReader, connected, list_canonical, make_fetch
-from ecproc.store.schema import Statement, connect_scratch, row_statements, stream_statements, translate_errors
+from ecproc.store.schema import (
+    Statement,
+    connect_scratch,
+    row_statements,
+    sql,
+    stream_statements,
+    translate_errors,
+)
 
 
 class SqliteRebuild:
@@ -35,12 +42,18 @@ class SqliteRebuild:
         self._live = live
         self._replace = replace
 
-    async def write(self, rows: Sequence[Row], streams: Sequence[tuple[str, StreamState]] = ()) -> None:
+    async def write(
+        self,
+        rows: Sequence[Row],
+        streams: Sequence[tuple[str, StreamState]] = (),
+        compact: Sequence[Compact] = (),
+    ) -> None:
         for row in rows:
             check_row(row)
         newest = {(row.table, row.stream, row.id): row for row in rows}
         await self._execute(row_statements(newest.values()))
         await self._execute(stream_statements(streams))
+        await self._execute([(sql("insert_compact"), [(one.position, one.stream, one.data) for one in compact])])
 
     async def digest(self) -> str:
         return await digest_rows(list_canonical(self._fetch))
@@ -52,6 +65,17 @@ class SqliteRebuild:
     async def differences(self, limit: int) -> tuple[int, list[Difference]]:
         async with self._live() as reader:
             return await compare_rows(reader.canonical_rows(), list_canonical(self._fetch), limit=limit)
+
+    async def absorb(self, path: Path) -> None:
+        """Take everything that `open_part` left in that file."""
+        await self._control("COMMIT")
+        await self._control(sql("attach_part"), str(path))
+        await self._control("BEGIN")
+        for table in (*TABLES, STREAM_TABLE, "compact"):
+            await self._control(sql("absorb_part", table))
+        await self._control("COMMIT")
+        await self._control("DETACH DATABASE part")
+        await self._control("BEGIN")
 
     async def swap(self, *, fold_version: int) -> None:
         await self._control("COMMIT")
@@ -66,9 +90,26 @@ class SqliteRebuild:
             for statement, parameters in statements:
                 await self._scratch.executemany(statement, parameters)
 
-    async def _control(self, statement: str) -> None:
+    async def _control(self, statement: str, *parameters: str) -> None:
         with translate_errors("the rebuild cannot be written"):
-            await self._scratch.execute(statement)
+            await self._scratch.execute(statement, parameters)
+
+
+@asynccontextmanager
+async def open_part(path: Path) -> AsyncIterator[SqliteRebuild]:
+    """A Rebuild of some streams in a file of its own, which stays, for another process to absorb."""
+    async with connected(partial(_connect, path, keep_name=True)) as scratch:
+        yield SqliteRebuild(scratch, live=_no_live, replace=_no_replace)
+        with translate_errors("the rebuild cannot be written"):
+            await scratch.execute("COMMIT")
+
+
+def _no_live() -> AbstractAsyncContextManager[SqliteReader]:
+    raise TypeError("a part of a rebuild is compared with nothing")
+
+
+async def _no_replace(_fold_version: int) -> None:
+    raise TypeError("a part of a rebuild replaces nothing")
 
 
 def name_scratch(directory: Path) -> Path:

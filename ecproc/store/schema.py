@@ -11,11 +11,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from msgspec.structs import astuple
+
 from ecproc.errors import LogDamaged, StoreError, StoreUnavailable
 from ecproc.store.base import TABLES, Row, StreamState
 
-SCHEMA_VERSION: Final = 1
-"""Kept as the file's `user_version`; a file with a higher one was written by newer code and is refused."""
+SCHEMA_VERSION: Final = 2
+"""Kept as the file's `user_version`; a file with a higher one was written by newer code and is refused, and so is 1,
+which no release ever wrote."""
 
 Statement: TypeAlias = tuple[str, list[tuple[object, ...]]]
 
@@ -25,8 +28,8 @@ BUSY_TIMEOUT_MS: Final = 5000
 _LOG_STATEMENTS: Final = (
     "create_event",
     "create_event_message",
-    "create_event_version",
     "create_event_quarantined",
+    "create_compact",
     "create_snapshot",
     "create_meta",
 )
@@ -106,6 +109,7 @@ def connect_scratch(path: Path) -> sqlite3.Connection:
     try:
         _apply(connection, *_EVERY_CONNECTION, *_SCRATCH, "BEGIN")
         _create_live(connection)
+        connection.execute(sql("create_compact"))
     except BaseException:
         connection.close()
         raise
@@ -125,7 +129,7 @@ def row_statements(rows: Iterable[Row]) -> list[Statement]:
 
 def stream_statements(states: Iterable[tuple[str, StreamState]]) -> list[Statement]:
     """What writes stream counters."""
-    return [(sql("put_stream"), [(name, state.version, state.through, state.wanted) for name, state in states])]
+    return [(sql("put_stream"), [(name, *astuple(state)) for name, state in states])]
 
 
 @contextmanager
@@ -170,6 +174,8 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} was written by a newer ecproc (schema {version}; this one knows up to {SCHEMA_VERSION}): "
             "install that version or a later one"
         )
+    if 0 < version < SCHEMA_VERSION:
+        raise StoreError(f"{path} was written before the first release (schema {version}): use another data directory")
     if version == 0 and connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
         raise StoreError(f"{path} is a database of another program")
 
@@ -185,7 +191,6 @@ def _create(connection: sqlite3.Connection) -> None:
 
 def _create_live(connection: sqlite3.Connection) -> None:
     connection.execute(sql("create_stream"))
-    connection.execute(sql("create_stream_undecided"))
     for table in TABLES:
         connection.execute(sql("create_rows", table))
     for table in _SEARCHED_BY_ID:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,12 @@ from typing import Final
 
 import anyio
 import msgspec
-from anyio.lowlevel import checkpoint_if_cancelled
 
 from ecproc.errors import StoreError, WrongEnvironment
 from ecproc.store.base import Batch, Committed, NewEvent, Reader, RecordedEvent
 from ecproc.store.logfile import LogFile
 from ecproc.store.plan import prepare
-from ecproc.store.reader import ReaderPool, SqliteReader, connected, make_fetch
+from ecproc.store.reader import ReaderPool, SqliteReader, connected, make_fetch, make_scan
 from ecproc.store.rebuild import SqliteRebuild, name_scratch, open_scratch
 from ecproc.store.schema import connect_reader, sql
 from ecproc.store.verify import choose_connect
@@ -44,7 +43,7 @@ class ReadOnlyStore(SqliteReader):
         self._pool = ReaderPool(connect)
         self._connect = connect
         self._moments = anyio.Semaphore(MAX_READING)
-        super().__init__(directory, self._pool.fetch)
+        super().__init__(directory, self._pool.fetch, self._pool.scan)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[SqliteReader]:
@@ -53,7 +52,7 @@ class ReadOnlyStore(SqliteReader):
             fetch = make_fetch(connection)
             await fetch("BEGIN")
             await fetch(sql("read_head"))  # a transaction sees the moment of its first read
-            yield SqliteReader(self._directory, fetch)
+            yield SqliteReader(self._directory, fetch, make_scan(connection))
 
     @asynccontextmanager
     async def rebuilding(self, reader: Reader | None = None) -> AsyncIterator[SqliteRebuild]:
@@ -89,6 +88,7 @@ class SqliteStore(ReadOnlyStore):
         now: Callable[[], int],
         has_room: Callable[[], bool],
     ) -> None:
+        self.directory = log.path
         super().__init__(log.path, partial(connect_reader, log.database))
         self.failed = writer.failed
         self.accepted_loss = log.accepted_loss
@@ -97,9 +97,13 @@ class SqliteStore(ReadOnlyStore):
         self._has_room = has_room
 
     async def commit(self, batch: Batch) -> Committed:
-        """See Store; cancelled from within anyio it still waits for the outcome."""
-        await checkpoint_if_cancelled()
-        return await self._writer.commit(prepare(batch, self._now()))
+        """See Store; a caller who is cancelled leaves its batch to be written whole."""
+        return (await self.commit_all((batch,)))[0]
+
+    async def commit_all(self, batches: Sequence[Batch]) -> list[Committed]:
+        """See Store."""
+        now = self._now()
+        return await self._writer.commit([prepare(batch, now) for batch in batches])
 
     @asynccontextmanager
     async def rebuilding(self, reader: Reader | None = None) -> AsyncIterator[SqliteRebuild]:

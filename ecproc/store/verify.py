@@ -23,7 +23,18 @@ TAIL_EVENTS: Final = 1000
 """How many of the newest events each start checks."""
 
 _PAGE_EVENTS: Final = 1000
-_COLUMN_TYPES: Final = ((int,), (str,), (int,), (int,), (str,), (bytes, type(None)), (bytes,), (bytes,), (bytes,))
+_COLUMN_TYPES: Final = (
+    (int,),
+    (str,),
+    (int,),
+    (int,),
+    (int,),
+    (str,),
+    (bytes, type(None)),
+    (bytes,),
+    (bytes,),
+    (bytes,),
+)
 _INDEX_ROW: Final = re.compile(r"row (\d+) missing from index")
 
 
@@ -86,6 +97,8 @@ def check_tail(connection: sqlite3.Connection) -> Damage | None:
         row = connection.execute(sql("read_hash"), (first,)).fetchone()
         if row is None:
             return Damage(first, "the event is missing")
+        if not isinstance(row[0], bytes) or len(row[0]) != len(NO_HASH):
+            return Damage(first, "the event's hash is none")
         before = Head(first, row[0])
     walked = _walk(connection, before)
     return walked if isinstance(walked, Damage) else None
@@ -136,7 +149,7 @@ def _walk_page(connection: sqlite3.Connection, head: Head) -> Damage | Head:
             damage = _check_event(row, head)
             if damage is not None:
                 return damage
-            head = Head(row[0], row[8])
+            head = Head(row[0], row[-1])
     except sqlite3.Error as error:
         if not is_damage(error):
             raise
@@ -159,7 +172,7 @@ def _find_unreadable(connection: sqlite3.Connection, head: Head, reason: str) ->
         damage = _check_event(row, head)
         if damage is not None:
             return damage
-        head = Head(row[0], row[8])
+        head = Head(row[0], row[-1])
 
 
 def _check_event(row: tuple[Any, ...], before: Head) -> Damage | None:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import groupby
+from itertools import groupby, islice
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -18,18 +18,18 @@ from ecproc.store.base import Committed
 from ecproc.store.logfile import LogFile
 from ecproc.store.plan import Prepared
 
-MAX_BATCHES: Final = 256
+MAX_WORKS: Final = 256
 MAX_BYTES: Final = 16 * 1024 * 1024
-"""What one transaction takes at most; a single larger batch goes alone."""
+"""What one transaction takes at most; what is larger and waits for one answer goes alone."""
 
 T = TypeVar("T")
 
 
 class _Work(NamedTuple):
-    """A batch to commit, or a call to make, or (with neither) the end of the thread."""
+    """Batches to commit, or a call to make, or (with neither) the end of the thread."""
 
     future: asyncio.Future[Any]
-    batch: Prepared | None = None
+    batches: Sequence[Prepared] = ()
     call: Callable[[LogFile], object] | None = None
 
 
@@ -64,12 +64,14 @@ class Writer:
             raise
         return opened.result()
 
-    async def commit(self, batch: Prepared) -> Committed:
-        """Write one batch; an anyio cancellation waits for the outcome, any other leaves the batch to its fate."""
+    def commit(self, batches: Sequence[Prepared]) -> asyncio.Future[list[Committed]]:
+        """Have batches written, whether or not the caller is cancelled; what became of each, once that is durable."""
         self._check_open()
-        with anyio.CancelScope(shield=True):
-            committed: Committed = await self._put(_Work(self._loop.create_future(), batch=batch))
-        return committed
+        future: asyncio.Future[list[Committed]] = self._loop.create_future()
+        if not batches:
+            future.set_result([])
+            return future
+        return self._put(_Work(future, batches))
 
     async def call(self, function: Callable[[LogFile], T]) -> T:
         """Run a function on the thread between transactions; a StoreError is an answer, any other error is fatal."""
@@ -121,7 +123,7 @@ class Writer:
 
     def _serve(self, log: LogFile) -> bool:
         """Do what waits, and what is due besides; False at the end of the thread."""
-        for are_batches, works in groupby(self._take(log), key=lambda work: work.batch is not None):
+        for are_batches, works in groupby(self._take(log), key=lambda work: bool(work.batches)):
             if are_batches:
                 self._commit(log, list(works))
                 continue
@@ -139,18 +141,19 @@ class Writer:
         with suppress(Empty):
             works.append(self._queue.get(timeout=log.idle_seconds() if self._failure is None else None))
             size += _size(works[-1])
-            while len(works) < MAX_BATCHES and size < MAX_BYTES:
+            while len(works) < MAX_WORKS and size < MAX_BYTES:
                 works.append(self._queue.get_nowait())
                 size += _size(works[-1])
         return works
 
     def _commit(self, log: LogFile, works: list[_Work]) -> None:
-        batches = [work.batch for work in works if work.batch is not None]
+        batches = [batch for work in works for batch in work.batches]
         began = time.monotonic()
         outcome = self._try(log, lambda log: log.commit(batches))
         seconds = time.monotonic() - began
         if isinstance(outcome, list):
-            self._answer([(work.future, one) for work, one in zip(works, outcome, strict=True)], seconds)
+            rest = iter(outcome)
+            self._answer([(work.future, list(islice(rest, len(work.batches)))) for work in works], seconds)
         else:
             self._answer([(work.future, self._refusal()) for work in works])
 
@@ -189,4 +192,4 @@ class Writer:
 
 
 def _size(work: _Work) -> int:
-    return 0 if work.batch is None else work.batch.size
+    return sum([batch.size for batch in work.batches])

@@ -113,8 +113,11 @@ class PrometheusTelemetry(Telemetry):
         )
         self._position = Gauge("ecproc_log_last_position", "The log's last position.", registry=registry)
         self._size = Gauge("ecproc_log_size_bytes", "The log's size on disk.", registry=registry)
-        self._lag = Gauge("ecproc_projection_lag_events", "Events not folded and decided yet.", registry=registry)
-        self._actors = Gauge("ecproc_actors", "Tickets being worked on.", registry=registry)
+        # Both change with every message and are looked at every few seconds: read then, not written now.
+        self._lag = self._working = 0
+        lag = Gauge("ecproc_projection_lag_events", "Events not folded and decided yet.", registry=registry)
+        lag.set_function(lambda: self._lag)
+        Gauge("ecproc_actors", "Tickets being worked on.", registry=registry).set_function(lambda: self._working)
         self._tickets = _Children(
             Gauge("ecproc_tickets", "Tickets by their state.", ["type", "state"], registry=registry),
             [(name, state) for name, states in TICKET_STATES.items() for state in states],
@@ -190,10 +193,10 @@ class PrometheusTelemetry(Telemetry):
         self._size.set(size_bytes)
 
     def projection_lag(self, events: int) -> None:
-        self._lag.set(events)
+        self._lag = events
 
     def actors(self, count: int) -> None:
-        self._actors.set(count)
+        self._working = count
 
     def tickets_counted(self, ticket_type: str, state: str, count: int) -> None:
         self._tickets.of(ticket_type, state).set(count)

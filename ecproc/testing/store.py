@@ -7,15 +7,20 @@ from ecproc.testing.store_case import (
     STREAM,
     append,
     copy_live,
+    decide,
+    list_compact,
+    list_counters,
     make_key,
     make_message,
     make_row,
     read_all,
+    read_by_stream,
     scan_all,
     sqlite_store,
 )
 from ecproc.testing.store_live import LiveTests
 from ecproc.testing.store_log import LogTests
+from ecproc.testing.store_streams import StreamTests
 
 __all__ = [
     "OTHER",
@@ -23,14 +28,18 @@ __all__ = [
     "StoreTests",
     "append",
     "copy_live",
+    "decide",
+    "list_compact",
+    "list_counters",
     "make_key",
     "make_message",
     "make_row",
     "read_all",
+    "read_by_stream",
     "scan_all",
     "sqlite_store",
 ]
 
 
-class StoreTests(LogTests, LiveTests):
+class StoreTests(LogTests, StreamTests, LiveTests):
     """The suite, whole."""

@@ -9,14 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from ecproc.store.base import (
+    ALL,
     TABLES,
     Batch,
+    Committed,
+    Compact,
+    Fence,
     NewEvent,
     Reader,
     Rebuild,
     RecordedEvent,
     Row,
+    Span,
     Store,
+    StreamState,
 )
 from ecproc.store.sqlite import SqliteStore, open_store
 
@@ -58,9 +64,33 @@ async def append(store: Store, *events: NewEvent) -> list[RecordedEvent]:
     return recorded
 
 
+async def decide(
+    store: Store, *events: NewEvent, stream: str = STREAM, expected: int = 0, compact: bytes | None = None
+) -> Committed:
+    """Commit a decision of that stream, behind its fence, and such events beside it."""
+    decided = NewEvent(stream, "Decided", b"{}")
+    batch = Batch(events=[decided, *events], fence=Fence(stream, expected, expected + 1), compact=compact)
+    return await store.commit(batch)
+
+
 async def read_all(reader: Reader, *, after: int = 0, until: int | None = None) -> list[RecordedEvent]:
     """The log in one list."""
     return [event async for page in reader.read_log(after=after, until=until) for event in page]
+
+
+async def read_by_stream(reader: Reader, *, until: int | None = None, span: Span = ALL) -> list[RecordedEvent]:
+    """The log of those streams, stream by stream, in one list."""
+    return [event async for page in reader.read_streams(until=until, span=span) for event in page]
+
+
+async def list_compact(reader: Reader, span: Span = ALL) -> list[Compact]:
+    """The compact forms of those streams in one list."""
+    return [one async for page in reader.read_compact(span=span) for one in page]
+
+
+async def list_counters(reader: Reader, span: Span = ALL) -> list[tuple[str, StreamState]]:
+    """Those streams with their counters in one list."""
+    return [one async for page in reader.list_streams(span=span) for one in page]
 
 
 async def scan_all(reader: Reader, table: str, *, tagged: bool = False) -> list[Row]:

@@ -13,11 +13,13 @@ from ecproc.errors import StoreError, StoreUnavailable
 from ecproc.store.base import (
     TABLES,
     Batch,
+    Compact,
     Difference,
     Fence,
     NewEvent,
     Row,
     Snapshot,
+    Span,
     Store,
     StreamState,
 )
@@ -27,9 +29,13 @@ from ecproc.testing.store_case import (
     StoreCase,
     append,
     copy_live,
+    decide,
+    list_compact,
+    list_counters,
     make_message,
     make_row,
     read_all,
+    read_by_stream,
     scan_all,
 )
 
@@ -130,14 +136,22 @@ class LiveTests(StoreCase):
             before = await store.head()
             async with store.reading() as moment:
                 await store.commit(Batch(events=[make_message(2)], rows=[make_row("a", ordinal=7), make_row("b")]))
-                await store.commit(Batch(fence=Fence(STREAM, 0, 1), snapshot=Snapshot(STREAM, 1, 1, b"s")))
+                decided, fence = NewEvent(STREAM, "Decided", b""), Fence(STREAM, 0, 1)
+                snapshot = Snapshot(STREAM, 1, 1, b"s")
+                await store.commit(Batch(events=[decided], fence=fence, snapshot=snapshot, compact=b"c"))
                 assert await moment.head() == before
                 assert len(await read_all(moment)) == before.position
                 assert await scan_all(moment, "note") == [make_row("a")]
-                assert await moment.stream_state(STREAM) == StreamState(version=1, wanted=1)
+                state = StreamState(version=1, wanted=1, last=before.position)
+                assert await moment.stream_state(STREAM) == state
+                assert await list_counters(moment, Span(STREAM, OTHER)) == [(STREAM, state)]
+                assert len(await moment.read_stream(STREAM)) == 1
+                assert len(await read_by_stream(moment)) == before.position
+                assert await list_compact(moment) == []
                 assert await moment.undecided_streams() == [STREAM]
                 assert await moment.read_snapshot(STREAM, fold_version=1) is None
-            assert (await store.head()).position == before.position + 1
+            assert (await store.head()).position == before.position + 2
+            assert len(await list_compact(store)) == 1
             assert len(await scan_all(store, "note")) == 2
 
     async def test_readings_stand_side_by_side(self, tmp_path: Path) -> None:
@@ -192,14 +206,18 @@ class LiveTests(StoreCase):
     async def test_stream_counters_are_compared_but_not_what_is_wanted(self, tmp_path: Path) -> None:
         async with self.store_in(tmp_path) as store:
             await self._fill(store)
+            last = (await store.head()).position
             async with store.rebuilding() as rebuild:
                 await copy_live(store, rebuild)
-                await rebuild.write([], [(STREAM, StreamState(version=2, through=1, wanted=0))])
+                await rebuild.write([], [(STREAM, StreamState(version=2, through=1, wanted=0, last=last))])
                 assert await rebuild.digest() == await rebuild.live_digest()
-                await rebuild.write([], [(STREAM, StreamState(version=2, through=2, wanted=0))])
-                assert await rebuild.digest() != await rebuild.live_digest()
-                live, rebuilt = b'{"version":2,"through":1}', b'{"version":2,"through":2}'
-                assert await rebuild.differences(1) == (1, [Difference("stream", STREAM, "", live, rebuilt)])
+                for through, position in ((2, last), (1, last - 1)):
+                    state = StreamState(version=2, through=through, wanted=0, last=position)
+                    await rebuild.write([], [(STREAM, state)])
+                    assert await rebuild.digest() != await rebuild.live_digest()
+                    live = f'{{"version":2,"through":1,"last":{last}}}'.encode()
+                    rebuilt = f'{{"version":2,"through":{through},"last":{position}}}'.encode()
+                    assert await rebuild.differences(1) == (1, [Difference("stream", STREAM, "", live, rebuilt)])
 
     async def test_differences_come_in_order_and_no_more_than_asked_for(self, tmp_path: Path) -> None:
         async with self.store_in(tmp_path) as store:
@@ -230,18 +248,18 @@ class LiveTests(StoreCase):
             async with store.rebuilding() as rebuild:
                 await copy_live(store, rebuild)
                 gone = Row("note", STREAM, "a", 0, None)
-                await rebuild.write(
-                    [gone, make_row("z", ordinal=9)], [(STREAM, StreamState(version=2, through=2, wanted=1))]
-                )
+                state = StreamState(version=2, through=2, wanted=1, last=(await store.head()).position)
+                await rebuild.write([gone, make_row("z", ordinal=9)], [(STREAM, state)])
                 await rebuild.swap(fold_version=8)
                 assert await rebuild.digest() == await rebuild.live_digest()
             assert [row.id for row in await scan_all(store, "note")] == ["b", "z"]
-            assert await store.stream_state(STREAM) == StreamState(version=2, through=2, wanted=1)
+            assert await store.stream_state(STREAM) == state
             assert await store.fold_version() == 8
             assert await store.read_snapshot(STREAM, fold_version=7) is None
             assert await store.read_snapshot(OTHER, fold_version=8) is not None
             recorded = await append(store, NewEvent(STREAM, "After", b""))
             assert recorded[0].version == 3
+            assert [event.version for event in await store.read_stream(STREAM)] == [1, 2, 3]
 
     async def test_a_swap_that_misses_events_is_refused_whole(self, tmp_path: Path) -> None:
         async with self.store_in(tmp_path) as store:
@@ -250,15 +268,45 @@ class LiveTests(StoreCase):
             async with store.rebuilding() as rebuild:
                 await copy_live(store, rebuild)
                 await rebuild.write([make_row("z")])
-                await append(store, make_message(99))
+                (missed,) = await append(store, make_message(99))
                 with pytest.raises(StoreError):
                     await rebuild.swap(fold_version=8)
                 assert await scan_all(store, "note") == before
                 assert await store.fold_version() == 0
-                assert await store.stream_state(STREAM) == StreamState(version=3, through=1, wanted=3)
+                state = StreamState(version=3, through=1, wanted=3, last=missed.position)
+                assert await store.stream_state(STREAM) == state
                 await rebuild.write([], [(STREAM, await store.stream_state(STREAM))])
                 await rebuild.swap(fold_version=8)
             assert "z" in [row.id for row in await scan_all(store, "note")]
+
+    @pytest.mark.requirement("R230")
+    async def test_a_swap_renews_the_compact_forms_of_the_streams_that_have_new_ones(self, tmp_path: Path) -> None:
+        async with self.store_in(tmp_path) as store:
+            await decide(store, compact=b"one")
+            await decide(store, stream=OTHER, compact=b"other")
+            await decide(store, expected=1, compact=b"two")
+            _, two, other = before = await list_compact(store)
+            new = Compact(STREAM, two.position, b"new")
+            async with store.rebuilding() as rebuild:
+                await copy_live(store, rebuild)
+                await rebuild.write([], [], [new])
+                assert await rebuild.differences(0) == (0, [])
+            assert await list_compact(store) == before
+            async with store.rebuilding() as rebuild:
+                await rebuild.write([], [], [new])
+                with pytest.raises(StoreError):
+                    await rebuild.swap(fold_version=8)
+                assert await list_compact(store) == before
+                await copy_live(store, rebuild)
+                await rebuild.swap(fold_version=8)
+            assert await list_compact(store) == [new, other]
+            await decide(store, expected=2, compact=b"three")
+            three = Compact(STREAM, (await store.head()).position, b"three")
+            assert await list_compact(store) == [new, three, other]
+            async with store.rebuilding() as rebuild:
+                await copy_live(store, rebuild)
+                await rebuild.swap(fold_version=9)
+            assert await list_compact(store) == [new, three, other]
 
     @pytest.mark.requirement("I5")
     async def test_a_rebuild_is_compared_with_the_moment_it_is_given(self, tmp_path: Path) -> None:

@@ -133,6 +133,46 @@ async def test_replay_verify_finds_one_changed_row_in_any_live_table(drained: Wo
         assert report["digest"] != report["live_digest"], table
 
 
+MENDED: Final = {
+    "a ticket": EDITS["ticket"],
+    "counters": "UPDATE stream SET version = version - 1 WHERE stream = (SELECT max(stream) FROM stream)",
+    "a last position": "UPDATE stream SET last = last - 1 WHERE stream = (SELECT max(stream) FROM stream)",
+    "a stream": "DELETE FROM stream WHERE stream = (SELECT max(stream) FROM stream)",
+    "a compact form": "UPDATE compact SET data = CAST(substr(data, 1, 9) || 'x' || substr(data, 11) AS BLOB)"
+    " WHERE position = (SELECT max(position) FROM compact)",
+    "a compact form that is no text": "UPDATE compact SET data = data || ''"
+    " WHERE position = (SELECT max(position) FROM compact)",
+    "no compact form": "DELETE FROM compact WHERE stream = (SELECT max(stream) FROM compact)",
+    "another codec": "UPDATE compact SET data = CAST(x'00' || substr(data, 2) AS BLOB)",
+}
+"""What somebody did to what a replay writes anew, or reads in place of the log."""
+
+
+@pytest.mark.requirement("I5", "R230")
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_a_replay_mends_whatever_is_not_the_log(drained: World, tmp_path: Path, processes: int) -> None:
+    intact = digest_live_state(drained.data), digest_database(drained.data, "compact")
+    for name, statement in MENDED.items():
+        data = shutil.copytree(drained.data, tmp_path / name)
+        with edited(data) as file:
+            assert file.execute(statement).rowcount, name
+        whole = await drained.ask("replay", "--processes", str(processes), DATA__DIR=str(data))
+        assert whole.code == 0, (name, whole)
+        assert (digest_live_state(data), digest_database(data, "compact")) == intact, name
+
+
+@pytest.mark.requirement("I5")
+async def test_several_processes_verify_what_one_does(drained: World) -> None:
+    reports = [
+        json.loads((await drained.ask("replay", "--verify", "--processes", str(processes))).out) for processes in (1, 3)
+    ]
+    for report in reports:
+        assert report.pop("seconds") > 0
+        assert report.pop("events_per_second") > 0
+    assert reports[0] == reports[1]
+    assert reports[0]["equal"]
+
+
 @pytest.mark.slow
 @pytest.mark.requirement("I5", "R230")
 async def test_a_killed_replay_leaves_live_state_alone_and_a_whole_one_mends_it(tmp_path: Path) -> None:

@@ -15,12 +15,24 @@ import msgspec
 import pytest
 
 from ecproc.errors import DataDirInUse, LogDamaged, StoreError, StoreUnavailable, WrongEnvironment
-from ecproc.store.base import Batch, Damage, Fence, Head, NewEvent, Snapshot, StreamState
+from ecproc.store.base import Batch, Compact, Damage, Fence, Head, NewEvent, Snapshot, StreamState
 from ecproc.store.datadir import DataDir, read_anchor
 from ecproc.store.logfile import ANCHOR_SECONDS
+from ecproc.store.schema import SCHEMA_VERSION
 from ecproc.store.sqlite import open_reader, open_store
 from ecproc.store.verify import VerifiedLog, verify_log
-from ecproc.testing.store import OTHER, STREAM, append, make_message, make_row, read_all, scan_all, sqlite_store
+from ecproc.testing.store import (
+    OTHER,
+    STREAM,
+    append,
+    decide,
+    list_compact,
+    make_message,
+    make_row,
+    read_all,
+    scan_all,
+    sqlite_store,
+)
 
 IDENTITY = {"host": "smconnect.ensono.com", "client": "YourCompanyName", "environment": "prod"}
 
@@ -66,17 +78,20 @@ async def test_only_the_owner_can_read_what_is_created(tmp_path: Path) -> None:
 async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
     async with sqlite_store(tmp_path) as store:
         await store.commit(Batch(events=[make_message(1)], rows=[make_row("a")], snapshot=Snapshot(STREAM, 1, 2, b"s")))
-        await store.commit(Batch(events=[NewEvent(STREAM, "Decided", b"")], fence=Fence(STREAM, 0, 1)))
+        decided = NewEvent(STREAM, "Decided", b"")
+        await store.commit(Batch(events=[decided], fence=Fence(STREAM, 0, 1), compact=b"c"))
         events, head = await read_all(store), await store.head()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["LOCK", "anchor", "ecproc.db"]
     async with sqlite_store(tmp_path) as store:
         assert await read_all(store) == events
         assert await store.head() == head
         assert await scan_all(store, "note") == [make_row("a")]
-        assert await store.stream_state(STREAM) == StreamState(version=2, through=1, wanted=1)
+        assert await store.stream_state(STREAM) == StreamState(version=2, through=1, wanted=1, last=2)
+        assert await list_compact(store) == [Compact(STREAM, 2, b"c")]
         assert await store.read_snapshot(STREAM, fold_version=2) == Snapshot(STREAM, 1, 2, b"s")
-        again = await store.commit(Batch(events=[make_message(1), make_message(2)]))
-        assert [event and event.version for event in again.events] == [None, 3]
+        again = await store.commit(Batch(events=[make_message(1), make_message(2), make_message(0)]))
+        assert [event and event.version for event in again.events] == [None, 3, 4]
+        assert [event.position for event in await store.read_stream(STREAM)] == [1, 2, 3, 4]
 
 
 @pytest.mark.requirement("I12")
@@ -173,17 +188,26 @@ async def test_a_log_that_names_no_environment_is_refused(tmp_path: Path) -> Non
 
 async def test_a_newer_schema_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     await write_some(tmp_path)
-    change(tmp_path, "PRAGMA user_version = 2")
-    before = (tmp_path / "ecproc.db").read_bytes()
-    with pytest.raises(StoreError, match="newer ecproc"):
-        async with sqlite_store(tmp_path):
-            pass
-    with pytest.raises(StoreError, match="newer ecproc"):
-        async with open_reader(tmp_path):
-            pass
-    with pytest.raises(StoreError, match="newer ecproc"):
-        verify_log(tmp_path)
-    assert (tmp_path / "ecproc.db").read_bytes() == before
+    change(tmp_path, f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    await refuse_unchanged(tmp_path, "newer ecproc")
+
+
+async def test_the_schema_from_before_the_first_release_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    await write_some(tmp_path)
+    change(tmp_path, "PRAGMA user_version = 1")
+    await refuse_unchanged(tmp_path, "before the first release")
+
+
+async def refuse_unchanged(directory: Path, reason: str) -> None:
+    before = (directory / "ecproc.db").read_bytes()
+    for opening in (sqlite_store(directory), open_reader(directory)):
+        with pytest.raises(StoreError, match=reason) as caught:
+            async with opening:
+                pass
+        assert not isinstance(caught.value, LogDamaged)
+    with pytest.raises(StoreError, match=reason):
+        verify_log(directory)
+    assert (directory / "ecproc.db").read_bytes() == before
 
 
 async def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
@@ -239,14 +263,34 @@ async def test_a_log_behind_its_anchor_is_opened_only_with_its_loss_accepted(tmp
     assert caught.value.position == 8
     async with sqlite_store(tmp_path, accept_loss=True) as store:
         assert store.accepted_loss == anchor
-        assert await store.stream_state(STREAM) == StreamState(version=3, through=3, wanted=3)
+        assert await store.stream_state(STREAM) == StreamState(version=3, through=3, wanted=3, last=6)
         assert await store.fold_version() == 0
         assert await store.read_snapshot(STREAM, fold_version=3) is None
         recorded = await append(store, make_message(9), make_message(99))
         assert [(event.position, event.version) for event in recorded] == [(8, 4), (9, 5)]
+        assert [event.position for event in await store.read_stream(STREAM)] == [2, 4, 6, 8, 9]
     assert isinstance(verify_log(tmp_path), VerifiedLog)
     async with sqlite_store(tmp_path, accept_loss=True) as store:
         assert store.accepted_loss is None
+
+
+@pytest.mark.requirement("I6")
+async def test_what_is_lost_with_its_loss_accepted_leaves_no_compact_form(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store:
+        for number in range(5):
+            await decide(store, expected=number, compact=b"%d" % number)
+        await decide(store, stream=OTHER, compact=b"lost with all of its stream")
+    change(tmp_path, "DELETE FROM event WHERE position > 3")
+    async with sqlite_store(tmp_path, accept_loss=True) as store:
+        kept = [Compact(STREAM, position, b"%d" % (position - 1)) for position in (1, 2, 3)]
+        assert await list_compact(store) == kept
+        assert await store.stream_state(OTHER) == StreamState()
+        for number in (3, 4):
+            await decide(store, expected=number, compact=b"new")
+        assert await list_compact(store) == [*kept, Compact(STREAM, 4, b"new"), Compact(STREAM, 5, b"new")]
+        (begun,) = await append(store, NewEvent(OTHER, "X", b""))
+        assert await store.read_stream(OTHER) == [begun]
+    assert isinstance(verify_log(tmp_path), VerifiedLog)
 
 
 @pytest.mark.requirement("I6")
@@ -326,6 +370,18 @@ async def test_a_start_checks_the_last_thousand_events(tmp_path: Path) -> None:
         async with sqlite_store(tmp_path):
             pass
     assert caught.value.position == 500
+
+
+@pytest.mark.requirement("I6")
+@pytest.mark.parametrize("other", ["'text'", "x'00'", "CAST(hash || x'00' AS BLOB)", "1"])
+async def test_a_hash_of_another_shape_is_damage_wherever_the_start_begins_to_check(tmp_path: Path, other: str) -> None:
+    async with sqlite_store(tmp_path) as store:
+        await append(store, *[NewEvent(STREAM, "X", b"") for _ in range(1500)])
+    change(tmp_path, f"UPDATE event SET hash = {other} WHERE position = 500")  # noqa: S608
+    with pytest.raises(LogDamaged):
+        async with sqlite_store(tmp_path):
+            pass
+    assert verify_log(tmp_path).position == 500  # type: ignore[union-attr]
 
 
 @pytest.mark.requirement("I6")

@@ -6,18 +6,19 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from ecproc.errors import LogDamaged, StoreError
-from ecproc.store.base import Batch, Fence, NewEvent, Row, StreamState
-from ecproc.store.schema import sql
+from ecproc.store.base import Batch, Compact, Fence, NewEvent, Row, Span, StreamState
+from ecproc.store.schema import SCHEMA_VERSION, sql
 from ecproc.store.sqlite import SqliteStore, open_reader, open_store
 from ecproc.store.verify import VerifiedLog, verify_log
 from ecproc.testing.store import (
@@ -25,9 +26,11 @@ from ecproc.testing.store import (
     StoreTests,
     append,
     copy_live,
+    list_compact,
     make_message,
     make_row,
     read_all,
+    read_by_stream,
     scan_all,
     sqlite_store,
 )
@@ -51,12 +54,6 @@ def without_privileges() -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
-
-
-async def wait_until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no signal
-            await anyio.sleep(0.01)
 
 
 class TestSqliteStore(StoreTests):
@@ -99,18 +96,18 @@ async def test_a_cancelled_task_leaves_its_batch_to_be_committed_whole(tmp_path:
 
 
 @pytest.mark.requirement("I1")
-async def test_a_cancelled_scope_waits_for_the_outcome(tmp_path: Path) -> None:
-    outcomes = []
+async def test_a_cancelled_scope_leaves_its_batch_to_be_committed_whole(tmp_path: Path) -> None:
+    events = [make_message(1), NewEvent(STREAM, "Decided", b"{}")]
+    batch = Batch(events=events, rows=[make_row("a")], fence=Fence(STREAM, 0, 1), compact=b"c")
+    async with sqlite_store(tmp_path) as store, anyio.create_task_group() as group:
+        group.start_soon(store.commit, batch)
+        await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
     async with sqlite_store(tmp_path) as store:
-
-        async def commit() -> None:
-            outcomes.append(await store.commit(Batch(events=[make_message(1)])))
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(commit)
-            await wait_until(lambda: bool(store._writer._queue.qsize()) or bool(outcomes))
-            group.cancel_scope.cancel()
-    assert [event.version for event in outcomes[0].events if event] == [1]
+        assert [event.kind for event in await store.read_stream(STREAM)] == ["MessageReceived", "Decided"]
+        assert await store.stream_state(STREAM) == StreamState(version=2, through=1, wanted=1, last=2)
+        assert await scan_all(store, "note") == [make_row("a")]
+        assert await list_compact(store) == [Compact(STREAM, 2, b"c")]
 
 
 @pytest.mark.requirement("I1")
@@ -124,7 +121,7 @@ async def test_settings_that_durability_rests_on_are_in_force(tmp_path: Path) ->
             "trusted_schema": 0,
             "cell_size_check": 1,
             "wal_autocheckpoint": 0,
-            "user_version": 1,
+            "user_version": SCHEMA_VERSION,
         }
         for pragma, value in expected.items():
             assert await on_writer(store, f"PRAGMA {pragma}") == [(value,)]
@@ -150,16 +147,18 @@ async def test_counters_that_are_no_longer_in_memory_are_read_again(
         for stream in {event.stream for event in events}:
             versions = [event.version for event in events if event.stream == stream]
             assert versions == list(range(1, len(versions) + 1))
+            assert await store.read_stream(stream) == [event for event in events if event.stream == stream]
 
 
 @pytest.mark.parametrize(
     ("name", "table", "index"),
     [
         ("find_message", "", "event_message"),
-        ("read_stream", "", "event_version"),
-        ("read_streams", "", "event_version"),
+        ("read_highest_key", "", "event_message"),
         ("read_quarantined", "", "event_quarantined"),
-        ("read_undecided", "", "stream_undecided"),
+        ("read_stream_state", "", "PRIMARY KEY"),
+        ("read_events", "", "INTEGER PRIMARY KEY"),
+        ("list_streams", "", "PRIMARY KEY"),
         ("scan_rows_tagged", "outbox", "outbox_tagged"),
         ("read_rows_by_id", "ticket", "ticket_id"),
         ("read_rows_by_id", "client_ticket", "client_ticket_id"),
@@ -172,6 +171,31 @@ async def test_reads_on_the_way_use_their_index(tmp_path: Path, name: str, table
     async with sqlite_store(tmp_path) as store:
         plan = await store._fetch(f"EXPLAIN QUERY PLAN {statement}", (None,) * statement.count("?"))
     assert f"{index} " in f"{plan[0][3]} "
+    assert plan[0][3].startswith("SEARCH ")
+
+
+async def test_a_stream_is_followed_by_keys_alone(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store:
+        plan = await store._fetch(f"EXPLAIN QUERY PLAN {sql('read_stream')}", (STREAM, 0))
+    steps = {step.removesuffix(" LEFT-JOIN") for *_, step in plan if step.startswith(("SCAN", "SEARCH", "USE"))}
+    assert steps - {"SCAN tail"} == {
+        "SEARCH event USING INTEGER PRIMARY KEY (rowid=?)",
+        "SEARCH stream USING PRIMARY KEY (stream=?)",
+    }
+
+
+async def test_a_scan_that_is_left_early_lets_the_store_close(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store:
+        await append(store, *[NewEvent(f"s{number % 7}", "X", b"{}") for number in range(1000)])
+        for _ in range(3):
+            async for _ in store.read_streams(span=Span("s2")):
+                break
+        with anyio.CancelScope() as scope:
+            async for _ in store.read_streams():
+                scope.cancel()
+                await anyio.lowlevel.checkpoint()
+        await append(store, make_message(1))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["LOCK", "anchor", "ecproc.db"]
 
 
 # --- readers
@@ -250,6 +274,53 @@ async def test_a_deleted_event_is_found_by_whoever_reads(tmp_path: Path) -> None
             await store.read_stream("s0")
 
 
+BROKEN_LINKS = {
+    "prev-of-another-stream": "UPDATE event SET prev = 16 WHERE position = 17",
+    "prev-of-another-streams-like-version": "UPDATE event SET prev = 14 WHERE position = 17",
+    "prev-too-early": "UPDATE event SET prev = 13 WHERE position = 17",
+    "prev-none": "UPDATE event SET prev = 0 WHERE position = 17",
+    "prev-nowhere": "UPDATE event SET prev = 99 WHERE position = 17",
+    "prev-negative": "UPDATE event SET prev = -1 WHERE position = 17",
+    "prev-itself": "UPDATE event SET prev = 17 WHERE position = 17",
+    "prev-later": "UPDATE event SET prev = 19 WHERE position = 17",
+    "version-higher": "UPDATE event SET version = version + 1 WHERE position = 17",
+    "version-lower": "UPDATE event SET version = version - 1 WHERE position = 17",
+    "version-of-the-first": "UPDATE event SET version = 1 WHERE position = 17",
+    "version-of-the-last": "UPDATE event SET version = version + 1 WHERE position = 29",
+    "stream": "UPDATE event SET stream = 's0' WHERE position = 17",
+    "last-of-another-stream": "UPDATE stream SET last = 30 WHERE stream = 's1'",
+    "last-too-early": "UPDATE stream SET last = 27 WHERE stream = 's1'",
+    "last-none": "UPDATE stream SET last = 0 WHERE stream = 's1'",
+    "last-nowhere": "UPDATE stream SET last = 99 WHERE stream = 's1'",
+    "last-event-gone": "DELETE FROM event WHERE position = 29",
+}
+
+
+@pytest.mark.requirement("I6", "I3")
+@pytest.mark.parametrize("change", BROKEN_LINKS.values(), ids=BROKEN_LINKS.keys())
+async def test_a_stream_whose_events_do_not_hang_together_is_not_read_as_a_shorter_one(
+    tmp_path: Path, change: str
+) -> None:
+    followed = f"SELECT count(*) FROM ({sql('read_stream')} LIMIT 100)"  # noqa: S608
+    async with sqlite_store(tmp_path) as store:
+        await append(store, *[NewEvent(f"s{number % 2}", "X", b"") for number in range(1, 31)])
+        await on_writer(store, change)
+        for after in (0, 3):
+            ((steps,),) = await store._fetch(followed, ("s1", after))
+            assert steps <= 30, "reading it never ends"
+            with pytest.raises(LogDamaged):
+                await store.read_stream("s1", after=after)
+
+
+@pytest.mark.requirement("I6")
+@pytest.mark.parametrize("column", ["prev", "version"])
+async def test_the_rest_of_a_stream_is_read_whatever_is_wrong_before_it(tmp_path: Path, column: str) -> None:
+    async with sqlite_store(tmp_path) as store:
+        recorded = await append(store, *[NewEvent(STREAM, str(number), b"") for number in range(9)])
+        await on_writer(store, f"UPDATE event SET {column} = 0 WHERE position < 6")  # noqa: S608
+        assert await store.read_stream(STREAM, after=5) == recorded[5:]
+
+
 @pytest.mark.requirement("I6")
 async def test_an_unreadable_event_is_named_by_its_position(tmp_path: Path) -> None:
     async with sqlite_store(tmp_path) as store:
@@ -257,7 +328,12 @@ async def test_an_unreadable_event_is_named_by_its_position(tmp_path: Path) -> N
         await on_writer(store, "UPDATE event SET kind = CAST(x'ff' AS TEXT) WHERE position = 21")
         with pytest.raises(LogDamaged) as caught:
             await read_all(store)
-    assert caught.value.position == 21
+        assert caught.value.position == 21
+        with pytest.raises(LogDamaged) as caught:
+            await read_by_stream(store)
+        assert caught.value.position == 21
+        with pytest.raises(LogDamaged):
+            await store.read_stream(STREAM)
 
 
 # --- rebuild files

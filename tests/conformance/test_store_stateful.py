@@ -16,11 +16,24 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from ecproc.store.base import TABLES, Batch, Committed, Fence, NewEvent, Reader, Row, Snapshot, Store, StreamState
+from ecproc.store.base import (
+    TABLES,
+    Batch,
+    Committed,
+    Compact,
+    Fence,
+    NewEvent,
+    Reader,
+    Row,
+    Snapshot,
+    Span,
+    Store,
+    StreamState,
+)
 from ecproc.store.memory import MemoryStore
 from ecproc.store.sqlite import open_store
 from ecproc.store.verify import VerifiedLog, verify_log
-from ecproc.testing.store import copy_live, read_all, scan_all
+from ecproc.testing.store import copy_live, list_compact, list_counters, read_all, read_by_stream, scan_all
 
 T = TypeVar("T")
 
@@ -41,7 +54,18 @@ rows = st.builds(
 )
 fences = st.none() | st.builds(Fence, streams, st.integers(0, 2), st.integers(0, 4))
 snapshots = st.none() | st.builds(Snapshot, streams, st.integers(0, 9), st.integers(1, 2), st.just(b"s"))
-batches = st.builds(Batch, st.lists(events, max_size=3), st.lists(rows, max_size=3), fences, snapshots)
+plain = st.builds(Batch, st.lists(events, max_size=3), st.lists(rows, max_size=3), fences, snapshots)
+decisions = st.builds(
+    lambda before, fence, after, compact: Batch(
+        events=[*before, NewEvent(fence.stream, "Decided", b""), *after], fence=fence, compact=compact
+    ),
+    st.lists(events, max_size=1),
+    st.builds(Fence, streams, st.integers(0, 2), st.integers(0, 2)),
+    st.lists(events, max_size=2),
+    st.none() | st.binary(max_size=2),
+)
+batches = plain | decisions
+spans = st.builds(Span, st.sampled_from(["", "a", "b", "c"]), st.sampled_from([None, "", "a", "b", "b\x00"]))
 
 
 class Model:
@@ -52,6 +76,7 @@ class Model:
         self.states: dict[str, StreamState] = {}
         self.rows: dict[tuple[str, str, str], Row] = {}
         self.snapshots: dict[str, Snapshot] = {}
+        self.compact: list[Compact] = []
         self.fold_version = 0
 
     def state(self, stream: str) -> StreamState:
@@ -65,7 +90,9 @@ class Model:
         positions = [self._append(event) for event in batch.events]
         if fence is not None:
             state = self.state(fence.stream)
-            self.states[fence.stream] = StreamState(state.version, fence.through, state.wanted)
+            self.states[fence.stream] = StreamState(state.version, fence.through, state.wanted, state.last)
+            if batch.compact is not None:
+                self.compact.append(Compact(fence.stream, len(self.events), batch.compact))
         for row in batch.rows:
             self.rows.pop((row.table, row.stream, row.id), None)
             if row.data is not None:
@@ -79,13 +106,21 @@ class Model:
             return None
         state = self.state(event.stream)
         version = state.version + 1
-        self.states[event.stream] = StreamState(version, state.through, version if event.wanted else state.wanted)
         self.events.append((event.stream, version, event))
+        wanted = version if event.wanted else state.wanted
+        self.states[event.stream] = StreamState(version, state.through, wanted, len(self.events))
         return len(self.events)
 
     def table(self, table: str) -> list[Row]:
         rows = [row for row in self.rows.values() if row.table == table]
         return sorted(rows, key=lambda row: (row.stream, row.ordinal, row.id))
+
+    def list_compact(self, span: Span) -> list[Compact]:
+        own = [one for one in self.compact if span.holds(one.stream)]
+        return sorted(own, key=lambda one: (one.stream, one.position))
+
+    def list_counters(self, span: Span) -> list[tuple[str, StreamState]]:
+        return sorted((name, state) for name, state in self.states.items() if state.version and span.holds(name))
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -131,6 +166,25 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(read())
         self.model.commit(batch)
 
+    @rule(stream=streams, after=st.integers(0, 12), limit=st.none() | st.integers(0, 5))
+    def read_the_rest_of_a_stream(self, stream: str, after: int, limit: int | None) -> None:
+        async def read() -> None:
+            own = [event for event in await read_all(self.store) if event.stream == stream and event.version > after]
+            assert await self.store.read_stream(stream, after=after, limit=limit) == own[:limit]
+
+        self.run(read())
+
+    @rule(span=spans, until=st.none() | st.integers(0, 30))
+    def read_a_span(self, span: Span, until: int | None) -> None:
+        async def read() -> None:
+            expected = [event for event in await read_all(self.store, until=until) if span.holds(event.stream)]
+            expected.sort(key=lambda event: (event.stream, event.version))
+            assert await read_by_stream(self.store, until=until, span=span) == expected
+            assert await list_compact(self.store, span) == self.model.list_compact(span)
+            assert await list_counters(self.store, span) == self.model.list_counters(span)
+
+        self.run(read())
+
     @rule(row=st.none() | rows, fold_version=st.none() | st.integers(1, 2))
     def rebuild(self, row: Row | None, fold_version: int | None) -> None:
         async def rebuild() -> None:
@@ -171,11 +225,17 @@ class StoreMachine(RuleBasedStateMachine):
         for stream in STREAMS:
             state = model.state(stream)
             assert await reader.stream_state(stream) == state
-            assert await reader.read_stream(stream) == [event for event in recorded if event.stream == stream]
+            own = [event for event in recorded if event.stream == stream]
+            assert await reader.read_stream(stream) == own
+            assert await reader.read_stream(stream, after=state.version // 2) == own[state.version // 2 :]
             for version in (1, 2):
                 snapshot = model.snapshots.get(stream)
                 expected = snapshot if snapshot is not None and snapshot.fold_version == version else None
                 assert await reader.read_snapshot(stream, fold_version=version) == expected
+        by_stream = sorted(recorded, key=lambda event: (event.stream, event.version))
+        assert await read_by_stream(reader) == by_stream
+        assert await list_counters(reader) == model.list_counters(Span())
+        assert await list_compact(reader) == model.list_compact(Span())
         undecided = [stream for stream in STREAMS if model.state(stream).wanted > model.state(stream).through]
         assert await reader.undecided_streams() == undecided
         for table in TABLES:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from ecproc.errors import ExitCode
-from ecproc.store.base import StreamState
+from ecproc.store.base import Compact, StreamState
 from ecproc.store.verify import VerifiedLog, verify_log
-from ecproc.testing.store import STREAM, read_all, scan_all, sqlite_store
+from ecproc.testing.store import STREAM, list_compact, read_all, scan_all, sqlite_store
 
 CHILD = """
 import itertools, sys
@@ -40,6 +40,7 @@ async def main(directory, failpoints, first, limit):
                     events=[make_message(number, "a", payload=bytes(3000)), make_message(number, "b")],
                     rows=[make_row(str(number))],
                     fence=Fence(STREAM, through, through + 1),
+                    compact=b"%d" % number,
                 )
             )
             print(number, flush=True)
@@ -72,15 +73,20 @@ def finish(child: subprocess.Popen[str]) -> tuple[list[int], int, str]:
 async def read_numbers(directory: Path) -> list[int]:
     """The batches that are in the log; each must be there whole, once, and with what belongs to it."""
     async with sqlite_store(directory) as store:
-        keys = [event.message_key or b"" for event in await read_all(store)]
+        events = await read_all(store)
+        assert await store.read_stream(STREAM) == events
+        keys = [event.message_key or b"" for event in events]
         numbers = [int.from_bytes(key[:16], "big") for key in keys[::2]]
         rows = {row.id for row in await scan_all(store, "note")}
         state = await store.stream_state(STREAM)
+        compact = await list_compact(store)
     assert [key[16:] for key in keys] == [b"a", b"b"] * len(numbers)
     assert [int.from_bytes(key[:16], "big") for key in keys[1::2]] == numbers
     assert len(set(numbers)) == len(numbers)
     assert rows == {str(number) for number in numbers}
-    assert state == StreamState(version=2 * len(numbers), through=len(numbers), wanted=2 * len(numbers))
+    last = 2 * len(numbers)
+    assert state == StreamState(version=last, through=len(numbers), wanted=last, last=last)
+    assert compact == [Compact(STREAM, 2 * index, b"%d" % number) for index, number in enumerate(numbers, start=1)]
     assert isinstance(verify_log(directory), VerifiedLog)
     return numbers
 

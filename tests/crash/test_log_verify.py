@@ -22,7 +22,7 @@ from ecproc.testing.store import make_message, make_row, sqlite_store
 
 EVENTS = 120
 PAGE = 8192
-COLUMNS = ("stream", "version", "at", "kind", "message_key", "payload", "payload_hash", "hash")
+COLUMNS = ("stream", "version", "prev", "at", "kind", "message_key", "payload", "payload_hash", "hash")
 
 Connection = sqlite3.Connection
 Mutation = Callable[[Path, random.Random], int]
@@ -98,8 +98,8 @@ def change_column(directory: Path, chance: random.Random) -> int:
 
 def change_type(directory: Path, chance: random.Random) -> int:
     position = chance.randrange(1, EVENTS + 1)
-    column = chance.choice(["at", "version", "payload", "payload_hash", "hash"])
-    other = {"at": b"1", "version": "one"}.get(column, "text")
+    column = chance.choice(["at", "version", "prev", "payload", "payload_hash", "hash"])
+    other = {"at": b"1", "version": "one", "prev": "none"}.get(column, "text")
     with connect(directory) as connection:
         connection.execute(f"UPDATE event SET {column} = ? WHERE position = ?", (other, position))  # noqa: S608
     return position
@@ -262,7 +262,8 @@ def _rechain(directory: Path, *changes: str) -> None:
         for change in changes:
             connection.execute(change)
         before = NO_HASH
-        for position, stream, version, at, kind, key, payload, *_ in read_rows(connection):
+        events = "SELECT position, stream, version, at, kind, message_key, payload FROM event ORDER BY position"
+        for position, stream, version, at, kind, key, payload in connection.execute(events).fetchall():
             digest = payload_hash(payload)
             before = link(
                 before,
@@ -288,13 +289,79 @@ def test_a_log_that_was_linked_anew_is_found_by_its_anchor(logs: Path, tmp_path:
 
 
 @pytest.mark.requirement("I6")
-def test_versions_that_are_not_gapless_are_found_even_if_they_are_linked(logs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("position", [1, 30, EVENTS - 1, EVENTS])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "version = version + 100",
+        "version = version + 1",
+        "version = version - 1",
+        "version = version - 100",
+        "version = 3 - version % 2",
+        "stream = 'e-new'",
+        "stream = stream || 'x', version = 1",
+        "stream = stream || 'x', version = 1, prev = 0",
+    ],
+)
+def test_versions_that_are_not_gapless_are_found_even_if_they_are_linked(
+    logs: Path, tmp_path: Path, change: str, position: int
+) -> None:
     shutil.copytree(logs / "closed", tmp_path / "log")
-    _rechain(tmp_path / "log", "UPDATE event SET version = version + 100 WHERE position = 30")
+    with connect(tmp_path / "log") as connection:
+        before = _list_order(connection)
+    _rechain(tmp_path / "log", f"UPDATE event SET {change} WHERE position = {position}")  # noqa: S608
+    (tmp_path / "log" / "anchor").unlink()
+    with connect(tmp_path / "log") as connection:
+        expected = _first_out_of_order(connection)
+        assert _list_order(connection) != before
+    found = verify_log(tmp_path / "log")
+    assert (found.position if isinstance(found, Damage) else None) == expected
+
+
+@pytest.mark.requirement("I6")
+def test_versions_that_were_exchanged_are_found_even_if_they_are_linked(logs: Path, tmp_path: Path) -> None:
+    shutil.copytree(logs / "closed", tmp_path / "log")
+    with connect(tmp_path / "log") as connection:
+        rows = _list_order(connection)
+    first, second = [row for row in rows if row[1] == rows[50][1]][2:6:3]
+    changes = [
+        f"UPDATE event SET version = {version} WHERE position = {position}"  # noqa: S608
+        for position, version in ((first[0], second[2]), (second[0], first[2]))
+    ]
+    _rechain(tmp_path / "log", *changes)
     (tmp_path / "log" / "anchor").unlink()
     found = verify_log(tmp_path / "log")
     assert isinstance(found, Damage)
-    assert found.position == 30
+    assert found.position == first[0]
+
+
+@pytest.mark.requirement("I6")
+@pytest.mark.parametrize("position", [1, 30, 31, EVENTS])
+@pytest.mark.parametrize("prev", ["0", "-1", "position", "position - 1", "position + 1", "position + 1000", "prev + 1"])
+def test_an_event_that_names_another_before_it_in_its_stream_is_found(
+    logs: Path, tmp_path: Path, prev: str, position: int
+) -> None:
+    """What `prev` says is not in the chain: it follows from the versions."""
+    shutil.copytree(logs / "closed", tmp_path / "log")
+    where = f"position = {position} AND prev <> {prev}"
+    with connect(tmp_path / "log") as connection:
+        changed = connection.execute(f"UPDATE event SET prev = {prev} WHERE {where}").rowcount  # noqa: S608
+    found = verify_log(tmp_path / "log")
+    assert (found.position if isinstance(found, Damage) else 0) == position * changed
+
+
+def _list_order(connection: Connection) -> list[tuple[Any, ...]]:
+    return connection.execute("SELECT position, stream, version, prev FROM event ORDER BY position").fetchall()
+
+
+def _first_out_of_order(connection: Connection) -> int | None:
+    """What an oracle says that reads the log in order: who does not follow on the last event of its stream."""
+    ends: dict[str, tuple[int, int]] = {}
+    for position, stream, version, prev in _list_order(connection):
+        if (version - 1, prev) != ends.get(stream, (0, 0)):
+            return int(position)
+        ends[stream] = (version, position)
+    return None
 
 
 @pytest.mark.requirement("I6", "I2")

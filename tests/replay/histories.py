@@ -19,9 +19,10 @@ from typing import Any, Final
 import anyio
 import msgspec
 
-from ecproc.app import open_reading, replay_log
+from ecproc.app import open_reading
 from ecproc.config import Config, DataConfig
 from ecproc.domain.state import FOLD_VERSION
+from ecproc.replaying import replay_log
 from ecproc.runtime.documents import list_documents
 from ecproc.simulator.bridge import RawMessage
 from ecproc.simulator.faults import MILD, CallFaults

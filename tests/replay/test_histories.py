@@ -8,9 +8,10 @@ from typing import Final
 import msgspec
 import pytest
 
-from ecproc.app import open_reading, replay_log, verify_log
+from ecproc.app import open_reading, verify_log
 from ecproc.domain.recorded import Kind
 from ecproc.domain.state import FOLD_VERSION
+from ecproc.replaying import replay_log
 from ecproc.store.sqlite import IDENTITY_KIND
 from ecproc.store.verify import VerifiedLog
 from tests.replay.histories import (

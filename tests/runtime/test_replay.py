@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -10,8 +10,9 @@ import pytest
 
 from ecproc.errors import StoreError
 from ecproc.runtime.documents import document_of, find_stream, list_documents, read_document
-from ecproc.runtime.replay import Progress, rebuild
-from ecproc.store.base import Batch, NewEvent, RecordedEvent
+from ecproc.runtime.replay import CompactUnusable, Progress, divide_streams, rebuild
+from ecproc.runtime.streams import compact_events
+from ecproc.store.base import ALL, Batch, Compact, NewEvent, RecordedEvent, Span
 from ecproc.store.memory import MemoryReader
 from ecproc.testing.simloop import simulated_backend
 from ecproc.testing.world import World, WorldPlan
@@ -108,9 +109,9 @@ async def test_documents_are_listed_by_ticket_type_and_state_and_from_where_one_
 class OneByOne(MemoryReader):
     """Gives streams in pages that end anywhere."""
 
-    async def read_streams(self, *, until: int | None = None) -> AsyncIterator[list[RecordedEvent]]:
+    async def read_streams(self, *, until: int | None = None, span: Span = ALL) -> AsyncIterator[list[RecordedEvent]]:
         size = 1
-        async for page in super().read_streams(until=until):
+        async for page in super().read_streams(until=until, span=span):
             rest = page
             while rest:
                 yield rest[:size]
@@ -163,6 +164,103 @@ async def test_a_stream_that_is_no_ticket_is_counted_and_has_no_document() -> No
 
     assert rebuilt.tickets == 1
     assert await read_document(world.disk, "ecproc", entries=ENTRIES) is None
+
+
+class Watched(MemoryReader):
+    """Keeps which streams were read from the log; may give other compact forms than it has."""
+
+    def __init__(self, reader: MemoryReader, change: Callable[[Compact], Compact | None] = lambda one: one) -> None:
+        super().__init__(reader._state)
+        self.read: list[str] = []
+        self._change = change
+
+    async def read_stream(self, stream: str, *, after: int = 0, limit: int | None = None) -> list[RecordedEvent]:
+        self.read.append(stream)
+        return await super().read_stream(stream, after=after, limit=limit)
+
+    async def read_compact(self, *, span: Span = ALL) -> AsyncIterator[list[Compact]]:
+        async for page in super().read_compact(span=span):
+            yield [one for one in map(self._change, page) if one is not None]
+
+
+@pytest.mark.requirement("I5")
+async def test_the_compact_form_alone_tells_what_the_whole_log_does() -> None:
+    world = await make_world()
+
+    async with world.disk.reading() as reader, world.disk.rebuilding(reader) as aside:
+        watched = Watched(reader)
+        rebuilt = await rebuild(watched, aside, clock=world.clock, compact=True)
+        assert await aside.differences(3) == (0, [])
+
+    assert watched.read == []
+    assert (rebuilt.events, rebuilt.tickets) == ((await world.disk.head()).position, len(world.lives))
+
+
+async def compact_of(reader: MemoryReader, stream: str) -> list[Compact]:
+    pages = [page async for page in reader.read_compact(span=Span(stream, f"{stream}\0"))]
+    return [one for page in pages for one in page]
+
+
+def damage(one: Compact) -> Compact:
+    return msgspec.structs.replace(one, data=one.data[:-1] + bytes([one.data[-1] ^ 1]))
+
+
+def age(one: Compact) -> Compact:
+    return msgspec.structs.replace(one, data=bytes([one.data[0] - 1]) + one.data[1:])
+
+
+@pytest.mark.requirement("I5")
+@pytest.mark.parametrize("change", [damage, age, lambda one: None], ids=["damaged", "of another codec", "missing"])
+async def test_a_ticket_whose_compact_form_is_no_good_is_read_from_the_log_and_gets_another(
+    change: Callable[[Compact], Compact | None],
+) -> None:
+    world = await make_world()
+    ticket = world.lives[3].ticket
+    events = await world.disk.read_stream(ticket)
+    written = await compact_of(world.disk, ticket)
+    (spoilt, *_) = written
+
+    async with world.disk.reading() as reader, world.disk.rebuilding(reader) as aside:
+        watched = Watched(reader, lambda one: change(one) if one == spoilt else one)
+        await rebuild(watched, aside, clock=world.clock, compact=True, renew=True)
+        assert await aside.differences(3) == (0, [])
+        await aside.swap(fold_version=7)
+
+    assert watched.read == [ticket]
+    assert await compact_of(world.disk, ticket) == compact_events(ticket, events) == written
+
+
+@pytest.mark.requirement("I5")
+async def test_counters_that_do_not_cover_the_log_make_the_compact_form_unusable() -> None:
+    world = await make_world(tickets=3)
+    ticket = world.lives[0].ticket
+    streams = world.disk._state.live.streams
+    for wrong in ({"version": 1}, {"version": streams[ticket].version + 1}, None):
+        async with world.disk.reading() as reader, world.disk.rebuilding(reader) as aside:
+            if wrong is None:
+                del reader._state.live.streams[ticket]
+            else:
+                reader._state.live.streams[ticket] = msgspec.structs.replace(streams[ticket], **wrong)
+            with pytest.raises(CompactUnusable):
+                await rebuild(reader, aside, clock=world.clock, compact=True)
+
+
+@pytest.mark.requirement("I5")
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("parts", [1, 2, 3, 50])
+async def test_parts_of_the_streams_make_up_the_whole(parts: int, compact: bool) -> None:
+    world = await make_world()
+
+    async with world.disk.reading() as reader, world.disk.rebuilding(reader) as aside:
+        spans = await divide_streams(reader, parts)
+        done = [await rebuild(reader, aside, clock=world.clock, compact=compact, span=span) for span in spans]
+        assert await aside.differences(3) == (0, [])
+
+    head = (await world.disk.head()).position
+    assert len(spans) == min(parts, len(spans))
+    assert sum(part.events for part in done) == head
+    if parts <= 3:
+        assert max(part.events for part in done) < head / parts * 1.6
 
 
 def test_progress_tells_its_rate_and_what_is_left() -> None:

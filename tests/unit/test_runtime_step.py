@@ -16,10 +16,11 @@ from ecproc.domain.ids import EffectKey
 from ecproc.domain.recorded import Kind, decode_event, encode_event, wants_decision
 from ecproc.domain.rows import entry_row, quarantine_row
 from ecproc.domain.state import FOLD_VERSION
-from ecproc.runtime.fold import StreamFold, fold_rows
+from ecproc.runtime.fold import StreamFold
 from ecproc.runtime.history import read_fact
 from ecproc.runtime.replay import rebuild
 from ecproc.runtime.step import Step, take_step
+from ecproc.runtime.streams import fold_events
 from ecproc.store.base import Batch, Fence, NewEvent, RecordedEvent
 from ecproc.store.memory import MemoryStore
 from ecproc.testing.clock import VirtualClock
@@ -75,17 +76,18 @@ class Log:
     async def events(self) -> list[RecordedEvent]:
         return await self.store.read_stream(STREAM)
 
-    async def compare(self, until: int | None = None) -> tuple[str, str, Any]:
+    async def compare(self, until: int | None = None, *, compact: bool = False) -> tuple[str, str, Any]:
         """The digests of live state and of a rebuild, and what differs."""
         async with self.store.reading() as reader, self.store.rebuilding(reader) as aside:
-            await rebuild(reader, aside, clock=VirtualClock(), until=until)
+            await rebuild(reader, aside, clock=VirtualClock(), until=until, compact=compact)
             return await aside.live_digest(), await aside.digest(), await aside.differences(3)
 
     async def _commit(self, batch: Batch) -> None:
         committed = await self.store.commit(batch)
         assert not committed.fenced
-        live, rebuilt, differences = await self.compare()
-        assert live == rebuilt, differences
+        for compact in (False, True):
+            live, rebuilt, differences = await self.compare(compact=compact)
+            assert live == rebuilt, differences
         self.digests[(await self.store.head()).position] = live
 
     def _number(self, message: Sent) -> dict[str, Any]:
@@ -240,7 +242,7 @@ def test_what_cannot_be_taken_is_quarantined_and_skipped_for_ever() -> None:
         await log.forget()
         await log.append(CREATE)
         await finish(log)
-        rows, counters = fold_rows(STREAM, await log.events())
+        rows, counters = fold_events(STREAM, await log.events())
         assert sorted({row.table for row in rows}) == ["history", "outbox", "quarantine", "ticket"]
         (row,) = [row for row in rows if row.table == "quarantine"]
         assert msgspec.json.decode(row.data or b"")["message_id"] == "m1"
@@ -257,7 +259,7 @@ def test_what_was_quarantined_once_stays_out_though_newer_code_could_take_it() -
         own = [NewEvent(STREAM, *encode_event(event)) for event in (Quarantined(1, "undecodable"), Decided(through=1))]
         row = quarantine_row(STREAM, 1, message_id="m1", reason="undecodable", detail="")
         await log.store.commit(Batch(events=own, rows=[row], fence=Fence(STREAM, 0, 1)))
-        rows, _ = fold_rows(STREAM, await log.events())
+        rows, _ = fold_events(STREAM, await log.events())
         assert [row.table for row in rows] == ["quarantine"]
         await log.append(say("Notes", status="pending", notes=note("n1")))
         await log.forget()

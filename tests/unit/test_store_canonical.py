@@ -43,8 +43,8 @@ async def test_a_digest_tells_fields_apart() -> None:
 
 
 def test_tables_and_counters_stand_in_one_order() -> None:
-    counters = counters_row("s", StreamState(version=3, through=2, wanted=1))
-    assert counters == Row("stream", "s", "", 0, b'{"version":3,"through":2}')
+    counters = counters_row("s", StreamState(version=3, through=2, wanted=1, last=9))
+    assert counters == Row("stream", "s", "", 0, b'{"version":3,"through":2,"last":9}')
     assert list(CANONICAL_TABLES) == sorted(CANONICAL_TABLES)
     assert sort_rows([*reversed(ROWS), counters]) == [ROWS[0], ROWS[1], counters, ROWS[2]]
 

@@ -6,6 +6,8 @@ import struct
 from hashlib import sha256
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ecproc.store.chain import NO_HASH, encode_field, link, payload_hash
 
@@ -60,6 +62,23 @@ def test_a_link_is_the_hash_of_its_fields_each_behind_its_length() -> None:
         ]
     )
     assert sha256(fields).hexdigest() == SECOND
+
+
+hashes = st.binary(min_size=32, max_size=32)
+numbers = st.integers(-(2**63), 2**63 - 1)
+names = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@pytest.mark.requirement("I6")
+@given(st.tuples(hashes, numbers, numbers, names, names, numbers, st.none() | st.binary(), hashes))
+def test_a_link_encodes_each_of_its_fields_whatever_they_are(
+    fields: tuple[bytes, int, int, str, str, int, bytes | None, bytes],
+) -> None:
+    before, position, at, kind, stream, version, key, payload = fields
+    linked = link(
+        before, position, at=at, kind=kind, stream=stream, version=version, message_key=key, payload_hash=payload
+    )
+    assert linked == sha256(b"".join(map(encode_field, fields))).digest()
 
 
 def test_fields_that_differ_are_encoded_differently() -> None:

@@ -17,7 +17,7 @@ class Before:
         return message_key == b"known"
 
     def stream_state(self, stream: str) -> StreamState:
-        return StreamState(version=7, through=5, wanted=6) if stream == "old" else StreamState()
+        return StreamState(version=7, through=5, wanted=6, last=90) if stream == "old" else StreamState()
 
 
 def make_group() -> Group:
@@ -37,8 +37,40 @@ def test_later_batches_see_what_earlier_ones_did() -> None:
     assert [event and (event.position, event.version) for event in first.events] == [(101, 8)]
     assert [event and (event.position, event.version) for event in second.events] == [None, (102, 9)]
     assert third.fenced
-    assert group.streams == {"old": StreamState(version=9, through=6, wanted=8)}
-    assert group.head.position == 102
+    assert group.streams == {"old": StreamState(version=9, through=6, wanted=8, last=102)}
+    assert group.head == Head(102, group.events[-1].hash)
+
+
+@pytest.mark.requirement("I3")
+def test_each_event_names_the_one_before_it_in_its_stream() -> None:
+    group = make_group()
+    for streams in (["old", "new"], ["new", "old", "old"]):
+        add(group, Batch(events=[NewEvent(stream, "A", b"") for stream in streams]))
+    assert [(row.position, row.stream, row.version, row.prev) for row in group.events] == [
+        (101, "old", 8, 90),
+        (102, "new", 1, 0),
+        (103, "new", 2, 102),
+        (104, "old", 9, 101),
+        (105, "old", 10, 104),
+    ]
+
+
+def test_a_compact_form_is_kept_under_its_batchs_last_event() -> None:
+    group = make_group()
+    decided = NewEvent("old", "Decided", b"")
+    add(group, Batch(events=[decided, NewEvent("new", "A", b"")], fence=Fence("old", 5, 6), compact=b"one"))
+    late = Batch(events=[decided, NewEvent("old", "A", b"", b"known")], fence=Fence("old", 6, 7), compact=b"two")
+    add(group, late)
+    assert add(group, late).fenced
+    assert group.compact == [(102, "old", b"one"), (103, "old", b"two")]
+
+
+@pytest.mark.requirement("I2")
+def test_the_highest_key_is_that_of_the_group() -> None:
+    group = make_group()
+    assert group.highest_key == b""
+    add(group, Batch(events=[NewEvent("s", "A", b"", key) for key in (b"b", b"c", b"a", b"known", None)]))
+    assert group.highest_key == b"c"
 
 
 @pytest.mark.requirement("I3")
@@ -49,9 +81,11 @@ def test_a_fenced_batch_adds_nothing_to_the_group() -> None:
         rows=[Row("note", "old", "a", 0, b"{}")],
         fence=Fence("old", 4, 6),
         snapshot=Snapshot("old", 1, 1, b""),
+        compact=b"c",
     )
     assert add(group, batch) == Committed(fenced=True)
     assert (group.events, group.streams, group.rows, group.snapshots) == ([], {}, {}, {})
+    assert (group.compact, group.head, group.highest_key) == ([], Head(100, NO_HASH), b"")
     assert add(group, Batch(events=[NewEvent("old", "A", b"", b"new")])).events != (None,)
 
 
@@ -85,11 +119,12 @@ def test_size_counts_what_is_written() -> None:
             events=[NewEvent("s", "A", bytes(1000))],
             rows=[Row("note", "s", "a", 0, bytes(2000)), Row("note", "s", "b", 0, None)],
             snapshot=Snapshot("s", 1, 1, bytes(4000)),
+            compact=bytes(500),
         ),
         at=0,
     )
     assert small.size == 0
-    assert large.size == 7000 + 3 * 256
+    assert large.size == 7500 + 3 * 256
 
 
 @pytest.mark.parametrize(

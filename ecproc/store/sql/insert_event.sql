@@ -1,2 +1,2 @@
-INSERT INTO event (position, stream, version, at, kind, message_key, payload, payload_hash, hash)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO event (position, stream, version, prev, at, kind, message_key, payload, payload_hash, hash)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

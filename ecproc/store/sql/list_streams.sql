@@ -1,1 +1,5 @@
-SELECT stream, version, through, wanted FROM stream WHERE stream {beyond} ? AND version > 0 ORDER BY stream LIMIT ?
+SELECT stream, version, through, wanted, last
+FROM stream
+WHERE stream {beyond} ? AND version > 0
+ORDER BY stream
+LIMIT ?

@@ -1,1 +1,1 @@
-SELECT version, through, wanted FROM stream WHERE stream = ?
+SELECT version, through, wanted, last FROM stream WHERE stream = ?

@@ -1,1 +1,7 @@
-UPDATE stream SET version = (SELECT coalesce(max(event.version), 0) FROM event WHERE event.stream = stream.stream)
+UPDATE stream
+SET version = coalesce(kept.version, 0), last = coalesce(kept.last, 0)
+FROM
+    stream AS old
+    LEFT JOIN (SELECT stream, max(version) AS version, max(position) AS last FROM event GROUP BY stream) AS kept
+    ON kept.stream = old.stream
+WHERE old.stream = stream.stream

@@ -1,2 +1,2 @@
-INSERT INTO main.stream (stream, version, through, wanted)
-SELECT stream, version, through, wanted FROM rebuilt.stream ORDER BY stream
+INSERT INTO main.stream (stream, version, through, wanted, last)
+SELECT stream, version, through, wanted, last FROM rebuilt.stream ORDER BY stream

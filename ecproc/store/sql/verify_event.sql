@@ -1,1 +1,3 @@
-SELECT position, stream, version, at, kind, message_key, payload, payload_hash, hash FROM event WHERE position = ?
+SELECT position, stream, version, prev, at, kind, message_key, payload, payload_hash, hash
+FROM event
+WHERE position = ?

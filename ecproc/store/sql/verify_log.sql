@@ -1,4 +1,4 @@
-SELECT position, stream, version, at, kind, message_key, payload, payload_hash, hash
+SELECT position, stream, version, prev, at, kind, message_key, payload, payload_hash, hash
 FROM event
 WHERE position > ?
 ORDER BY position

@@ -1,0 +1,125 @@
+"""A step in few bytes: the facts it read, translated, and what it decided. A cache of the log, which a rebuild reads
+instead of the bodies as long as it was written by this code's translator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+from zlib import crc32
+
+import msgspec
+
+from ecproc.domain.events import Fact, Message, Quarantined
+from ecproc.runtime.history import message_id_of
+from ecproc.store.base import RecordedEvent
+
+CODEC: Final = 1
+"""Grows with every change to what `translate` makes of a message, or to the form below: rows of another one are not
+read, and written anew by the next rebuild."""
+
+_CRC_BYTES: Final = 4
+_HEAD_BYTES: Final = 1 + _CRC_BYTES
+
+
+class Told(msgspec.Struct, frozen=True, array_like=True, tag="m"):
+    """A message. Unless `whole`, its fields are those that differ from the stream's last message, without `gone`."""
+
+    message: Message
+    gone: tuple[str, ...] = ()
+    whole: bool = True
+
+
+class Came(msgspec.Struct, frozen=True, array_like=True, tag="o"):
+    """An outcome, as it stands in the log."""
+
+    position: int
+    version: int
+    at: int
+    kind: str
+    payload: bytes
+
+
+class Skipped(msgspec.Struct, frozen=True, array_like=True, tag="q"):
+    """A message that went into quarantine."""
+
+    position: int
+    message_id: str
+    reason: str
+    detail: str
+
+
+CompactFact = Told | Came | Skipped
+
+
+class CompactStep(msgspec.Struct, frozen=True, array_like=True):
+    """A whole step: it went on behind `expected`, decided through `through`, and covers `events` of its stream, its own
+    included. `decided` is the decision's payload where that names effects."""
+
+    expected: int
+    through: int
+    events: int
+    facts: tuple[CompactFact, ...]
+    decided: bytes = b""
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(CompactStep).decode
+
+
+def encode_step(step: CompactStep) -> bytes:
+    """The step with the codec's version and a checksum before it."""
+    data = _encode(step)
+    return bytes((CODEC,)) + crc32(data).to_bytes(_CRC_BYTES) + data
+
+
+def decode_step(data: bytes) -> CompactStep | None:
+    """The step; None if another codec wrote it or it is damaged."""
+    body = data[_HEAD_BYTES:]
+    if data[:1] != _CODEC_BYTE or crc32(body) != int.from_bytes(data[1:_HEAD_BYTES]):
+        return None
+    return _decode(body)
+
+
+_CODEC_BYTE: Final = bytes((CODEC,))
+
+
+def compact_fact(
+    event: RecordedEvent, fact: Fact, reasons: Mapping[int, Quarantined], before: Mapping[str, str] | None
+) -> tuple[CompactFact, Mapping[str, str] | None]:
+    """A fact's compact form, and the fields that the stream's next message is compared with; `reasons` say, by
+    position, which messages were refused and why."""
+    reason = reasons.get(event.position)
+    if reason is not None:
+        return Skipped(event.position, message_id_of(event), reason.reason, reason.detail), before
+    if isinstance(fact, Message):
+        return _shorten(fact, before), fact.fields
+    return Came(event.position, event.version, event.at, event.kind, event.payload), before
+
+
+def _shorten(message: Message, before: Mapping[str, str] | None) -> Told:
+    """The message without the fields that it repeats, the order of all of them kept (see `restore`)."""
+    fields = message.fields
+    if before is None:
+        return Told(message)
+    news = {name: value for name, value in fields.items() if before.get(name) != value}
+    gone = tuple([name for name in before if name not in fields])
+    if [*_apply(before, news, gone)] != [*fields]:
+        return Told(message)
+    return Told(msgspec.structs.replace(message, fields=news), gone, whole=False)
+
+
+def restore(told: Told, before: Mapping[str, str]) -> Message:
+    """The message with all of its fields."""
+    message = told.message
+    if not told.whole:
+        msgspec.structs.force_setattr(message, "fields", _apply(before, message.fields, told.gone))
+    return message
+
+
+def _apply(before: Mapping[str, str], news: Mapping[str, str], gone: Sequence[str]) -> Mapping[str, str]:
+    if not (news or gone):
+        return before
+    fields = {**before, **news}
+    for name in gone:
+        del fields[name]
+    return fields

@@ -1,0 +1,159 @@
+"""Whole streams folded: everything live state holds of one, out of its events or out of their compact form."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from ecproc.domain.entry import apply_outcome
+from ecproc.domain.events import OUTCOMES, Decided, Fact, Place, Quarantined
+from ecproc.domain.ids import EffectKey
+from ecproc.domain.recorded import Kind, decode_event
+from ecproc.domain.rows import Row, entry_row, project, quarantine_row
+from ecproc.domain.state import Change, Planned, TicketState
+from ecproc.domain.ticket import apply_decided, evolve
+from ecproc.runtime.compact import (
+    Came,
+    CompactFact,
+    CompactStep,
+    Skipped,
+    Told,
+    compact_fact,
+    decode_step,
+    encode_step,
+    restore,
+)
+from ecproc.runtime.fold import StreamFold
+from ecproc.runtime.history import message_id_of, read_fact
+from ecproc.store.base import Compact, RecordedEvent, StreamState
+
+
+def fold_events(stream: str, events: Sequence[RecordedEvent]) -> tuple[list[Row], StreamState]:
+    """What the stream's events left."""
+    fold = StreamFold(stream)
+    changes = fold.extend(events)
+    rows = _project(fold.state, changes)
+    rows |= {(row.table, row.id): row for row in _entry_rows(fold)}
+    rows |= {(row.table, row.id): row for row in _quarantine_rows(stream, events)}
+    return list(rows.values()), fold.counters
+
+
+def fold_compact(stream: str, steps: Sequence[Compact]) -> tuple[list[Row], StreamState] | None:
+    """The same out of all steps of a stream, as far as they go; None where one is missing or not of this code."""
+    fold = _CompactFold(stream)
+    for step in steps:
+        decoded = decode_step(step.data)
+        if decoded is None or decoded.expected != fold.through:
+            return None
+        fold.follow(decoded)
+    rows = _project(fold.state, fold.changes)
+    rows |= {(row.table, row.id): row for row in map(fold.entry_row, fold.state.entries)}
+    last = steps[-1].position if steps else 0
+    counters = StreamState(version=fold.events, through=fold.through, wanted=fold.through, last=last)
+    return [*rows.values(), *fold.quarantine], counters
+
+
+class _CompactFold:
+    """A stream's state as its steps left it."""
+
+    def __init__(self, stream: str) -> None:
+        self.state = TicketState(stream)
+        self.through = self.events = 0
+        self.changes: list[Change] = []
+        self.quarantine: list[Row] = []
+        self._fields: Mapping[str, str] = {}
+
+    def follow(self, step: CompactStep) -> None:
+        """Evolve what the step read, and write down what it decided."""
+        for fact in step.facts:
+            if type(fact) is Told:
+                message = restore(fact, self._fields)
+                self._fields = message.fields
+                self.changes += evolve(self.state, message, _NOWHERE)
+            else:
+                self._follow_other(fact)
+        if step.decided:
+            decided = decode_event(Kind.DECIDED, step.decided)
+            if isinstance(decided, Decided):
+                apply_decided(self.state, decided)
+        self.through = step.through
+        self.events += step.events
+
+    def entry_row(self, key: EffectKey) -> Row:
+        """The row of one of its entries."""
+        return entry_row(self.state.stream, self.state.entries[key])
+
+    def _follow_other(self, fact: CompactFact) -> None:
+        match fact:
+            case Came():
+                outcome = decode_event(fact.kind, fact.payload)
+                if isinstance(outcome, OUTCOMES):
+                    self.changes += evolve(self.state, outcome, Place(fact.position, fact.version, fact.at))
+            case Skipped():
+                self.quarantine.append(
+                    quarantine_row(
+                        self.state.stream,
+                        fact.position,
+                        message_id=fact.message_id,
+                        reason=fact.reason,
+                        detail=fact.detail,
+                    )
+                )
+            case Told():
+                pass
+
+
+_NOWHERE: Final = Place(0, 0, 0)
+"""A message knows its own place."""
+
+
+def compact_events(stream: str, events: Sequence[RecordedEvent]) -> list[Compact]:
+    """The compact form of a stream's steps, as their actors would write it today."""
+    read = [(event, read_fact(event)) for event in events]
+    reasons = {fact.position: fact for _, fact in read if isinstance(fact, Quarantined)}
+    steps: list[Compact] = []
+    waiting: deque[tuple[RecordedEvent, Fact]] = deque()
+    through = own = 0
+    before: Mapping[str, str] | None = {}
+    for event, fact in read:
+        own += isinstance(fact, (Decided, Quarantined))
+        if not isinstance(fact, Decided):
+            if fact is not None and not isinstance(fact, Quarantined):
+                waiting.append((event, fact))
+            continue
+        facts: list[CompactFact] = []
+        while waiting and waiting[0][0].version <= fact.through:
+            told, before = compact_fact(*waiting.popleft(), reasons, before)
+            facts.append(told)
+        payload = event.payload if fact.effects else b""
+        step = CompactStep(through, fact.through, len(facts) + own, tuple(facts), payload)
+        steps.append(Compact(stream, event.position, encode_step(step)))
+        through, own = fact.through, 0
+    return steps
+
+
+def _project(state: TicketState, changes: Iterable[Change]) -> dict[tuple[str, str], Row]:
+    rows = project(state, [change for change in changes if not isinstance(change, Planned)])
+    return {(row.table, row.id): row for row in rows}
+
+
+def _entry_rows(fold: StreamFold) -> list[Row]:
+    """Entries as their last outcome left them: an outcome is written at once, decided or not."""
+    entries = dict(fold.state.entries)
+    for _, fact in fold.pending:
+        if isinstance(fact, OUTCOMES) and fact.key in entries:
+            entries[fact.key] = apply_outcome(entries[fact.key], fact)
+    return [entry_row(fold.state.stream, entry) for entry in entries.values()]
+
+
+def _quarantine_rows(stream: str, events: Sequence[RecordedEvent]) -> list[Row]:
+    ids = {event.position: message_id_of(event) for event in events}
+    facts = (read_fact(event) for event in events if event.kind == Kind.MESSAGE_QUARANTINED)
+    return [
+        quarantine_row(
+            stream, fact.position, message_id=ids.get(fact.position, ""), reason=fact.reason, detail=fact.detail
+        )
+        for fact in facts
+        if isinstance(fact, Quarantined)
+    ]

@@ -1,0 +1,5 @@
+CREATE TABLE compact (
+    position INTEGER PRIMARY KEY,
+    stream TEXT NOT NULL,
+    data BLOB NOT NULL
+)

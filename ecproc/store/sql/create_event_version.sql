@@ -1,1 +1,0 @@
-CREATE UNIQUE INDEX event_version ON event (stream, version)

@@ -1,1 +1,0 @@
-CREATE INDEX stream_undecided ON stream (stream) WHERE wanted > through

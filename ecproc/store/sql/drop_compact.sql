@@ -1,0 +1,1 @@
+DELETE FROM main.compact WHERE stream IN (SELECT stream FROM rebuilt.compact)

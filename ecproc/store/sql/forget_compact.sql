@@ -1,0 +1,1 @@
+DELETE FROM compact WHERE position > ?

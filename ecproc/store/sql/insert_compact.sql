@@ -1,0 +1,1 @@
+INSERT INTO compact (position, stream, data) VALUES (?, ?, ?)

@@ -1,0 +1,2 @@
+INSERT INTO main.compact (position, stream, data)
+SELECT position, stream, data FROM rebuilt.compact ORDER BY position
