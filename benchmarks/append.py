@@ -9,7 +9,7 @@ from benchmarks.lab import Call, Lab, Row, make_row
 from benchmarks.logs import build_log
 from benchmarks.measure import Sample, timing
 from benchmarks.messages import make_events
-from benchmarks.raw import RawLog, event_parameters, slow_down_commits, sql, weigh
+from benchmarks.raw import RawLog, append_statements, slow_down_commits, weigh
 from ecproc.clock import SystemClock
 from ecproc.store.base import Batch, NewEvent
 from ecproc.store.sqlite import open_store
@@ -48,14 +48,12 @@ async def ours(folder: str, *, rows: int, callers: int, per: int, fsync: float =
 
 
 def raw(folder: str, *, rows: int, per: int, fsync: float = 0.0) -> Sample:
-    """`executemany` and COMMIT by `per`, the same rows into the same schema; hashes and versions made beforehand."""
+    """`executemany` and COMMIT by `per`, the same rows into the same schema, but no hash, no duplicate looked for."""
     batches = _batches(rows, per)
     log = RawLog(Path(folder) / "raw.db", fsync=fsync)
-    parameters = event_parameters([event for batch in batches for event in batch], tickets=TICKETS)
     with timing() as watch:
         for number, batch in enumerate(batches):
-            chunk = parameters[number * per : (number + 1) * per]
-            log.commit([(sql("insert_event"), chunk)], size=weigh(batch))
+            log.commit(append_statements(batch, start=number * per, tickets=TICKETS), size=weigh(batch))
     log.close()
     return watch.sample(rows, commits=1 / per)
 
@@ -64,7 +62,7 @@ def run(lab: Lab) -> list[Row]:
     """Callers in a crowd and alone, on this disk and on slower ones, and what is left of the rate in a large log."""
     rows = [
         _compare(lab, "append_grouped", callers=16, per=10, rows=lab.size(10_000, 3_000)),
-        _compare(lab, "append_single", callers=1, per=100, rows=lab.size(10_000, 3_000)),
+        _compare(lab, "append_single", callers=1, per=100, rows=lab.size(30_000, 3_000)),
         _compare(lab, "append_one", callers=1, per=10, rows=lab.size(5_000, 2_000)),
     ]
     for milliseconds in (0.1, 1.0, 5.0):

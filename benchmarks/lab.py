@@ -82,7 +82,7 @@ class Stub(msgspec.Struct, frozen=True):
 class Lab:
     """One run of benchmarks. `quick` shrinks the work and the rounds; `scratch` is emptied at the end.
 
-    `log` is a large log of `log_messages`, once `built` says what making it took.
+    `log` is a large log of `log_messages`, once `built` says what making it took; `part` a smaller one.
     """
 
     def __init__(self, *, quick: bool, scratch: Path) -> None:
@@ -90,10 +90,12 @@ class Lab:
         self.scratch = scratch
         self.rounds = 2 if quick else 5
         self.log = scratch / "log"
+        self.part = scratch / "part"
         self.log_messages = 20_000 if quick else 1_000_000
+        self.part_messages = 10_000 if quick else 100_000
         self.log_tickets = 1_000 if quick else 10_000
         self.built: Sample | None = None
-        self.replayed: Sample | None = None
+        self.renewed: Sample | None = None
         self._folders = 0
 
     def size(self, full: int, quick: int) -> int:

@@ -43,14 +43,13 @@ async def build(folder: str, *, messages: int, tickets: int) -> Sample:
     return Sample(messages, sum(seconds) * part, 0.0, {"first": seconds[0], "last": seconds[-1], "events": events})
 
 
-async def replay(folder: str, *, until: int | None = None) -> Sample:
-    """Replay the log; the whole of it also becomes the live state, so that a processor starts on it at once."""
+async def renew(folder: str) -> Sample:
+    """Replay the whole log from its bodies into a new live state and a new compact form, as after an upgrade."""
     store = await open_store(Path(folder), now=SystemClock().now, identity=None, reserve_bytes=0)
     with timing() as watch:
         async with store.reading() as reader, store.rebuilding(reader) as aside:
-            rebuilt = await rebuild(reader, aside, clock=SystemClock(), until=until)
-            if until is None:
-                await aside.swap(fold_version=FOLD_VERSION)
+            rebuilt = await rebuild(reader, aside, clock=SystemClock(), renew=True)
+            await aside.swap(fold_version=FOLD_VERSION)
     await store.aclose()
     return watch.sample(rebuilt.events, rss=peak_rss_bytes(), tickets=rebuilt.tickets)
 
@@ -87,14 +86,29 @@ async def _decide_one(store: SqliteStore, stream: str) -> None:
 def build_log(lab: Lab) -> Sample:
     """The run's large log, made when it is first asked for; it stands in `lab.log`."""
     if lab.built is None:
-        work = {"folder": str(lab.log), "messages": lab.log_messages, "tickets": lab.log_tickets}
-        lab.built = lab.take(Call("benchmarks.logs:build", work), pin="any")
+        lab.built = _build(lab, lab.log, lab.log_messages)
     return lab.built
 
 
-def replay_built_log(lab: Lab) -> Sample:
-    """The first replay of the run's large log."""
+def renew_log(lab: Lab) -> Sample:
+    """The first replay of the run's large log, which gives it live state and compact form."""
     build_log(lab)
-    if lab.replayed is None:
-        lab.replayed = lab.take(Call("benchmarks.logs:replay", {"folder": str(lab.log)}))
-    return lab.replayed
+    if lab.renewed is None:
+        lab.renewed = _renew(lab, lab.log)
+    return lab.renewed
+
+
+def build_part(lab: Lab) -> None:
+    """A smaller log with live state and compact form; it stands in `lab.part`."""
+    if not lab.part.exists():
+        _build(lab, lab.part, lab.part_messages)
+        _renew(lab, lab.part)
+
+
+def _build(lab: Lab, folder: Path, messages: int) -> Sample:
+    work = {"folder": str(folder), "messages": messages, "tickets": lab.log_tickets}
+    return lab.take(Call("benchmarks.logs:build", work), pin="any")
+
+
+def _renew(lab: Lab, folder: Path) -> Sample:
+    return lab.take(Call("benchmarks.logs:renew", {"folder": str(folder)}))

@@ -24,6 +24,8 @@ _TEXT: Final = (
     "window; the load balancer marks two of six nodes as unhealthy. "
 ) * 8
 _PATTERNS: Final = 200
+_LEAP: Final = 7919
+"""A prime, so that all tickets have their turn before one has it again."""
 _LIFE: Final = ("Update", "Notes", "Update", "Notes", "Closure")
 _STATES: Final = {"Closure": "resolved", "Update": "workinprogress", "Notes": "pending"}
 
@@ -73,7 +75,8 @@ def make_events(start: int, count: int, *, tickets: int, mix: Mix = "quiet") -> 
 
 
 def make_bulk_events(start: int, count: int, *, tickets: int) -> Iterator[list[NewEvent]]:
-    """The same for logs of millions: quiet messages out of a few patterns, each with its own numbers."""
+    """The same for logs of millions: quiet messages out of a few patterns, each with its own numbers. Which ticket's
+    turn it is jumps about, for so does a queue."""
     patterns = [decode_events(make_answer(step, 1, tickets=1))[0].payload for step in range(_PATTERNS)]
     ticket_pattern, sequences = b"e-CS0000000", [b'"%d"' % (FIRST_SEQUENCE + step) for step in range(_PATTERNS)]
     for first in range(start, start + count, PER_ANSWER):
@@ -81,7 +84,7 @@ def make_bulk_events(start: int, count: int, *, tickets: int) -> Iterator[list[N
         for index in range(first, min(first + PER_ANSWER, start + count)):
             step = index // tickets
             pattern = 0 if step == 0 else 1 + index % (_PATTERNS - 1)
-            ticket, sequence = b"e-CS%07d" % (index % tickets), FIRST_SEQUENCE + index
+            ticket, sequence = b"e-CS%07d" % (index * _LEAP % tickets), FIRST_SEQUENCE + index
             payload = patterns[pattern].replace(ticket_pattern, ticket).replace(sequences[pattern], b'"%d"' % sequence)
             key = message_key(sequence.to_bytes(16, "big"), f"{index:032x}")
             events.append(NewEvent(ticket.decode(), Kind.MESSAGE_RECEIVED, payload, message_key=key, wanted=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 from benchmarks.lab import Call, Lab, Row, make_row
 from benchmarks.measure import Sample, timing
 from benchmarks.messages import make_events
-from benchmarks.raw import RawLog, row_statements, sql, stream_statements
+from benchmarks.raw import RawLog, Statement, row_statements, sql, stream_statements
 from ecproc.clock import SystemClock
 from ecproc.config import Limits
 from ecproc.domain.effects import Lane
@@ -64,15 +64,15 @@ class _Tapped:
 
     def start(self, store: SqliteStore) -> None:
         """Listen from now on."""
-        commit = store.commit
+        commit_all = store.commit_all
         self.commits = 0
 
-        async def listen(batch: Batch) -> Committed:
-            committed = await commit(batch)
-            self.written.append((batch, committed))
+        async def listen(batches: Sequence[Batch]) -> list[Committed]:
+            committed = await commit_all(batches)
+            self.written += zip(batches, committed, strict=True)
             return committed
 
-        store.commit = listen  # type: ignore[method-assign]
+        store.commit_all = listen  # type: ignore[method-assign]
 
     def count(self, _seconds: float, _batches: int) -> None:
         self.commits += 1
@@ -163,17 +163,21 @@ def _beside_raw(folder: str, sample: Sample, tapped: _Tapped) -> Sample:
     return Sample(sample.count, sample.wall, sample.cpu, facts)
 
 
-def _group(written: Written, size: int) -> list[tuple[list[tuple[str, list[tuple[object, ...]]]], int]]:
-    groups = []
+def _group(written: Written, size: int) -> list[tuple[list[Statement], int]]:
+    groups: list[tuple[list[Statement], int]] = []
     for start in range(0, len(written), size):
         part = written[start : start + size]
         events = [event for _, committed in part for event in committed.events if event is not None]
         rows: dict[tuple[str, str, str], LiveRow] = {}
         for batch, _ in part:
             rows.update({(row.table, row.stream, row.id): row for row in batch.rows})
-        streams = {event.stream: StreamState(event.version, event.version, event.version) for event in events}
-        statements = [
+        streams = {
+            event.stream: StreamState(event.version, event.version, event.version, event.position) for event in events
+        }
+        compact: list[tuple[object, ...]] = [(event.position, event.stream, data) for event, data in _compact(part)]
+        statements: list[Statement] = [
             (sql("insert_event"), [_parameters(event) for event in events]),
+            (sql("insert_compact"), compact),
             *row_statements(rows.values()),
             *stream_statements(streams.items()),
         ]
@@ -181,8 +185,15 @@ def _group(written: Written, size: int) -> list[tuple[list[tuple[str, list[tuple
     return groups
 
 
+def _compact(part: Written) -> Iterator[tuple[RecordedEvent, bytes]]:
+    for batch, committed in part:
+        last = committed.events[-1] if committed.events else None
+        if batch.compact is not None and last is not None:
+            yield last, batch.compact
+
+
 def _parameters(event: RecordedEvent) -> tuple[object, ...]:
-    place = (event.position, event.stream, event.version, event.at, event.kind, event.message_key)
+    place = (event.position, event.stream, event.version, 0, event.at, event.kind, event.message_key)
     return (*place, event.payload, payload_hash(event.payload), event.hash)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from ecproc.store.base import NewEvent
-from ecproc.store.chain import payload_hash
+from ecproc.store.chain import NO_HASH
 from ecproc.store.logfile import CHECKPOINT_BYTES, LogFile
-from ecproc.store.schema import connect_writer, row_statements, sql, stream_statements
+from ecproc.store.schema import Statement, connect_writer, row_statements, sql, stream_statements
 
 _OVERHEAD: Final = 256
 
@@ -42,22 +42,17 @@ class RawLog:
         self._connection.close()
 
 
-def event_parameters(events: Sequence[NewEvent], *, tickets: int) -> list[tuple[object, ...]]:
-    """The rows of the event table for these events, made before the clock starts."""
-    return [
-        (
-            index + 1,
-            event.stream,
-            index // tickets + 1,
-            index,
-            event.kind,
-            event.message_key,
-            event.payload,
-            payload_hash(event.payload),
-            bytes(32),
-        )
-        for index, event in enumerate(events)
-    ]
+def append_statements(events: Sequence[NewEvent], *, start: int, tickets: int) -> list[Statement]:
+    """The rows that appending these events writes: those of the event table and the counters of their streams, with
+    constants for hashes. `start` is how many events of as many tickets in turn came before."""
+    rows: list[tuple[object, ...]] = []
+    counters: dict[str, tuple[object, ...]] = {}
+    for index, event in enumerate(events, start=start):
+        version, prev = index // tickets + 1, max(index + 1 - tickets, 0)
+        place = (index + 1, event.stream, version, prev, index, event.kind, event.message_key)
+        rows.append((*place, event.payload, NO_HASH, NO_HASH))
+        counters[event.stream] = (event.stream, version, 0, version, index + 1)
+    return [(sql("insert_event"), rows), (sql("put_stream"), list(counters.values()))]
 
 
 def weigh(events: Sequence[NewEvent]) -> int:
@@ -77,4 +72,13 @@ def slow_down_commits(seconds: float) -> None:
     LogFile.commit = commit_slowly  # type: ignore[assignment,method-assign]
 
 
-__all__ = ["RawLog", "event_parameters", "row_statements", "slow_down_commits", "sql", "stream_statements", "weigh"]
+__all__ = [
+    "RawLog",
+    "Statement",
+    "append_statements",
+    "row_statements",
+    "slow_down_commits",
+    "sql",
+    "stream_statements",
+    "weigh",
+]

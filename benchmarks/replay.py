@@ -4,68 +4,141 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from benchmarks.decode import Payload
 from benchmarks.lab import Call, Lab, Row, make_row
-from benchmarks.logs import build_log, replay_built_log
+from benchmarks.logs import build_part, renew_log
 from benchmarks.measure import Sample, peak_rss_bytes, timing
 from ecproc.clock import SystemClock
+from ecproc.config import Config, DataConfig
 from ecproc.domain.recorded import Kind
+from ecproc.replaying import replay_log
+from ecproc.runtime.compact import decode_step
 from ecproc.runtime.replay import rebuild
 from ecproc.store.datadir import DATABASE
 from ecproc.store.sqlite import open_reader
 
+_PARTS: Final = 5
+"""What share of the large log its memory is compared with."""
 
-async def replay(folder: str, *, until: int) -> Sample:
-    """Rebuild aside what the first `until` events make of live state, as `ecproc replay --until` does."""
+
+async def replay(folder: str, *, compact: bool, until: int | None = None) -> Sample:
+    """Rebuild aside, as `ecproc replay` does from the compact form, and with --verify or --until from the bodies."""
     async with open_reader(Path(folder)) as opened, opened.reading() as reader, opened.rebuilding(reader) as aside:
         with timing() as watch:
-            rebuilt = await rebuild(reader, aside, clock=SystemClock(), until=until)
+            rebuilt = await rebuild(reader, aside, clock=SystemClock(), compact=compact, until=until)
     return watch.sample(rebuilt.events, rss=peak_rss_bytes())
 
 
-def read_and_decode(folder: str, *, until: int) -> Sample:
-    """Read the same events in the log's own order and decode each message's few necessary fields."""
-    connection = sqlite3.connect(f"{(Path(folder) / DATABASE).as_uri()}?mode=ro", uri=True)
-    decode = msgspec.json.Decoder(Payload).decode
-    query = "SELECT stream, kind, payload FROM event WHERE position <= ? ORDER BY position"
-    count = 0
+async def replay_whole(folder: str, *, processes: int) -> Sample:
+    """`ecproc replay --processes N`: the time it tells, which is all but the digest and the swap."""
+    config = Config(data=DataConfig(dir=Path(folder), reserve_bytes=0))
     with timing() as watch:
-        for _, kind, payload in connection.execute(query, (until,)):
+        report = await replay_log(
+            config, verify=False, until=None, processes=processes, on_progress=lambda progress: None
+        )
+    return Sample(report.events, report.seconds, 0.0, {"with_swap": watch.wall})
+
+
+def read_bodies(folder: str) -> Sample:
+    """Read all events in the log's own order and decode each message's few necessary fields."""
+    decode = msgspec.json.Decoder(Payload).decode
+    count = 0
+    with timing() as watch, _connect(folder) as connection:
+        for kind, payload in connection.execute("SELECT kind, payload FROM event ORDER BY position"):
             if kind == Kind.MESSAGE_RECEIVED:
                 decode(payload)
             count += 1
-    connection.close()
-    return watch.sample(count, rss=peak_rss_bytes())
+    return watch.sample(count)
+
+
+def read_compact(folder: str) -> Sample:
+    """Read all compact forms by stream and decode them."""
+    count = 0
+    with timing() as watch, _connect(folder) as connection:
+        for _, data in connection.execute("SELECT stream, data FROM compact ORDER BY stream, position"):
+            step = decode_step(data)
+            count += step.events if step is not None else 0
+    return watch.sample(count)
+
+
+def _connect(folder: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{(Path(folder) / DATABASE).as_uri()}?mode=ro", uri=True)
 
 
 def run(lab: Lab) -> list[Row]:
-    """The rate on a part of the large log, and the memory that all of it takes beside a fifth of it."""
-    build_log(lab)
-    until = lab.size(100_000, 20_000)
-    work = {"folder": str(lab.log), "until": until}
+    """From compact form and bodies, beside each other and beside a bare read; two processes; memory."""
+    build_part(lab)
+    renew_log(lab)
+    return [*_forms(lab), _processes(lab), _memory(lab), _memory_compact(lab)]
+
+
+def _forms(lab: Lab) -> list[Row]:
+    part = str(lab.part)
+    samples = lab.interleave(
+        {
+            "compact": Call("benchmarks.replay:replay", {"folder": part, "compact": True}),
+            "bodies": Call("benchmarks.replay:replay", {"folder": part, "compact": False}),
+            "read compact": Call("benchmarks.replay:read_compact", {"folder": part}),
+            "read bodies": Call("benchmarks.replay:read_bodies", {"folder": part}),
+        }
+    )
     rows = [
-        lab.compare(
-            "replay_raw",
-            f"replay of {until:,} events from raw bodies",
-            per="event",
-            ours=Call("benchmarks.replay:replay", work),
-            baseline=Call("benchmarks.replay:read_and_decode", work),
-            against="read + decode, raw sqlite3 + msgspec",
-        )
+        ("replay_compact", "compact", "read compact", "read + decode of the same rows"),
+        ("replay_compact_raw", "compact", "bodies", "replay from bodies"),
+        ("replay_raw", "bodies", "read bodies", "read + decode of the same rows"),
     ]
-    return [*rows, _memory(lab)]
+    events = samples["bodies"][0].count
+    return [
+        make_row(
+            key,
+            f"replay of {events:,} events, {ours}",
+            per="event",
+            ours=samples[ours],
+            baseline=samples[theirs],
+            against=against,
+        )
+        for key, ours, theirs, against in rows
+    ]
+
+
+def _processes(lab: Lab) -> Row:
+    calls = {
+        processes: Call("benchmarks.replay:replay_whole", {"folder": str(lab.log), "processes": processes})
+        for processes in (1, 2)
+    }
+    two: list[Sample] = []
+    one: list[Sample] = []
+    for _ in range(lab.rounds):
+        one.append(lab.take(calls[1], pin="any"))
+        two.append(lab.take(calls[2], pin="any"))
+    title = f"replay of {one[0].count:,} events, compact, 2 processes"
+    return make_row("replay_two", title, per="event", ours=two, baseline=one, against="1 process")
 
 
 def _memory(lab: Lab) -> Row:
-    whole = replay_built_log(lab)
-    part = lab.take(Call("benchmarks.logs:replay", {"folder": str(lab.log), "until": int(whole.facts["tickets"] * 22)}))
+    work = {"folder": str(lab.log), "compact": False}
+    whole = lab.take(Call("benchmarks.replay:replay", work))
+    part = lab.take(Call("benchmarks.replay:replay", {**work, "until": whole.count // _PARTS}))
+    return _compare_memory("replay_rss", "bodies", whole, part)
+
+
+def _memory_compact(lab: Lab) -> Row:
+    whole, part = [
+        lab.take(Call("benchmarks.replay:replay", {"folder": str(folder), "compact": True}))
+        for folder in (lab.log, lab.part)
+    ]
+    return _compare_memory("replay_rss_compact", "compact", whole, part)
+
+
+def _compare_memory(key: str, form: str, whole: Sample, part: Sample) -> Row:
     ratio = whole.facts["rss"] / part.facts["rss"]
     row = make_row(
-        "replay_rss",
-        f"peak memory of replay, {whole.count:,} events",
+        key,
+        f"peak memory of replay, {whole.count:,} events, {form}",
         per="event",
         ours=[whole],
         baseline=[part],

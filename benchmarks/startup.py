@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.lab import ROOT, BenchmarkFailed, Lab, Row, Stub, make_row
-from benchmarks.logs import replay_built_log
+from benchmarks.logs import renew_log
 from benchmarks.measure import Sample
 from benchmarks.transports import KEY
 
@@ -19,7 +19,7 @@ _PATIENCE: Final = 120.0
 
 def run(lab: Lab) -> list[Row]:
     """Start on the run's large log and on an empty directory, in turn."""
-    replay_built_log(lab)
+    renew_log(lab)
     large: list[Sample] = []
     empty: list[Sample] = []
     for _ in range(lab.rounds):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.lab import BenchmarkFailed, Call, Lab, Row, make_row
-from benchmarks.logs import build_log
+from benchmarks.logs import build_part
 from benchmarks.measure import Sample
 from benchmarks.peers.places import has_node, has_python, node_peer, python_peer, write_messages
 
@@ -12,7 +12,7 @@ def run(lab: Lab) -> list[Row]:
     """`eventsourcing` and `eventsource-py`, and Emmett where node is."""
     if not has_python():
         raise BenchmarkFailed("no peers are installed: python -m benchmarks.peers.places")
-    build_log(lab)
+    build_part(lab)
     return [*_python(lab), *(_emmett(lab) if has_node() else ())]
 
 
@@ -21,8 +21,8 @@ def _ours(rows: int, *, callers: int, per: int) -> Call:
     return Call("benchmarks.append:ours", work)
 
 
-def _replay(lab: Lab, until: int) -> Call:
-    return Call("benchmarks.replay:replay", {"folder": str(lab.log), "until": until})
+def _replay(lab: Lab) -> Call:
+    return Call("benchmarks.replay:replay", {"folder": str(lab.part), "compact": True})
 
 
 def _python(lab: Lab) -> list[Row]:
@@ -32,7 +32,7 @@ def _python(lab: Lab) -> list[Row]:
         {
             "ours, 64 callers x 1": _ours(few, callers=64, per=1),
             "ours, 1 caller x 10": _ours(few, callers=1, per=10),
-            "our replay": _replay(lab, many),
+            "our replay": _replay(lab),
             "save": python_peer("eventsourcing_save", messages, few),
             "log": python_peer("eventsourcing_replay", messages, many),
             "append": python_peer("eventsource_append", messages, few),
@@ -68,7 +68,7 @@ def _emmett(lab: Lab) -> list[Row]:
     count = lab.size(5_000, 1_000)
     calls = {
         "ours": _ours(count, callers=1, per=10),
-        "our replay": _replay(lab, lab.size(20_000, 5_000)),
+        "our replay": _replay(lab),
         "emmett": node_peer("emmett.mjs", str(messages), "{folder}", str(count), "10"),
     }
     samples = lab.interleave(calls)

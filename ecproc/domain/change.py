@@ -95,7 +95,7 @@ def change_type(state: TicketState) -> ChangeType:
 
 def open_ticket(state: TicketState, message: Message) -> list[Change]:
     """Take the first message's state and fields; ask for a client change unless one was adopted or it is a draft."""
-    changes: list[Change] = set_fields(state, message, dict(message.fields), late=False)
+    changes: list[Change] = set_fields(state, message, message.fields, late=False)
     changes += _check_type(state, message)
     target = _target(message)
     if target is not None:
@@ -115,7 +115,7 @@ def open_ticket(state: TicketState, message: Message) -> list[Change]:
 
 def apply_record(state: TicketState, message: Message, *, late: bool) -> list[Change]:
     """Apply a message that carries the change's record: there is no `changed`, its body's fields count (R158)."""
-    changes: list[Change] = set_fields(state, message, dict(message.fields), late=late)
+    changes: list[Change] = set_fields(state, message, message.fields, late=late)
     if late:
         return changes
     changes += _check_type(state, message)

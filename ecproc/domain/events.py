@@ -154,7 +154,7 @@ OUTCOMES: Final = (EffectStarted, EffectSucceeded, EffectFailed, EffectUnknown)
 Fact = Message | Undecodable | EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown | Quarantined
 
 
-class Place(msgspec.Struct, frozen=True):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where and when a recorded event stands: `at` in microseconds UTC."""
 
     position: int

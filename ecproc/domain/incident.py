@@ -48,7 +48,7 @@ def parse_state(text: str) -> State | None:
 
 def open_ticket(state: TicketState, message: Message) -> list[Change]:
     """Take the first message's state and fields, and ask for a client ticket unless one was adopted."""
-    changes: list[Change] = set_fields(state, message, dict(message.fields), late=False)
+    changes: list[Change] = set_fields(state, message, message.fields, late=False)
     text = message.status
     if message.transaction is Transaction.RETURN_ENSONO_NUM and text is None:
         text = State.OPEN
@@ -64,11 +64,13 @@ def apply_record(state: TicketState, message: Message, *, late: bool) -> list[Ch
     changed = message.changed
     status = message.status
     if changed is None:
-        fields = dict(message.fields)
-    else:
+        fields = message.fields
+    elif "status" in changed:
         fields = {name: value for name, value in changed.items() if name != "status"}
-        if "status" in changed or message.transaction is not Transaction.CLOSURE:
-            status = changed.get("status")
+        status = changed["status"]
+    else:
+        fields = changed
+        status = status if message.transaction is Transaction.CLOSURE else None
     if late and state.state != State.PENDING:
         # They were cleared, or never set, by what came before this message but was sent after it.
         fields = {name: value for name, value in fields.items() if name not in _PENDING_FIELDS}

@@ -29,7 +29,7 @@ from ecproc.domain.times import format_time
 _encode = msgspec.json.Encoder().encode
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One live row: unique by (table, stream, id), listed by `ordinal`, `data` one JSON document.
 
     `tag` is indexed while it is not None (an unfinished outbox entry, a ticket's type and state); `data=None` deletes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -235,16 +236,18 @@ def end_generation(state: TicketState, *, closed: bool = False) -> list[Change]:
     return [GenerationEnded(state.started, closed)]
 
 
-def set_fields(state: TicketState, message: Message, fields: dict[str, str], *, late: bool) -> list[Change]:
+def set_fields(state: TicketState, message: Message, fields: Mapping[str, str], *, late: bool) -> list[Change]:
     """Set fields that differ; a late message sets only those that no newer message did."""
     changed: dict[str, str] = {}
+    known, sequences, sequence = state.fields, state.field_sequences, message.sequence
     for name, value in fields.items():
-        if late and state.field_sequences.get(name, NO_SEQUENCE) > message.sequence:
+        newest = sequences.get(name, NO_SEQUENCE)
+        if newest <= sequence:
+            sequences[name] = sequence
+        elif late:
             continue
-        state.field_sequences[name] = max(message.sequence, state.field_sequences.get(name, NO_SEQUENCE))
-        if state.fields.get(name) != value:
-            state.fields[name] = value
-            changed[name] = value
+        if known.get(name) != value:
+            known[name] = changed[name] = value
     return [FieldsChanged(changed)] if changed else []
 
 

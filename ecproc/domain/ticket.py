@@ -11,6 +11,7 @@ from ecproc.domain import change, incident
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import Entry, EntryState, apply_outcome
 from ecproc.domain.events import (
+    AttachmentInfo,
     Decided,
     EffectFailed,
     EffectStarted,
@@ -119,13 +120,17 @@ def _apply_message(state: TicketState, message: Message, kind: TicketType, *, la
             changes.append(flag(state, "link_mismatch", detail, message.position))
         changes += _adopt(state, message) + machine.open_ticket(state, message)
     else:
-        changes += [] if late else _compare_numbers(state, message)
+        if not late:
+            changes += _compare_numbers(state, message)
         if message.transaction in _RECORDS:
             changes += machine.apply_record(state, message, late=late)
         elif state.state in machine.FINAL and not late:
             detail = f"{message.transaction_name} on a ticket that is {state.state}"
             changes.append(flag(state, "after_final", detail, message.position))
-    changes += _add_notes(state, message) + _announce(state, message)
+    if message.notes:
+        changes += _add_notes(state, message)
+    if message.attachment is not None:
+        changes += _announce(state, message.attachment)
     if kind is TicketType.CHANGE:
         changes += change.add_approval(state, message)
     return changes
@@ -173,10 +178,7 @@ def _add_notes(state: TicketState, message: Message) -> list[Change]:
     return changes
 
 
-def _announce(state: TicketState, message: Message) -> list[Change]:
-    info = message.attachment
-    if info is None:
-        return []
+def _announce(state: TicketState, info: AttachmentInfo) -> list[Change]:
     known = state.attachments.get(info.id)
     if known is not None and known.status != "failed":
         return []

@@ -24,7 +24,7 @@ TABLES: Final = (
 """The live tables, all of one shape (see Row); a document is the join of one stream's rows."""
 
 
-class NewEvent(msgspec.Struct, frozen=True):
+class NewEvent(msgspec.Struct, frozen=True, gc=False):
     """An event to append. `wanted` marks a fact that an actor still has to decide (see StreamState)."""
 
     stream: str
@@ -34,7 +34,7 @@ class NewEvent(msgspec.Struct, frozen=True):
     wanted: bool = False
 
 
-class RecordedEvent(msgspec.Struct, frozen=True):
+class RecordedEvent(msgspec.Struct, frozen=True, gc=False):
     """An event as it stands in the log.
 
     `position` is the order in the log, `version` the gapless 1-based order in the stream, `at` microseconds UTC.
@@ -51,7 +51,7 @@ class RecordedEvent(msgspec.Struct, frozen=True):
     message_key: bytes | None = None
 
 
-class Fence(msgspec.Struct, frozen=True):
+class Fence(msgspec.Struct, frozen=True, gc=False):
     """Commit only if the stream's `through` is still `expected`; then set it to `through`."""
 
     stream: str
@@ -59,7 +59,7 @@ class Fence(msgspec.Struct, frozen=True):
     through: int
 
 
-class Snapshot(msgspec.Struct, frozen=True):
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
     """A folded state as bytes, good for code whose fold has the same `fold_version`."""
 
     stream: str
@@ -91,7 +91,7 @@ class Committed(msgspec.Struct, frozen=True):
     fenced: bool = False
 
 
-class StreamState(msgspec.Struct, frozen=True):
+class StreamState(msgspec.Struct, frozen=True, gc=False):
     """A stream's counters: its last version, the last decided one, the last one that wants a decision, and the
     position of its last event."""
 
@@ -101,14 +101,14 @@ class StreamState(msgspec.Struct, frozen=True):
     last: int = 0
 
 
-class Head(msgspec.Struct, frozen=True):
+class Head(msgspec.Struct, frozen=True, gc=False):
     """The end of the log: position 0 and 32 zero bytes when it is empty."""
 
     position: int
     hash: bytes
 
 
-class Compact(msgspec.Struct, frozen=True):
+class Compact(msgspec.Struct, frozen=True, gc=False):
     """What a batch left as its compact form: `position` is its last event's."""
 
     stream: str

@@ -42,10 +42,9 @@ def payload_hash(payload: bytes) -> bytes:
     return sha256(payload).digest()
 
 
-def link(
+def link(  # noqa: PLR0917 - the fields in the order they are hashed in; names would cost a tenth of an append
     prev: bytes,
     position: int,
-    *,
     at: int,
     kind: str,
     stream: str,
@@ -56,7 +55,7 @@ def link(
     """The 32-byte hash of one event, bound to everything before it through `prev`: `encode_field` of each in turn."""
     place = _PLACE.pack(32, prev, 8, position, 8, at)
     number = _INTEGER.pack(8, version)
-    key = encode_field(message_key)
+    key = _ABSENT if message_key is None else _LENGTH.pack(len(message_key)) + message_key
     return sha256(
         b"".join((place, _encode_name(kind), _encode_name(stream), number, key, _DIGEST_LENGTH, payload_hash))
     ).digest()

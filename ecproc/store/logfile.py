@@ -118,14 +118,16 @@ class LogFile:
         self._connection.execute(sql("put_fold_version"), (0,))
         self._connection.execute("COMMIT")
 
+    def highest_key(self) -> bytes:
+        """The highest message key of the log."""
+        return self._highest_key
+
     def holds_key(self, message_key: bytes) -> bool:
-        """Whether an event with that key is in the log; keys grow, so that most are known not to be."""
-        if message_key > self._highest_key:
-            return False
+        """Whether an event with that key is in the log."""
         return self._connection.execute(sql("find_message"), (message_key,)).fetchone() is not None
 
     def stream_state(self, stream: str) -> StreamState:
-        """The stream's counters, from memory if they were used lately."""
+        """The stream's counters, from memory if it is among those seen first lately."""
         state = self._streams.get(stream)
         if state is None:
             row = self._connection.execute(sql("read_stream_state"), (stream,)).fetchone()
@@ -219,15 +221,13 @@ class LogFile:
         self._commits += 1
         self._bytes += size
         self._remember(group.streams)
-        self._highest_key = max(group.highest_key, self._highest_key)
+        self._highest_key = group.highest_key
         if group.events:
             self.head = group.head
             self._dirty_since = self._dirty_since or time.monotonic()
 
     def _remember(self, states: dict[str, StreamState]) -> None:
-        for stream, state in states.items():
-            self._streams.pop(stream, None)
-            self._streams[stream] = state
+        self._streams.update(states)
         while len(self._streams) > CACHED_STREAMS:
             del self._streams[next(iter(self._streams))]
 

@@ -60,6 +60,7 @@ class _State:
     def __init__(self) -> None:
         self.events: list[RecordedEvent] = []
         self.keys: set[bytes] = set()
+        self.highest = b""
         self.live = _Live()
         self.snapshots: dict[str, Snapshot] = {}
         self.compact: list[Compact] = []
@@ -68,12 +69,15 @@ class _State:
     def copy(self) -> _State:
         twin = _State()
         twin.events = list(self.events)
-        twin.keys = set(self.keys)
+        twin.keys, twin.highest = set(self.keys), self.highest
         twin.live = self.live.copy()
         twin.snapshots = dict(self.snapshots)
         twin.compact = list(self.compact)
         twin.fold_version = self.fold_version
         return twin
+
+    def highest_key(self) -> bytes:
+        return self.highest
 
     def holds_key(self, message_key: bytes) -> bool:
         return message_key in self.keys
@@ -286,6 +290,7 @@ class MemoryStore(MemoryReader):
     def _apply(self, group: Group, committed: Committed) -> None:
         recorded = [event for event in committed.events if event is not None]
         self._state.events.extend(recorded)
+        self._state.highest = group.highest_key
         self._state.keys.update(event.message_key for event in recorded if event.message_key is not None)
         self._state.live.streams.update(group.streams)
         for row in group.rows.values():

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from ecproc.store.base import TABLES, Batch, Committed, Head, NewEvent, RecordedEvent, Row, Snapshot, StreamState
+from ecproc.store.base import TABLES, Batch, Committed, Head, RecordedEvent, Row, Snapshot, StreamState
 from ecproc.store.chain import link, payload_hash
 
 ROW_OVERHEAD_BYTES: Final = 256
@@ -21,29 +21,21 @@ class Prepared(msgspec.Struct, frozen=True):
 
     batch: Batch
     at: int
-    payload_hashes: tuple[bytes, ...]
+    payload_hashes: list[bytes]
     rows: dict[tuple[str, str, str], Row]
     size: int
     has_messages: bool
 
 
-class EventRow(NamedTuple):
-    """One row of the event table, in the order of its columns."""
-
-    position: int
-    stream: str
-    version: int
-    prev: int
-    at: int
-    kind: str
-    message_key: bytes | None
-    payload: bytes
-    payload_hash: bytes
-    hash: bytes
+EventRow: TypeAlias = tuple[int, str, int, int, int, str, bytes | None, bytes, bytes, bytes]
+"""One row of the event table: position, stream, version, prev, at, kind, message_key, payload, payload_hash, hash."""
 
 
 class Lookup(Protocol):
     """What a plan asks of the store as it stood before the group."""
+
+    def highest_key(self) -> bytes:
+        """The highest message key of the log; what is above it is new without a look."""
 
     def holds_key(self, message_key: bytes) -> bool:
         """Whether an event with that key is in the log."""
@@ -59,7 +51,8 @@ def prepare(batch: Batch, at: int) -> Prepared:
     """
     has_messages = False
     for event in batch.events:
-        _check_text(event.stream, event.kind)
+        if not (event.stream.isascii() and event.kind.isascii()):
+            _check_text(event.stream, event.kind)
         has_messages |= event.message_key is not None
     for row in batch.rows:
         check_row(row)
@@ -73,7 +66,7 @@ def prepare(batch: Batch, at: int) -> Prepared:
     return Prepared(
         batch=batch,
         at=at,
-        payload_hashes=tuple([payload_hash(event.payload) for event in batch.events]),
+        payload_hashes=[payload_hash(event.payload) for event in batch.events],
         rows={(row.table, row.stream, row.id): row for row in batch.rows},
         size=_weigh(batch),
         has_messages=has_messages,
@@ -93,11 +86,7 @@ class Group:
         self._hash = head.hash
         self._lookup = lookup
         self._keys: set[bytes] = set()
-
-    @property
-    def highest_key(self) -> bytes:
-        """The highest message key of the group."""
-        return max(self._keys, default=b"")
+        self.highest_key = lookup.highest_key()
 
     @property
     def head(self) -> Head:
@@ -110,8 +99,7 @@ class Group:
         fence = batch.fence
         if fence is not None and self._state(fence.stream).through != fence.expected:
             return Committed(fenced=True)
-        hashes = prepared.payload_hashes
-        recorded = tuple([self._append(*pair, prepared.at) for pair in zip(batch.events, hashes, strict=True)])
+        recorded = self._append(prepared)
         if fence is not None:
             state = self._state(fence.stream)
             self.streams[fence.stream] = StreamState(state.version, fence.through, state.wanted, state.last)
@@ -120,34 +108,33 @@ class Group:
         self.rows.update(prepared.rows)
         if batch.snapshot is not None:
             self.snapshots[batch.snapshot.stream] = batch.snapshot
-        return Committed(events=recorded)
+        return Committed(events=tuple(recorded))
 
-    def _append(self, event: NewEvent, payload_hash: bytes, at: int) -> RecordedEvent | None:
-        key = event.message_key
-        if key is not None:
-            if key in self._keys or self._lookup.holds_key(key):
-                return None
-            self._keys.add(key)
-        stream, kind = event.stream, event.kind
-        state = self._state(stream)
-        position, version = self._position + 1, state.version + 1
-        payload = event.payload if type(event.payload) is bytes else bytes(event.payload)
-        linked = link(
-            self._hash,
-            position,
-            at=at,
-            kind=kind,
-            stream=stream,
-            version=version,
-            message_key=key,
-            payload_hash=payload_hash,
-        )
-        self.streams[stream] = StreamState(version, state.through, version if event.wanted else state.wanted, position)
-        self.events.append(
-            EventRow(position, stream, version, state.last, at, kind, key, payload, payload_hash, linked)
-        )
+    def _append(self, prepared: Prepared) -> list[RecordedEvent | None]:
+        recorded: list[RecordedEvent | None] = []
+        streams, rows, keys = self.streams, self.events, self._keys
+        stream_state, holds_key = self._lookup.stream_state, self._lookup.holds_key
+        at, position, linked = prepared.at, self._position, self._hash
+        for event, hashed in zip(prepared.batch.events, prepared.payload_hashes, strict=True):
+            key = event.message_key
+            if key is not None:
+                if key > self.highest_key:
+                    self.highest_key = key
+                elif key in keys or holds_key(key):
+                    recorded.append(None)
+                    continue
+                keys.add(key)
+            stream, kind = event.stream, event.kind
+            payload = event.payload if type(event.payload) is bytes else bytes(event.payload)
+            state = streams.get(stream) or stream_state(stream)
+            position, version = position + 1, state.version + 1
+            linked = link(linked, position, at, kind, stream, version, key, hashed)
+            wanted = version if event.wanted else state.wanted
+            streams[stream] = StreamState(version, state.through, wanted, position)
+            rows.append((position, stream, version, state.last, at, kind, key, payload, hashed, linked))
+            recorded.append(RecordedEvent(position, stream, version, at, kind, payload, linked, key))
         self._position, self._hash = position, linked
-        return RecordedEvent(position, stream, version, at, kind, payload, linked, key)
+        return recorded
 
     def _state(self, stream: str) -> StreamState:
         state = self.streams.get(stream)

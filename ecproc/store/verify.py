@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -16,7 +16,6 @@ from ecproc.errors import LogDamaged, StoreError
 from ecproc.store.base import Damage, Head
 from ecproc.store.chain import NO_HASH, link, payload_hash
 from ecproc.store.datadir import DATABASE, AnchorUnreadable, read_anchor
-from ecproc.store.plan import EventRow
 from ecproc.store.schema import connect_reader, is_damage, is_read_only, sql, translate_errors
 
 TAIL_EVENTS: Final = 1000
@@ -36,6 +35,21 @@ _COLUMN_TYPES: Final = (
     (bytes,),
 )
 _INDEX_ROW: Final = re.compile(r"row (\d+) missing from index")
+
+
+class _EventRow(NamedTuple):
+    """One row of the event table, in the order of its columns."""
+
+    position: int
+    stream: str
+    version: int
+    prev: int
+    at: int
+    kind: str
+    message_key: bytes | None
+    payload: bytes
+    payload_hash: bytes
+    hash: bytes
 
 
 class VerifiedLog(msgspec.Struct, frozen=True):
@@ -181,7 +195,7 @@ def _check_event(row: tuple[Any, ...], before: Head) -> Damage | None:
         return Damage(position, "the event is missing")
     if not all(isinstance(value, types) for value, types in zip(row, _COLUMN_TYPES, strict=True)):
         return Damage(position, "a column holds a value of another type")
-    event = EventRow(*row)
+    event = _EventRow(*row)
     if payload_hash(event.payload) != event.payload_hash:
         return Damage(position, "the payload is not the one that was written")
     linked = link(

@@ -31,7 +31,7 @@ _encode = msgspec.json.Encoder().encode
 _MAX_SEQUENCE: Final = 1 << (8 * SEQUENCE_BYTES)
 
 
-class Envelope(msgspec.Struct, frozen=True):
+class Envelope(msgspec.Struct, frozen=True, gc=False):
     """One delivery of a message: what identifies it, how to delete it, and what the log keeps of it.
 
     `payload` is `{"attributes":…,"body":…}` with the body's bytes exactly as received and the message's own

@@ -59,12 +59,13 @@ MUTANTS: Final = {
         (
             Change(
                 "store/plan.py",
-                "        key = event.message_key\n        if key is not None:\n",
+                "            key = event.message_key\n            if key is not None:\n",
                 """\
-        key = event.message_key
-        if key is not None:
-            attributes = msgspec.json.decode(event.payload)["attributes"]
-            key = str(attributes.get("MessageDeduplicationId")).encode()
+            key = event.message_key
+            if key is not None:
+                attributes = msgspec.json.decode(event.payload)["attributes"]
+                key = str(attributes.get("MessageDeduplicationId")).encode()
+                self.highest_key = b"\\xff"
 """,
             ),
             Change(
@@ -78,7 +79,11 @@ MUTANTS: Final = {
     ),
     "no-redelivery-handling": Mutant(
         (
-            Change("store/plan.py", "if key in self._keys or self._lookup.holds_key(key):", "if False:"),
+            Change(
+                "store/plan.py",
+                "elif key in keys or holds_key(key):",
+                "elif False:",
+            ),
             Change("store/sql/create_event_message.sql", "CREATE UNIQUE INDEX", "CREATE INDEX"),
         ),
         "no message is in the log twice",
