@@ -11,6 +11,7 @@ _EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
 _LATEST: Final = 253_402_300_799_999_999
 
 
+@lru_cache(maxsize=4096)
 def format_time(microseconds: int) -> str:
     """RFC 3339 in UTC with microseconds; what no calendar reaches is clipped to its ends."""
     seconds, fraction = divmod(min(max(microseconds, 0), _LATEST), 1_000_000)

@@ -58,7 +58,9 @@ class StreamFold:
         """Read the stream's next events, which must follow on `seen`; returns what recorded decisions changed."""
         changes: list[Change] = []
         read = [(event, read_fact(event)) for event in events]
-        skipped = {fact.position for _, fact in read if isinstance(fact, Quarantined)}
+        skipped: set[int] = set()
+        if len(read) > 1:  # a message and its quarantine come in different events
+            skipped = {fact.position for _, fact in read if isinstance(fact, Quarantined)}
         for event, fact in read:
             self.seen, self.last = event.version, event.position
             if isinstance(fact, Decided):

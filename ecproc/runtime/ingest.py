@@ -244,7 +244,11 @@ class Ingest:
     async def _delete_in_time(self, handle: str, deadline: float) -> str:
         outcome = "skipped"
         while self._clock.monotonic() < deadline:
-            outcome, wait = await self._delete_once(handle)
+            try:
+                outcome, wait = self._judge_delete(await self._queue.delete(handle), handle)
+            except BridgeUnavailable as error:
+                log.warning("delete_failed", reason=str(error))
+                outcome, wait = "error", error.retry_after or 0.0
             if wait is None:
                 return outcome
             wait = max(wait, _DELETE_PAUSE * self._rng.uniform(1, 2))
@@ -253,13 +257,8 @@ class Ingest:
             await self._clock.sleep(wait)
         return outcome
 
-    async def _delete_once(self, handle: str) -> tuple[str, float | None]:
+    def _judge_delete(self, answer: Answer, handle: str) -> tuple[str, float | None]:
         """The outcome of one DELETE, and how long to wait before another one may do better; None if none can."""
-        try:
-            answer = await self._queue.delete(handle)
-        except BridgeUnavailable as error:
-            log.warning("delete_failed", reason=str(error))
-            return "error", error.retry_after or 0.0
         judgement = judge_delete(answer.status, answer.body)
         match judgement.verdict:
             case Verdict.ACCEPTED | Verdict.ODD:
