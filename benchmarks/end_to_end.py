@@ -31,6 +31,8 @@ from ecproc.store.sqlite import open_store
 from ecproc.telemetry.metrics import PrometheusTelemetry
 
 TICKETS: Final = 256
+RUN: Final = 5
+"""A ticket's messages in an answer: SQS gives as many of one group as there are, and a backlog holds whole lives."""
 READERS: Final = 8
 SOCKETS: Final = Limits().bridge_connections
 LATENCY: Final = 0.08
@@ -174,22 +176,27 @@ def _bare(
 def _transports(lab: Lab) -> list[Row]:
     fast, slow = lab.size(16_000, 1500), lab.size(800, 200)
     with (
-        lab.stub(messages=fast, tickets=TICKETS) as queue,
-        lab.stub(messages=slow, tickets=TICKETS) as short,
+        lab.stub(messages=fast, tickets=TICKETS, run=RUN) as queue,
+        lab.stub(messages=fast, tickets=TICKETS) as scattered,
+        lab.stub(messages=slow, tickets=TICKETS, run=RUN) as short,
         lab.stub(messages=1000, tickets=TICKETS, endless=True) as endless,
     ):
         samples = lab.interleave(
             {
                 "fast": _whole(queue, fast),
                 "bare fast": _bare(endless, fast),
+                "scattered": _whole(scattered, fast),
                 "stock": _bare(endless, slow, "stock", readers=2, sockets=16),
+                "stock, all sockets": _bare(endless, slow, "stock"),
                 "httpx": _whole(short, slow, "httpx"),
                 "bare httpx": _bare(endless, slow, "httpx"),
             }
         )
     rows = [
         ("e2e_bare", "fast", "bare fast", "bare GET + DELETE loop, same transport"),
-        ("e2e_stock", "fast", "stock", "bare loop on stock httpx + sniffio"),
+        ("e2e_scattered", "scattered", "bare fast", "bare loop; each message of an answer is another ticket's"),
+        ("e2e_stock", "fast", "stock", "bare loop on stock httpx + sniffio, 16 sockets"),
+        ("e2e_stock_64", "fast", "stock, all sockets", f"bare loop on stock httpx + sniffio, {SOCKETS} sockets"),
         ("e2e_httpx", "httpx", "bare httpx", "bare GET + DELETE loop, same transport"),
     ]
     return [
@@ -201,7 +208,7 @@ def _transports(lab: Lab) -> list[Row]:
 def _tls(lab: Lab) -> list[Row]:
     messages = lab.size(3000, 1500)
     with (
-        lab.stub(messages=messages, tickets=TICKETS, tls=True) as queue,
+        lab.stub(messages=messages, tickets=TICKETS, run=RUN, tls=True) as queue,
         lab.stub(messages=1000, tickets=TICKETS, endless=True, tls=True) as endless,
     ):
         return [
@@ -219,8 +226,8 @@ def _tls(lab: Lab) -> list[Row]:
 def _effects(lab: Lab) -> Row:
     messages = lab.size(2000, 800)
     with (
-        lab.stub(messages=messages, tickets=TICKETS, mix="busy") as busy,
-        lab.stub(messages=messages, tickets=TICKETS) as quiet,
+        lab.stub(messages=messages, tickets=TICKETS, run=RUN, mix="busy") as busy,
+        lab.stub(messages=messages, tickets=TICKETS, run=RUN) as quiet,
     ):
         return lab.compare(
             "e2e_effects",
@@ -235,7 +242,7 @@ def _effects(lab: Lab) -> Row:
 def _latency(lab: Lab) -> Row:
     """A bridge that answers late: beside what all sockets could do if each call took the latency and nothing else."""
     messages = lab.size(4000, 1500)
-    with lab.stub(messages=messages, tickets=TICKETS, delay=LATENCY) as stub:
+    with lab.stub(messages=messages, tickets=TICKETS, run=RUN, delay=LATENCY) as stub:
         samples = lab.interleave({"ours": _whole(stub, messages)}, rounds=3)["ours"]
     limit = Sample(messages, messages * _CALLS * LATENCY / SOCKETS, 0.0)
     return make_row(

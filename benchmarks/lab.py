@@ -148,6 +148,7 @@ class Lab:
         messages: int,
         tickets: int,
         mix: str = "quiet",
+        run: int = 1,
         delay: float = 0.0,
         endless: bool = False,
         tls: bool = False,
@@ -155,6 +156,7 @@ class Lab:
     ) -> Iterator[Stub]:
         """A stub of the bridge in its own process, on the CPU that measurements leave alone."""
         arguments = ["--messages", str(messages), "--tickets", str(tickets), "--mix", mix, "--delay", str(delay)]
+        arguments += ["--run", str(run)] if run > 1 else []
         arguments += ["--endless"] if endless else []
         ca_file = ""
         if tls:

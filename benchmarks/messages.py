@@ -30,17 +30,19 @@ _LIFE: Final = ("Update", "Notes", "Update", "Notes", "Closure")
 _STATES: Final = {"Closure": "resolved", "Update": "workinprogress", "Notes": "pending"}
 
 
-def make_answer(start: int, count: int = PER_ANSWER, *, tickets: int, mix: Mix = "quiet") -> bytes:
+def make_answer(start: int, count: int = PER_ANSWER, *, tickets: int, mix: Mix = "quiet", run: int = 1) -> bytes:
     """One answer to GET /queue with the messages from `start` on; none make the documented empty answer."""
-    messages = [make_message(index, tickets=tickets, mix=mix) for index in range(start, start + count)]
+    messages = [make_message(index, tickets=tickets, mix=mix, run=run) for index in range(start, start + count)]
     result = {"messages": messages} if messages else {"ReceiveMessageResult": {"messages": None}}
     metadata = {"RequestId": "14b203db-99d8-5b2f-aac0-5f8a6fd2272e"}
     return _encode({"ReceiveMessageResponse": {"ResponseMetadata": metadata, "ReceiveMessageResult": result}})
 
 
-def make_message(index: int, *, tickets: int, mix: Mix = "quiet") -> dict[str, Any]:
-    """One message: the tickets take turns, and each ticket goes through its life message by message."""
-    ticket, step = f"e-CS{index % tickets:07d}", index // tickets
+def make_message(index: int, *, tickets: int, mix: Mix = "quiet", run: int = 1) -> dict[str, Any]:
+    """One message: the tickets take turns with `run` messages each, and each goes through its life message by message.
+    A FIFO queue gives as many messages of one group in an answer as it has, so a backlog comes in runs."""
+    turn, place = divmod(index, run)
+    ticket, step = f"e-CS{turn % tickets:07d}", turn // tickets * run + place
     transaction = "Create" if step == 0 else "Update" if mix == "quiet" else _LIFE[(step - 1) % len(_LIFE)]
     return {
         "MessageId": hashlib.md5(b"message %d" % index, usedforsecurity=False).hexdigest(),

@@ -116,13 +116,14 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=1000)
     parser.add_argument("--tickets", type=int, default=100)
     parser.add_argument("--mix", default="quiet")
+    parser.add_argument("--run", type=int, default=1)
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--endless", action="store_true")
     parser.add_argument("--pem", type=Path)
     given = parser.parse_args()
     starts = range(0, given.messages, PER_ANSWER)
     answers = [
-        make_answer(start, min(PER_ANSWER, given.messages - start), tickets=given.tickets, mix=given.mix)
+        make_answer(start, min(PER_ANSWER, given.messages - start), tickets=given.tickets, mix=given.mix, run=given.run)
         for start in starts
     ]
     tls = None

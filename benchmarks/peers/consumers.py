@@ -5,7 +5,7 @@ FastStream is the exception: it stores each message in SQLite before its ack, as
 
 from __future__ import annotations
 
-from benchmarks.end_to_end import TICKETS
+from benchmarks.end_to_end import RUN, TICKETS
 from benchmarks.lab import BenchmarkFailed, Call, Lab, Row, make_row
 from benchmarks.measure import Sample
 from benchmarks.peers.places import has_node, has_python, nats_server, node_peer, python_peer, write_messages
@@ -15,10 +15,10 @@ def run(lab: Lab) -> list[Row]:
     """boto3 and aiobotocore, FastStream, and sqs-consumer where node is; one DELETE per message in all of them."""
     if not has_python():
         raise BenchmarkFailed("no peers are installed: python -m benchmarks.peers.places")
-    messages = lab.size(4000, 1500)
+    messages = lab.size(8000, 1500)
     samples: dict[str, list[Sample]] = {}
     with (
-        lab.stub(messages=messages, tickets=TICKETS) as queue,
+        lab.stub(messages=messages, tickets=TICKETS, run=RUN) as queue,
         lab.stub(messages=1000, tickets=TICKETS, module="benchmarks.peers.sqs_stub") as sqs,
     ):
         work = {"folder": "{folder}", "transport": "fast", "url": queue.url, "messages": messages}
