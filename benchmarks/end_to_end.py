@@ -183,10 +183,10 @@ def _transports(lab: Lab) -> list[Row]:
     ):
         samples = lab.interleave(
             {
-                "fast": _whole(queue, fast),
                 "bare fast": _bare(endless, fast),
-                "scattered": _whole(scattered, fast),
+                "fast": _whole(queue, fast),
                 "stock": _bare(endless, slow, "stock", readers=2, sockets=16),
+                "scattered": _whole(scattered, fast),
                 "stock, all sockets": _bare(endless, slow, "stock"),
                 "httpx": _whole(short, slow, "httpx"),
                 "bare httpx": _bare(endless, slow, "httpx"),

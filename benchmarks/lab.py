@@ -10,7 +10,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -30,12 +30,14 @@ class BenchmarkFailed(Exception):
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One measurement to take in a child: our function as `module:name` and its arguments, or a peer's command."""
+    """One measurement to take in a child: our function as `module:name` and its arguments, or a peer's command; tried
+    `attempts` times until it ends well."""
 
     function: str
     arguments: Mapping[str, Any] = {}
     command: tuple[str, ...] = ()
     cwd: str = str(ROOT)
+    attempts: int = 1
 
 
 class Side(msgspec.Struct, frozen=True):
@@ -111,6 +113,12 @@ class Lab:
 
     def take(self, call: Call, *, pin: str = "ours") -> Sample:
         """Take one measurement in a child; a `{folder}` argument becomes a new folder that is removed afterwards."""
+        for _ in range(call.attempts - 1):
+            with suppress(BenchmarkFailed):
+                return self._take(call, pin=pin)
+        return self._take(call, pin=pin)
+
+    def _take(self, call: Call, *, pin: str) -> Sample:
         folder = str(self.folder())
         if call.command:
             command = [sys.executable, "-c", _START_PINNED, pin, *call.command]

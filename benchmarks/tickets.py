@@ -146,7 +146,7 @@ async def idle(*, tickets: int) -> Sample:
 
 def run(lab: Lab) -> list[Row]:
     """Warm tickets, in steps of one message and of ten; ten times more tickets than are held; and tickets at rest."""
-    many = lab.size(10_000, 2_000)
+    many = lab.size(4_000, 1_000)
     return [
         _machinery(lab, "ticket_warm", "one message a step", burst=1),
         _machinery(lab, "ticket_warm_10", "ten messages a step", burst=10),

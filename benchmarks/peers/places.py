@@ -58,9 +58,9 @@ def python_peer(mode: str, messages: Path, count: int, address: str = "") -> Cal
     return Call(mode, command=command, cwd=str(ROOT))
 
 
-def node_peer(script: str, *arguments: str) -> Call:
+def node_peer(script: str, *arguments: str, attempts: int = 1) -> Call:
     """One measurement by node."""
-    return Call(script, command=("node", str(HERE / script), *arguments), cwd=str(NODE))
+    return Call(script, command=("node", str(HERE / script), *arguments), cwd=str(NODE), attempts=attempts)
 
 
 def has_python() -> bool:

@@ -235,7 +235,8 @@ class Router:
             fold = StreamFold(stream)
         if fold is None or box.overflown:
             return None
-        self._hold(fold, box)
+        if box.fold is None:
+            self._hold(fold, box)
         if box.events:
             fold.extend(self._take_next(fold, box))
         return fold

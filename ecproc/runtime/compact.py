@@ -102,6 +102,8 @@ def _shorten(message: Message, before: Mapping[str, str] | None) -> Told:
     if before is None:
         return Told(message)
     news = {name: value for name, value in fields.items() if before.get(name) != value}
+    if [*fields] == [*before]:
+        return Told(msgspec.structs.replace(message, fields=news), whole=False)
     gone = tuple([name for name in before if name not in fields])
     if [*_apply(before, news, gone)] != [*fields]:
         return Told(message)

@@ -36,7 +36,7 @@ class Step(msgspec.Struct, frozen=True):
 def take_step(fold: StreamFold, *, limit: int, snapshot_events: int) -> Step:
     """Evolve and decide the fold's undecided facts, at most `limit`, one at a time; moves the fold past them (I3)."""
     state = fold.state
-    before = (state.type.value, state.state) if state.type else None
+    before = (state.type, state.state) if state.type else None
     changes: list[Change] = []
     effects: list[Effect] = []
     refused: dict[int, Quarantined] = {}
@@ -76,7 +76,7 @@ def take_step(fold: StreamFold, *, limit: int, snapshot_events: int) -> Step:
         anomalies=tuple([change.code for change in changes if isinstance(change, Flagged)]),
         quarantined=tuple([item.reason for item in refused.values()]),
         before=before,
-        after=(state.type.value, state.state) if state.type else None,
+        after=(state.type, state.state) if state.type else None,
         decided=wanted,
     )
 

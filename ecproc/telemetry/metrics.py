@@ -25,6 +25,7 @@ from ecproc.telemetry.hooks import (
     TICKET_STATES,
     Telemetry,
 )
+from ecproc.telemetry.tally import Spread, Tally
 
 # Ensono's alarm is an average age of one hour, and a message is lost at four days (R211, R24).
 _AGE_BUCKETS: Final = (1, 5, 30, 60, 300, 900, 1_800, 3_600, 14_400, 86_400, 345_600)
@@ -85,9 +86,12 @@ class PrometheusTelemetry(Telemetry):
             "When the queue was last read successfully; 0 is never.",
             registry=registry,
         )
-        self._received = _Children(
-            Counter("ecproc_messages_received", "Messages read, redelivered ones too.", ["type"], registry=registry),
-            [(name,) for name in MESSAGE_TYPES],
+        self._received = Tally(
+            registry,
+            "ecproc_messages_received",
+            "Messages read, redelivered ones too.",
+            label="type",
+            known=MESSAGE_TYPES,
             fallback="unknown",
         )
         self._duplicates = Counter(
@@ -96,20 +100,33 @@ class PrometheusTelemetry(Telemetry):
         self._quarantined = _counter(
             registry, "messages_quarantined", "Messages that could not be taken.", reason=QUARANTINE_REASONS
         )
-        self._deleted = _counter(registry, "messages_deleted", "Deletes from the queue.", outcome=DELETE_OUTCOMES)
-        self._age = _histogram(
-            registry, "message_age_seconds", "From a message being sent to its append.", _AGE_BUCKETS
+        self._deleted = Tally(
+            registry,
+            "ecproc_messages_deleted",
+            "Deletes from the queue.",
+            label="outcome",
+            known=DELETE_OUTCOMES,
+            fallback=_OTHER,
         )
-        self._receives = _histogram(
-            registry, "message_receive_count", "How often received messages had been handed out.", _RECEIVE_BUCKETS
+        self._age = Spread(
+            registry, "ecproc_message_age_seconds", "From a message being sent to its append.", _AGE_BUCKETS
         )
-        self._to_delete = _histogram(
-            registry, "receive_to_delete_seconds", "From sending a read to its message's delete.", _DELETE_BUCKETS
+        self._receives = Spread(
+            registry,
+            "ecproc_message_receive_count",
+            "How often received messages had been handed out.",
+            _RECEIVE_BUCKETS,
+        )
+        self._to_delete = Spread(
+            registry,
+            "ecproc_receive_to_delete_seconds",
+            "From sending a read to its message's delete.",
+            _DELETE_BUCKETS,
         )
 
     def _define_log(self, registry: CollectorRegistry) -> None:
-        self._append = _histogram(
-            registry, "log_append_duration_seconds", "Commits of the log, fsync included.", _COMMIT_BUCKETS
+        self._append = Spread(
+            registry, "ecproc_log_append_duration_seconds", "Commits of the log, fsync included.", _COMMIT_BUCKETS
         )
         self._position = Gauge("ecproc_log_last_position", "The log's last position.", registry=registry)
         self._size = Gauge("ecproc_log_size_bytes", "The log's size on disk.", registry=registry)
@@ -165,7 +182,7 @@ class PrometheusTelemetry(Telemetry):
             self._last_success.set(self._clock.now() / _MICROSECONDS)
 
     def messages_received(self, transaction: str, count: int = 1) -> None:
-        self._received.of(transaction).inc(count)
+        self._received.add(transaction, count)
 
     def message_duplicate(self, count: int = 1) -> None:
         self._duplicates.inc(count)
@@ -174,19 +191,19 @@ class PrometheusTelemetry(Telemetry):
         self._quarantined.of(reason).inc()
 
     def message_deleted(self, outcome: str) -> None:
-        self._deleted.of(outcome).inc()
+        self._deleted.add(outcome)
 
     def message_age(self, seconds: float) -> None:
-        self._age.observe(max(0.0, seconds))
+        self._age.add(max(0.0, seconds))
 
     def receive_count(self, count: int) -> None:
-        self._receives.observe(count)
+        self._receives.add(count)
 
     def receive_to_delete(self, seconds: float) -> None:
-        self._to_delete.observe(seconds)
+        self._to_delete.add(seconds)
 
     def append_finished(self, seconds: float) -> None:
-        self._append.observe(seconds)
+        self._append.add(seconds)
 
     def log_position(self, position: int, size_bytes: int) -> None:
         self._position.set(position)
@@ -235,7 +252,3 @@ class PrometheusTelemetry(Telemetry):
 def _counter(registry: CollectorRegistry, name: str, text: str, **labels: tuple[str, ...]) -> _Children[Counter]:
     metric = Counter(f"ecproc_{name}", text, list(labels), registry=registry)
     return _Children(metric, product(*labels.values()))
-
-
-def _histogram(registry: CollectorRegistry, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-    return Histogram(f"ecproc_{name}", text, buckets=buckets, registry=registry)
