@@ -174,7 +174,7 @@ def _bare(
 
 
 def _transports(lab: Lab) -> list[Row]:
-    fast, slow = lab.size(16_000, 1500), lab.size(800, 200)
+    fast, slow = lab.size(16_000, 1500), lab.size(500, 200)
     with (
         lab.stub(messages=fast, tickets=TICKETS, run=RUN) as queue,
         lab.stub(messages=fast, tickets=TICKETS) as scattered,

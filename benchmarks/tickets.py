@@ -156,7 +156,7 @@ def run(lab: Lab) -> list[Row]:
 
 
 def _machinery(lab: Lab, key: str, title: str, *, burst: int) -> Row:
-    work = {"tickets": 100, "messages": lab.size(10_000, 3_000), "burst": burst}
+    work = {"tickets": 100, "messages": lab.size(6_000, 2_000), "burst": burst}
     calls = {
         "ours": Call("benchmarks.tickets:through_router", work),
         "inline": Call("benchmarks.tickets:inline", work),
