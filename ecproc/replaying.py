@@ -19,7 +19,7 @@ from ecproc.config import Config
 from ecproc.domain.state import FOLD_VERSION
 from ecproc.errors import LogDamaged
 from ecproc.runtime.replay import CompactUnusable, Progress, Rebuilt, divide_streams, rebuild
-from ecproc.store.base import Difference, Reader, Span
+from ecproc.store.base import ALL, Difference, Reader, Span
 from ecproc.store.rebuild import SqliteRebuild, name_scratch, open_part
 from ecproc.store.sqlite import SqliteStore, open_reader, open_store
 from ecproc.telemetry.hooks import Telemetry
@@ -133,16 +133,28 @@ async def _rebuild(
     reader: Reader, aside: SqliteRebuild, order: _Order, on_progress: Callable[[Progress], None]
 ) -> Rebuilt:
     if order.processes == 1:
-        return await rebuild(
-            reader,
-            aside,
-            clock=SystemClock(),
-            until=order.until,
-            compact=order.compact,
-            renew=order.renew,
-            on_progress=on_progress,
-        )
+        return await _fold(reader, aside, order, on_progress=on_progress)
     return await _rebuild_in_parts(reader, aside, order, on_progress)
+
+
+async def _fold(
+    reader: Reader,
+    aside: SqliteRebuild,
+    order: _Order,
+    *,
+    span: Span = ALL,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> Rebuilt:
+    return await rebuild(
+        reader,
+        aside,
+        clock=SystemClock(),
+        until=order.until,
+        compact=order.compact,
+        renew=order.renew,
+        span=span,
+        on_progress=on_progress,
+    )
 
 
 async def _rebuild_in_parts(
@@ -176,8 +188,12 @@ async def _rebuild_in_parts(
     if failures:
         raise failures[0]
     events = sum(part.events for part in done)
-    if order.compact and events != head:
-        raise CompactUnusable(f"{events} of {head} events")
+    if events != until:
+        if order.compact:
+            raise CompactUnusable(f"{events} of {until} events")
+        async for _ in reader.read_streams(until=until):  # tells where the first one is missing
+            pass
+        raise LogDamaged(0, f"{events} of {until} events can be read")
     return Rebuilt(events, sum(part.tickets for part in done), clock.monotonic() - started)
 
 
@@ -191,12 +207,4 @@ def _fold_span(order: _Order, span: Span, path: Path) -> Rebuilt | CompactUnusab
 
 async def _fold_part(order: _Order, span: Span, path: Path) -> Rebuilt:
     async with open_reader(order.directory) as opened, opened.reading() as reader, open_part(path) as part:
-        return await rebuild(
-            reader,
-            part,
-            clock=SystemClock(),
-            until=order.until,
-            compact=order.compact,
-            renew=order.renew,
-            span=span,
-        )
+        return await _fold(reader, part, order, span=span)

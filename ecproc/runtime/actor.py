@@ -136,7 +136,9 @@ class Router:
             while folds := self._read_all(streams):
                 streams = [fold.state.stream for fold in folds]
                 await self._effects.wait_for_room()
-                streams = await self._write(self._decide(folds))
+                steps = self._decide(folds)
+                streams = [fold.state.stream for fold, _ in steps]
+                streams = await self._write(steps)
             streams = ()
         except BaseException:
             self._tasks = None
@@ -154,7 +156,6 @@ class Router:
             raise
         except Exception as error:
             self._park(stream, error)
-            self._finish([stream])
         else:
             await self._run_burst([stream])
 
@@ -176,7 +177,6 @@ class Router:
                 fold = self._read(stream, self._mailboxes[stream])
             except Exception as error:
                 self._park(stream, error)
-                self._finish([stream])
                 continue
             if fold is None and self._tasks is not None:
                 self._tasks.create_task(self._run_cold(stream))
@@ -192,9 +192,7 @@ class Router:
             try:
                 step = take_step(fold, limit=self._limits.append_batch, snapshot_events=self._limits.snapshot_events)
             except Exception as error:
-                # A defect of ours must stop this ticket only; its messages stay in the log for better code.
                 self._park(fold.state.stream, error)
-                self._finish([fold.state.stream])
             else:
                 steps.append((fold, step))
         failpoint("project.folded")
@@ -204,16 +202,22 @@ class Router:
         """Commit these steps and tell who has to know; the tickets that go on."""
         try:
             outcomes = await self._store.commit_all([step.batch for _, step in steps])
-        except ValueError as error:
+        except StoreError:
+            raise
+        except Exception as error:  # one of them cannot be stored as it is
             if len(steps) > 1:
                 return [stream for one in steps for stream in await self._write([one])]
-            stream = steps[0][0].state.stream
-            self._park(stream, error)
-            self._finish([stream])
+            self._park(steps[0][0].state.stream, error)
             return []
+        going_on: list[str] = []
         for (fold, step), committed in zip(steps, outcomes, strict=True):
-            self._take_up(fold, step, committed)
-        return [fold.state.stream for fold, _ in steps]
+            try:
+                self._take_up(fold, step, committed)
+            except Exception as error:
+                self._park(fold.state.stream, error)
+            else:
+                going_on.append(fold.state.stream)
+        return going_on
 
     def _take_up(self, fold: StreamFold, step: Step, committed: Committed) -> None:
         stream = fold.state.stream
@@ -274,6 +278,7 @@ class Router:
             self._folds.popitem(last=False)
 
     def _park(self, stream: str, error: Exception) -> None:
+        """A defect of ours must stop this ticket only; its messages stay in the log for better code."""
         box = self._mailboxes[stream]
         self.parked.add(stream)
         self._folds.pop(stream, None)
@@ -281,6 +286,7 @@ class Router:
         box.events.clear()
         box.overflown = True
         log.error("ticket_parked", ticket=stream, error=type(error).__name__, exc_info=error)
+        self._finish([stream])
 
     def _report(self, step: Step) -> None:
         self._lag = max(0, self._lag - step.decided)

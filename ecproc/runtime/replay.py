@@ -83,12 +83,13 @@ async def rebuild(
 
 
 class _Folded(NamedTuple):
-    """A stream's rows and counters, and its events where they were read."""
+    """A stream's rows and counters, how many events they are of, and these where they were read."""
 
     stream: str
     rows: list[Row]
     counters: StreamState
-    events: Sequence[RecordedEvent]
+    size: int
+    events: Sequence[RecordedEvent] = ()
 
 
 class _Writing:
@@ -106,7 +107,7 @@ class _Writing:
         """Take one stream."""
         self._rows += folded.rows
         self._counters.append((folded.stream, folded.counters))
-        self.events += folded.counters.version
+        self.events += folded.size
         self.tickets += any(row.table == "ticket" for row in folded.rows)
         if renew:
             self._compact += compact_events(folded.stream, folded.events)
@@ -135,7 +136,7 @@ async def divide_streams(reader: Reader, parts: int) -> list[Span]:
 
 async def _from_bodies(reader: Reader, until: int | None, span: Span) -> AsyncIterator[_Folded]:
     async for stream, events in _by_stream(reader.read_streams(until=until, span=span)):
-        yield _Folded(stream, *fold_events(stream, events), events)
+        yield _Folded(stream, *fold_events(stream, events), len(events), events)
 
 
 async def _from_compact(reader: Reader, span: Span) -> AsyncIterator[_Folded]:
@@ -156,7 +157,7 @@ async def _from_compact(reader: Reader, span: Span) -> AsyncIterator[_Folded]:
                     own.append(step)
             folded = fold_compact(stream, own)
             if folded is not None and folded[1].version == state.version:
-                yield _Folded(stream, *folded, ())
+                yield _Folded(stream, *folded, state.version)
             else:
                 yield await _from_log(reader, stream, state)
 
@@ -165,7 +166,7 @@ async def _from_log(reader: Reader, stream: str, state: StreamState) -> _Folded:
     events = await reader.read_stream(stream)
     if len(events) != state.version:
         raise CompactUnusable(f"{len(events)} of {state.version} events of stream {stream!r}")
-    return _Folded(stream, *fold_events(stream, events), events)
+    return _Folded(stream, *fold_events(stream, events), len(events), events)
 
 
 async def _by_stream(

@@ -34,6 +34,7 @@ POOLED_CONNECTIONS: Final = 4
 _INDEXED_KIND: Final = "MessageQuarantined"
 _NO_LIMIT: Final = -1
 _LEAST: Final = -(2**63)
+_LARGEST: Final = 2**63 - 1
 
 
 class Fetch(Protocol):
@@ -65,12 +66,13 @@ class SqliteReader:
         return RecordedEvent(*rows[0]) if rows else None
 
     async def read_stream(self, stream: str, *, after: int = 0, limit: int | None = None) -> list[RecordedEvent]:
-        rows = await self._fetch(sql("read_stream"), (stream, after))
+        until = _LARGEST if limit is None else after + limit
+        rows = await self._fetch(sql("read_stream"), (stream, after, until))
         rows.reverse()  # a stream is followed from its last event back
         for position, of, version, *_, expected in rows:
             if (of, version) != (stream, expected):
                 raise LogDamaged(position or 0, f"version {expected} of stream {stream!r} is not where it should be")
-        return [RecordedEvent(*row[:-1]) for row in rows[:limit]]
+        return [RecordedEvent(*row[:-1]) for row in rows]
 
     async def read_log(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[list[RecordedEvent]]:
         last = (await self.head()).position if until is None else until
@@ -103,12 +105,8 @@ class SqliteReader:
             yield [Compact(*row) for row in rows]
 
     async def list_streams(self, *, span: Span = ALL) -> AsyncIterator[list[tuple[str, StreamState]]]:
-        stream, beyond = span.first, ">="
-        while rows := await self._fetch(sql("list_streams", "", beyond), (stream, PAGE_ROWS)):
-            yield [(row[0], StreamState(*row[1:])) for row in rows if span.holds(row[0])]
-            stream, beyond = rows[-1][0], ">"
-            if not span.holds(stream):
-                return
+        async for page in _list_streams(self._fetch, span):
+            yield page
 
     async def read_kind(self, kind: str) -> list[RecordedEvent]:
         if kind == _INDEXED_KIND:
@@ -185,6 +183,8 @@ class SqliteReader:
         """The events at these positions, in this order."""
         rows = await self._fetch(sql("read_events"), (msgspec.json.encode(positions).decode(),))
         found = {row[0]: RecordedEvent(*row) for row in rows}
+        if len(found) != len(positions):
+            raise LogDamaged(0, "an event that the log lists is not in it")
         return [found[position] for position in positions]
 
     async def _find_gap(self, last: int) -> LogDamaged:
@@ -211,9 +211,12 @@ class SqliteReader:
 async def list_canonical(fetch: Fetch) -> AsyncIterator[list[Row]]:
     """The live rows and stream counters of a database, in canonical order, in pages."""
     for table in CANONICAL_TABLES:
-        pages = _list_streams(fetch) if table == STREAM_TABLE else _list_rows(fetch, table)
-        async for page in pages:
-            yield page
+        if table == STREAM_TABLE:
+            async for counters in _list_streams(fetch, ALL):
+                yield [counters_row(name, state) for name, state in counters]
+        else:
+            async for page in _list_rows(fetch, table):
+                yield page
 
 
 async def _list_rows(fetch: Fetch, table: str) -> AsyncIterator[list[Row]]:
@@ -224,11 +227,13 @@ async def _list_rows(fetch: Fetch, table: str) -> AsyncIterator[list[Row]]:
         key, beyond = (page[-1].stream, page[-1].id), ">"
 
 
-async def _list_streams(fetch: Fetch) -> AsyncIterator[list[Row]]:
-    stream, beyond = "", ">="
+async def _list_streams(fetch: Fetch, span: Span) -> AsyncIterator[list[tuple[str, StreamState]]]:
+    stream, beyond = span.first, ">="
     while rows := await fetch(sql("list_streams", "", beyond), (stream, PAGE_ROWS)):
-        yield [counters_row(name, StreamState(*counters)) for name, *counters in rows]
+        yield [(name, StreamState(*counters)) for name, *counters in rows if span.holds(name)]
         stream, beyond = rows[-1][0], ">"
+        if not span.holds(stream):
+            return
 
 
 def _page_end(sizes: Sequence[tuple[int, int]]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -26,12 +27,12 @@ def make_call(
     return DeskCall(key=key, kind=kind, ticket=ticket, ticket_type="Incident", number=number, fields=fields or {})
 
 
-class DeskTests:
+class DeskTests(ABC):
     """The suite. A desk opened twice on one directory must be the same desk."""
 
+    @abstractmethod
     async def open_desk(self, directory: Path) -> Desk:
         """Give the desk whose data stand in that directory."""
-        raise NotImplementedError
 
     @asynccontextmanager
     async def desk_in(self, directory: Path) -> AsyncIterator[Desk]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -105,12 +106,12 @@ async def copy_live(reader: Reader, rebuild: Rebuild) -> None:
     await rebuild.write([row for table in TABLES for row in await scan_all(reader, table)], states)
 
 
-class StoreCase:
+class StoreCase(ABC):
     """Tests of a store that may already hold events of streams not named here."""
 
+    @abstractmethod
     async def open_store(self, directory: Path) -> Store:
         """Give an open store without live rows; the same directory is asked for once."""
-        raise NotImplementedError
 
     @asynccontextmanager
     async def store_in(self, directory: Path) -> AsyncIterator[Store]:

@@ -173,6 +173,16 @@ async def test_several_processes_verify_what_one_does(drained: World) -> None:
     assert reports[0]["equal"]
 
 
+@pytest.mark.requirement("I6")
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_an_event_that_is_gone_ends_a_verification(drained: World, tmp_path: Path, processes: int) -> None:
+    data = shutil.copytree(drained.data, tmp_path / "data")
+    with edited(data) as file:
+        file.execute("DELETE FROM event WHERE position = (SELECT max(position) FROM event) - 2")
+    answer = await drained.ask("replay", "--verify", "--processes", str(processes), DATA__DIR=str(data))
+    assert answer.code == 71, answer
+
+
 @pytest.mark.slow
 @pytest.mark.requirement("I5", "R230")
 async def test_a_killed_replay_leaves_live_state_alone_and_a_whole_one_mends_it(tmp_path: Path) -> None:

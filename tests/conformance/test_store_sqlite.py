@@ -176,7 +176,7 @@ async def test_reads_on_the_way_use_their_index(tmp_path: Path, name: str, table
 
 async def test_a_stream_is_followed_by_keys_alone(tmp_path: Path) -> None:
     async with sqlite_store(tmp_path) as store:
-        plan = await store._fetch(f"EXPLAIN QUERY PLAN {sql('read_stream')}", (STREAM, 0))
+        plan = await store._fetch(f"EXPLAIN QUERY PLAN {sql('read_stream')}", (STREAM, 0, 9))
     steps = {step.removesuffix(" LEFT-JOIN") for *_, step in plan if step.startswith(("SCAN", "SEARCH", "USE"))}
     assert steps - {"SCAN tail"} == {
         "SEARCH event USING INTEGER PRIMARY KEY (rowid=?)",
@@ -306,7 +306,7 @@ async def test_a_stream_whose_events_do_not_hang_together_is_not_read_as_a_short
         await append(store, *[NewEvent(f"s{number % 2}", "X", b"") for number in range(1, 31)])
         await on_writer(store, change)
         for after in (0, 3):
-            ((steps,),) = await store._fetch(followed, ("s1", after))
+            ((steps,),) = await store._fetch(followed, ("s1", after, 100))
             assert steps <= 30, "reading it never ends"
             with pytest.raises(LogDamaged):
                 await store.read_stream("s1", after=after)

@@ -133,8 +133,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.model = Model()
         self.store: Store = self.run(self.open_store(Path(self.directory.name)))
 
-    async def open_store(self, directory: Path) -> Store:
-        raise NotImplementedError
+    open_store: Callable[[Path], Coroutine[Any, Any, Store]]
+    """Gives the adapter under test, new or as it was left in that directory."""
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)

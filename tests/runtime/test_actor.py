@@ -516,6 +516,24 @@ async def test_a_ticket_whose_rows_cannot_be_stored_is_parked_alone() -> None:
     assert await bench.decisions("e-CS1") == [9]
 
 
+async def test_a_ticket_whose_effects_nobody_takes_is_parked_alone() -> None:
+    bench = Bench()
+    add = bench.outbox.add
+
+    def refuse(stream: str, entries: Sequence[Entry]) -> None:
+        if stream == "e-POISON":
+            raise ZeroDivisionError("a defect")
+        add(stream, entries)
+
+    bench.outbox.add = refuse  # type: ignore[method-assign]
+
+    await bench.run(lambda: bench.deliver(*life("e-POISON")[:1], *life("e-CS1")[:1]))
+
+    assert bench.router.parked == {"e-POISON"}
+    assert bench.router.idle
+    assert {stream for stream, _ in bench.outbox.added} == {"e-CS1"}
+
+
 async def test_a_ticket_whose_past_cannot_be_read_is_parked_alone() -> None:
     bench = Bench()
     await bench.store.commit(Batch(events=[NewEvent("e-POISON", Kind.DECIDED, b"no decision")]))
