@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Final
 
@@ -13,11 +15,15 @@ from ecproc.simulator.cases import CaseScript
 from ecproc.simulator.changes import ChangeScript, reach_generation_three
 from ecproc.simulator.script import Life
 from ecproc.simulator.script import World as Setting
+from ecproc.simulator.settings import Scenario
 from tests.acceptance.claims import check_claims
-from tests.acceptance.world import Plan, World, open_world
+from tests.acceptance.world import Plan, World, is_empty, open_world
 
 REACH: Final[Mapping[str, int]] = {"delete": 60, "receive": 12, "returnptn": 10, "file": 8}
 """How many more calls of a kind a random kill waits for at most."""
+
+MORE: Final = 20
+"""Lives that begin each time the processor is done with all others before its kills are over."""
 
 TWINS: Final = 3
 REDRAFTS: Final = 8
@@ -51,13 +57,29 @@ async def run_scenario(folder: Path, plan: Plan, *, kills: Sequence[Kill] = (), 
         world.simulator.stage.play([write_twins(world, number) for number in range(TWINS)])
         world.simulator.stage.play([write_redrafts(world, number) for number in range(REDRAFTS)])
         try:
-            for kill in kills:
-                await die(world, kill)
+            await die_often(world, kills)
             await world.drain()
             await check_claims(world, redelivered=redelivered)
         except AssertionError as error:
             error.add_note(f"seed {plan.seed}, {plan}\nkills {kills}")
             raise
+
+
+async def die_often(world: World, kills: Sequence[Kill]) -> None:
+    """Run a processor to each of these ends, always with work before it."""
+    sending = asyncio.create_task(keep_sending(world))
+    try:
+        for kill in kills:
+            await die(world, kill)
+    finally:
+        sending.cancel()
+
+
+async def keep_sending(world: World) -> None:
+    """Begin more lives whenever all is deleted: a kill may wait for a call that only new ones bring about."""
+    for seed in count(world.plan.seed + 1):
+        await world.simulator.wait_until(is_empty)
+        world.simulator.stage.start(Scenario(tickets=MORE, seed=seed, rate=world.plan.rate))
 
 
 async def die(world: World, kill: Kill) -> None:
