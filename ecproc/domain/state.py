@@ -238,16 +238,13 @@ def end_generation(state: TicketState, *, closed: bool = False) -> list[Change]:
 
 def set_fields(state: TicketState, message: Message, fields: Mapping[str, str], *, late: bool) -> list[Change]:
     """Set fields that differ; a late message sets only those that no newer message did."""
-    changed: dict[str, str] = {}
-    known, sequences, sequence = state.fields, state.field_sequences, message.sequence
-    for name, value in fields.items():
-        newest = sequences.get(name, NO_SEQUENCE)
-        if newest <= sequence:
-            sequences[name] = sequence
-        elif late:
-            continue
-        if known.get(name) != value:
-            known[name] = changed[name] = value
+    sequences, sequence = state.field_sequences, message.sequence
+    if late:
+        fields = {name: value for name, value in fields.items() if sequences.get(name, NO_SEQUENCE) <= sequence}
+    if sequence != NO_SEQUENCE:
+        sequences.update(dict.fromkeys(fields, sequence))
+    changed = {name: value for name, value in fields.items() if state.fields.get(name) != value}
+    state.fields.update(changed)
     return [FieldsChanged(changed)] if changed else []
 
 
