@@ -47,10 +47,10 @@ async def ours(folder: str, *, rows: int, callers: int, per: int, fsync: float =
     return watch.sample(rows, commits=commits / rows)
 
 
-def raw(folder: str, *, rows: int, per: int, fsync: float = 0.0) -> Sample:
+def raw(folder: str, *, rows: int, per: int, fsync: float = 0.0, tuned: bool = False) -> Sample:
     """`executemany` and COMMIT by `per`, the same rows into the same schema, but no hash, no duplicate looked for."""
     batches = _batches(rows, per)
-    log = RawLog(Path(folder) / "raw.db", fsync=fsync)
+    log = RawLog(Path(folder) / "raw.db", tuned=tuned, fsync=fsync)
     with timing() as watch:
         for number, batch in enumerate(batches):
             log.commit(append_statements(batch, start=number * per, tickets=TICKETS), size=weigh(batch))
@@ -61,8 +61,8 @@ def raw(folder: str, *, rows: int, per: int, fsync: float = 0.0) -> Sample:
 def run(lab: Lab) -> list[Row]:
     """Callers in a crowd and alone, on this disk and on slower ones, and what is left of the rate in a large log."""
     rows = [
-        _compare(lab, "append_grouped", callers=16, per=10, rows=lab.size(10_000, 3_000)),
-        _compare(lab, "append_single", callers=1, per=100, rows=lab.size(30_000, 3_000)),
+        *_compare_both(lab, "append_grouped", callers=16, per=10, rows=lab.size(10_000, 3_000)),
+        *_compare_both(lab, "append_single", callers=1, per=100, rows=lab.size(30_000, 3_000)),
         _compare(lab, "append_one", callers=1, per=10, rows=lab.size(5_000, 2_000)),
     ]
     for milliseconds in (0.1, 1.0, 5.0):
@@ -94,16 +94,42 @@ def grow(lab: Lab) -> Row:
     )
 
 
+def _compare_both(lab: Lab, key: str, *, callers: int, per: int, rows: int) -> list[Row]:
+    """Beside SQLite as it comes and as we tune it."""
+    work = {"folder": "{folder}", "rows": rows, "per": per}
+    samples = lab.interleave(
+        {
+            "ours": Call("benchmarks.append:ours", {**work, "callers": callers}),
+            "plain": Call("benchmarks.append:raw", work),
+            "tuned": Call("benchmarks.append:raw", {**work, "tuned": True}),
+        }
+    )
+    return [
+        make_row(
+            key + suffix,
+            f"append, {_name(callers, per)}",
+            per="message",
+            ours=samples["ours"],
+            baseline=samples[side],
+            against=f"raw sqlite3 by {per}{settings}",
+        )
+        for side, suffix, settings in (("plain", "", ""), ("tuned", "_tuned", ", our pages and checkpoints"))
+    ]
+
+
 def _compare(lab: Lab, key: str, *, callers: int, per: int, rows: int, fsync: float = 0.0) -> Row:
     work = {"folder": "{folder}", "rows": rows, "per": per, "fsync": fsync}
-    crowd = f"{callers} callers x {per}" if callers > 1 else f"1 caller x {per}"
     slow = f", fsync + {fsync * 1000:g} ms" if fsync else ""
     return lab.compare(
         key,
-        f"append, {crowd}{slow}",
+        f"append, {_name(callers, per)}{slow}",
         per="message",
         ours=Call("benchmarks.append:ours", {**work, "callers": callers}),
         baseline=Call("benchmarks.append:raw", work),
         against=f"raw sqlite3 by {per}",
         note="a sleep of that length in every transaction" if fsync else "",
     )
+
+
+def _name(callers: int, per: int) -> str:
+    return f"{callers} callers x {per}" if callers > 1 else f"1 caller x {per}"

@@ -153,7 +153,7 @@ async def _append(store: SqliteStore, *, tickets: int, messages: int, mix: str) 
 def _beside_raw(folder: str, sample: Sample, tapped: _Tapped) -> Sample:
     """The sample with what the same rows cost raw, in as many transactions."""
     groups = _group(tapped.written, max(1, round(len(tapped.written) / max(1, tapped.commits))))
-    log = RawLog(Path(folder) / "raw.db")
+    log = RawLog(Path(folder) / "raw.db", tuned=True)
     with timing() as watch:
         for statements, size in groups:
             log.commit(statements, size=size)

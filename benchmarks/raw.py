@@ -1,4 +1,4 @@
-"""The raw side of storage comparisons: our schema and settings under plain sqlite3, with everything else left away."""
+"""The raw side of storage comparisons: our schema under plain sqlite3, with everything else left away."""
 
 from __future__ import annotations
 
@@ -14,18 +14,28 @@ from ecproc.store.logfile import CHECKPOINT_BYTES, LogFile
 from ecproc.store.schema import Statement, connect_writer, row_statements, sql, stream_statements
 
 _OVERHEAD: Final = 256
+_PLAIN: Final = (
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    *[sql(name) for name in ("create_event", "create_event_message", "create_stream")],
+)
+"""As durable as ours and with the same schema; pages, cache and checkpoints are SQLite's own."""
 
 
 class RawLog:
-    """One connection as our writer opens it; each `commit` is one synced transaction of ready-made parameters."""
+    """One connection; each `commit` is one synced transaction of ready-made parameters.
 
-    def __init__(self, path: Path, *, fsync: float = 0.0) -> None:
-        self._connection: sqlite3.Connection = connect_writer(path)
+    `tuned` opens it as our writer does, with its pages, cache and checkpoints.
+    """
+
+    def __init__(self, path: Path, *, tuned: bool, fsync: float = 0.0) -> None:
+        self._connection: sqlite3.Connection = connect_writer(path) if tuned else _connect_plain(path)
+        self._checkpoints = tuned
         self._fsync = fsync
         self._bytes = 0
 
     def commit(self, statements: Iterable[tuple[str, Sequence[Sequence[object]]]], *, size: int) -> None:
-        """Execute each statement with all of its parameters; checkpoint as often as the store does."""
+        """Execute each statement with all of its parameters; if tuned, checkpoint as often as the store does."""
         self._connection.execute("BEGIN IMMEDIATE")
         for statement, parameters in statements:
             self._connection.executemany(statement, parameters)
@@ -33,13 +43,20 @@ class RawLog:
         if self._fsync:
             time.sleep(self._fsync)
         self._bytes += size
-        if self._bytes > CHECKPOINT_BYTES:
+        if self._checkpoints and self._bytes > CHECKPOINT_BYTES:
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             self._bytes = 0
 
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def _connect_plain(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    for statement in _PLAIN:
+        connection.execute(statement)
+    return connection
 
 
 def append_statements(events: Sequence[NewEvent], *, start: int, tickets: int) -> list[Statement]:
