@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from ecproc.domain import incident
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.events import (
@@ -215,4 +217,8 @@ def _pass_approval(draft: _Draft, message: Message, asked: ApprovalRequest) -> N
         "approvalState": asked.state,
     }
     key = message_effect_key("upd", draft.state.stream, message.message_id)
+    for place, known in enumerate(draft.effects):
+        if known.key == key:  # the message brought news of the record too: the desk gets all of it in one update
+            draft.effects[place] = msgspec.structs.replace(known, fields={**known.fields, **fields})
+            return
     draft.add(EffectKind.UPDATE, key, fields=fields)

@@ -336,6 +336,15 @@ def test_an_approval_request_adds_an_approver_and_moves_nothing() -> None:
     assert last_fields(life)["approverEmail"] == "a@x.com"
 
 
+@pytest.mark.requirement("R165")
+def test_news_and_an_approval_in_one_message_reach_the_desk_in_one_update() -> None:
+    life = given(*OURS).when(change("Update", type="Normal", state="Authorize", risk="High", **approver("ap2")))
+
+    life.then(status="Authorize", approvals={"ap1": "requested", "ap2": "requested"}, new_keys=[f"upd:{T}:m3"])
+    told = last_fields(life)
+    assert (told["state"], told["risk"], told["approvalId"]) == ("Authorize", "High", "ap2")
+
+
 @pytest.mark.requirement("R149")
 def test_an_approval_request_that_comes_first_adopts_the_change() -> None:
     life = given(APPROVAL).then(status="Assess", approvals={"ap1": "requested"}, anomalies=["adopted"])
