@@ -168,7 +168,8 @@ def _user_version(connection: sqlite3.Connection) -> int:
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:
-    version = _user_version(connection)
+    has_tables = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+    version = _user_version(connection)  # read last: a first start may create both in between
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"{path} was written by a newer ecproc (schema {version}; this one knows up to {SCHEMA_VERSION}): "
@@ -176,7 +177,7 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
         )
     if 0 < version < SCHEMA_VERSION:
         raise StoreError(f"{path} was written before the first release (schema {version}): use another data directory")
-    if version == 0 and connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone():
+    if version == 0 and has_tables:
         raise StoreError(f"{path} is a database of another program")
 
 

@@ -8,7 +8,9 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -18,7 +20,7 @@ from ecproc.errors import DataDirInUse, LogDamaged, StoreError, StoreUnavailable
 from ecproc.store.base import Batch, Compact, Damage, Fence, Head, NewEvent, Snapshot, StreamState
 from ecproc.store.datadir import DataDir, read_anchor
 from ecproc.store.logfile import ANCHOR_SECONDS
-from ecproc.store.schema import SCHEMA_VERSION
+from ecproc.store.schema import SCHEMA_VERSION, connect_reader, connect_writer
 from ecproc.store.sqlite import open_reader, open_store
 from ecproc.store.verify import VerifiedLog, verify_log
 from ecproc.testing.store import (
@@ -215,6 +217,27 @@ async def test_a_database_of_another_program_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="another program"):
         async with sqlite_store(tmp_path):
             pass
+
+
+def test_a_reader_that_meets_a_first_start_sees_no_log_or_a_whole_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ecproc.db"
+    path.touch()
+
+    class Overtaken(sqlite3.Connection):
+        """The log is created behind its first look at the file."""
+
+        def execute(self, *statement: Any) -> sqlite3.Cursor:
+            rows = super().execute(*statement)
+            if not path.stat().st_size:
+                monkeypatch.undo()
+                connect_writer(path).close()
+            return rows
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Overtaken))
+    with closing(connect_reader(path)) as reader:
+        assert reader.execute("SELECT count(*) FROM event").fetchone() == (0,)
 
 
 async def test_a_file_left_by_a_start_that_died_is_taken_over(tmp_path: Path) -> None:
