@@ -18,16 +18,11 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.lab import Call, Lab, Row, Stub, make_row
 from benchmarks.measure import Sample, peak_rss_bytes, timing
-from benchmarks.transports import bridge_config, open_ours, rewind
+from benchmarks.transports import bridge_config, rewind
 from ecproc import __version__
 from ecproc.app import Processor
-from ecproc.attachments.fetch import HttpFetcher
-from ecproc.attachments.store import ContentStore
-from ecproc.bridge.http import HttpBridge
 from ecproc.clock import SystemClock
 from ecproc.config import Config, DataConfig, Limits, WebConfig
-from ecproc.desk.local import LocalDesk
-from ecproc.store.sqlite import open_store
 from ecproc.telemetry.metrics import PrometheusTelemetry
 
 TICKETS: Final = 256
@@ -88,7 +83,7 @@ async def process(folder: str, *, transport: str, url: str, messages: int, ca_fi
     """Run a processor on a new data directory until so many messages are through."""
     directory = Path(folder) / "data"
     config = Config(
-        bridge=bridge_config(url, ca_file),
+        bridge=msgspec.structs.replace(bridge_config(url, ca_file), transport=transport),
         data=DataConfig(dir=directory, reserve_bytes=0),
         web=WebConfig(listen="127.0.0.1:0"),
     )
@@ -96,7 +91,7 @@ async def process(folder: str, *, transport: str, url: str, messages: int, ca_fi
     rewind(url, ca_file)
     watch = _Watch(messages, clock)
     async with AsyncExitStack() as stack:
-        processor = await _open(stack, config, watch, transport=transport, url=url, clock=clock)
+        processor = await Processor.open(config, stack, accept_loss=False, telemetry=watch, clock=clock)
         async with anyio.create_task_group() as tasks:
             with timing() as time, anyio.fail_after(_PATIENCE):
                 tasks.start_soon(_run, processor)
@@ -112,46 +107,6 @@ async def process(folder: str, *, transport: str, url: str, messages: int, ca_fi
 
 async def _run(processor: Processor) -> None:
     await processor.run(drain=None, announce=lambda line: None)
-
-
-async def _open(
-    stack: AsyncExitStack, config: Config, watch: _Watch, *, transport: str, url: str, clock: SystemClock
-) -> Processor:
-    """What `Processor.open` does, with our telemetry and transport in it."""
-    store = await open_store(
-        config.data.dir,
-        now=clock.now,
-        identity={"host": "127.0.0.1"},
-        reserve_bytes=0,
-        on_commit=lambda seconds, _: watch.append_finished(seconds),
-    )
-    stack.push_async_callback(store.aclose)
-    desk = await LocalDesk.open(config.data.dir / "desk.db", clock=clock)
-    stack.push_async_callback(desk.aclose)
-    bridge = HttpBridge(config.bridge, api_key=lambda: config.bridge.api_key, limits=config.limits, clock=clock)
-    stack.push_async_callback(bridge.aclose)
-    queue = open_ours(transport, url, ca_file=config.bridge.ca_file, connections=config.limits.bridge_connections)
-    stack.push_async_callback(queue.aclose)
-    fetcher = HttpFetcher(
-        ContentStore(config.data.dir),
-        allowed_hosts=(),
-        max_bytes=1,
-        timeout=30,
-        max_connections=1,
-        clock=clock,
-    )
-    stack.push_async_callback(fetcher.aclose)
-    return Processor(
-        config,
-        store=store,
-        queue=queue,
-        bridge=bridge,
-        desk=desk,
-        fetcher=fetcher,
-        telemetry=watch,
-        registry=CollectorRegistry(),
-        clock=clock,
-    )
 
 
 def run(lab: Lab) -> list[Row]:

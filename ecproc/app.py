@@ -15,35 +15,24 @@ from typing import Final
 import anyio
 import msgspec
 import structlog
-from anyio.abc import TaskGroup
 from prometheus_client import CollectorRegistry
 
 from ecproc import __version__
-from ecproc.attachments.base import Fetcher
 from ecproc.attachments.fetch import HttpFetcher
 from ecproc.attachments.store import ContentStore
-from ecproc.bridge.base import Queue
 from ecproc.bridge.fast import FastQueue
 from ecproc.bridge.http import HttpBridge
 from ecproc.clock import Clock, SystemClock
 from ecproc.config import Config
 from ecproc.desk.local import LocalDesk
-from ecproc.domain.effects import Lane
 from ecproc.errors import ExitCode, StoreUnavailable
-from ecproc.failpoints import arm_failpoints, failpoint
-from ecproc.outbox.dispatcher import Dispatcher, OutboxBounds
-from ecproc.outbox.perform.attachments import AttachmentPerformer
-from ecproc.outbox.perform.bridge import BridgePerformer
-from ecproc.outbox.perform.desk import DeskPerformer
-from ecproc.outbox.retry import RetryPolicy
+from ecproc.failpoints import arm_failpoints
+from ecproc.pipeline import Pipeline
 from ecproc.replaying import renew_live_state
-from ecproc.runtime.actor import Router
 from ecproc.runtime.documents import find_stream, list_documents, read_document
-from ecproc.runtime.ingest import Ingest
-from ecproc.store.base import Reader, RecordedEvent
+from ecproc.store.base import Reader
 from ecproc.store.sqlite import SqliteStore, open_reader, open_store
 from ecproc.store.verify import VerifiedLog, verify_log
-from ecproc.telemetry.hooks import Telemetry
 from ecproc.telemetry.metrics import PrometheusTelemetry
 from ecproc.web.app import build_app
 from ecproc.web.server import serve
@@ -77,7 +66,15 @@ async def run_processor(
     arm_failpoints(os.environ.get("ECPROC_FAILPOINTS", ""))
     os.umask(0o077)
     async with AsyncExitStack() as stack:
-        processor = await Processor.open(config, stack, accept_loss=accept_loss)
+        clock = SystemClock()
+        telemetry = PrometheusTelemetry(
+            CollectorRegistry(),
+            clock=clock,
+            version=__version__,
+            python=platform.python_version(),
+            sqlite=sqlite3.sqlite_version,
+        )
+        processor = await Processor.open(config, stack, accept_loss=accept_loss, telemetry=telemetry, clock=clock)
         return await processor.run(drain=drain, announce=announce)
 
 
@@ -87,75 +84,31 @@ class Processor:
     def __init__(
         self,
         config: Config,
+        pipeline: Pipeline,
         *,
         store: SqliteStore,
-        queue: Queue,
-        bridge: HttpBridge,
-        desk: LocalDesk,
-        fetcher: Fetcher,
-        telemetry: Telemetry,
-        registry: CollectorRegistry,
+        telemetry: PrometheusTelemetry,
         clock: Clock,
     ) -> None:
-        self.registry = registry
+        self.registry = telemetry.registry
         self._config = config
+        self._pipeline = pipeline
         self._store = store
         self._telemetry = telemetry
         self._clock = clock
         self._draining = False
         self._exit = ExitCode.OK
-        rng = random.Random()
-        self._dispatcher = Dispatcher(
-            store,
-            {
-                Lane.DESK: DeskPerformer(desk, store),
-                Lane.BRIDGE: BridgePerformer(bridge, client_name=config.bridge.client_name),
-                Lane.ATTACHMENTS: AttachmentPerformer(fetcher, store, clock=clock),
-            },
-            wake=self._deliver_outcomes,
-            policy=RetryPolicy(
-                max_attempts=config.outbox.max_attempts,
-                unknown_retry=config.outbox.unknown_retry,
-                longest=config.limits.retry_longest,
-            ),
-            bounds=OutboxBounds(
-                max_in_flight=config.outbox.max_in_flight,
-                max_pending=config.outbox.max_pending,
-                breaker_seconds=config.limits.breaker_seconds,
-            ),
-            clock=clock,
-            rng=rng,
-            telemetry=telemetry,
-        )
-        self._router = Router(store, self._dispatcher, limits=config.limits, telemetry=telemetry)
-        self._ingest = Ingest(
-            queue,
-            store,
-            deliver=self._router.deliver,
-            config=config.bridge,
-            limits=config.limits,
-            clock=clock,
-            rng=rng,
-            telemetry=telemetry,
-        )
 
     @classmethod
-    async def open(cls, config: Config, stack: AsyncExitStack, *, accept_loss: bool) -> Processor:
+    async def open(
+        cls, config: Config, stack: AsyncExitStack, *, accept_loss: bool, telemetry: PrometheusTelemetry, clock: Clock
+    ) -> Processor:
         """Take the data directory, bring live state up to this code, and put the parts together."""
-        clock, limits = SystemClock(), config.limits
-        registry = CollectorRegistry()
-        telemetry = PrometheusTelemetry(
-            registry,
-            clock=clock,
-            version=__version__,
-            python=platform.python_version(),
-            sqlite=sqlite3.sqlite_version,
-        )
-        identity = msgspec.structs.asdict(config.bridge.identity)
+        limits = config.limits
         store = await open_store(
             config.data.dir,
             now=clock.now,
-            identity=identity,
+            identity=msgspec.structs.asdict(config.bridge.identity),
             reserve_bytes=config.data.reserve_bytes,
             accept_loss=accept_loss,
             on_commit=lambda seconds, _: telemetry.append_finished(seconds),
@@ -179,17 +132,18 @@ class Processor:
             clock=clock,
         )
         stack.push_async_callback(fetcher.aclose)
-        return cls(
+        pipeline = Pipeline(
             config,
             store=store,
             queue=queue,
             bridge=bridge,
             desk=desk,
             fetcher=fetcher,
-            telemetry=telemetry,
-            registry=registry,
             clock=clock,
+            rng=random.Random(),
+            telemetry=telemetry,
         )
+        return cls(config, pipeline, store=store, telemetry=telemetry, clock=clock)
 
     async def run(self, *, drain: float | None, announce: Callable[[str], None]) -> ExitCode:
         """Start the parts, wait for an end, and take them down in order."""
@@ -198,46 +152,26 @@ class Processor:
         async with anyio.create_task_group() as tasks:
             port: int = await tasks.start(self._serve_web)
             announce(f"web http://{self._config.web.host}:{port}")
-            await self._dispatcher.recover()
-            failpoint("start.recovered")
-            tasks.start_soon(self._router.run)
-            tasks.start_soon(self._dispatcher.run)
+            await tasks.start(self._pipeline.run, self._idle_interval(drain))
             tasks.start_soon(self._refresh_gauges)
             tasks.start_soon(self._watch_store)
             ended = anyio.Event()
-            tasks.start_soon(self._watch_signals, ended, tasks)
-            tasks.start_soon(self._receive, ended, drain)
+            tasks.start_soon(self._watch_signals, ended)
             if drain is not None:
                 tasks.start_soon(self._watch_drain, ended, drain)
             await ended.wait()
             with anyio.move_on_after(self._config.limits.shutdown_seconds * 0.75):
-                await self._shut_down()
+                self._draining = True
+                await self._pipeline.shut_down()
             tasks.cancel_scope.cancel()
         return self._exit
 
-    def _deliver_outcomes(self, events: Sequence[RecordedEvent], wake: bool) -> None:
-        self._router.deliver(events, wake=wake)
-
-    async def _receive(self, ended: anyio.Event, drain: float | None) -> None:
-        """The readers; while draining they look often enough to see a whole visibility window empty."""
+    def _idle_interval(self, drain: float | None) -> float:
+        """Seconds between two looks at an empty queue; while draining, its visibility window must be seen empty."""
         bridge = self._config.bridge
-        interval = min(bridge.poll_interval, bridge.visibility / 3) if drain is not None else bridge.poll_interval
-        self._received = anyio.Event()
-        try:
-            await self._ingest.run(idle_interval=interval)
-        finally:
-            self._received.set()
+        return min(bridge.poll_interval, bridge.visibility / 3) if drain is not None else bridge.poll_interval
 
-    async def _shut_down(self) -> None:
-        """Stop receiving, finish what was received, let actors decide it, then let effects in flight end."""
-        self._draining = True
-        self._ingest.stop()
-        await self._received.wait()
-        await self._router.wait_idle()
-        await self._dispatcher.stop()
-        await self._router.wait_idle()
-
-    async def _watch_signals(self, ended: anyio.Event, tasks: TaskGroup) -> None:
+    async def _watch_signals(self, ended: anyio.Event) -> None:
         with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for number in signals:
                 if ended.is_set():
@@ -250,7 +184,7 @@ class Processor:
         """End when the queue, the actors and the outbox have nothing left, or when the time is up."""
         self._exit = ExitCode.TEMPORARY
         with anyio.move_on_after(seconds):
-            while not (self._ingest.drained and self._router.idle and self._dispatcher.idle):
+            while not (self._pipeline.ingest.drained and self._pipeline.idle):
                 await self._clock.sleep(_DRAIN_LOOK_SECONDS)
             self._exit = ExitCode.OK
         ended.set()

@@ -70,6 +70,7 @@ class PrometheusTelemetry(Telemetry):
     def __init__(self, registry: CollectorRegistry, *, clock: Clock, version: str, python: str, sqlite: str) -> None:
         # The `_created` samples double every counter and answer no question a dashboard asks.
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = registry
         ProcessCollector(registry=registry)
         Info("ecproc_build", "What is running.", registry=registry).info(
             {"version": version, "python": python, "sqlite": sqlite}

@@ -12,6 +12,7 @@ from ecproc.clock import Clock
 from ecproc.desk.base import DeskCall
 from ecproc.domain.ids import SEQUENCE_BYTES
 from ecproc.domain.recorded import Kind, decode_event
+from ecproc.pipeline import Pipeline
 from ecproc.runtime.documents import read_document
 from ecproc.runtime.replay import rebuild
 from ecproc.simulator.bridge import Bridge as Simulator
@@ -19,7 +20,6 @@ from ecproc.simulator.queue import QueueMessage
 from ecproc.simulator.script import Life, Outcome
 from ecproc.store.base import RecordedEvent
 from ecproc.testing.peers import SimulatedBridge, SimulatedDesk, SimulatedDisk
-from ecproc.testing.stack import Stack
 
 
 class Books:
@@ -73,12 +73,12 @@ class Books:
         if not self._intents.get(call.key):
             self.errors.append(f"I4: {call.key} left without an intent in the log")
 
-    def note_unfinished(self, stack: Stack, seconds: float) -> None:
+    def note_unfinished(self, pipeline: Pipeline, seconds: float) -> None:
         """Write down that a processor did not come to rest."""
-        left = len(self._ledger.list_left())
+        left, router = len(self._ledger.list_left()), pipeline.router
         self.errors.append(
             f"I8: not finished after {seconds} s: {self._ledger.unsent} unsent, {left} left in the queue, "
-            f"parked {stack.router.parked}, router idle {stack.router.idle}, dispatcher idle {stack.dispatcher.idle}"
+            f"parked {router.parked}, router idle {router.idle}, dispatcher idle {pipeline.dispatcher.idle}"
         )
 
     async def note_state(self) -> None:

@@ -11,11 +11,14 @@ from typing import Final
 import anyio
 import msgspec
 
+from ecproc.config import BridgeConfig, Config
+from ecproc.pipeline import Pipeline
 from ecproc.simulator.bridge import Bridge as Simulator
 from ecproc.simulator.faults import NONE, FaultPlan
 from ecproc.simulator.lives import generate_lives
 from ecproc.simulator.settings import SimulatorConfig
 from ecproc.simulator.stage import Stage
+from ecproc.telemetry.hooks import NullTelemetry
 from ecproc.testing.books import Books
 from ecproc.testing.clock import START, VirtualClock
 from ecproc.testing.peers import (
@@ -28,7 +31,9 @@ from ecproc.testing.peers import (
     Traveller,
 )
 from ecproc.testing.simloop import SimLoop
-from ecproc.testing.stack import Settings, Stack
+
+CONFIG: Final = Config(bridge=BridgeConfig(client_name="testClient"))
+"""What a world's processor is told, unless its plan says more."""
 
 _URL_BASE: Final = "http://127.0.0.1"
 _LOOK_SECONDS: Final = 1.0
@@ -52,7 +57,7 @@ class WorldPlan(msgspec.Struct, frozen=True, kw_only=True):
     outages: int = 0
     clock_jumps: int = 0
     reflect_numbers: bool = True
-    settings: Settings = Settings()
+    config: Config = CONFIG
 
 
 class World:
@@ -74,7 +79,7 @@ class World:
         self.plan = plan
         self.rng = Random(seed)
         self.clock = VirtualClock()
-        self.stack: Stack | None = None
+        self.pipeline: Pipeline | None = None
         self.simulator = Simulator(
             SimulatorConfig(faults=plan.faults, reflect_numbers=plan.reflect_numbers, seed=seed),
             url_base=_URL_BASE,
@@ -130,32 +135,34 @@ class World:
     # --- processors ---
 
     @contextmanager
-    def _processor(self) -> Iterator[Stack]:
-        self.stack = Stack(
-            self.disk,
+    def _processor(self) -> Iterator[Pipeline]:
+        self.pipeline = Pipeline(
+            self.plan.config,
+            store=self.disk,
+            queue=self.bridge,
             bridge=self.bridge,
             desk=self.desk,
             fetcher=self.fetcher,
             clock=self.clock,
             rng=self._new_rng(),
-            settings=self.plan.settings,
+            telemetry=NullTelemetry(),
         )
-        yield self.stack
-        self.stack = None
+        yield self.pipeline
+        self.pipeline = None
 
     async def run_for(self, seconds: float) -> None:
         """Run a processor and cut its power after so many seconds."""
-        with self._processor() as stack, anyio.CancelScope() as scope:
+        with self._processor() as pipeline, anyio.CancelScope() as scope:
             asyncio.get_running_loop().call_later(seconds, self._interrupt, scope, True)
-            await stack.run()
+            await pipeline.run()
 
     async def run_to_step(self, step: int, *, cut_power: bool) -> None:
         """Run a processor up to one step of the loop, then cut its power, or only cancel it."""
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimLoop)
-        with self._processor() as stack, anyio.CancelScope() as scope:
+        with self._processor() as pipeline, anyio.CancelScope() as scope:
             loop.on_step = lambda now: self._interrupt(scope, cut_power) if now >= step else None
-            await stack.run()
+            await pipeline.run()
 
     def _interrupt(self, scope: anyio.CancelScope, cut_power: bool) -> None:
         loop = asyncio.get_running_loop()
@@ -167,12 +174,12 @@ class World:
 
     async def run_and_stop(self, seconds: float) -> float:
         """Run a processor and shut it down in order after so many seconds; gives how long that took."""
-        with self._processor() as stack:
+        with self._processor() as pipeline:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(stack.run)
+                tasks.start_soon(pipeline.run)
                 await anyio.sleep(seconds)
                 asked = anyio.current_time()
-                await stack.shut_down()
+                await pipeline.shut_down()
                 took = anyio.current_time() - asked
                 tasks.cancel_scope.cancel()
         return took
@@ -180,18 +187,18 @@ class World:
     async def finish(self, *, within: float) -> float:
         """Run a processor until nothing is left to do; gives how long that took. What is left then is in the books."""
         started = anyio.current_time()
-        with self._processor() as stack:
+        with self._processor() as pipeline:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(stack.run)
+                tasks.start_soon(pipeline.run)
                 with anyio.move_on_after(within) as limit:
-                    while not await self._is_finished(stack):  # noqa: ASYNC110 - no one event says all of it
+                    while not await self._is_finished(pipeline):  # noqa: ASYNC110 - no one event says all of it
                         await anyio.sleep(_LOOK_SECONDS)
                 if limit.cancelled_caught:
-                    self.books.note_unfinished(stack, within)
+                    self.books.note_unfinished(pipeline, within)
                 tasks.cancel_scope.cancel()
         return anyio.current_time() - started
 
-    async def _is_finished(self, stack: Stack) -> bool:
-        if self.simulator.ledger.unsent or len(self.queue) or not stack.idle:
+    async def _is_finished(self, pipeline: Pipeline) -> bool:
+        if self.simulator.ledger.unsent or len(self.queue) or not pipeline.idle:
             return False
         return not await self.disk.undecided_streams()

@@ -20,18 +20,15 @@ import structlog
 from anyio.lowlevel import checkpoint
 
 from ecproc.bridge.base import Answer
-from ecproc.config import Limits
+from ecproc.config import Limits, OutboxConfig
 from ecproc.desk.base import DeskAnswer, DeskCall
 from ecproc.domain.recorded import Kind
 from ecproc.errors import BridgeUnavailable
-from ecproc.outbox.dispatcher import OutboxBounds
-from ecproc.outbox.retry import RetryPolicy
 from ecproc.simulator.faults import MILD, NONE, CallFaults, FaultPlan, MessageFaults
 from ecproc.store.base import Batch, Committed
 from ecproc.testing.peers import Roads, SimulatedBridge, SimulatedDesk, SimulatedDisk
 from ecproc.testing.simloop import SimLoop, simulate
-from ecproc.testing.stack import Settings
-from ecproc.testing.world import World, WorldPlan
+from ecproc.testing.world import CONFIG, World, WorldPlan
 from ecproc.wire.queue import Received, decode_answer
 
 SEEDS = range(*map(int, os.environ.get("ECPROC_SEEDS", "0:150").split(":")))
@@ -72,9 +69,7 @@ def draw_plan(seed: int) -> WorldPlan:
         snapshot_events=rng.choice((1, 2, 5, 200)),
         deletes_at_once=rng.choice((1, 32)),
     )
-    bounds = OutboxBounds(
-        max_in_flight=rng.choice((3, 6, 32)), max_pending=rng.choice((2, 5, 100_000)), breaker_seconds=30.0
-    )
+    outbox = OutboxConfig(max_in_flight=rng.choice((3, 6, 32)), max_pending=rng.choice((2, 5, 100_000)))
     return WorldPlan(
         tickets=rng.choice((1, 3, 6)),
         rate=rng.choice((1, 3, 50)),
@@ -85,7 +80,7 @@ def draw_plan(seed: int) -> WorldPlan:
         outages=rng.choice((0, 0, 3)),
         clock_jumps=rng.choice((0, 0, 0, 3)),
         reflect_numbers=rng.random() < 0.5,
-        settings=Settings(limits=limits, bounds=bounds),
+        config=msgspec.structs.replace(CONFIG, limits=limits, outbox=outbox),
     )
 
 
@@ -128,9 +123,26 @@ def test_a_seed_is_one_world() -> None:
     assert other != first
 
 
+@pytest.mark.requirement("I8")
+def test_a_stop_waits_for_the_effects_in_flight_and_for_no_more() -> None:
+    async def main() -> tuple[float, Sequence[str]]:
+        narrow = msgspec.structs.replace(CONFIG, outbox=OutboxConfig(max_in_flight=3, max_pending=4))
+        world = World(WorldPlan(tickets=30, rate=200, roads=Roads(way=2.0), config=narrow), seed=1)
+        world.start()
+        took = await world.run_and_stop(5)
+        await world.finish(within=REST)
+        return took, await world.books.check()
+
+    took, errors = simulate(main, seed=1)
+    assert took < 8, "a GET and its deletes, both there and back"
+    assert errors == []
+
+
 # --- interrupted anywhere ---------------------------------------------------------------------------------------------
 
-SMALL = WorldPlan(tickets=2, rate=20, settings=Settings(bounds=OutboxBounds(6, 4, 30.0)))
+SMALL = WorldPlan(
+    tickets=2, rate=20, config=msgspec.structs.replace(CONFIG, outbox=OutboxConfig(max_in_flight=6, max_pending=4))
+)
 STRIDE = 9
 
 
@@ -176,7 +188,9 @@ def test_live_state_is_a_replays_at_any_time(seed: int) -> None:
             rate=20,
             faults=HEAVY,
             roads=BAD_ROADS,
-            settings=Settings(limits=msgspec.structs.replace(Limits(), snapshot_events=2, append_batch=2)),
+            config=msgspec.structs.replace(
+                CONFIG, limits=msgspec.structs.replace(Limits(), snapshot_events=2, append_batch=2)
+            ),
         )
         world = World(plan, seed=seed)
         world.start()
@@ -201,9 +215,13 @@ def test_live_state_is_a_replays_at_any_time(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_entries_that_die_on_the_way_leave_books_that_agree(seed: int) -> None:
     async def main() -> Sequence[str]:
-        policy = RetryPolicy(max_attempts=2, unknown_retry=(6.0, 12.0), longest=30.0)
+        config = msgspec.structs.replace(
+            CONFIG,
+            limits=msgspec.structs.replace(Limits(), retry_longest=30.0),
+            outbox=OutboxConfig(max_attempts=2, unknown_retry=(6.0, 12.0)),
+        )
         roads = Roads(blamed=0.4, lost=0.2, refused=0.1)
-        world = World(WorldPlan(tickets=5, roads=roads, settings=Settings(policy=policy)), seed=seed)
+        world = World(WorldPlan(tickets=5, roads=roads, config=config), seed=seed)
         world.start()
         await world.run_for(30)
         await world.books.note_state()

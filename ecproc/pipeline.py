@@ -1,0 +1,109 @@
+"""The way of a message: queue, log, actors and outbox put together, on whatever store and peers they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+import anyio
+from anyio.abc import TaskStatus
+
+from ecproc.attachments.base import Fetcher
+from ecproc.bridge.base import Bridge, Queue
+from ecproc.clock import Clock
+from ecproc.config import Config
+from ecproc.desk.base import Desk
+from ecproc.domain.effects import Lane
+from ecproc.failpoints import failpoint
+from ecproc.outbox.dispatcher import Dispatcher, OutboxBounds
+from ecproc.outbox.perform.attachments import AttachmentPerformer
+from ecproc.outbox.perform.bridge import BridgePerformer
+from ecproc.outbox.perform.desk import DeskPerformer
+from ecproc.outbox.retry import RetryPolicy
+from ecproc.runtime.actor import Router
+from ecproc.runtime.ingest import Ingest
+from ecproc.store.base import RecordedEvent, Store
+from ecproc.telemetry.hooks import Telemetry
+
+
+class Pipeline:
+    """Ingest, router and dispatcher. `recovered` turns true when what a former process left has been taken up."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        store: Store,
+        queue: Queue,
+        bridge: Bridge,
+        desk: Desk,
+        fetcher: Fetcher,
+        clock: Clock,
+        rng: Random,
+        telemetry: Telemetry,
+    ) -> None:
+        limits = config.limits
+        self.dispatcher = Dispatcher(
+            store,
+            {
+                Lane.DESK: DeskPerformer(desk, store),
+                Lane.BRIDGE: BridgePerformer(bridge, client_name=config.bridge.client_name),
+                Lane.ATTACHMENTS: AttachmentPerformer(fetcher, store, clock=clock),
+            },
+            wake=self._deliver_outcomes,
+            policy=RetryPolicy(
+                max_attempts=config.outbox.max_attempts,
+                unknown_retry=config.outbox.unknown_retry,
+                longest=limits.retry_longest,
+            ),
+            bounds=OutboxBounds(
+                max_in_flight=config.outbox.max_in_flight,
+                max_pending=config.outbox.max_pending,
+                breaker_seconds=limits.breaker_seconds,
+            ),
+            clock=clock,
+            rng=rng,
+            telemetry=telemetry,
+        )
+        self.router = Router(store, self.dispatcher, limits=limits, telemetry=telemetry)
+        self.ingest = Ingest(
+            queue,
+            store,
+            deliver=self.router.deliver,
+            config=config.bridge,
+            limits=limits,
+            clock=clock,
+            rng=rng,
+            telemetry=telemetry,
+        )
+        self.recovered = False
+        self._received = anyio.Event()
+
+    @property
+    def idle(self) -> bool:
+        """Whether everything received is decided and every effect came to its end."""
+        return self.recovered and self.router.idle and self.dispatcher.idle
+
+    async def run(
+        self, idle_interval: float | None = None, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Take up what a former process left, report started, then receive, decide and perform until cancelled."""
+        await self.dispatcher.recover()
+        failpoint("start.recovered")
+        self.recovered = True
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self.router.run)
+            tasks.start_soon(self.dispatcher.run)
+            task_status.started()
+            await self.ingest.run(idle_interval=idle_interval)
+            self._received.set()
+
+    async def shut_down(self) -> None:
+        """Receive and begin nothing more; returns when what is in flight has ended and what was received is decided."""
+        self.ingest.stop()
+        await self.dispatcher.stop()  # before the actors come to rest: they no longer wait for room in the outbox
+        await self._received.wait()
+        await self.router.wait_idle()
+
+    def _deliver_outcomes(self, events: Sequence[RecordedEvent], wake: bool) -> None:
+        self.router.deliver(events, wake=wake)
