@@ -110,6 +110,7 @@ class Dispatcher:
         self._pending = 0
         self._turn = 0
         self._in_flight = 0
+        self._refused: dict[_Lane, None] = {}
         self._stopping = False
         self._room = anyio.Event()
         self._room.set()
@@ -191,6 +192,9 @@ class Dispatcher:
         while lane.ready:
             if lane.slots == 0:
                 return None
+            if self._in_flight >= self._bounds.max_in_flight:
+                self._refused[lane] = None
+                return None
             if not lane.breaker.may_send(steady):
                 return lane.breaker.wait(steady) or None
             urgency, _, _, stream = heapq.heappop(lane.ready)
@@ -253,6 +257,10 @@ class Dispatcher:
         if ticket is not None:
             ticket.busy = False
             self._schedule(lane, stream)
+        # Where places are fewer than lanes, those that waited for this one look first.
+        for other in self._refused:
+            other.changed.set()
+        self._refused.clear()
         lane.changed.set()
         self._settled.set()
 

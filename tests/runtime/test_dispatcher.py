@@ -399,6 +399,21 @@ async def test_no_more_at_once_than_allowed() -> None:
     assert set(bench.heard.outcomes) == {"succeeded"}
 
 
+@pytest.mark.requirement("I7")
+@pytest.mark.parametrize("bound", [1, 2])
+async def test_lanes_share_fewer_places_than_there_are_of_them(bound: int) -> None:
+    bench = Bench(in_flight=bound)
+    for count in range(4):
+        kinds = ((K.UPDATE, f"u{count}"), (K.RETURN_NUMBER, f"r{count}"), (K.DOWNLOAD, f"d{count}"))
+        await bench.plan(f"e-{count}", *kinds)
+
+    await bench.run()
+
+    begun = [at for _, at in bench.performed]
+    assert max(sum(at <= other < at + 1 for other in begun) for at in begun) == bound
+    assert len(begun) == 12
+
+
 @pytest.mark.requirement("I7", "I8", "R229")
 async def test_a_full_outbox_lets_nobody_in_until_a_fifth_is_done_and_then_everybody() -> None:
     bench = Bench(pending=10, in_flight=3)
