@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
@@ -98,13 +97,6 @@ async def run_simulator(
             alarms.cancel()
             server.close()
             await _close_connections(connections)
-
-
-async def serve_forever(config: SimulatorConfig) -> None:
-    """Serve until cancelled; says where on stderr once it listens."""
-    async with run_simulator(config) as simulator:
-        print(f"listening on {simulator.url}", file=sys.stderr, flush=True)
-        await anyio.sleep_forever()
 
 
 def _bind(config: SimulatorConfig) -> socket.socket:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import anyio
@@ -175,29 +170,3 @@ async def test_scripted_attachments_can_be_downloaded() -> None:
                     answer = await bare.get(url)
                     assert (answer.status_code, answer.content) == (200, file.content)
         assert simulator.ledger.downloads.total() == sum(len(life.files) for life in simulator.stage.lives)
-
-
-def test_the_standalone_server_says_where_it_listens_and_ends_on_a_signal(tmp_path: Path) -> None:
-    code = (
-        "import anyio; from ecproc.simulator.server import serve_forever; "
-        "from ecproc.simulator.settings import SimulatorConfig; anyio.run(serve_forever, SimulatorConfig())"
-    )
-    root = Path(__file__).parents[2]
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(root)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        assert line.startswith("listening on http://127.0.0.1:")
-        assert line.rstrip().endswith("/testclient/dev")
-        target = urlsplit(line.split()[-1])
-        with socket.create_connection((target.hostname or "", target.port or 0), timeout=5):
-            pass
-    finally:
-        process.terminate()
-        process.communicate(timeout=10)
