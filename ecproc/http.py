@@ -91,7 +91,7 @@ class HttpResponse:
     async def read(self, limit: int) -> bytes:
         """The whole body, decoded if it came as gzip or deflate; at most `limit` bytes before and after decoding."""
         body = bytearray()
-        inflate = _Inflater(self.encoding)
+        inflate = Inflater(self.encoding)
 
         async def take(chunk: bytes) -> None:
             body.extend(inflate.feed(chunk, limit - len(body)))
@@ -240,7 +240,7 @@ class _Progress:
             self.sent = True
 
 
-class _Inflater:
+class Inflater:
     """Undoes a body's content coding without ever holding more than was asked for."""
 
     def __init__(self, encoding: str) -> None:

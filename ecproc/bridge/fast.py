@@ -7,23 +7,21 @@ without a body at a time on each connection. The bytes are parsed by httptools (
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 import ssl
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, cast
-from urllib.parse import quote, urlsplit
 
 import httptools
 
 from ecproc import __version__
 from ecproc.bridge.base import Answer
+from ecproc.bridge.calls import encode_handle, read_key, split_url
 from ecproc.clock import Clock
 from ecproc.config import BridgeConfig, Limits, Secret
-from ecproc.errors import BridgeRefused, BridgeUnavailable
-from ecproc.http import FaultKind, Origin, make_tls_context, parse_retry_after
+from ecproc.errors import BridgeUnavailable
+from ecproc.http import FaultKind, HttpFault, Inflater, make_tls_context, parse_retry_after
 
 IDLE_SECONDS: Final = 15.0
 """How long a connection may rest and still be used: a server that closes it just then would cost the next call."""
@@ -35,7 +33,6 @@ _CONNECT_SHARE: Final = 0.9
 _FINAL: Final = 200
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _KEPT: Final = _FRAMING | {b"content-encoding", b"retry-after"}
-_is_base64: Final = re.compile(r"[A-Za-z0-9+/=]+").fullmatch
 
 
 class FastQueue:
@@ -53,11 +50,10 @@ class FastQueue:
         self._most_bytes = limits.response_bytes
         self._slots = asyncio.Semaphore(limits.bridge_connections)
         self._idle: list[_Connection] = []
-        parts = urlsplit(config.queue_url)
-        secure = parts.scheme == "https"
+        self._origin, path = split_url(config.queue_url)
+        self._path = f"{path}/queue"
+        secure = self._origin.scheme == "https"
         self._tls = make_tls_context(Path(config.ca_file) if config.ca_file else None) if secure else None
-        self._origin = Origin(parts.scheme, parts.hostname or "", parts.port or (443 if secure else 80))
-        self._path = f"{parts.path}/queue"
         self._headers = (
             f"host: {self._origin.authority}\r\naccept: application/json\r\naccept-encoding: identity\r\n"
             f"user-agent: ecproc/{__version__}\r\n"
@@ -69,7 +65,7 @@ class FastQueue:
 
     async def delete(self, receipt_handle: str) -> Answer:
         """DELETE /queue/{handle}, encoded once and sent byte for byte (R27)."""
-        return await self._call("DELETE", f"{self._path}/{_encode(receipt_handle)}")
+        return await self._call("DELETE", f"{self._path}/{encode_handle(receipt_handle)}")
 
     async def aclose(self) -> None:
         """Close every connection that no call is using."""
@@ -78,7 +74,8 @@ class FastQueue:
         await asyncio.sleep(0)  # the transports close behind their last callback
 
     async def _call(self, method: str, target: str) -> Answer:
-        request = f"{method} {target} HTTP/1.1\r\n{self._headers}x-api-key: {self._read_key()}\r\n\r\n".encode("ascii")
+        key = read_key(self._api_key)
+        request = f"{method} {target} HTTP/1.1\r\n{self._headers}x-api-key: {key}\r\n\r\n".encode("ascii")
         deadline = asyncio.get_running_loop().time() + self._timeout
         kind: FaultKind
         sent = False
@@ -86,18 +83,12 @@ class FastQueue:
             connection = await self._acquire(deadline)
             sent = True
             return self._read_answer(await self._exchange(connection, request, deadline))
-        except _Fault as fault:
+        except (_Fault, HttpFault) as fault:
             kind = fault.kind
         except OSError as error:
             kind = _kind_of(error)
         # Outside the handlers, so that nothing of the network's own errors is part of ours.
         raise BridgeUnavailable(kind, sent=sent)
-
-    def _read_key(self) -> str:
-        key = self._api_key().reveal()
-        if not (key and key.isascii() and key.isprintable()):
-            raise BridgeRefused("the API key is empty or no header can carry it", help="check bridge.api_key")
-        return key
 
     async def _acquire(self, deadline: float) -> _Connection:
         """A connection and one of the slots; without a timer's cost where both are there."""
@@ -286,25 +277,11 @@ class _Connection(asyncio.Protocol):
             self._fail("protocol")
 
 
-def _encode(handle: str) -> str:
-    if _is_base64(handle):
-        return handle.replace("/", "%2F").replace("+", "%2B").replace("=", "%3D")
-    return quote(handle, safe="")
-
-
 def _inflate(body: bytes, encoding: bytes, limit: int) -> bytes:
     """Undo a coding that we asked the bridge not to use."""
-    if encoding not in (b"gzip", b"x-gzip", b"deflate"):
-        raise _Fault("protocol")
-    inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-    try:
-        decoded = inflate.decompress(body, limit + 1)
-    except zlib.error:
-        raise _Fault("protocol") from None
-    if len(decoded) > limit:
-        raise _Fault("too_large")
-    if not inflate.eof or inflate.unused_data:
-        raise _Fault("protocol")
+    inflate = Inflater(encoding.decode("latin-1"))
+    decoded = inflate.feed(body, limit)
+    inflate.finish()
     return decoded
 
 

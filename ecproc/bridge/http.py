@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from ecproc.bridge.base import Answer, Request
+from ecproc.bridge.calls import encode_handle, read_key, split_url
 from ecproc.clock import Clock
 from ecproc.config import BridgeConfig, Limits, Secret
-from ecproc.errors import BridgeRefused, BridgeUnavailable
+from ecproc.errors import BridgeUnavailable
 from ecproc.http import HttpClient, HttpFault, Origin, parse_retry_after
 
 
@@ -26,8 +26,8 @@ class HttpBridge:
         self._api_key = api_key
         self._clock = clock
         self._most_bytes = limits.response_bytes
-        self._queue = _Route.to(config.queue_url, _make_client(config, limits, keep_alive=True))
-        self._tickets = _Route.to(config.base_url, _make_client(config, limits, keep_alive=False))
+        self._queue = _Route(_make_client(config, limits, keep_alive=True), *split_url(config.queue_url))
+        self._tickets = _Route(_make_client(config, limits, keep_alive=False), *split_url(config.base_url))
 
     async def receive(self) -> Answer:
         """GET /queue (R13-R15)."""
@@ -35,7 +35,7 @@ class HttpBridge:
 
     async def delete(self, receipt_handle: str) -> Answer:
         """DELETE /queue/{handle}, encoded once and sent byte for byte (R27)."""
-        return await self._call(self._queue, Request("DELETE", f"/queue/{quote(receipt_handle, safe='')}"))
+        return await self._call(self._queue, Request("DELETE", f"/queue/{encode_handle(receipt_handle)}"))
 
     async def send(self, request: Request) -> Answer:
         """A ticket call; in the echo environment it goes to echo while the queue is dev's (R9)."""
@@ -63,10 +63,7 @@ class HttpBridge:
             return Answer(response.status, body, wait)
 
     def _headers(self, request: Request) -> dict[str, str]:
-        key = self._api_key().reveal()
-        if not (key and key.isascii() and key.isprintable()):
-            raise BridgeRefused("the API key is empty or no header can carry it", help="check bridge.api_key")
-        headers = {"x-api-key": key, "accept": "application/json"}
+        headers = {"x-api-key": read_key(self._api_key), "accept": "application/json"}
         if request.body is not None:
             headers["content-type"] = "application/json"
         return headers
@@ -78,12 +75,6 @@ class _Route(msgspec.Struct, frozen=True):
     client: HttpClient
     origin: Origin
     prefix: str
-
-    @classmethod
-    def to(cls, url: str, client: HttpClient) -> _Route:
-        parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        return cls(client, Origin(parts.scheme, parts.hostname or "", port), parts.path)
 
 
 def _make_client(config: BridgeConfig, limits: Limits, *, keep_alive: bool) -> HttpClient:

@@ -16,7 +16,6 @@ from typing import Final, Protocol, TypeAlias
 import anyio
 import anyio.lowlevel
 import pytest
-import trustme
 
 from ecproc.bridge.base import Answer
 from ecproc.bridge.fast import FastQueue
@@ -61,6 +60,8 @@ class Queue(Protocol):
 
 
 Make: TypeAlias = Callable[..., Queue]
+Adapter: TypeAlias = type[HttpBridge] | type[FastQueue]
+MakeServerTls: TypeAlias = Callable[..., ssl.SSLContext]
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["uvloop", "asyncio"])
@@ -70,14 +71,14 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 
 
 @pytest.fixture(params=[HttpBridge, FastQueue], ids=["httpx", "fast"])
-def adapter(request: pytest.FixtureRequest) -> type[HttpBridge] | type[FastQueue]:
+def adapter(request: pytest.FixtureRequest) -> Adapter:
     """Each adapter in turn."""
-    chosen: type[HttpBridge] | type[FastQueue] = request.param
+    chosen: Adapter = request.param
     return chosen
 
 
 @pytest.fixture
-def make_queue(adapter: type[HttpBridge] | type[FastQueue]) -> Make:
+def make_queue(adapter: Adapter) -> Make:
     """What makes the adapter for a URL."""
 
     def make(url: str, *, ca_file: str = "", key: Callable[[], str] = lambda: KEY, connections: int = 8) -> Queue:
@@ -228,12 +229,17 @@ class TestRequests:
         async with open_queue(make_queue, answering(200)) as (queue, _):
             assert (await queue.receive()).status == 200
 
-    async def test_no_log_record_shows_key_or_target(self, make_queue: Make, caplog: pytest.LogCaptureFixture) -> None:
-        caplog.set_level(logging.DEBUG)
+    async def test_no_log_record_shows_key_or_target(
+        self, make_queue: Make, adapter: Adapter, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for name in ("", "httpx", "httpcore"):  # a test before this one may have silenced the libraries
+            caplog.set_level(logging.DEBUG, logger=name or None)
         async with open_queue(make_queue, answering(200, b"{}")) as (queue, _):
             await queue.delete(HANDLE)
         async with open_queue(make_queue, truncate) as (queue, _):
             await fail_in_time(queue)
+        loggers = {record.name.partition(".")[0] for record in caplog.records}
+        assert adapter is FastQueue or "httpcore" in loggers
         assert "canary" not in caplog.text
         assert "/client" not in caplog.text
 
@@ -370,10 +376,11 @@ class TestFaults:
             async def call() -> None:
                 faults.append(await fail_in_time(queue))
 
+            # Not two: the second may rightly use the instant between the first one's deadline and its own.
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(call)
-                tasks.start_soon(call)
-        assert sorted(fault.sent for fault in faults) == [False, True]
+                for _ in range(10):
+                    tasks.start_soon(call)
+        assert {fault.sent for fault in faults} == {False, True}
 
 
 class TestAfterAFault:
@@ -415,15 +422,18 @@ class TestAfterAFault:
             await peer.answer(200, b"{}")
 
         async with open_queue(make_queue, one_answer) as (queue, server):
+            answers = 0
             with anyio.fail_after(5):
-                while len(server.peers) < 3:
+                while answers < 3:
                     try:
                         assert (await queue.receive()).status == 200
+                        answers += 1
                     except BridgeUnavailable as fault:
                         assert fault.sent
+            assert len(server.peers) >= 3
 
     async def test_bytes_behind_an_answer_are_never_taken_for_the_next_one(
-        self, make_queue: Make, adapter: type[HttpBridge] | type[FastQueue]
+        self, make_queue: Make, adapter: Adapter
     ) -> None:
         if adapter is HttpBridge:
             pytest.xfail("httpcore reads on where an answer ended, whatever stands there")
@@ -458,29 +468,13 @@ class TestAfterAFault:
             assert (await queue.receive()).status == 200
 
 
-def make_server_tls(ca: trustme.CA, *names: str, expires: datetime | None = None) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert(*names, not_after=expires).configure_cert(context)
-    return context
-
-
-@pytest.fixture(scope="module")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def ca_file(ca: trustme.CA, tmp_path: Path) -> str:
-    path = tmp_path / "ca.pem"
-    ca.cert_pem.write_to_path(str(path))
-    return str(path)
-
-
 class TestTls:
     @pytest.mark.requirement("R3")
     @pytest.mark.parametrize("script", [answering(200, bytes(LIMIT)), chunked(bytes(LIMIT))])
-    async def test_private_ca(self, make_queue: Make, ca: trustme.CA, ca_file: str, script: Script) -> None:
-        async with FaultServer(script, tls=make_server_tls(ca, "127.0.0.1")) as server:
+    async def test_private_ca(
+        self, make_queue: Make, make_server_tls: MakeServerTls, ca_file: str, script: Script
+    ) -> None:
+        async with FaultServer(script, tls=make_server_tls()) as server:
             queue = make_queue(server.url, ca_file=ca_file)
             for _ in range(3):
                 assert (await queue.receive()).body == bytes(LIMIT)
@@ -490,11 +484,11 @@ class TestTls:
     @pytest.mark.requirement("R3")
     @pytest.mark.parametrize("fault", ["unknown_ca", "wrong_host", "expired", "old_tls"])
     async def test_bad_server_is_refused_before_anything_is_sent(
-        self, make_queue: Make, ca: trustme.CA, ca_file: str, fault: str
+        self, make_queue: Make, adapter: Adapter, make_server_tls: MakeServerTls, ca_file: str, fault: str
     ) -> None:
         name = "elsewhere.example" if fault == "wrong_host" else "127.0.0.1"
         expires = datetime.now(UTC) - timedelta(days=1) if fault == "expired" else None
-        context = make_server_tls(ca, name, expires=expires)
+        context = make_server_tls(name, expires=expires)
         if fault == "old_tls":
             allow_only_tls_1_1(context)
         async with FaultServer(answering(200, b"{}"), tls=context) as server:
@@ -503,8 +497,8 @@ class TestTls:
             await queue.aclose()
             assert server.requests == []
         assert not error.sent
-        # asyncio tells a server that hangs up on our TLS version as nothing but a reset.
-        assert error.kind == "tls" or (fault, error.kind) == ("old_tls", "connect")
+        # asyncio's own TLS tells a server that hangs up on our version as nothing but a reset.
+        assert error.kind == "tls" or (adapter, fault, error.kind) == (FastQueue, "old_tls", "connect")
 
     async def test_handshake_that_never_ends_is_not_sent(self, make_queue: Make) -> None:
         async with FaultServer(black_hole) as server:
@@ -524,22 +518,30 @@ class TestTls:
         assert error.kind in ("tls", "connect")
         assert not error.sent
 
-    async def test_reset_inside_the_body(self, make_queue: Make, ca: trustme.CA, ca_file: str) -> None:
+    async def test_reset_inside_the_body(
+        self, make_queue: Make, adapter: Adapter, make_server_tls: MakeServerTls, ca_file: str
+    ) -> None:
         async def script(peer: Peer) -> None:
             await peer.request()
             await peer.send(make_head(200, {"content-length": "100"}) + bytes(10))
             peer.reset()
 
-        async with FaultServer(script, tls=make_server_tls(ca, "127.0.0.1")) as server:
+        async with FaultServer(script, tls=make_server_tls()) as server:
             queue = make_queue(server.url, ca_file=ca_file)
             error = await fail_in_time(queue)
             await queue.aclose()
-        assert error.kind in ("connect", "protocol")
+        assert error.kind == "connect" or (adapter, error.kind) == (FastQueue, "protocol")
         assert error.sent
 
-    async def test_unusable_ca_file_is_the_operators_fault(self, make_queue: Make, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("content", [None, b"not a certificate"])
+    async def test_unusable_ca_file_is_the_operators_fault(
+        self, make_queue: Make, tmp_path: Path, content: bytes | None
+    ) -> None:
+        path = tmp_path / "ca.pem"
+        if content is not None:
+            path.write_bytes(content)
         with pytest.raises(ConfigError, match="cannot read CA certificates"):
-            make_queue("https://127.0.0.1", ca_file=str(tmp_path / "none.pem"))
+            make_queue("https://127.0.0.1", ca_file=str(path))
 
 
 def allow_only_tls_1_1(context: ssl.SSLContext) -> None:
@@ -569,7 +571,7 @@ async def main(url, close):
 
 @pytest.mark.slow
 async def test_interpreter_ends_cleanly_every_time(
-    adapter: type[HttpBridge] | type[FastQueue], anyio_backend: tuple[str, dict[str, bool]]
+    adapter: Adapter, anyio_backend: tuple[str, dict[str, bool]]
 ) -> None:
     loop = "uvloop" if anyio_backend[1]["use_uvloop"] else "asyncio"
     code = CHILD.format(module=adapter.__module__, name=adapter.__name__)
