@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 import anyio
@@ -12,6 +13,7 @@ import structlog
 from ecproc.bridge.base import Answer, Queue
 from ecproc.clock import Clock
 from ecproc.config import BridgeConfig, Limits
+from ecproc.domain.ids import NO_SEQUENCE
 from ecproc.domain.recorded import Kind
 from ecproc.errors import BridgeUnavailable
 from ecproc.failpoints import failpoint
@@ -190,7 +192,7 @@ class Ingest:
     async def _append_and_delete(self, messages: Sequence[Envelope], started: float) -> None:
         """Append the batch, and leave its deletes to themselves: the reader need not wait for them."""
         self._held += len(messages)
-        ordered = sorted(messages, key=_order)
+        ordered = _put_in_order(messages)
         await self._append(ordered)
         failpoint("append.committed")
         self._deleting.create_task(self._delete_all(ordered, started))
@@ -273,5 +275,17 @@ class Ingest:
                 return "error", (answer.retry_after or 0.0) if judgement.verdict is Verdict.TROUBLE else None
 
 
-def _order(message: Envelope) -> tuple[bytes, int]:
-    return message.sequence, message.sent_ms or 0
+def _put_in_order(messages: Sequence[Envelope]) -> list[Envelope]:
+    """Each ticket's messages by SequenceNumber, or by the time they were sent at where one has no number (decision 5);
+    as they came where that is missing too."""
+    if all(message.sequence != NO_SEQUENCE for message in messages):
+        return sorted(messages, key=lambda message: message.sequence)
+    streams: defaultdict[str, list[Envelope]] = defaultdict(list)
+    for message in messages:
+        streams[message.stream].append(message)
+    for own in streams.values():
+        if all(message.sequence != NO_SEQUENCE for message in own):
+            own.sort(key=lambda message: message.sequence)
+        elif all(message.sent_ms is not None for message in own):
+            own.sort(key=lambda message: message.sent_ms or 0)
+    return [message for own in streams.values() for message in own]

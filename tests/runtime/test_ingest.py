@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ecproc.bridge.base import Answer
 from ecproc.config import BridgeConfig, Limits
 from ecproc.errors import BridgeRefused, BridgeUnavailable, StoreUnavailable
+from ecproc.runtime.history import message_id_of
 from ecproc.runtime.ingest import Ingest
 from ecproc.simulator.bridge import Bridge as Simulator
 from ecproc.simulator.queue import QueueMessage
@@ -173,6 +174,31 @@ async def test_a_batch_is_appended_in_the_order_of_its_sequence_numbers() -> Non
     await bench.run(1)
 
     assert [event.stream for event in bench.delivered] == ["e-CS1", "e-CS2", "e-CS3"]
+
+
+@pytest.mark.requirement("R19")
+@pytest.mark.parametrize(
+    ("sent", "order"), [(True, ["m1", "m2", "m3"]), (False, ["m3", "m1", "m2"])], ids=["by time", "as they came"]
+)
+async def test_messages_of_a_ticket_with_one_unnumbered_keep_their_order(sent: bool, order: list[str]) -> None:
+    """An absent number says nothing, least of all that its message came before all others."""
+
+    def write(count: int, *, numbered: bool = True) -> Mapping[str, Any]:
+        message = number(say("e-CS1"), count)
+        attributes = dict(message["Attributes"])
+        if not numbered:
+            attributes["SequenceNumber"] = None
+        if not sent:
+            attributes.pop("SentTimestamp")
+        return {**message, "Attributes": attributes}
+
+    bench = Bench(give_queue(write(3), write(1), write(2, numbered=False), number(say("e-CS9"), 9)))
+
+    await bench.run(1)
+
+    events = [event for event in bench.delivered if event.stream == "e-CS1"]
+    assert [message_id_of(event) for event in events] == order
+    assert [event.stream for event in bench.delivered][3:] == ["e-CS9"]
 
 
 @pytest.mark.requirement("R31")
