@@ -92,6 +92,14 @@ class StreamFold:
         self.through = decided.through
         return changes + apply_decided(self.state, decided)
 
+    def evolve_rest(self) -> list[Change]:
+        """Evolve what no decision covers yet, to show what it says; the fold can go on with nothing after that."""
+        changes: list[Change] = []
+        while self.pending:
+            event, fact = self.pending.popleft()
+            changes += evolve(self.state, fact, place_of(event))
+        return changes
+
     def snapshot(self) -> Snapshot:
         """The state through the last decision, as bytes."""
         return Snapshot(self.state.stream, self.through, FOLD_VERSION, _encode_state(self.state))

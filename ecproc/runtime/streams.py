@@ -29,10 +29,14 @@ from ecproc.runtime.history import message_id_of, read_fact
 from ecproc.store.base import Compact, RecordedEvent, StreamState
 
 
-def fold_events(stream: str, events: Sequence[RecordedEvent]) -> tuple[list[Row], StreamState]:
-    """What the stream's events left."""
+def fold_events(
+    stream: str, events: Sequence[RecordedEvent], *, undecided: bool = False
+) -> tuple[list[Row], StreamState]:
+    """What the stream's events left as far as they are decided, or with `undecided` all of them."""
     fold = StreamFold(stream)
     changes = fold.extend(events)
+    if undecided:
+        changes += fold.evolve_rest()
     rows = _project(fold.state, changes)
     rows |= {(row.table, row.id): row for row in _entry_rows(fold)}
     rows |= {(row.table, row.id): row for row in _quarantine_rows(stream, events)}
