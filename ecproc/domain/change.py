@@ -183,12 +183,15 @@ def _next_generation(state: TicketState) -> list[Change]:
 
 
 def _judge(state: TicketState, message: Message, before: State | None, target: State) -> list[Change]:
-    """The anomaly of a step that its type's path does not have; a final state was flagged already."""
-    if before is None or before in FINAL or target in (S.DRAFT, S.CANCELLED):
+    """The anomaly of a step that its type's path does not have; behind a final state, flagged already, only a return to
+    the first one is another."""
+    path = NEXT[change_type(state)]
+    if before is None or target in (S.DRAFT, S.CANCELLED) or target in path.get(before, frozenset()):
         return []
-    if target in NEXT[change_type(state)].get(before, frozenset()):
+    if before in FINAL and target not in path[S.DRAFT]:
         return []
-    code = "skipped_state" if ORDER.index(target) > ORDER.index(before) else "backward_state"
+    forward = before not in FINAL and ORDER.index(target) > ORDER.index(before)
+    code = "skipped_state" if forward else "backward_state"
     return [flag(state, code, f"{before} to {target}", message.position)]
 
 

@@ -77,18 +77,21 @@ def apply_record(state: TicketState, message: Message, *, late: bool) -> list[Ch
     changes: list[Change] = set_fields(state, message, fields, late=late)
     if late:
         return changes
-    if status:
-        return changes + _enter(state, message, status)
-    if state.state in FINAL:
-        detail = f"{message.transaction_name} on a {state.state} ticket"
-        changes.append(flag(state, "after_final", detail, message.position))
-    return changes
+    return changes + (_enter(state, message, status) if status else _flag_final(state, message))
+
+
+def _flag_final(state: TicketState, message: Message) -> list[Change]:
+    if state.state not in FINAL:
+        return []
+    detail = f"{message.transaction_name} on a {state.state} ticket"
+    return [flag(state, "after_final", detail, message.position)]
 
 
 def _enter(state: TicketState, message: Message, text: str) -> list[Change]:
     target = parse_state(text)
     if target is None:
-        return [flag(state, "unknown_value", f"status {text[:80]!r}", message.position)]
+        unknown = flag(state, "unknown_value", f"status {text[:80]!r}", message.position)
+        return [unknown, *_flag_final(state, message)]
     before = State(state.state) if state.state is not None else None
     changes: list[Change] = []
     if target not in EXPECTED[before] and not (before is None and message.transaction is not Transaction.CREATE):

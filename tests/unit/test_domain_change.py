@@ -318,7 +318,7 @@ def test_whatever_comes_after_the_end_is_flagged_and_notes_still_reach_the_clien
 @pytest.mark.requirement("R189")
 def test_a_change_that_comes_back_from_its_end_to_its_first_state_is_a_new_generation() -> None:
     given(*APPROVED, move("Cancelled"), succeed("cancel")).when(move("Assess")).then(
-        generation=2, new_keys=[f"create:{T}:g2"], anomalies=["after_final"]
+        generation=2, new_keys=[f"create:{T}:g2"], anomalies=["after_final", "backward_state"]
     )
 
 
@@ -445,7 +445,7 @@ FORWARD["Emergency"].add(("Authorize", "Implement"))
 
 def expected_anomalies(type: ChangeType, before: State, after: State) -> list[str]:
     if before in ("Closed", "Cancelled"):
-        return ["after_final"]
+        return ["after_final", *(["backward_state"] if after == PATHS[type][1] else [])]
     if after in (before, "Draft", "Cancelled") or (before, after) in FORWARD[type]:
         return []
     order = PATHS["Normal"]

@@ -197,6 +197,13 @@ def test_a_status_is_read_whatever_its_spelling_and_an_unknown_one_changes_nothi
     assert life.anomalies == (["unknown_value"] if state == "open" else [])
 
 
+@pytest.mark.requirement("R79")
+def test_an_unknown_status_behind_the_end_is_both() -> None:
+    life = given(*OURS, update(status="cancelled")).when(update(status="melting"))
+
+    life.then(status="cancelled", anomalies=["unknown_value", "after_final"])
+
+
 @pytest.mark.requirement("R56")
 def test_a_first_status_that_is_unknown_leaves_the_ticket_without_one() -> None:
     given(incident("Create", status="melting")).then(status=None, anomalies=["unknown_value"], kinds=["create"])
