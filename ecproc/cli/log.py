@@ -9,7 +9,7 @@ from ecproc.store.base import Damage
 
 
 def verify(*, json: Json = False, session: Own) -> ExitCode:
-    """Read the whole log and check its hash chain, order and anchor; exit 71 and say where if it does not hold."""
+    """Read the whole log and check its hash chain, order and anchor; exit 3 and say where if it does not hold."""
     from ecproc.app import verify_log
 
     config = session.load_config()
@@ -26,4 +26,4 @@ def verify(*, json: Json = False, session: Own) -> ExitCode:
         write_document(document)
     else:
         write_human(text)
-    return ExitCode.LOG_DAMAGED if isinstance(found, Damage) else ExitCode.OK
+    return ExitCode.FINDINGS if isinstance(found, Damage) else ExitCode.OK

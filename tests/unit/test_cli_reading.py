@@ -307,7 +307,7 @@ def test_log_verify_accepts_the_log_and_locates_damage(call: Callable[..., str],
     target.close()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECPROC_DATA__DIR", str(copy))
-        damage = json.loads(call("log", "verify", code=ExitCode.LOG_DAMAGED))
+        damage = json.loads(call("log", "verify", code=ExitCode.FINDINGS))
     assert (damage["ok"], damage["position"]) == (False, 3)
 
 
