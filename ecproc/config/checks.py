@@ -139,4 +139,5 @@ def _check_web(web: WebConfig) -> Iterator[Finding]:
         for key in ("read_token", "command_token"):
             if not getattr(web, key):
                 reason = f"web.{key} is required because web.listen is not a loopback address"
-                yield Finding(f"web.{key}", reason, "openssl rand -hex 16")
+                variable = f"ECPROC_WEB__{key.upper()}"
+                yield Finding("web.listen", reason, f"set it or {variable}[_FILE] to what openssl rand -hex 16 gives")

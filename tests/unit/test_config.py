@@ -223,7 +223,13 @@ BAD_FILES = [
     ),
     (
         '[web]\nlisten = "0.0.0.0:8600"\ncommand_token = "0123456789abcdef"\n',
-        [("web.read_token is required because web.listen is not a loopback address", "", "openssl rand -hex 16")],
+        [
+            (
+                "web.read_token is required because web.listen is not a loopback address",
+                "ecproc.toml:2",
+                "set it or ECPROC_WEB__READ_TOKEN[_FILE] to what openssl rand -hex 16 gives",
+            )
+        ],
     ),
     ("[bridge]\nurl = \n", [("not valid TOML: Invalid value", "ecproc.toml:2", "")]),
     ('[bridge]\nurl = "x', [("not valid TOML: Unterminated string", "ecproc.toml:2", "")]),
