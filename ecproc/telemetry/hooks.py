@@ -93,9 +93,6 @@ class Telemetry:
     def anomaly(self, code: str) -> None:
         """A fact the protocol does not foresee was applied and recorded: one of ANOMALY_CODES."""
 
-    def outbox_counted(self, lane: str, state: str, count: int) -> None:
-        """That many entries are in this state: said at start, before the first change."""
-
     def outbox_changed(self, lane: str, before: str | None, after: str | None) -> None:
         """An entry was planned (`before` None), pruned (`after` None) or went from one of ENTRY_STATES to another."""
 

@@ -147,7 +147,12 @@ class PrometheusTelemetry(Telemetry):
 
     def _define_outbox(self, registry: CollectorRegistry) -> None:
         self._entries = _Children(
-            Gauge("ecproc_outbox_entries", "Outbox entries by their state.", ["lane", "state"], registry=registry),
+            Gauge(
+                "ecproc_outbox_entries",
+                "Outbox entries by their state; completed and cancelled ones since the start.",
+                ["lane", "state"],
+                registry=registry,
+            ),
             product(LANES, ENTRY_STATES),
         )
         self._oldest_due = _Children(
@@ -226,9 +231,6 @@ class PrometheusTelemetry(Telemetry):
 
     def anomaly(self, code: str) -> None:
         self._anomalies.of(code).inc()
-
-    def outbox_counted(self, lane: str, state: str, count: int) -> None:
-        self._entries.of(lane, state).set(count)
 
     def outbox_changed(self, lane: str, before: str | None, after: str | None) -> None:
         if before is not None:
