@@ -179,7 +179,7 @@ def _tls(lab: Lab) -> list[Row]:
 
 
 def _effects(lab: Lab) -> Row:
-    messages = lab.size(2000, 800)
+    messages = lab.size(1000, 500)
     with (
         lab.stub(messages=messages, tickets=TICKETS, run=RUN, mix="busy") as busy,
         lab.stub(messages=messages, tickets=TICKETS, run=RUN) as quiet,
@@ -196,7 +196,7 @@ def _effects(lab: Lab) -> Row:
 
 def _latency(lab: Lab) -> Row:
     """A bridge that answers late: beside what all sockets could do if each call took the latency and nothing else."""
-    messages = lab.size(4000, 1500)
+    messages = lab.size(3000, 1500)
     with lab.stub(messages=messages, tickets=TICKETS, run=RUN, delay=LATENCY) as stub:
         samples = lab.interleave({"ours": _whole(stub, messages)}, rounds=3)["ours"]
     limit = Sample(messages, messages * _CALLS * LATENCY / SOCKETS, 0.0)

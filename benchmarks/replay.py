@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -21,15 +20,12 @@ from ecproc.runtime.replay import rebuild
 from ecproc.store.datadir import DATABASE
 from ecproc.store.sqlite import open_reader
 
-_PARTS: Final = 5
-"""What share of the large log its memory is compared with."""
 
-
-async def replay(folder: str, *, compact: bool, until: int | None = None) -> Sample:
-    """Rebuild aside, as `ecproc replay` does from the compact form, and with --verify or --until from the bodies."""
+async def replay(folder: str, *, compact: bool) -> Sample:
+    """Rebuild aside, as `ecproc replay` does from the compact form, and with --verify from the bodies."""
     async with open_reader(Path(folder)) as opened, opened.reading() as reader, opened.rebuilding(reader) as aside:
         with timing() as watch:
-            rebuilt = await rebuild(reader, aside, clock=SystemClock(), compact=compact, until=until)
+            rebuilt = await rebuild(reader, aside, clock=SystemClock(), compact=compact)
     return watch.sample(rebuilt.events, rss=peak_rss_bytes())
 
 
@@ -73,7 +69,7 @@ def run(lab: Lab) -> list[Row]:
     """From compact form and bodies, beside each other and beside a bare read; two processes; memory."""
     build_part(lab)
     renew_log(lab)
-    return [*_forms(lab), _processes(lab), _memory(lab), _memory_compact(lab)]
+    return [*_forms(lab), _processes(lab), _memory(lab)]
 
 
 def _forms(lab: Lab) -> list[Row]:
@@ -120,29 +116,18 @@ def _processes(lab: Lab) -> Row:
 
 
 def _memory(lab: Lab) -> Row:
-    work = {"folder": str(lab.log), "compact": False}
-    whole = lab.take(Call("benchmarks.replay:replay", work))
-    part = lab.take(Call("benchmarks.replay:replay", {**work, "until": whole.count // _PARTS}))
-    return _compare_memory("replay_rss", "bodies", whole, part)
-
-
-def _memory_compact(lab: Lab) -> Row:
     whole, part = [
         lab.take(Call("benchmarks.replay:replay", {"folder": str(folder), "compact": True}))
         for folder in (lab.log, lab.part)
     ]
-    return _compare_memory("replay_rss_compact", "compact", whole, part)
-
-
-def _compare_memory(key: str, form: str, whole: Sample, part: Sample) -> Row:
-    ratio = whole.facts["rss"] / part.facts["rss"]
     row = make_row(
-        key,
-        f"peak memory of replay, {whole.count:,} events, {form}",
+        "replay_rss",
+        f"peak memory of replay, {whole.count:,} events",
         per="event",
         ours=[whole],
         baseline=[part],
         against=f"{part.count:,} events of as many tickets",
     )
+    ratio = whole.facts["rss"] / part.facts["rss"]
     note = f"{whole.facts['rss'] / 2**20:.0f} MiB against {part.facts['rss'] / 2**20:.0f} MiB; a single run"
     return msgspec.structs.replace(row, figure=ratio, least=ratio, most=ratio, note=note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 import tracemalloc
 from collections import defaultdict
 from collections.abc import Sequence
@@ -61,66 +62,77 @@ def _bursts(events: list[RecordedEvent], *, tickets: int, burst: int) -> list[li
     return bursts
 
 
-async def through_router(*, tickets: int, messages: int, burst: int) -> Sample:
-    """Deliver messages of tickets that are known already to the Router and wait until all are decided."""
-    return await _route(MemoryStore(SystemClock().now), tickets=tickets, messages=messages, burst=burst, held=10_000)
-
-
 async def on_disk(folder: str, *, tickets: int, messages: int, held: int) -> Sample:
-    """The same on disk with so many folded states held: of the others the Router reads the log."""
+    """Deliver messages of tickets that are known already to a Router that holds so many folded states; of the others it
+    reads the log."""
     store = await open_store(Path(folder) / "data", now=SystemClock().now, identity=None, reserve_bytes=0)
+    router = Router(store, _Sink(), limits=Limits(states_held=held), telemetry=NullTelemetry())
     try:
-        return await _route(store, tickets=tickets, messages=messages, burst=1, held=held)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(router.run)
+            await anyio.wait_all_tasks_blocked()
+            router.deliver(await _fill(store, tickets=tickets, start=0, messages=tickets))
+            await router.wait_idle()
+            events = await _fill(store, tickets=tickets, start=tickets, messages=messages)
+            with timing() as watch:
+                for delivered in _bursts(events, tickets=tickets, burst=1):
+                    router.deliver(delivered)
+                    await router.wait_idle()
+            tasks.cancel_scope.cancel()
     finally:
         await store.aclose()
-
-
-async def _route(store: Store, *, tickets: int, messages: int, burst: int, held: int) -> Sample:
-    limits = Limits(states_held=held)
-    router = Router(store, _Sink(), limits=limits, telemetry=NullTelemetry())
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(router.run)
-        await anyio.wait_all_tasks_blocked()
-        router.deliver(await _fill(store, tickets=tickets, start=0, messages=tickets))
-        await router.wait_idle()
-        events = await _fill(store, tickets=tickets, start=tickets, messages=messages)
-        bursts = _bursts(events, tickets=tickets, burst=burst)
-        with timing() as watch:
-            for delivered in bursts:
-                router.deliver(delivered)
-                await router.wait_idle()
-        tasks.cancel_scope.cancel()
     return watch.sample(messages)
 
 
-async def inline(*, tickets: int, messages: int, burst: int) -> Sample:
+async def in_turn(*, tickets: int, messages: int, burst: int) -> Sample:
+    """Bursts of tickets that are known already, each through the Router and then once more without it; the second's
+    seconds are a fact. In turn, because the difference is small beside what a machine's speed does within seconds."""
+    stores = [MemoryStore(SystemClock().now) for _ in range(2)]
+    router = Router(stores[0], _Sink(), limits=Limits(), telemetry=NullTelemetry())
+    plain = _Plain(stores[1])
+    routed = bare = 0.0
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(router.run)
+        await anyio.wait_all_tasks_blocked()
+        known = [await _fill(store, tickets=tickets, start=0, messages=tickets) for store in stores]
+        router.deliver(known[0])
+        await router.wait_idle()
+        await plain.deliver(known[1])
+        events = [await _fill(store, tickets=tickets, start=tickets, messages=messages) for store in stores]
+        with timing():
+            for ours, theirs in zip(*[_bursts(each, tickets=tickets, burst=burst) for each in events], strict=True):
+                began = time.process_time()
+                router.deliver(ours)
+                await router.wait_idle()
+                between = time.process_time()
+                await plain.deliver(theirs)
+                routed, bare = routed + between - began, bare + time.process_time() - between
+        tasks.cancel_scope.cancel()
+    return Sample(messages, routed, routed, {"bare": bare})
+
+
+class _Plain:
     """The same folds, steps and commits one after the other: no mailbox, no task, no bound."""
-    store = MemoryStore(SystemClock().now)
-    folds: dict[str, StreamFold] = {}
 
-    async def step(events: list[RecordedEvent]) -> None:
-        fold = folds.get(events[0].stream)
-        if fold is None:
-            fold = folds[events[0].stream] = StreamFold(events[0].stream)
-        fold.extend(events)
-        taken = take_step(fold, limit=1000, snapshot_events=200)
-        committed = await store.commit(taken.batch)
-        fold.extend([event for event in committed.events if event is not None])
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._folds: dict[str, StreamFold] = {}
 
-    async def go(delivered: list[RecordedEvent]) -> None:
+    async def deliver(self, delivered: list[RecordedEvent]) -> None:
         by_stream: defaultdict[str, list[RecordedEvent]] = defaultdict(list)
         for event in delivered:
             by_stream[event.stream].append(event)
         for events in by_stream.values():
-            await step(events)
+            await self._step(events)
 
-    await go(await _fill(store, tickets=tickets, start=0, messages=tickets))
-    events = await _fill(store, tickets=tickets, start=tickets, messages=messages)
-    bursts = _bursts(events, tickets=tickets, burst=burst)
-    with timing() as watch:
-        for delivered in bursts:
-            await go(delivered)
-    return watch.sample(messages)
+    async def _step(self, events: list[RecordedEvent]) -> None:
+        fold = self._folds.get(events[0].stream)
+        if fold is None:
+            fold = self._folds[events[0].stream] = StreamFold(events[0].stream)
+        fold.extend(events)
+        taken = take_step(fold, limit=1000, snapshot_events=200)
+        committed = await self._store.commit(taken.batch)
+        fold.extend([event for event in committed.events if event is not None])
 
 
 async def idle(*, tickets: int) -> Sample:
@@ -146,7 +158,7 @@ async def idle(*, tickets: int) -> Sample:
 
 def run(lab: Lab) -> list[Row]:
     """Warm tickets, in steps of one message and of ten; ten times more tickets than are held; and tickets at rest."""
-    many = lab.size(4_000, 1_000)
+    many = lab.size(2_000, 1_000)
     return [
         _machinery(lab, "ticket_warm", "one message a step", burst=1),
         _machinery(lab, "ticket_warm_10", "ten messages a step", burst=10),
@@ -157,20 +169,17 @@ def run(lab: Lab) -> list[Row]:
 
 def _machinery(lab: Lab, key: str, title: str, *, burst: int) -> Row:
     work = {"tickets": 100, "messages": lab.size(6_000, 2_000), "burst": burst}
-    calls = {
-        "ours": Call("benchmarks.tickets:through_router", work),
-        "inline": Call("benchmarks.tickets:inline", work),
-    }
-    samples = lab.interleave(calls)
+    routed = lab.interleave({"both": Call("benchmarks.tickets:in_turn", work)})["both"]
+    bare = [Sample(sample.count, sample.facts["bare"], sample.facts["bare"]) for sample in routed]
     row = make_row(
         key,
         f"per-ticket machinery, {title}",
         per="message",
-        ours=samples["ours"],
-        baseline=samples["inline"],
+        ours=routed,
+        baseline=bare,
         against="the same steps without it",
     )
-    return _with_difference(row, samples["ours"], samples["inline"], note="CPU beyond the steps themselves")
+    return _with_difference(row, routed, bare, note="CPU beyond the steps themselves")
 
 
 def _cold(lab: Lab, tickets: int) -> Row:

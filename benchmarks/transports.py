@@ -159,7 +159,7 @@ def _compare(lab: Lab, url: str, ca_file: str, *, connections: int) -> list[Row]
             {
                 "transport": name,
                 "url": url,
-                "messages": lab.size(3000, 600) if name == "fast" else lab.size(300, 100),
+                "messages": lab.size(2000, 600) if name == "fast" else lab.size(200, 100),
                 "readers": 1,
                 "connections": connections,
                 "ca_file": ca_file,
