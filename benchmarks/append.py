@@ -62,7 +62,7 @@ def run(lab: Lab) -> list[Row]:
     """Callers in a crowd and alone, on this disk and on slower ones, and what is left of the rate in a large log."""
     rows = [
         *_compare_both(lab, "append_grouped", callers=16, per=10, rows=lab.size(10_000, 3_000)),
-        *_compare_both(lab, "append_single", callers=1, per=100, rows=lab.size(20_000, 3_000)),
+        *_compare_both(lab, "append_single", callers=1, per=100, rows=lab.size(15_000, 3_000)),
         _compare(lab, "append_one", callers=1, per=10, rows=lab.size(5_000, 2_000)),
     ]
     for milliseconds in (0.1, 1.0, 5.0):

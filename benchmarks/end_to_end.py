@@ -129,7 +129,7 @@ def _bare(
 
 
 def _transports(lab: Lab) -> list[Row]:
-    fast, slow = lab.size(16_000, 1500), lab.size(500, 200)
+    fast, slow = lab.size(12_000, 1500), lab.size(500, 200)
     with (
         lab.stub(messages=fast, tickets=TICKETS, run=RUN) as queue,
         lab.stub(messages=fast, tickets=TICKETS) as scattered,
@@ -196,9 +196,9 @@ def _effects(lab: Lab) -> Row:
 
 def _latency(lab: Lab) -> Row:
     """A bridge that answers late: beside what all sockets could do if each call took the latency and nothing else."""
-    messages = lab.size(3000, 1500)
+    messages = lab.size(2500, 1500)
     with lab.stub(messages=messages, tickets=TICKETS, run=RUN, delay=LATENCY) as stub:
-        samples = lab.interleave({"ours": _whole(stub, messages)}, rounds=3)["ours"]
+        samples = lab.interleave({"ours": _whole(stub, messages)})["ours"]
     limit = Sample(messages, messages * _CALLS * LATENCY / SOCKETS, 0.0)
     return make_row(
         "e2e_latency",
@@ -212,9 +212,9 @@ def _latency(lab: Lab) -> Row:
 
 
 def _busy(lab: Lab, tickets: int) -> Row:
-    messages = lab.size(3000, 1000)
+    messages = lab.size(2000, 1000)
     with lab.stub(messages=messages, tickets=tickets) as stub:
-        samples = lab.interleave({"ours": _whole(stub, messages)}, rounds=3)["ours"]
+        samples = lab.interleave({"ours": _whole(stub, messages)})["ours"]
     row = make_row(f"e2e_busy_{tickets}", f"end to end, {tickets} busy", per="message", ours=samples)
     commits = [sample.facts["commits"] for sample in samples]
     return msgspec.structs.replace(

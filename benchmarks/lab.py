@@ -132,10 +132,10 @@ class Lab:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def interleave(self, calls: Mapping[str, Call], *, rounds: int | None = None) -> dict[str, list[Sample]]:
+    def interleave(self, calls: Mapping[str, Call]) -> dict[str, list[Sample]]:
         """Take each measurement once per round, in turn, so that a disturbance meets all of them."""
         samples: dict[str, list[Sample]] = {name: [] for name in calls}
-        for _ in range(rounds or self.rounds):
+        for _ in range(self.rounds):
             for name, call in calls.items():
                 samples[name].append(self.take(call))
         return samples

@@ -83,7 +83,7 @@ class FastQueue:
             connection = await self._acquire(deadline)
             sent = True
             return self._read_answer(await self._exchange(connection, request, deadline))
-        except (_Fault, HttpFault) as fault:
+        except HttpFault as fault:
             kind = fault.kind
         except OSError as error:
             kind = _kind_of(error)
@@ -163,14 +163,6 @@ class FastQueue:
 _Parts = tuple[int, Mapping[bytes, bytes], bytes]
 
 
-class _Fault(Exception):
-    """There is no usable answer."""
-
-    def __init__(self, kind: FaultKind) -> None:
-        super().__init__(kind)
-        self.kind: FaultKind = kind
-
-
 class _Connection(asyncio.Protocol):
     """One connection with at most one request on it; what comes unasked closes it."""
 
@@ -183,7 +175,7 @@ class _Connection(asyncio.Protocol):
         self._begin()
 
     async def send(self, request: bytes, deadline: float) -> _Parts:
-        """Send a request; its answer's status, headers and body, or a `_Fault`, at the deadline on the loop's clock."""
+        """Send a request; its status, headers and body, or an HttpFault, at the deadline on the loop's clock."""
         self._begin()
         loop = asyncio.get_running_loop()
         self._answer = loop.create_future()
@@ -211,7 +203,7 @@ class _Connection(asyncio.Protocol):
 
     def _fail(self, kind: FaultKind) -> None:
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(_Fault(kind))
+            self._answer.set_exception(HttpFault(kind, sent=True))
         self.abort()
 
     # What the transport calls.

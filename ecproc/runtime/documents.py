@@ -56,7 +56,7 @@ def _matches(header: Row, ticket_type: str | None, state: str | None) -> bool:
 
 
 def document_of(stream: str, events: Sequence[RecordedEvent], *, entries: int) -> bytes | None:
-    """The document as these events, all of a stream up to some point, left it; how they were decided has no say."""
+    """The document as these events, all of a stream up to some point, left it, decided or not."""
     rows, _ = fold_events(stream, events, undecided=True)
     tables: Mapping[str, list[Row]] = {table: [] for table in (*LISTS, "ticket", "quarantine")}
     for row in sorted(rows, key=lambda row: row.ordinal):

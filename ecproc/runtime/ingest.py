@@ -279,6 +279,7 @@ def _put_in_order(messages: Sequence[Envelope]) -> list[Envelope]:
     """Each ticket's messages by SequenceNumber, or by the time they were sent at where one has no number (decision 5);
     as they came where that is missing too."""
     if all(message.sequence != NO_SEQUENCE for message in messages):
+        # One order for all of them: keys that grow are new to the log without a look.
         return sorted(messages, key=lambda message: message.sequence)
     streams: defaultdict[str, list[Envelope]] = defaultdict(list)
     for message in messages:

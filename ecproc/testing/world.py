@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from random import Random
 from typing import Final
 
@@ -79,7 +77,6 @@ class World:
         self.plan = plan
         self.rng = Random(seed)
         self.clock = VirtualClock()
-        self.pipeline: Pipeline | None = None
         self.simulator = Simulator(
             SimulatorConfig(faults=plan.faults, reflect_numbers=plan.reflect_numbers, seed=seed),
             url_base=_URL_BASE,
@@ -134,9 +131,8 @@ class World:
 
     # --- processors ---
 
-    @contextmanager
-    def _processor(self) -> Iterator[Pipeline]:
-        self.pipeline = Pipeline(
+    def _make_pipeline(self) -> Pipeline:
+        return Pipeline(
             self.plan.config,
             store=self.disk,
             queue=self.bridge,
@@ -147,22 +143,20 @@ class World:
             rng=self._new_rng(),
             telemetry=NullTelemetry(),
         )
-        yield self.pipeline
-        self.pipeline = None
 
     async def run_for(self, seconds: float) -> None:
         """Run a processor and cut its power after so many seconds."""
-        with self._processor() as pipeline, anyio.CancelScope() as scope:
+        with anyio.CancelScope() as scope:
             asyncio.get_running_loop().call_later(seconds, self._interrupt, scope, True)
-            await pipeline.run()
+            await self._make_pipeline().run()
 
     async def run_to_step(self, step: int, *, cut_power: bool) -> None:
         """Run a processor up to one step of the loop, then cut its power, or only cancel it."""
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimLoop)
-        with self._processor() as pipeline, anyio.CancelScope() as scope:
+        with anyio.CancelScope() as scope:
             loop.on_step = lambda now: self._interrupt(scope, cut_power) if now >= step else None
-            await pipeline.run()
+            await self._make_pipeline().run()
 
     def _interrupt(self, scope: anyio.CancelScope, cut_power: bool) -> None:
         loop = asyncio.get_running_loop()
@@ -174,28 +168,28 @@ class World:
 
     async def run_and_stop(self, seconds: float) -> float:
         """Run a processor and shut it down in order after so many seconds; gives how long that took."""
-        with self._processor() as pipeline:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(pipeline.run)
-                await anyio.sleep(seconds)
-                asked = anyio.current_time()
-                await pipeline.shut_down()
-                took = anyio.current_time() - asked
-                tasks.cancel_scope.cancel()
+        pipeline = self._make_pipeline()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pipeline.run)
+            await anyio.sleep(seconds)
+            asked = anyio.current_time()
+            await pipeline.shut_down()
+            took = anyio.current_time() - asked
+            tasks.cancel_scope.cancel()
         return took
 
     async def finish(self, *, within: float) -> float:
         """Run a processor until nothing is left to do; gives how long that took. What is left then is in the books."""
         started = anyio.current_time()
-        with self._processor() as pipeline:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(pipeline.run)
-                with anyio.move_on_after(within) as limit:
-                    while not await self._is_finished(pipeline):  # noqa: ASYNC110 - no one event says all of it
-                        await anyio.sleep(_LOOK_SECONDS)
-                if limit.cancelled_caught:
-                    self.books.note_unfinished(pipeline, within)
-                tasks.cancel_scope.cancel()
+        pipeline = self._make_pipeline()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pipeline.run)
+            with anyio.move_on_after(within) as limit:
+                while not await self._is_finished(pipeline):  # noqa: ASYNC110 - no one event says all of it
+                    await anyio.sleep(_LOOK_SECONDS)
+            if limit.cancelled_caught:
+                self.books.note_unfinished(pipeline, within)
+            tasks.cancel_scope.cancel()
         return anyio.current_time() - started
 
     async def _is_finished(self, pipeline: Pipeline) -> bool:
