@@ -127,11 +127,21 @@ class EffectSucceeded(msgspec.Struct, frozen=True):
     result: Mapping[str, str] = {}
 
 
-class EffectFailed(msgspec.Struct, frozen=True):
-    """An attempt that certainly did not take effect.
+class Hold(StrEnum):
+    """Why an entry waits although nobody blamed it and its destination is well."""
 
-    `blamed`: the answer was about this entry and costs it an attempt; otherwise its destination was in trouble.
-    `next_attempt_at` in microseconds UTC, None once it is over: `parked` waits for a person, else discarded.
+    ODD_ANSWER = "odd_answer"
+    """It was answered in words that nobody knows: it counts as done only once a message shows it (decision 21)."""
+    CONFIGURATION = "configuration"
+    """Our own configuration refuses it, and could be mended (decision 22)."""
+
+
+class EffectFailed(msgspec.Struct, frozen=True):
+    """An attempt that did not take effect, as far as anybody knows.
+
+    `blamed`: the answer was about this entry and costs it an attempt; otherwise its destination was in trouble, or
+    `held` says what it waits for. `next_attempt_at` in microseconds UTC, None once it is over: `parked` waits for a
+    person or a new fact, else discarded. `request_id` is the receiver's own name for the call, for support cases.
     """
 
     key: EffectKey
@@ -139,6 +149,8 @@ class EffectFailed(msgspec.Struct, frozen=True):
     blamed: bool
     next_attempt_at: int | None = None
     parked: bool = False
+    held: Hold | None = None
+    request_id: str = ""
 
 
 class EffectUnknown(msgspec.Struct, frozen=True):
@@ -147,6 +159,7 @@ class EffectUnknown(msgspec.Struct, frozen=True):
     key: EffectKey
     reason: str
     next_attempt_at: int | None = None
+    request_id: str = ""
 
 
 Outcome = EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown

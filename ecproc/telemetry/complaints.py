@@ -1,0 +1,37 @@
+"""Complaints that repeat: told at once, then counted, and told again once a minute with their number."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Final
+
+import msgspec
+
+_EVERY: Final = 60.0
+_REMEMBERED: Final = 256
+
+
+class _Told(msgspec.Struct):
+    at: float
+    since: int = 0
+
+
+class Complaints:
+    """Says which repeats of a complaint are worth a log line. Pure: time comes in as monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._told: OrderedDict[Hashable, _Told] = OrderedDict()
+
+    def count(self, complaint: Hashable, now: float) -> int | None:
+        """How often it has come since it was last told, this time included; None while it is only to be counted."""
+        told = self._told.get(complaint)
+        if told is None or now - told.at >= _EVERY:
+            repeats = 1 if told is None else told.since + 1
+            self._told[complaint] = _Told(now)
+            self._told.move_to_end(complaint)
+            if len(self._told) > _REMEMBERED:
+                self._told.popitem(last=False)
+            return repeats
+        told.since += 1
+        return None
