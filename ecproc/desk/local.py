@@ -8,7 +8,7 @@ The file may be read by anyone beside the running desk. Its schema (all times mi
         key         TEXT     idempotency key of the create, NULL for others' numbers
         ensono      TEXT     Ensono's number
         type        TEXT     Incident, Request or Change
-        state       TEXT     open, resolved, closed, cancelled, or what an update said
+        state       TEXT     open, workinprogress, pending, resolved, closed, cancelled, or what an update said
         fields      TEXT     JSON object of the newest value of each field, comments apart
         opened_at   INTEGER
     action  one row per call that was applied, so a second row for one effect cannot exist
@@ -83,16 +83,19 @@ _PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3
 
 _OURS: Final = re.compile(r"LOCAL-[0-9]{7,}")
 _OPEN: Final = "open"
+_ACTIVE: Final = frozenset({_OPEN, "workinprogress", "pending"})
+"""States that a ticket may be opened or re-opened in; an end has a call of its own."""
 _CREATE: Final = "create_client_ticket"
 _UPDATE: Final = "update_client_ticket"
 _COMMENT: Final = "comment_client_ticket"
+_REOPEN: Final = "reopen_client_ticket"
 _STATES: Final[Mapping[str, str | None]] = {
     _UPDATE: None,
     _COMMENT: None,
     "resolve_client_ticket": "resolved",
     "close_client_ticket": "closed",
     "cancel_client_ticket": "cancelled",
-    "reopen_client_ticket": _OPEN,
+    _REOPEN: None,
 }
 """What a kind makes of the ticket's state; None leaves it, or leaves it to the fields."""
 
@@ -190,11 +193,11 @@ class LocalDesk:
 
     def _create(self, call: DeskCall) -> DeskAnswer:
         (last,) = self._connection.execute("SELECT coalesce(max(serial), 0) FROM ticket").fetchone()
-        number = f"LOCAL-{last + 1:07d}"
-        self._insert(call, number, last + 1)
-        return DeskAnswer(number, _OPEN)
+        number, state = f"LOCAL-{last + 1:07d}", _open_state(call)
+        self._insert(call, number, last + 1, state=state)
+        return DeskAnswer(number, state)
 
-    def _insert(self, call: DeskCall, number: str, serial: int | None) -> None:
+    def _insert(self, call: DeskCall, number: str, serial: int | None, *, state: str = _OPEN) -> None:
         self._connection.execute(
             "INSERT INTO ticket (number, serial, key, ensono, type, state, fields, opened_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -204,7 +207,7 @@ class LocalDesk:
                 None if serial is None else call.key,
                 call.ticket,
                 call.ticket_type,
-                _OPEN,
+                state,
                 _to_json(call.fields) if serial else "{}",
                 self._clock.now(),
             ),
@@ -227,7 +230,7 @@ class LocalDesk:
         return self._update(call, number, state, fields)
 
     def _update(self, call: DeskCall, number: str, state: str, fields: str) -> DeskAnswer:
-        after = _STATES[call.kind] or state
+        after = _open_state(call) if call.kind == _REOPEN else _STATES[call.kind] or state
         merged = msgspec.json.decode(fields, type=dict[str, str])
         if call.kind == _UPDATE:
             after = call.fields.get("state") or call.fields.get("status") or state
@@ -252,6 +255,12 @@ class LocalDesk:
                     return DeskUnavailable(reason, sent=False)
                 self._failure = reason
         return StoreUnavailable(f"the local desk has failed: {self._failure}")
+
+
+def _open_state(call: DeskCall) -> str:
+    """The state a ticket is opened or re-opened in: what Ensono's is in, where that is one of work."""
+    named = call.fields.get("state", "")
+    return named if named in _ACTIVE else _OPEN
 
 
 class _Waiting:
