@@ -1,22 +1,30 @@
-"""Answers to ticket and delete calls, classified (Appendix D): the body decides, the status alone never does (R223)."""
+"""Answers to ticket and delete calls, classified (Appendix D): the body decides, the status alone never does (R223).
+
+Done is only what is known to mean done (decision 21). An error may hide in an answer of any status and shape: a
+gateway's `message`, a Lambda's `errorMessage`, ServiceNow's `error`, a code in the body.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 
-_DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeError, ValueError, RecursionError)
-_decode = msgspec.json.Decoder().decode
-_TEXT_LIMIT: Final = 200
+from ecproc.wire.lenient import DECODE_ERRORS, decode_json, fold_name
+
+_TEXT_LIMIT: Final = 300
+_LEVELS: Final = 3
 
 
 class Verdict(StrEnum):
     """What an answer means for the call.
 
-    accepted: done; odd: done, in words we do not know; refused: this call's own fault; misconfigured: every call would
-    get this answer; trouble: the bridge's fault, try again; expired, invalid: the handle is of no more use.
+    accepted: done; odd: in words we do not know, which may mean anything; refused: this call's own fault;
+    misconfigured: every call would get this answer; trouble: the bridge's fault, it did nothing; timed_out: it may have
+    been done; expired, invalid: the handle is of no more use.
     """
 
     ACCEPTED = "accepted"
@@ -24,15 +32,19 @@ class Verdict(StrEnum):
     REFUSED = "refused"
     MISCONFIGURED = "misconfigured"
     TROUBLE = "trouble"
+    TIMED_OUT = "timed_out"
     EXPIRED = "expired"
     INVALID = "invalid"
 
 
 class Judgement(msgspec.Struct, frozen=True):
-    """A verdict and the bridge's words for it, cut to a length that is safe to keep."""
+    """A verdict, the bridge's words for it, cut to a length that is safe to keep, and what a person can do about it.
+    `request_id` is what the answer itself calls the request."""
 
     verdict: Verdict
     text: str = ""
+    hint: str = ""
+    request_id: str = ""
 
 
 _SUCCESS: Final = frozenset(
@@ -45,18 +57,41 @@ _SUCCESS: Final = frozenset(
         "rejection received successfully",
     }
 )
-_KNOWN: Final = {
-    "bad path": Verdict.MISCONFIGURED,
-    "apikey not authorized for ticket company": Verdict.REFUSED,
-    "unable to find mapping for clientname": Verdict.MISCONFIGURED,
-    "missing authentication token": Verdict.MISCONFIGURED,
-    "forbidden": Verdict.MISCONFIGURED,
+_CASE: Final = "check bridge.url: environment and client stand in lower case, and both are case sensitive"
+_KEY: Final = "check bridge.api_key, and whether Ensono allows this machine's address"
+_KNOWN: Final[Mapping[str, tuple[Verdict, str]]] = {
+    "bad path": (Verdict.MISCONFIGURED, f"a wrong method or a misspelled path: {_CASE}"),
+    "apikey not authorized for ticket company": (
+        Verdict.REFUSED,
+        "the ticket is another company's: check that bridge.url and the ticket belong to one environment",
+    ),
+    "unable to find mapping for clientname": (
+        Verdict.MISCONFIGURED,
+        "check bridge.client_name, and ask Ensono whether its mapping is set up",
+    ),
+    "missing authentication token": (Verdict.MISCONFIGURED, f"a wrong method or path: {_CASE}"),
+    "forbidden": (Verdict.MISCONFIGURED, f"a wrong environment or client in the path, or a wrong key: {_CASE}; {_KEY}"),
 }
 _OK: Final = range(200, 300)
 _CREDENTIALS: Final = frozenset({401, 403})
 _SERVER: Final = 500
-_CODE_DIGITS: Final = 3
+_GATEWAY_TIMEOUT: Final = 504
+_STATUSES: Final = range(100, 600)
 _TROUBLE: Final = frozenset({408, 425, 429})
+_CODES: Final = frozenset({"code", "statuscode", "httpstatus", "httpstatuscode", "status"})
+_ERRORS: Final = frozenset(
+    {"error", "errors", "errormessage", "errortype", "errorcode", "type", "fault", "faultstring", "exception"}
+)
+"""Names, folded, under which an answer tells of an error; `__type` is AWS's."""
+_FAILED: Final = frozenset({"failure", "failed", "fail", "error"})
+_WORDS: Final = ("response", "message", "errormessage", "error", "fault", "faultstring", "body", "code", "detail")
+_TIMED_OUT: Final = re.compile(r"(?i)timed?[ -]?out|timeout")
+_PASSES: Final = re.compile(r"(?i)throttl|rate exceeded|too many requests|internal|unavailable|try again|busy")
+_REFUSES: Final = re.compile(
+    r"(?i)not found|no record|not exist|not authori[sz]ed|denied|invalid|unable|cannot|can't|could not|fail|error"
+)
+_ADDRESS: Final = re.compile(r"(https?://[^\s?#\"']*)[?#][^\s\"']*")
+_HANDLE: Final = re.compile(r"AQEB[^\s\"',;]*")
 
 
 def judge_answer(status: int, body: bytes) -> Judgement:
@@ -64,19 +99,32 @@ def judge_answer(status: int, body: bytes) -> Judgement:
     value = _value(body)
     status = _inner_status(value, status)
     text, listed = _words(value)
-    known = _KNOWN.get(text.strip().lower())
-    if known is not None:
-        return Judgement(known, text[:_TEXT_LIMIT])
-    if listed:
-        return Judgement(Verdict.REFUSED, text[:_TEXT_LIMIT])
-    if _is_error(value):
-        return Judgement(_judge_status(status, ok=Verdict.REFUSED), text[:_TEXT_LIMIT])
-    if status in _OK and body.strip() and not isinstance(value, dict):
-        return Judgement(Verdict.TROUBLE, f"HTTP {status} with an answer nobody can read")
-    if status in _OK:
-        understood = text.strip().lower() in _SUCCESS
-        return Judgement(Verdict.ACCEPTED if understood else Verdict.ODD, text[:_TEXT_LIMIT])
-    return Judgement(_judge_status(status, ok=Verdict.ACCEPTED), f"HTTP {status} {text}"[:_TEXT_LIMIT].strip())
+    own = _request_id(value)
+    verdict, hint = _KNOWN.get(text.strip().lower(), (None, ""))
+    if verdict is None and listed:
+        verdict = Verdict.REFUSED
+    if verdict is not None:
+        return Judgement(verdict, text, hint, own)
+    if status not in _OK:
+        told = f"HTTP {status} {text}".strip()[:_TEXT_LIMIT]
+        return Judgement(_judge_status(status, text), told, _hint_of(status), own)
+    if _tells_error(value):
+        return Judgement(_judge_error(value, text), text or "an error without words", "", own)
+    if text.strip().lower() in _SUCCESS:
+        return Judgement(Verdict.ACCEPTED, text, "", own)
+    return Judgement(*_judge_unknown(status, value, text), "", own)
+
+
+def _judge_unknown(status: int, value: Any, text: str) -> tuple[Verdict, str]:
+    """A 2xx in words that are no known success."""
+    if not text.strip():
+        what = "nothing in it" if value in (None, {}, "") else "an answer nobody can read"
+        return Verdict.TROUBLE, f"HTTP {status} with {what}"
+    if not isinstance(value, dict):
+        return Verdict.TROUBLE, f"HTTP {status} with an answer nobody can read: {text}"
+    if _TIMED_OUT.search(text):
+        return Verdict.TIMED_OUT, text
+    return (Verdict.REFUSED if _REFUSES.search(text) else Verdict.ODD), text
 
 
 class _Metadata(msgspec.Struct, forbid_unknown_fields=True):
@@ -97,10 +145,11 @@ _deleted = msgspec.json.Decoder(_Deleted)
 _BEGINNING: Final = 64
 _DONE: Final = Judgement(Verdict.ACCEPTED, "HTTP 200")
 _RECEIVED: Final = Judgement(Verdict.ACCEPTED)
+_ENVELOPE: Final = re.compile(rb"(?i)receive[ _-]?message[ _-]?response")
 
 
 def judge_delete(status: int, body: bytes) -> Judgement:
-    """Judge the answer to a DELETE: a 2xx that carries an Error is none (R28–R30)."""
+    """Judge the answer to a DELETE: done is a 2xx that says so and carries no Error (R28–R30)."""
     return _DONE if status == 200 and _is_documented_delete(body) else _judge_delete_tolerant(status, body)
 
 
@@ -108,71 +157,137 @@ def _is_documented_delete(body: bytes) -> bool:
     try:
         # Looking at its beginning is cheaper than an exception for each error.
         return b"DeleteMessageResponse" in body[:_BEGINNING] and _deleted.decode(body) is not None
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return False
 
 
 def _judge_delete_tolerant(status: int, body: bytes) -> Judgement:
     """Any answer to a DELETE, also one in other words."""
     value = _value(body)
-    if isinstance(value, dict) and "Error" in value:
-        error = value["Error"] if isinstance(value["Error"], dict) else {"Code": value["Error"]}
-        code, message = str(error.get("Code", "")), str(error.get("Message", ""))
-        if "expired" in message.lower():
-            return Judgement(Verdict.EXPIRED, code[:_TEXT_LIMIT])
-        if code == "ReceiptHandleIsInvalid":
-            return Judgement(Verdict.INVALID, code)
-        return Judgement(_judge_status(status, ok=Verdict.REFUSED), code[:_TEXT_LIMIT])
-    text, _ = _words(value)
-    known = _KNOWN.get(text.strip().lower())
-    if known is not None:
-        return Judgement(known, text[:_TEXT_LIMIT])
-    return Judgement(_judge_status(status, ok=Verdict.ACCEPTED), f"HTTP {status}")
+    text = " ".join(_all_texts(value))
+    if "receipt handle has expired" in text.lower():
+        return Judgement(Verdict.EXPIRED, "the receipt handle has expired", "", _request_id(value))
+    if "ReceiptHandleIsInvalid" in text:
+        return Judgement(Verdict.INVALID, "ReceiptHandleIsInvalid", "", _request_id(value))
+    names = {fold_name(name) for name in value} if isinstance(value, dict) else set()
+    if status in _OK and "deletemessageresponse" in names and not _tells_error(value):
+        return Judgement(Verdict.ACCEPTED, f"HTTP {status}")
+    judged = judge_answer(status, body)
+    if judged.verdict is Verdict.ACCEPTED:  # the words of another call's success
+        return msgspec.structs.replace(judged, verdict=Verdict.ODD)
+    return judged
 
 
 def judge_receive(status: int, body: bytes) -> Judgement:
     """Judge the status of a `GET /queue`; whether an accepted one holds messages is for the decoder."""
-    if status in _OK and b"ReceiveMessageResponse" in body:
+    if status in _OK and (b"ReceiveMessageResponse" in body or _ENVELOPE.search(body)):
         return _RECEIVED
     return judge_answer(status, body)
 
 
-def _judge_status(status: int, *, ok: Verdict) -> Verdict:
-    if status in _OK:
-        return ok
+def _judge_status(status: int, text: str) -> Verdict:
     if status in _CREDENTIALS:
         return Verdict.MISCONFIGURED
+    if status == _GATEWAY_TIMEOUT or (status >= _SERVER and _TIMED_OUT.search(text)):
+        return Verdict.TIMED_OUT
     if status >= _SERVER or status in _TROUBLE:
         return Verdict.TROUBLE
     return Verdict.REFUSED
 
 
+def _hint_of(status: int) -> str:
+    return _KEY if status in _CREDENTIALS else ""
+
+
+def _judge_error(value: Any, text: str) -> Verdict:
+    """An error in a 2xx: a Lambda's, which may be anywhere in its work, or the ITSM's own no."""
+    if _TIMED_OUT.search(text):
+        return Verdict.TIMED_OUT
+    names = {fold_name(name) for name in value} if isinstance(value, dict) else set()
+    lambdas = bool(names & {"errormessage", "errortype", "type"})
+    return Verdict.TROUBLE if lambdas or _PASSES.search(text) else Verdict.REFUSED
+
+
 def _value(body: bytes) -> Any:
+    """The answer's value; of a Lambda proxy's answer that came through unopened, the inner one with its status."""
     try:
-        return _decode(body)
-    except _DECODE_ERRORS:
+        value = decode_json(body).value
+        if isinstance(value, dict) and isinstance(inner := value.get("body"), str) and "statusCode" in value:
+            opened = decode_json(inner.encode()).value
+            return {**opened, "statusCode": value["statusCode"]} if isinstance(opened, dict) else value
+    except DECODE_ERRORS:
         return None
+    return value
 
 
 def _inner_status(value: Any, status: int) -> int:
-    """The code inside the answer where a success has one (C33)."""
-    response = value.get("Response") if isinstance(value, dict) else None
-    code = str(response.get("code")) if isinstance(response, dict) else ""
-    return int(code) if status in _OK and len(code) == _CODE_DIGITS and code.isdecimal() else status
+    """The worst code inside the answer where a success has one (C33)."""
+    if status not in _OK:
+        return status
+    codes = [code for name, item in _members(value) if fold_name(name) in _CODES and (code := _code(item))]
+    return max((code for code in codes if code not in _OK), default=status)
 
 
-def _is_error(value: Any) -> bool:
-    return isinstance(value, dict) and "Error" in value
+def _code(item: Any) -> int:
+    text = "" if isinstance(item, bool) else str(item)
+    return int(text) if len(text) == 3 and text.isdecimal() and int(text) in _STATUSES else 0
+
+
+def _tells_error(value: Any) -> bool:
+    for name, item in _members(value):
+        folded = fold_name(name)
+        if folded == "status" and str(item).strip().lower() in _FAILED:
+            return True
+        # A plain `type` says many things, AWS's `__type` is an error's; an Error without content is one all the same.
+        if folded in _ERRORS and (folded != "type" or name.startswith("__")) and (item or name == "Error"):
+            return True
+    return False
+
+
+def _members(value: Any, levels: int = _LEVELS) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict) and levels:
+        for name, item in value.items():
+            yield name, item
+            yield from _members(item, levels - 1)
 
 
 def _words(value: Any) -> tuple[str, bool]:
     """The answer's words, and whether they came as a list, which is always an error (R221)."""
+    if isinstance(value, str):
+        return _mask(value), False
     if not isinstance(value, dict):
         return "", False
-    response = value.get("Response", value.get("message", ""))
-    if isinstance(response, list):
-        return " ".join(str(item) for item in response), True
-    if isinstance(response, dict):
-        # An upload URL's query is a secret.
-        return str(response.get("body", "")).partition("?")[0], False
-    return str(response), False
+    folded = {fold_name(name): item for name, item in value.items()}
+    found = next((folded[name] for name in _WORDS if folded.get(name) not in (None, "", {})), None)
+    if isinstance(found, list):
+        return _mask(" ".join(map(str, found))), True
+    if isinstance(found, dict):
+        return _mask(_words_of_object(found)), False
+    told = [str(found)] if found is not None else []
+    if "type" in folded and "__type" in value:
+        told.insert(0, str(folded["type"]))
+    return _mask(": ".join(told)), False
+
+
+def _words_of_object(found: Mapping[str, Any]) -> str:
+    """An error's code and message, or a response's body."""
+    folded = {fold_name(name): item for name, item in found.items()}
+    names = ("body",) if folded.get("body") else ("code", "message", "detail", "faultstring", "description")
+    return ": ".join(str(folded[name]) for name in names if isinstance(folded.get(name), str | int))
+
+
+def _all_texts(value: Any) -> Iterator[str]:
+    for name, item in _members(value):
+        if isinstance(item, str):
+            yield f"{name} {item}"
+
+
+def _request_id(value: Any) -> str:
+    found = (item for name, item in _members(value) if fold_name(name) == "requestid" and isinstance(item, str))
+    return next(found, "")[:_TEXT_LIMIT]
+
+
+def _mask(text: str) -> str:
+    """A stranger's words without what must not be kept: an address's query, a receipt handle; and no longer than anyone
+    reads."""
+    return _HANDLE.sub("***", _ADDRESS.sub(r"\1", text))[:_TEXT_LIMIT]

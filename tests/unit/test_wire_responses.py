@@ -1,5 +1,6 @@
 """Answers to calls, row by row of Appendix D: the body decides, never the status alone."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,9 @@ import pytest
 from ecproc.wire.responses import Verdict, judge_answer, judge_delete, judge_receive
 
 RESPONSES = Path(__file__).parents[1] / "fixtures" / "responses"
-ACCEPTED, ODD, REFUSED, MISCONFIGURED, TROUBLE = (
+ACCEPTED, ODD, REFUSED, MISCONFIGURED, TROUBLE, TIMED_OUT = (
     *(Verdict.ACCEPTED, Verdict.ODD, Verdict.REFUSED),
-    *(Verdict.MISCONFIGURED, Verdict.TROUBLE),
+    *(Verdict.MISCONFIGURED, Verdict.TROUBLE, Verdict.TIMED_OUT),
 )
 EXPIRED_ERROR = b'{"Error":{"Code":"InvalidParameterValue","Message":"x The Receipt Handle has EXPIRED."}}'
 
@@ -53,15 +54,74 @@ def test_a_success_is_known_by_its_words(text: str, status: int) -> None:
 
 
 @pytest.mark.requirement("R101")
-@pytest.mark.parametrize("body", [b'{"Response":"Done"}', b'{"Response":null}', b"{}", b""])
+@pytest.mark.parametrize(
+    "body", [b'{"Response":"Done"}', b'{"Response":{"body":"Number stored"}}', b'{"message":"OK"}']
+)
 def test_a_success_in_other_words_is_odd(body: bytes) -> None:
     assert judge_answer(200, body).verdict is ODD
 
 
 @pytest.mark.requirement("R222")
-@pytest.mark.parametrize("body", [b"[]", b"<html>", b"\xff", b'{"Response":"PTN ad'])
-def test_a_success_that_nobody_can_read_is_not_trusted(body: bytes) -> None:
+@pytest.mark.parametrize(
+    "body", [b"", b" ", b"{}", b"null", b'{"Response":null}', b"[]", b"<html>", b"\xff", b'{"Response":"PTN ad', b"1"]
+)
+def test_a_success_that_says_nothing_or_that_nobody_can_read_is_not_trusted(body: bytes) -> None:
     assert judge_answer(200, body).verdict is TROUBLE
+
+
+@pytest.mark.requirement("R222", "R223")
+@pytest.mark.parametrize(
+    ("body", "verdict"),
+    [
+        ({"errorMessage": "2023-01-27T22:24:53Z 9a6c Task timed out after 3.00 seconds"}, TIMED_OUT),
+        ({"errorMessage": "RequestId: 9a6c Error: Runtime exited", "errorType": "Runtime.ExitError"}, TROUBLE),
+        ({"Response": "PTN added", "errorMessage": "boom"}, TROUBLE),
+        ({"__type": "ThrottlingException", "message": "Rate exceeded"}, TROUBLE),
+        ({"message": "Endpoint request timed out"}, TIMED_OUT),
+        ({"error": {"message": "No Record found", "detail": "ACL"}, "status": "failure"}, REFUSED),
+        ({"Response": "PTN added", "status": "Failure"}, REFUSED),
+        ({"Response": {"code": 200, "body": "PTN added", "error": "not stored"}}, REFUSED),
+        ({"statusCode": 500, "body": '{"Response":"PTN added"}'}, TROUBLE),
+        ({"statusCode": 200, "body": '{"Response":"PTN added"}'}, ACCEPTED),
+        ({"Response": "Ticket not found"}, REFUSED),
+        ({"Response": "PTN added", "fault": {"faultstring": "Invalid ApiKey"}}, REFUSED),
+    ],
+)
+def test_an_error_in_a_success_is_none(body: object, verdict: Verdict) -> None:
+    judged = judge_answer(200, json.dumps(body).encode())
+
+    assert judged.verdict is verdict
+    assert judged.text
+
+
+@pytest.mark.requirement("R222", "R216", "R217")
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (403, {"Message": "User: anonymous is not authorized to perform: execute-api:Invoke"}, "not authorized"),
+        (400, {"Error": {"Code": "AccessDenied", "Message": "no"}, "RequestId": "r-1"}, "AccessDenied: no"),
+        (500, {"errorMessage": "boom", "errorType": "KeyError"}, "boom"),
+        (502, {"fault": {"faultstring": "upstream is gone"}}, "upstream is gone"),
+        (404, {"error": {"message": "No Record found", "detail": "the record does not exist"}}, "No Record found"),
+    ],
+)
+def test_the_words_of_a_failure_are_told_whatever_they_stand_under(status: int, body: object, words: str) -> None:
+    judged = judge_answer(status, json.dumps(body).encode())
+
+    assert words in judged.text
+    assert f"HTTP {status}" in judged.text
+
+
+@pytest.mark.requirement("R216", "R217", "R220")
+@pytest.mark.parametrize("name", ["forbidden", "missing-authentication-token", "bad-path", "clientname-mapping"])
+def test_a_refusal_of_all_calls_says_what_to_look_at(name: str) -> None:
+    assert "check bridge." in judge_answer(403, read(f"error-{name}")).hint
+
+
+def test_an_answers_own_request_id_is_kept() -> None:
+    body = b'{"Error":{"Code":"Other"},"RequestId":"r-1"}'
+
+    assert judge_answer(400, body).request_id == judge_delete(400, body).request_id == "r-1"
 
 
 @pytest.mark.requirement("R221", "R223")
@@ -84,7 +144,8 @@ def test_a_code_inside_the_answer_counts(code: str, verdict: Verdict) -> None:
 @pytest.mark.parametrize(
     ("status", "verdict"),
     [
-        *((status, TROUBLE) for status in (408, 425, 429, 500, 502, 503, 504, 599)),
+        *((status, TROUBLE) for status in (408, 425, 429, 500, 502, 503, 599)),
+        (504, TIMED_OUT),
         *((status, MISCONFIGURED) for status in (401, 403)),
         *((status, REFUSED) for status in (300, 302, 400, 404, 405, 409, 413, 422)),
     ],
@@ -102,7 +163,7 @@ def test_a_refusal_is_told_in_the_bridges_words_cut_to_a_safe_length() -> None:
     assert judged.text == "assigment group sys id or name not found. This ticket cannot be created."
     assert judge_answer(500, b'{"message":"boom"}').text == "HTTP 500 boom"
     for judge in (judge_answer, judge_delete):
-        assert len(judge(500, b'{"message":"' + b"x" * 5000 + b'"}').text) <= 200
+        assert len(judge(500, b'{"message":"' + b"x" * 5000 + b'"}').text) <= 300
 
 
 @pytest.mark.requirement("I11", "R126")
@@ -121,7 +182,12 @@ def test_no_signature_is_in_what_is_told_of_an_upload_url() -> None:
     ("body", "status", "verdict"),
     [
         (read("queue-delete"), 200, ACCEPTED),
-        *((body, 200, ACCEPTED) for body in (b"", b"{}", b"null", b"[]", b'{"DeleteMessageResponse":null}')),
+        *((body, 200, ACCEPTED) for body in (b'{"DeleteMessageResponse":null}', b'{"deleteMessageResponse":{"x":1}}')),
+        *((body, status, TROUBLE) for body in (b"", b"{}", b"null", b"[]") for status in (200, 204)),
+        (b'{"errorMessage":"Task timed out after 3.00 seconds"}', 200, TIMED_OUT),
+        (b'{"DeleteMessageResponse":{"Error":{"Code":"Other"}}}', 200, REFUSED),
+        (b'{"Response":"PTN added"}', 200, ODD),
+        (b'{"__type":"com.amazonaws.sqs#ReceiptHandleIsInvalid","message":"x"}', 400, Verdict.INVALID),
         *((read("error-receipt-handle-expired"), status, Verdict.EXPIRED) for status in (200, 400, 500)),
         (EXPIRED_ERROR, 200, Verdict.EXPIRED),
         *((read("error-receipt-handle-invalid"), status, Verdict.INVALID) for status in (200, 400, 404)),

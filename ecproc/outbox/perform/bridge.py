@@ -37,6 +37,8 @@ class BridgePerformer:
                 return Done({"answer": judgement.text})
             case Verdict.MISCONFIGURED:
                 return Held(judgement.text, answer.retry_after, down=True)
+            case Verdict.TIMED_OUT:
+                return Uncertain(judgement.text)
             case Verdict.TROUBLE:
                 return Held(judgement.text, answer.retry_after)
             case Verdict.REFUSED | Verdict.EXPIRED | Verdict.INVALID:
