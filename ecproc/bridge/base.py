@@ -16,11 +16,13 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What the bridge answered: any status, the body up to the byte cap, Retry-After in seconds if it named one."""
+    """What the bridge answered: any status, the body up to the byte cap, Retry-After in seconds if it named one, and
+    its own name for the request (R14, R202)."""
 
     status: int
     body: bytes
     retry_after: float | None = None
+    request_id: str = ""
 
 
 class Queue(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -18,18 +19,29 @@ from ecproc.domain.recorded import Kind
 from ecproc.errors import BridgeUnavailable
 from ecproc.failpoints import failpoint
 from ecproc.store.base import Batch, NewEvent, RecordedEvent, Store
+from ecproc.telemetry.complaints import Complaints
 from ecproc.telemetry.hooks import Telemetry
 from ecproc.wire.queue import BadAnswer, Envelope, Received, decode_answer
-from ecproc.wire.responses import Verdict, judge_delete, judge_receive
+from ecproc.wire.requests import quote_segment
+from ecproc.wire.responses import Judgement, Verdict, judge_delete, judge_receive
 
 log = structlog.get_logger()
+_stdlib_log = logging.getLogger(__name__)
 
 _FIRST_BACK_OFF = 0.5
 _LONGEST_BACK_OFF = 60.0
 _DELETE_PAUSE = 0.2
+_LONGEST_DELETE_PAUSE = 5.0
 _NO_ROOM_PAUSE = 1.0
 _PER_ANSWER = 10
 """Messages that one GET brings at most (R13)."""
+_MANY_RECEIVES = 10
+_TOO_MANY_RECEIVES = 15
+_NO_HANDLE = Judgement(
+    Verdict.INVALID,
+    "the message has no receipt handle: it is in the log and cannot be deleted",
+    "ask Ensono to remove it from the queue",
+)
 
 
 class Ingest:
@@ -65,9 +77,12 @@ class Ingest:
         self._allowed = config.max_readers
         self._failures = 0
         self._failed = False
+        self._stalls = 0
+        self._stalled = False
         self._hold = 0.0
         self._held_by_bridge = False
         self._stopping = anyio.Event()
+        self._complaints = Complaints()
         self._unsettled_at = clock.monotonic()
         self._proven_at = -1.0
         self.last_success: float | None = None
@@ -79,10 +94,11 @@ class Ingest:
             while not self._stopping.is_set():
                 async with anyio.create_task_group() as readers:
                     self._readers = 1
-                    self._failed = self._held_by_bridge = False
+                    self._failed = self._stalled = self._held_by_bridge = False
                     await self._read_on(readers)
                 # One trouble that meets all readers at once is one failure.
                 self._failures = min(self._failures + self._failed, 10)
+                self._stalls = min(self._stalls + self._stalled, 10)
                 pause = self._hold or interval * self._rng.uniform(0.9, 1.1)
                 self._hold = 0.0
                 with anyio.move_on_after(pause):
@@ -130,16 +146,14 @@ class Ingest:
             messages = await self._receive(started)
         finally:
             self._release(_PER_ANSWER)
-        if messages:
-            await self._append_and_delete(messages, started)
-        return bool(messages)
+        return bool(messages) and await self._append_and_delete(messages, started)
 
     async def _receive(self, started: float) -> Sequence[Envelope]:
         """The messages of one GET; none where it was empty or brought nothing usable."""
         try:
             answer = await self._queue.receive()
         except BridgeUnavailable as error:
-            self._fail("error", str(error), error.retry_after)
+            self._fail("error", Judgement(Verdict.TROUBLE, str(error)), None)
             return ()
         except BaseException:
             self._unsettled_at = self._clock.monotonic()
@@ -153,6 +167,9 @@ class Ingest:
             return ()
         self._unsettled_at = self._clock.monotonic()
         self._telemetry.poll_finished("messages")
+        if _stdlib_log.isEnabledFor(logging.DEBUG):
+            ids = [message.message_id for message in received.messages]
+            log.debug("received", request_id=received.request_id or answer.request_id, message_ids=ids)
         failpoint("receive.sent")
         return received.messages
 
@@ -161,44 +178,75 @@ class Ingest:
         judgement = judge_receive(answer.status, answer.body)
         if judgement.verdict is Verdict.MISCONFIGURED:
             self._failures = max(self._failures, 6)
-            self._fail("refused", judgement.text, answer.retry_after)
+            self._fail("refused", judgement, answer)
             return None
         if judgement.verdict is not Verdict.ACCEPTED:
-            throttled = answer.status == 429
-            self._fail("throttled" if throttled else "error", judgement.text, answer.retry_after)
+            self._fail("throttled" if answer.status == 429 else "error", judgement, answer)
             return None
         received = decode_answer(answer.body)
         if isinstance(received, BadAnswer):
-            self._fail("error", received.reason, None)
+            request_id = received.request_id or ""
+            self._fail("error", Judgement(Verdict.TROUBLE, received.reason, request_id=request_id), answer)
             return None
         self._failures = 0
         self.last_success = self._clock.monotonic()
         return received
 
-    def _fail(self, outcome: str, reason: str, retry_after: float | None) -> None:
+    def _fail(self, outcome: str, judgement: Judgement, answer: Answer | None) -> None:
         """Count a GET that brought nothing usable and hold the next one back, with jitter.
 
         What the bridge says about all our calls (throttled, refused, Retry-After) holds back all readers.
         """
         self._unsettled_at = self._clock.monotonic()
         self._telemetry.poll_finished(outcome)
-        ceiling = min(_LONGEST_BACK_OFF, _FIRST_BACK_OFF * 2**self._failures)
+        retry_after = None if answer is None else answer.retry_after
         self._failed = True
-        hold = max(retry_after or 0.0, self._rng.uniform(ceiling / 2, ceiling))
-        self._hold = max(self._hold, hold)
+        hold = self._back_off(self._failures, at_least=retry_after or 0.0)
         self._held_by_bridge |= outcome != "error" or retry_after is not None
-        log.warning("receive_failed", outcome=outcome, reason=reason, retry_in=round(hold, 3))
+        refused = outcome == "refused"
+        self._complain(
+            "queue_refused" if refused else "receive_failed",
+            judgement,
+            level=logging.ERROR if refused else logging.WARNING,
+            outcome=outcome,
+            status=None if answer is None else answer.status,
+            request_id=judgement.request_id or ("" if answer is None else answer.request_id),
+            retry_in=round(hold, 3),
+        )
 
-    async def _append_and_delete(self, messages: Sequence[Envelope], started: float) -> None:
-        """Append the batch, and leave its deletes to themselves: the reader need not wait for them."""
+    def _back_off(self, failures: int, *, at_least: float = 0.0) -> float:
+        ceiling = min(_LONGEST_BACK_OFF, _FIRST_BACK_OFF * 2**failures)
+        hold = max(at_least, self._rng.uniform(ceiling / 2, ceiling))
+        self._hold = max(self._hold, hold)
+        return hold
+
+    def _complain(self, event: str, judgement: Judgement, *, level: int, **fields: object) -> None:
+        """Say it, unless the same was said a moment ago."""
+        repeats = self._complaints.count((event, judgement.text), self._clock.monotonic())
+        if repeats is not None:
+            told = {"reason": judgement.text, "hint": judgement.hint, "repeats": repeats, **fields}
+            log.log(level, event, **{name: value for name, value in told.items() if value not in (None, "")})
+
+    async def _append_and_delete(self, messages: Sequence[Envelope], started: float) -> bool:
+        """Append the batch, and leave its deletes to themselves: the reader need not wait for them. Where all of it was
+        in the log already it does, and has no reason to ask again at once unless one of them is gone from the queue."""
         self._held += len(messages)
         ordered = _put_in_order(messages)
-        await self._append(ordered)
+        fresh = await self._append(ordered)
         failpoint("append.committed")
-        self._deleting.create_task(self._delete_all(ordered, started))
+        deleting = self._deleting.create_task(self._delete_all(ordered, started))
+        if fresh or await deleting:
+            self._stalls = 0
+            return True
+        self._stalled = True
+        self._back_off(self._stalls)
+        return False
 
-    async def _delete_all(self, messages: Sequence[Envelope], started: float) -> None:
-        self._pace(await asyncio.gather(*[self._delete(message, started) for message in messages]))
+    async def _delete_all(self, messages: Sequence[Envelope], started: float) -> bool:
+        """Whether any of them is gone from the queue now."""
+        outcomes = await asyncio.gather(*[self._delete(message, started) for message in messages])
+        self._pace(outcomes)
+        return "deleted" in outcomes
 
     def _pace(self, outcomes: Sequence[str]) -> None:
         """Halve the readers when a delivery's time ran out, for it comes again and costs one of twenty receives (R23);
@@ -208,8 +256,8 @@ class Ingest:
         else:
             self._allowed = min(self._config.max_readers, self._allowed + 1)
 
-    async def _append(self, messages: Sequence[Envelope]) -> None:
-        """Put the batch into the log in one commit; redelivered messages are there already (I2)."""
+    async def _append(self, messages: Sequence[Envelope]) -> int:
+        """Put the batch into the log in one commit, and say how many were not there yet (I2)."""
         events = [
             NewEvent(item.stream, Kind.MESSAGE_RECEIVED, item.payload, message_key=item.key, wanted=True)
             for item in messages
@@ -218,6 +266,7 @@ class Ingest:
         fresh = [event for event in committed.events if event is not None]
         self._report(messages, duplicates=len(messages) - len(fresh))
         self._deliver(fresh)
+        return len(fresh)
 
     def _report(self, messages: Sequence[Envelope], *, duplicates: int) -> None:
         telemetry, now_ms = self._telemetry, self._clock.now() // 1000
@@ -227,15 +276,32 @@ class Ingest:
             telemetry.messages_received(message.transaction)
             if message.receive_count is not None:
                 telemetry.receive_count(message.receive_count)
+                if message.receive_count >= _MANY_RECEIVES:
+                    self._warn_of_receives(message, message.receive_count)
             if message.sent_ms is not None:
                 telemetry.message_age(max(0.0, (now_ms - message.sent_ms) / 1000))
 
+    def _warn_of_receives(self, message: Envelope, count: int) -> None:
+        """A message is lost to a failure queue at its twentieth receive (R23)."""
+        hint = f"at the 20th it is lost: see why it is not deleted; ask Ensono about {message.message_id[:80]}"
+        level = logging.ERROR if count >= _TOO_MANY_RECEIVES else logging.WARNING
+        self._complain(
+            "receives_high",
+            Judgement(Verdict.TROUBLE, f"received {count} times", hint),
+            level=level,
+            ticket=message.stream,
+            message_id=message.message_id,
+            receives=count,
+        )
+
     async def _delete(self, message: Envelope, started: float) -> str:
         """Delete with this delivery's handle while it is good; a later delivery brings another one (R21, R31)."""
-        outcome = "invalid"  # a message without a handle cannot be deleted, ever
-        if message.receipt_handle is not None:
+        outcome = "invalid"
+        if message.receipt_handle is None:
+            self._complain_of(message, _NO_HANDLE)
+        else:
             async with self._deletes:
-                outcome = await self._delete_in_time(message.receipt_handle, started + self._config.delete_budget)
+                outcome = await self._delete_in_time(message, message.receipt_handle, started)
         self._release(1)
         self._telemetry.message_deleted(outcome)
         if outcome == "deleted":
@@ -243,36 +309,57 @@ class Ingest:
             self._telemetry.receive_to_delete(self._clock.monotonic() - started)
         return outcome
 
-    async def _delete_in_time(self, handle: str, deadline: float) -> str:
-        outcome = "skipped"
+    async def _delete_in_time(self, message: Envelope, handle: str, started: float) -> str:
+        outcome, pause = "skipped", _DELETE_PAUSE
+        deadline = started + self._config.delete_budget
         while self._clock.monotonic() < deadline:
-            try:
-                outcome, wait = self._judge_delete(await self._queue.delete(handle), handle)
-            except BridgeUnavailable as error:
-                log.warning("delete_failed", reason=str(error))
-                outcome, wait = "error", error.retry_after or 0.0
+            outcome, wait = await self._delete_once(message, handle)
             if wait is None:
                 return outcome
-            wait = max(wait, _DELETE_PAUSE * self._rng.uniform(1, 2))
+            wait = max(wait, pause * self._rng.uniform(1, 2))
+            pause = min(2 * pause, _LONGEST_DELETE_PAUSE)
             if self._clock.monotonic() + wait >= deadline:
                 return outcome
             await self._clock.sleep(wait)
         return outcome
 
-    def _judge_delete(self, answer: Answer, handle: str) -> tuple[str, float | None]:
+    async def _delete_once(self, message: Envelope, handle: str) -> tuple[str, float | None]:
         """The outcome of one DELETE, and how long to wait before another one may do better; None if none can."""
+        try:
+            answer = await self._queue.delete(handle)
+        except BridgeUnavailable as error:
+            self._complain_of(message, Judgement(Verdict.TROUBLE, str(error)))
+            return "error", 0.0
         judgement = judge_delete(answer.status, answer.body)
         match judgement.verdict:
-            case Verdict.ACCEPTED | Verdict.ODD:
+            case Verdict.ACCEPTED:
                 return "deleted", None
             case Verdict.EXPIRED:
                 return "expired", None
             case Verdict.INVALID:
-                log.error("receipt_handle_invalid", encoded_length=len(handle))
+                self._complain_of(message, judgement, answer, encoded_length=len(quote_segment(handle)))
                 return "invalid", None
+            case Verdict.TROUBLE | Verdict.TIMED_OUT:
+                self._complain_of(message, judgement, answer)
+                return "error", answer.retry_after or 0.0
             case _:
-                log.warning("delete_failed", reason=judgement.text)
-                return "error", (answer.retry_after or 0.0) if judgement.verdict is Verdict.TROUBLE else None
+                self._complain_of(message, judgement, answer)
+                return "error", None
+
+    def _complain_of(
+        self, message: Envelope, judgement: Judgement, answer: Answer | None = None, **fields: object
+    ) -> None:
+        self._complain(
+            "delete_failed",
+            judgement,
+            level=logging.ERROR if judgement.verdict is Verdict.INVALID else logging.WARNING,
+            ticket=message.stream,
+            message_id=message.message_id,
+            receives=message.receive_count,
+            status=None if answer is None else answer.status,
+            request_id=judgement.request_id or ("" if answer is None else answer.request_id),
+            **fields,
+        )
 
 
 def _put_in_order(messages: Sequence[Envelope]) -> list[Envelope]:
