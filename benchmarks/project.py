@@ -83,7 +83,9 @@ async def project(folder: str, *, tickets: int, messages: int, mix: str) -> Samp
     tapped, sink = _Tapped(), _Sink()
     store = await _open(folder, tapped)
     events = await _append(store, tickets=tickets, messages=messages, mix=mix)
-    router = Router(store, sink, limits=Limits(), telemetry=NullTelemetry())
+    router = Router(
+        store, sink, client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=NullTelemetry()
+    )
     tapped.start(store)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(router.run)
@@ -104,7 +106,9 @@ async def settle(folder: str, *, tickets: int, messages: int) -> Sample:
     store = await _open(folder, tapped)
     events = await _append(store, tickets=tickets, messages=messages, mix="busy")
     async with anyio.create_task_group() as tasks:
-        router = Router(store, sink, limits=Limits(), telemetry=NullTelemetry())
+        router = Router(
+            store, sink, client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=NullTelemetry()
+        )
         tasks.start_soon(router.run)
         await checkpoint()
         router.deliver(events)

@@ -66,7 +66,14 @@ async def on_disk(folder: str, *, tickets: int, messages: int, held: int) -> Sam
     """Deliver messages of tickets that are known already to a Router that holds so many folded states; of the others it
     reads the log."""
     store = await open_store(Path(folder) / "data", now=SystemClock().now, identity=None, reserve_bytes=0)
-    router = Router(store, _Sink(), limits=Limits(states_held=held), telemetry=NullTelemetry())
+    router = Router(
+        store,
+        _Sink(),
+        client_name="testClient",
+        limits=Limits(states_held=held),
+        clock=SystemClock(),
+        telemetry=NullTelemetry(),
+    )
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(router.run)
@@ -88,7 +95,9 @@ async def in_turn(*, tickets: int, messages: int, burst: int) -> Sample:
     """Bursts of tickets that are known already, each through the Router and then once more without it; the second's
     seconds are a fact. In turn, because the difference is small beside what a machine's speed does within seconds."""
     stores = [MemoryStore(SystemClock().now) for _ in range(2)]
-    router = Router(stores[0], _Sink(), limits=Limits(), telemetry=NullTelemetry())
+    router = Router(
+        stores[0], _Sink(), client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=NullTelemetry()
+    )
     plain = _Plain(stores[1])
     routed = bare = 0.0
     async with anyio.create_task_group() as tasks:
@@ -130,7 +139,7 @@ class _Plain:
         if fold is None:
             fold = self._folds[events[0].stream] = StreamFold(events[0].stream)
         fold.extend(events)
-        taken = take_step(fold, limit=1000, snapshot_events=200)
+        taken = take_step(fold, client_name="testClient", limit=1000, snapshot_events=200)
         committed = await self._store.commit(taken.batch)
         fold.extend([event for event in committed.events if event is not None])
 
@@ -138,7 +147,9 @@ class _Plain:
 async def idle(*, tickets: int) -> Sample:
     """Bytes that the machinery keeps for each ticket it has seen, when none has work; folded states not counted."""
     store = MemoryStore(SystemClock().now)
-    router = Router(store, _Sink(), limits=Limits(), telemetry=NullTelemetry())
+    router = Router(
+        store, _Sink(), client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=NullTelemetry()
+    )
     events = await _fill(store, tickets=tickets, start=0, messages=tickets)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(router.run)

@@ -84,7 +84,7 @@ def step(
         transaction_name="Update",
         ticket_type=kind,
         status=after,
-        fields=fields or {},
+        fields={**(fields or {}), "closeCode": "Successful"} if kind is TicketType.CHANGE else {},
     )
     place = Place(1, 1, 1)
     changes = evolve(state, message, place)

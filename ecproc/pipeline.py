@@ -65,7 +65,14 @@ class Pipeline:
             rng=rng,
             telemetry=telemetry,
         )
-        self.router = Router(store, self.dispatcher, limits=limits, telemetry=telemetry)
+        self.router = Router(
+            store,
+            self.dispatcher,
+            client_name=config.bridge.client_name,
+            limits=limits,
+            clock=clock,
+            telemetry=telemetry,
+        )
         self.ingest = Ingest(
             queue,
             store,

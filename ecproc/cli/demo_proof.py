@@ -21,7 +21,7 @@ from ecproc.runtime.history import message_id_of
 from ecproc.simulator.ledger import Ledger
 from ecproc.simulator.script import Life, Outcome
 from ecproc.store.base import Reader
-from ecproc.wire.translate import body_of
+from ecproc.wire.payload import body_of
 
 _DESK: Final = "desk.db"
 _OWN_TICKETS: Final = "SELECT ensono, number FROM ticket WHERE serial IS NOT NULL ORDER BY serial"

@@ -13,7 +13,7 @@ from ecproc.domain.recorded import Kind
 from ecproc.domain.times import format_time
 from ecproc.runtime.history import message_id_of
 from ecproc.store.base import RecordedEvent
-from ecproc.wire.translate import attributes_of, body_of
+from ecproc.wire.payload import attributes_of, body_of
 
 _TIMES: Final = frozenset({"at", "deadline", "next_attempt_at"})
 _SEQUENCE: Final = "sequencenumber"

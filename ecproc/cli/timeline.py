@@ -24,7 +24,7 @@ class _Document(msgspec.Struct):
     generation: int
     version: int
     position: int
-    opened_at: str
+    opened_at: str | None
     updated_at: str
     fields: dict[str, Any]
     notes: list[_Item]
@@ -109,8 +109,8 @@ def _columns(item: _Item, *names: str) -> list[Text]:
     return [_text(item[name]) for name in names]
 
 
-def _short_time(text: str) -> Text:
-    return Text(text.replace("T", " ").partition(".")[0].removesuffix("Z") + "Z")
+def _short_time(text: str | None) -> Text:
+    return _text(None) if text is None else Text(text.replace("T", " ").partition(".")[0].removesuffix("Z") + "Z")
 
 
 def _text(value: object) -> Text:

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from ecproc.domain.events import Message, Transaction
+from ecproc.domain.events import ApprovalRequest, Message, Transaction
 from ecproc.domain.state import (
     Approval,
     ApprovalChanged,
@@ -16,6 +16,8 @@ from ecproc.domain.state import (
     TicketState,
     end_generation,
     flag,
+    flag_once,
+    flag_unknown_values,
     move,
     set_fields,
     start_generation,
@@ -73,7 +75,19 @@ Draft is where a change of that type is first sent from (C12); the diagrams are 
 ORDER: Final = (S.DRAFT, S.ASSESS, S.AUTHORIZE, S.SCHEDULED, S.IMPLEMENT, S.REVIEW, S.CLOSED)
 """Tells a jump forward from a jump back."""
 FINAL: Final = frozenset({S.CLOSED, S.CANCELLED})
+VALUES: Final[Mapping[str, frozenset[str]]] = {
+    "priority": frozenset("1234"),
+    "approval": frozenset({"approved", "rejected", "requested", "not yet requested", "not requested"}),
+    "risk": frozenset({"low", "moderate", "high"}),
+    "impact": frozenset({"low", "medium", "high"}),
+    "closeCode": frozenset(
+        {"successful", "successful with issues", "successful outside change window", "unsuccessful"}
+    ),
+}
+"""Fields with a closed list of values (R152, R154, R161), in lower case; the category's is open (C16)."""
 _DECISIONS: Final = frozenset({"approved", "rejected"})
+_WITH_STATE: Final = frozenset({Transaction.CREATE, Transaction.UPDATE, Transaction.CLOSURE, Transaction.NOTES})
+"""Transactions whose body has the change's state."""
 _ASKING: Final = frozenset({S.ASSESS, S.AUTHORIZE})
 _NAMES: Final[Mapping[str, State]] = {
     **{item.value.lower(): item for item in State},
@@ -94,31 +108,33 @@ def change_type(state: TicketState) -> ChangeType:
 
 
 def open_ticket(state: TicketState, message: Message) -> list[Change]:
-    """Take the first message's state and fields; ask for a client change unless one was adopted or it is a draft."""
+    """Take the first message's state and fields; ask for a client change unless one was adopted, or it is a draft or
+    in no state that is known: what it does then says the next message (decision 21)."""
     changes: list[Change] = set_fields(state, message, message.fields, late=False)
-    changes += _check_type(state, message)
+    changes += _check_values(state, message, changes)
     target = _target(message)
     if target is not None:
         if message.transaction is Transaction.CREATE and target not in NEXT[change_type(state)][S.DRAFT] | {S.DRAFT}:
             changes.append(flag(state, "unexpected_state", f"first seen in {target}", message.position))
         changes.append(move(state, target, message))
     changes += _unknown_state(state, message, target)
-    if target is S.DRAFT:
+    if target in (S.DRAFT, None):
         return changes
     state.left_draft = True
     if state.started == 0:
         changes.append(start_generation(state))
     if target in FINAL:
-        changes += end_generation(state, closed=target is S.CLOSED)
+        changes += _check_close_code(state, message, target) + end_generation(state, closed=target is S.CLOSED)
     return changes
 
 
 def apply_record(state: TicketState, message: Message, *, late: bool) -> list[Change]:
     """Apply a message that carries the change's record: there is no `changed`, its body's fields count (R158)."""
+    before = change_type(state)
     changes: list[Change] = set_fields(state, message, message.fields, late=late)
     if late:
         return changes
-    changes += _check_type(state, message)
+    changes += _check_values(state, message, changes) + _compare_type(state, message, before)
     target = _target(message)
     changes += _unknown_state(state, message, target)
     if state.state in FINAL:
@@ -139,14 +155,32 @@ def _target(message: Message) -> State | None:
 def _unknown_state(state: TicketState, message: Message, target: State | None) -> list[Change]:
     if message.status and target is None:
         return [flag(state, "unknown_value", f"state {message.status[:80]!r}", message.position)]
+    if target is None and message.transaction in _WITH_STATE and state.state is None:
+        return flag_once(state, "unknown_value", "no state", message.position)
     return []
 
 
-def _check_type(state: TicketState, message: Message) -> list[Change]:
+def _check_values(state: TicketState, message: Message, changes: list[Change]) -> list[Change]:
+    flags = flag_unknown_values(state, changes, VALUES, message.position)
     named = message.fields.get("type", "").strip()
     if named and named.lower() not in _TYPES:
-        return [flag(state, "unknown_value", f"type {named[:80]!r}", message.position)]
-    return []
+        flags.append(flag(state, "unknown_value", f"type {named[:80]!r}", message.position))
+    return flags
+
+
+def _compare_type(state: TicketState, message: Message, before: ChangeType) -> list[Change]:
+    """A change keeps its type, by which its path is judged (R151)."""
+    after = change_type(state)
+    if after is before or not message.fields.get("type"):
+        return []
+    return flag_once(state, "type_changed", f"type {before} to {after}", message.position, about=message.message_id)
+
+
+def _check_close_code(state: TicketState, message: Message, target: State) -> list[Change]:
+    """A change that is closed says how it went (R160)."""
+    if target is not S.CLOSED or message.fields.get("closeCode", "").strip():
+        return []
+    return [flag(state, "no_close_code", "Closed without a closeCode", message.position)]
 
 
 def _enter(state: TicketState, message: Message, target: State) -> list[Change]:
@@ -156,29 +190,32 @@ def _enter(state: TicketState, message: Message, target: State) -> list[Change]:
     if target is S.DRAFT:
         changes += end_generation(state) + close_approvals(state, "void")
     elif target in FINAL:
-        changes += close_approvals(state, "superseded") + end_generation(state, closed=target is S.CLOSED)
+        rejected = target is S.CANCELLED and _is_rejected(state)
+        changes += _check_close_code(state, message, target) + close_approvals(state, "superseded")
+        changes += end_generation(state, closed=target is S.CLOSED, rejected=rejected)
     else:
-        changes += _leave_draft(state, before, target)
+        changes += _leave_draft(state, message, before, target)
         if target not in _ASKING:
             changes += close_approvals(state, "superseded")
         state.left_draft = True
     return changes
 
 
-def _leave_draft(state: TicketState, before: State | None, target: State) -> list[Change]:
+def _leave_draft(state: TicketState, message: Message, before: State | None, target: State) -> list[Change]:
     """Start the generation that begins with this step, if one does: a return to the first state counts as a redraft."""
     if before is S.DRAFT and state.left_draft:
-        return close_approvals(state, "void") + _next_generation(state)
+        return close_approvals(state, "void") + _next_generation(state, message)
     if state.started == 0:
         return [start_generation(state)]
     back = before is not None and (before in FINAL or ORDER.index(target) < ORDER.index(before))
     if back and target in NEXT[change_type(state)][S.DRAFT]:
-        return end_generation(state) + close_approvals(state, "void") + _next_generation(state)
+        return end_generation(state) + close_approvals(state, "void") + _next_generation(state, message)
     return []
 
 
-def _next_generation(state: TicketState) -> list[Change]:
+def _next_generation(state: TicketState, message: Message) -> list[Change]:
     state.generation += 1
+    state.began = message.sequence
     return [start_generation(state)]
 
 
@@ -195,29 +232,72 @@ def _judge(state: TicketState, message: Message, before: State | None, target: S
     return [flag(state, code, f"{before} to {target}", message.position)]
 
 
-def add_approval(state: TicketState, message: Message) -> list[Change]:
-    """Add an approval request to the current generation, or the answer Ensono reports; the first decision counts."""
+def add_approval(state: TicketState, message: Message, *, late: bool) -> list[Change]:
+    """Add an approval request to the generation it was asked in, or the answer Ensono reports; the first decision
+    counts. What was asked in a former generation is answered there, where it decides nothing any more (R180)."""
     asked = message.approval
-    if asked is None:
+    if asked is None or not asked.state:
         return []
     known = state.approvals.get(asked.id)
-    repeated = known is not None and known.generation == state.generation
-    if known is not None and repeated and (known.state != "requested" or known.state == asked.state):
+    if late and message.sequence < state.began:
+        return _add_former(state, asked) if known is None else []
+    if known is not None and not _is_news(state, known, asked.state):
+        return _flag_former(state, message, known)
+    word = "superseded" if asked.state in _DECISIONS and _is_decided(state) else asked.state
+    changes = _put_approval(state, asked, word, state.generation, asked=asked) + _flag_unneeded(state, message)
+    return changes + close_approvals(state, "superseded") if word in _DECISIONS else changes
+
+
+def _is_news(state: TicketState, known: Approval, word: str) -> bool:
+    """Whether a word about a known approval changes anything: the same generation's answer, or asking once more in a
+    later one."""
+    if known.generation == state.generation:
+        return known.state == "requested" and word != "requested"
+    return word == "requested"
+
+
+def _flag_former(state: TicketState, message: Message, known: Approval) -> list[Change]:
+    asked = message.approval
+    if asked is None or known.generation == state.generation or asked.state == known.state:
         return []
-    word = asked.state
-    if word in _DECISIONS and _is_decided(state):
-        word = "superseded"
+    detail = f"{asked.state} for {known.id[:80]}, which was asked in generation {known.generation}"
+    return flag_once(state, "approval_unexpected", detail, message.position)
+
+
+def _flag_unneeded(state: TicketState, message: Message) -> list[Change]:
+    """Only a normal change is approved by the client (R172)."""
+    kind = change_type(state)
+    if kind is ChangeType.NORMAL:
+        return []
+    return flag_once(state, "approval_unexpected", f"an approval on a change of type {kind}", message.position)
+
+
+def _add_former(state: TicketState, asked: ApprovalRequest) -> list[Change]:
+    word = "void" if asked.state == "requested" else "superseded"
+    return _put_approval(state, asked, word, state.generation - 1)
+
+
+def _put_approval(
+    state: TicketState, told: ApprovalRequest, word: str, generation: int, *, asked: ApprovalRequest | None = None
+) -> list[Change]:
+    known = state.approvals.get(told.id)
     approval = Approval(
-        id=asked.id,
-        name=asked.name,
-        email=asked.email,
-        generation=state.generation,
+        id=told.id,
+        name=told.name,
+        email=told.email,
+        generation=generation,
         state=word,
         order=known.order if known else len(state.approvals) + 1,
     )
-    state.approvals[asked.id] = approval
-    changes: list[Change] = [ApprovalChanged(approval, asked=asked)]
-    return changes + close_approvals(state, "superseded") if word in _DECISIONS else changes
+    state.approvals[told.id] = approval
+    return [ApprovalChanged(approval, asked=asked)]
+
+
+def _is_rejected(state: TicketState) -> bool:
+    """Whether the client's answer to this generation was no, as its approvals or the record say."""
+    told = state.fields.get("approval", "").strip().lower() == "rejected"
+    own = (item for item in state.approvals.values() if item.generation == state.generation)
+    return told or any(item.state == "rejected" for item in own)
 
 
 def _is_decided(state: TicketState) -> bool:

@@ -99,8 +99,10 @@ def _decide_message(draft: _Draft, message: Message, changes: list[Change]) -> N
             case GenerationStarted():
                 fresh = True
                 _create(draft, item)
-            case ClientTicketChanged():
-                fresh = True  # adopted: its owner has this news already
+            case ClientTicketChanged(client_ticket=known, adopted=True):
+                fresh = True  # its owner has this news already
+                if not known.returned:
+                    _return_number(draft, known)
             case GenerationEnded():
                 _end(draft, message, item, changes)
             case NumberMissing(client_ticket=known):
@@ -130,7 +132,7 @@ def _create(draft: _Draft, started: GenerationStarted) -> None:
 
 
 def _end(draft: _Draft, message: Message, ended: GenerationEnded, changes: list[Change]) -> None:
-    if not ended.closed and _is_over(draft.state, ended.generation):
+    if not ended.closed and (ended.rejected or _is_over(draft.state, ended.generation)):
         return
     verb, kind = ("close", EffectKind.CLOSE) if ended.closed else ("cancel", EffectKind.CANCEL)
     key = generation_key(verb, draft.state.stream, ended.generation)
@@ -204,7 +206,7 @@ def _comment(draft: _Draft, note_id: str, fields: Mapping[str, str]) -> None:
 def _download(draft: _Draft, info: AttachmentInfo) -> None:
     fields = {"attachment": info.id, **({"size": str(info.size)} if info.size is not None else {})}
     key = attachment_key(draft.state.stream, info.id)
-    draft.add(EffectKind.DOWNLOAD, key, fields=fields, deadline=info.expires_at)
+    draft.add(EffectKind.DOWNLOAD, key, fields=fields, deadline=info.expires_at, rearm=True)
 
 
 def _pass_approval(draft: _Draft, message: Message, asked: ApprovalRequest) -> None:

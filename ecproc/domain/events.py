@@ -44,17 +44,19 @@ class Note(msgspec.Struct, frozen=True, array_like=True):
 
 
 class AttachmentInfo(msgspec.Struct, frozen=True, array_like=True):
-    """An announced file; `expires_at` is the download URL's end in microseconds UTC."""
+    """An announced file; `expires_at` is the download URL's end in microseconds UTC. `session`: it was signed with
+    credentials that end on their own, before that."""
 
     id: str
     name: str
     type: str
     size: int | None
     expires_at: int | None
+    session: bool = False
 
 
 class ApprovalRequest(msgspec.Struct, frozen=True, array_like=True):
-    """One external approver who is asked (or has answered) at Ensono."""
+    """One external approver who is asked (or has answered) at Ensono; `state` is empty for a word nobody knows."""
 
     id: str
     name: str
@@ -62,11 +64,18 @@ class ApprovalRequest(msgspec.Struct, frozen=True, array_like=True):
     state: str
 
 
+class Remark(msgspec.Struct, frozen=True, array_like=True):
+    """An anomaly that a message shows by itself: code and detail."""
+
+    code: str
+    detail: str
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """A queue message as understood. `at` is its SentTimestamp in microseconds; texts are verbatim.
 
     `status` is the body's status or state; `changed` is None where the body has no such member. `fields` are the
-    body's own, without identity, state, notes and attachment members.
+    body's own, without identity, state, notes and attachment members. `dedup_id` is the queue's, or its end.
     """
 
     position: int
@@ -87,6 +96,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     attachment: AttachmentInfo | None = None
     approval: ApprovalRequest | None = None
     opened_at: int | None = None
+    client_name: str = ""
+    dedup_id: str = ""
+    remarks: tuple[Remark, ...] = ()
 
 
 class Undecodable(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,6 +124,14 @@ class Quarantined(msgspec.Struct, frozen=True):
     position: int
     reason: str
     detail: str = ""
+
+
+class Noticed(msgspec.Struct, frozen=True):
+    """An anomaly that only the running processor could see, about the message at that position."""
+
+    position: int
+    code: str
+    detail: str
 
 
 class EffectStarted(msgspec.Struct, frozen=True):
@@ -164,7 +184,7 @@ class EffectUnknown(msgspec.Struct, frozen=True):
 
 Outcome = EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown
 OUTCOMES: Final = (EffectStarted, EffectSucceeded, EffectFailed, EffectUnknown)
-Fact = Message | Undecodable | EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown | Quarantined
+Fact = Message | Undecodable | EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown | Quarantined | Noticed
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):

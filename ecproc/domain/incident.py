@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.events import Message, Transaction
-from ecproc.domain.state import Change, Moved, TicketState, flag, move, set_fields, start_generation
+from ecproc.domain.state import (
+    Change,
+    FieldsChanged,
+    Moved,
+    TicketState,
+    flag,
+    flag_once,
+    flag_unknown_values,
+    move,
+    set_fields,
+    start_generation,
+)
 
 
 class State(StrEnum):
@@ -36,7 +47,17 @@ EXPECTED: Final[Mapping[State | None, frozenset[State]]] = {
 """Where a ticket may go from a state; anything else is applied and flagged."""
 
 FINAL: Final = frozenset({State.CLOSED, State.CANCELLED})
+VALUES: Final[Mapping[str, frozenset[str]]] = {
+    "priority": frozenset("1234"),
+    "closeCode": frozenset({"resolved", "unresolved", "cancelled", "resolved*", "unresolved*"}),
+}
+"""Fields with a closed list of values (R50, R59), in lower case; impact and urgency may hold mapped ones (R51)."""
 _PENDING_FIELDS: Final = ("statusNextAction", "offHoldDate")
+_IGNORABLE: Final = frozenset(
+    {"updatedOn", "openedTime", "urgency", "impact", "category", "origin", "ensonoGroup", *_PENDING_FIELDS}
+)
+"""Fields that the guide's table marks as such, or that go with the status: they show no drift (R46)."""
+_SHOWN: Final = 80
 _NAMES: Final[Mapping[str, State]] = {**{item.value: item for item in State}, "canceled": State.CANCELLED}
 
 
@@ -49,6 +70,7 @@ def parse_state(text: str) -> State | None:
 def open_ticket(state: TicketState, message: Message) -> list[Change]:
     """Take the first message's state and fields, and ask for a client ticket unless one was adopted."""
     changes: list[Change] = set_fields(state, message, message.fields, late=False)
+    changes += flag_unknown_values(state, changes, VALUES, message.position)
     text = message.status
     if message.transaction is Transaction.RETURN_ENSONO_NUM and text is None:
         text = State.OPEN
@@ -61,23 +83,46 @@ def open_ticket(state: TicketState, message: Message) -> list[Change]:
 
 def apply_record(state: TicketState, message: Message, *, late: bool) -> list[Change]:
     """Apply a message that carries the ticket's record: only `changed` where it has one, else the body (R61, R63)."""
-    changed = message.changed
-    status = message.status
-    if changed is None:
-        fields = message.fields
-    elif "status" in changed:
-        fields = {name: value for name, value in changed.items() if name != "status"}
-        status = changed["status"]
-    else:
-        fields = changed
-        status = status if message.transaction is Transaction.CLOSURE else None
+    fields, status = _read_record(state, message)
     if late and state.state != State.PENDING:
         # They were cleared, or never set, by what came before this message but was sent after it.
         fields = {name: value for name, value in fields.items() if name not in _PENDING_FIELDS}
     changes: list[Change] = set_fields(state, message, fields, late=late)
+    changes += flag_unknown_values(state, changes, VALUES, message.position)
     if late:
         return changes
-    return changes + (_enter(state, message, status) if status else _flag_final(state, message))
+    changes += _enter(state, message, status) if status else _flag_final(state, message)
+    return changes + (_find_drift(state, message, message.changed) if message.changed is not None else [])
+
+
+def _read_record(state: TicketState, message: Message) -> tuple[Mapping[str, str], str | None]:
+    """The fields and the status that a message sets. A Create tells how the ticket began, which is old news to one that
+    has a state."""
+    changed, status = message.changed, message.status
+    if message.transaction is Transaction.CREATE:
+        return message.fields, status if state.state is None else None
+    if changed is None:
+        return message.fields, status
+    if "status" in changed:
+        return {name: value for name, value in changed.items() if name != "status"}, changed["status"]
+    return changed, status if message.transaction is Transaction.CLOSURE else None
+
+
+def _find_drift(state: TicketState, message: Message, changed: Mapping[str, str]) -> list[Change]:
+    """Fields that the message has otherwise than the ticket although it does not say that it changed them: a message
+    before it never came (R61)."""
+    changes: list[Change] = []
+    status = parse_state(message.status) if message.status and "status" not in changed else None
+    if status is not None and state.state is not None and status != state.state:
+        detail = f"status is {status} in the message, {state.state} here"
+        changes += flag_once(state, "drift", detail, message.position, about="status")
+    for name, value in message.fields.items():
+        ours = state.fields.get(name)
+        if ours is None or ours == value or name in changed or name in _IGNORABLE:
+            continue
+        detail = f"{name[:_SHOWN]} is {value[:_SHOWN]!r} in the message, {ours[:_SHOWN]!r} here"
+        changes += flag_once(state, "drift", detail, message.position, about=name)
+    return changes
 
 
 def _flag_final(state: TicketState, message: Message) -> list[Change]:
@@ -101,9 +146,14 @@ def _enter(state: TicketState, message: Message, text: str) -> list[Change]:
         changes.append(move(state, target, message))
         state.cancels += target is State.CANCELLED
     if before is State.PENDING and target is not State.PENDING:
-        for name in _PENDING_FIELDS:
-            state.fields.pop(name, None)
+        changes += _clear(state, _PENDING_FIELDS)
     return changes
+
+
+def _clear(state: TicketState, names: Iterable[str]) -> list[Change]:
+    """Drop these fields; the desk, which may have them, is told that they are empty now."""
+    dropped = {name: "" for name in names if state.fields.pop(name, None)}
+    return [FieldsChanged(dropped)] if dropped else []
 
 
 def desk_kind(moved: Moved) -> EffectKind:

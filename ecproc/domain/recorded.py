@@ -14,11 +14,13 @@ from ecproc.domain.events import (
     EffectStarted,
     EffectSucceeded,
     EffectUnknown,
+    Hold,
+    Noticed,
     Outcome,
     Quarantined,
 )
 
-OwnEvent = Decided | Quarantined | Outcome
+OwnEvent = Decided | Quarantined | Outcome | Noticed
 
 
 class Kind(StrEnum):
@@ -31,6 +33,7 @@ class Kind(StrEnum):
     EFFECT_SUCCEEDED = "EffectSucceeded"
     EFFECT_FAILED = "EffectFailed"
     EFFECT_UNKNOWN = "EffectUnknown"
+    ANOMALY_NOTICED = "AnomalyNoticed"
 
 
 _KINDS: Final[dict[type[OwnEvent], Kind]] = {
@@ -40,6 +43,7 @@ _KINDS: Final[dict[type[OwnEvent], Kind]] = {
     EffectSucceeded: Kind.EFFECT_SUCCEEDED,
     EffectFailed: Kind.EFFECT_FAILED,
     EffectUnknown: Kind.EFFECT_UNKNOWN,
+    Noticed: Kind.ANOMALY_NOTICED,
 }
 _encode = msgspec.json.Encoder().encode
 _DECODERS: Final[dict[str, msgspec.json.Decoder[OwnEvent]]] = {
@@ -62,10 +66,10 @@ def decode_event(kind: str, payload: bytes) -> OwnEvent | None:
 def wants_decision(event: OwnEvent) -> bool:
     """Whether an actor has to look at this event: what leads to no effect and no change of a document does not."""
     match event:
-        case EffectSucceeded():
+        case EffectSucceeded() | Noticed():
             return True
-        case EffectFailed(next_attempt_at=next_attempt_at):
-            return next_attempt_at is None
+        case EffectFailed(next_attempt_at=next_attempt_at, held=held):
+            return next_attempt_at is None or held is Hold.ODD_ANSWER
         case _:
             return False
 

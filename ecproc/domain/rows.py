@@ -64,7 +64,7 @@ def header_row(state: TicketState) -> Row:
         "generation": state.generation,
         "version": state.version,
         "position": state.position,
-        "opened_at": format_time(state.opened_at),
+        "opened_at": format_time(state.opened_at) if state.opened_at else None,
         "updated_at": format_time(state.updated_at),
         "fields": state.fields,
         "history_count": state.history_count,

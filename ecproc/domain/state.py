@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
+from zlib import crc32
 
 import msgspec
 
-from ecproc.domain.effects import Effect
+from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import DEAD, Entry
 from ecproc.domain.events import ApprovalRequest, AttachmentInfo, Message, Note, TicketType
 from ecproc.domain.ids import NO_SEQUENCE, ClientNumber, EffectKey, TicketNumber
 
-FOLD_VERSION: Final = 1
+FOLD_VERSION: Final = 2
 """Grows with every change to what a fold makes of a log: live rows of another version are rebuilt at start."""
 
 
+_TOLD: Final = 1_000
+
+
 class ClientTicket(msgspec.Struct, frozen=True):
-    """One ticket of ours for this ticket. `returned_at`: when Ensono took the number, microseconds UTC."""
+    """One ticket of ours for this ticket. `returned`: Ensono has the number; `returned_at`: when it took it from us, in
+    microseconds UTC, None where a message of its own was first to show it."""
 
     number: ClientNumber
     generation: int
@@ -55,7 +60,10 @@ class TicketState(msgspec.Struct):
 
     `opened` turns true with the first message that is understood. `started` is the last generation that has (or is
     getting) a client ticket, 0 for none; `live` says that this client ticket was not ended yet. `left_draft` says that
-    the current generation of a change was seen outside Draft, or in no known state. `sequence` is the highest folded.
+    the current generation of a change was seen outside Draft, `began` with which sequence it started. `sequence` is the
+    highest folded. `opened_at` is 0 while nothing readable says it. `notes` are the digests of their texts by id,
+    `creates` those of Create messages, `dedup_ids` when each of the last few minutes' was sent; `told` holds what is
+    said once per ticket.
     """
 
     stream: str
@@ -72,6 +80,7 @@ class TicketState(msgspec.Struct):
     opened_at: int = 0
     updated_at: int = 0
     sequence: bytes = NO_SEQUENCE
+    began: bytes = NO_SEQUENCE
     cancels: int = 0
     fields: dict[str, str] = {}
     field_sequences: dict[str, bytes] = {}
@@ -79,8 +88,11 @@ class TicketState(msgspec.Struct):
     attachments: dict[str, Attachment] = {}
     approvals: dict[str, Approval] = {}
     held_notes: list[Note] = []
-    note_ids: set[str] = set()
+    notes: dict[str, int] = {}
     message_ids: set[str] = set()
+    creates: set[int] = set()
+    dedup_ids: dict[str, int] = {}
+    told: set[str] = set()
     history_count: int = 0
     anomaly_count: int = 0
     planned: int = 0
@@ -145,10 +157,11 @@ class ApprovalChanged(msgspec.Struct, frozen=True):
 
 
 class ClientTicketChanged(msgspec.Struct, frozen=True):
-    """A client ticket became known (`created` by us) or changed."""
+    """A client ticket became known (`created` by us, or `adopted` with a number that Ensono had) or changed."""
 
     client_ticket: ClientTicket
     created: bool = False
+    adopted: bool = False
 
 
 class GenerationStarted(msgspec.Struct, frozen=True):
@@ -159,10 +172,12 @@ class GenerationStarted(msgspec.Struct, frozen=True):
 
 
 class GenerationEnded(msgspec.Struct, frozen=True):
-    """The client ticket of this generation has come to its end: closed, or else to be cancelled."""
+    """The client ticket of this generation has come to its end: closed, or else to be cancelled. `rejected`: Ensono
+    cancelled it after a rejection, with which the client closed it already (R190)."""
 
     generation: int
     closed: bool = False
+    rejected: bool = False
 
 
 class NumberMissing(msgspec.Struct, frozen=True):
@@ -206,6 +221,23 @@ def flag(state: TicketState, code: str, detail: str, position: int) -> Flagged:
     return Flagged(code=code, detail=detail, position=position, order=state.anomaly_count)
 
 
+def flag_once(state: TicketState, code: str, detail: str, position: int, *, about: str = "") -> list[Change]:
+    """Record an anomaly unless this ticket has it already: every message repeats the whole record. `about` is what it
+    is known by, if not by its detail."""
+    known = f"{code} {about or detail}"
+    if known in state.told:
+        return []
+    if len(state.told) >= _TOLD:
+        state.told.clear()
+    state.told.add(known)
+    return [flag(state, code, detail, position)]
+
+
+def digest(text: str) -> int:
+    """What tells one text from another of the same ticket."""
+    return crc32(text.encode())
+
+
 def move(state: TicketState, after: str, message: Message) -> Moved:
     """Put the ticket into a state and return the step for its history."""
     before, state.state = state.state, after
@@ -228,12 +260,12 @@ def start_generation(state: TicketState) -> GenerationStarted:
     return GenerationStarted(state.generation, notes)
 
 
-def end_generation(state: TicketState, *, closed: bool = False) -> list[Change]:
+def end_generation(state: TicketState, *, closed: bool = False, rejected: bool = False) -> list[Change]:
     """End the current client ticket if it was not ended yet."""
     if not state.live:
         return []
     state.live = False
-    return [GenerationEnded(state.started, closed)]
+    return [GenerationEnded(state.started, closed, rejected)]
 
 
 def set_fields(state: TicketState, message: Message, fields: Mapping[str, str], *, late: bool) -> list[Change]:
@@ -248,18 +280,39 @@ def set_fields(state: TicketState, message: Message, fields: Mapping[str, str], 
     return [FieldsChanged(changed)] if changed else []
 
 
+def flag_unknown_values(
+    state: TicketState, changes: Iterable[Change], known: Mapping[str, frozenset[str]], position: int
+) -> list[Change]:
+    """Flag what these changes set a field with a closed list to, where the list does not have it; it is kept as it
+    came (R50)."""
+    flags: list[Change] = []
+    for change in changes:
+        if not isinstance(change, FieldsChanged):
+            continue
+        for name, values in known.items():
+            value = change.fields.get(name, "").strip()
+            if value and value.lower() not in values:
+                flags += flag_once(state, "unknown_value", f"{name} {value[:80]!r}", position)
+    return flags
+
+
 def plan(state: TicketState, effects: list[Effect]) -> list[Effect]:
     """Write effects down as outbox entries and return those that were new.
 
-    A key that exists is a no-op, except that a dead entry, and with `rearm` a completed one, takes the new arguments.
+    A key that exists is a no-op, except that a dead entry takes the new arguments, and with `rearm` any other one that
+    is not a completed download (decision 8).
     """
     new: list[Effect] = []
     for effect in effects:
         entry = state.entries.get(effect.key)
-        if entry is None or entry.state in DEAD or (effect.rearm and entry.finished):
+        if entry is None or entry.state in DEAD or (effect.rearm and _takes_new(entry)):
             new.append(effect)
             add_entry(state, effect)
     return new
+
+
+def _takes_new(entry: Entry) -> bool:
+    return entry.finished != (entry.effect.kind is EffectKind.DOWNLOAD)
 
 
 def add_entry(state: TicketState, effect: Effect) -> Entry:

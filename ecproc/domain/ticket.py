@@ -18,7 +18,9 @@ from ecproc.domain.events import (
     EffectSucceeded,
     EffectUnknown,
     Fact,
+    Hold,
     Message,
+    Noticed,
     Outcome,
     Place,
     Quarantined,
@@ -30,6 +32,7 @@ from ecproc.domain.ids import (
     NO_SEQUENCE,
     ClientNumber,
     TicketNumber,
+    identity,
 )
 from ecproc.domain.state import (
     Attachment,
@@ -43,8 +46,13 @@ from ecproc.domain.state import (
     Refused,
     TicketState,
     add_entry,
+    digest,
     flag,
+    flag_once,
 )
+
+DEDUP_WINDOW: Final = 5 * 60 * 1_000_000
+"""Microseconds in which the queue itself drops a repeated MessageDeduplicationId."""
 
 RETURN_GRACE: Final = 5 * 60 * 1_000_000
 """Microseconds after which a message without our number means that Ensono lost it (decision 8)."""
@@ -62,6 +70,9 @@ def evolve(state: TicketState, fact: Fact, place: Place) -> list[Change]:
             return [Refused(fact.reason, fact.detail)]
         case Quarantined():
             return []
+        case Noticed(position=position, code=code, detail=detail):
+            _touch(state, place.position, place.version, place.at)
+            return flag_once(state, code, detail, position)
         case EffectStarted() | EffectSucceeded() | EffectFailed() | EffectUnknown():
             _touch(state, place.position, place.version, place.at)
             return _evolve_outcome(state, fact, place)
@@ -90,7 +101,7 @@ def _evolve_message(state: TicketState, message: Message) -> list[Change]:
     _touch(state, message.position, message.version, message.at)
     state.type = kind
     state.ticket = state.ticket or TicketNumber(message.ticket_number or state.stream)
-    state.opened_at = state.opened_at or message.opened_at or message.at
+    state.opened_at = state.opened_at or message.opened_at or (0 if _names_opening(message) else message.at)
     if message.message_id in state.message_ids:
         detail = f"message {message.message_id[:80]} came under another number"
         return [flag(state, "duplicate", detail, message.position)]
@@ -100,14 +111,44 @@ def _evolve_message(state: TicketState, message: Message) -> list[Change]:
     changes: list[Change] = []
     if late:
         changes.append(flag(state, "late", "a newer message of this ticket was folded before", message.position))
+    for remark in message.remarks:
+        changes += flag_once(state, remark.code, remark.detail, message.position)
+    changes += _flag_repeated(state, message)
     if message.ticket_type not in (None, kind):
         detail = f"ticketType {message.ticket_type} on a ticket of type {kind}"
-        changes.append(flag(state, "unknown_value", detail, message.position))
+        changes += flag_once(state, "type_changed", detail, message.position)
     if message.transaction is Transaction.UNKNOWN:
         detail = f"TransactionType {message.transaction_name[:80]!r}"
         return [*changes, flag(state, "unknown_type", detail, message.position)]
-    changes += _apply_message(state, message, kind, late=late)
-    return changes
+    if message.transaction is Transaction.CREATE and _is_repeat(state, message):
+        return [*changes, flag(state, "duplicate", "the Create came again under another MessageId", message.position)]
+    return changes + _apply_message(state, message, kind, late=late)
+
+
+def _names_opening(message: Message) -> bool:
+    return any(message.fields.get(name) for name in ("openedTime", "openedAt"))
+
+
+def _flag_repeated(state: TicketState, message: Message) -> list[Change]:
+    """Flag a deduplication id that another message of the last minutes had: probably the same news twice (R41)."""
+    if not message.dedup_id:
+        return []
+    recent = {key: at for key, at in state.dedup_ids.items() if at > message.at - DEDUP_WINDOW}
+    known = message.dedup_id in recent
+    state.dedup_ids = {**recent, message.dedup_id: message.at}
+    if not known:
+        return []
+    detail = f"another message had the MessageDeduplicationId that ends in {message.dedup_id[-16:]}"
+    return [flag(state, "repeated_dedup_id", detail, message.position)]
+
+
+def _is_repeat(state: TicketState, message: Message) -> bool:
+    """Whether this very Create came before; a draft that leaves again may do so in the same words (C20)."""
+    body = (message.status, sorted(message.fields.items()), [note.id for note in message.notes])
+    known = digest(repr(body))
+    repeated = known in state.creates and state.state != change.State.DRAFT
+    state.creates.add(known)
+    return repeated
 
 
 def _apply_message(state: TicketState, message: Message, kind: TicketType, *, late: bool) -> list[Change]:
@@ -123,6 +164,8 @@ def _apply_message(state: TicketState, message: Message, kind: TicketType, *, la
         if not late:
             changes += _compare_numbers(state, message)
         if message.transaction in _RECORDS:
+            if message.transaction is Transaction.CREATE and machine is incident and state.state and not late:
+                changes.append(flag(state, "duplicate", "a Create of a ticket that is known", message.position))
             changes += machine.apply_record(state, message, late=late)
         elif state.state in machine.FINAL and not late:
             detail = f"{message.transaction_name} on a ticket that is {state.state}"
@@ -130,9 +173,9 @@ def _apply_message(state: TicketState, message: Message, kind: TicketType, *, la
     if message.notes:
         changes += _add_notes(state, message)
     if message.attachment is not None:
-        changes += _announce(state, message.attachment)
+        changes += _announce(state, message.attachment, late=late)
     if kind is TicketType.CHANGE:
-        changes += change.add_approval(state, message)
+        changes += change.add_approval(state, message, late=late)
     return changes
 
 
@@ -143,44 +186,62 @@ def _adopt(state: TicketState, message: Message) -> list[Change]:
         changes.append(flag(state, "adopted", f"first message is {message.transaction_name}", message.position))
     if message.client_number:
         number = ClientNumber(message.client_number)
-        known = ClientTicket(number=number, generation=1, returned=True, state="open")
+        known = ClientTicket(number=number, generation=1, returned=not message.number_missing, state="open")
         state.client_tickets.append(known)
         state.started = 1
         state.live = True
-        changes.append(ClientTicketChanged(known))
+        changes.append(ClientTicketChanged(known, adopted=True))
     return changes
 
 
 def _compare_numbers(state: TicketState, message: Message) -> list[Change]:
-    """Notice that Ensono has another number than ours, or lost ours (R120, R121)."""
+    """Notice that Ensono has another number than ours, has ours, or lost it (R120, R121)."""
     theirs, ours = message.client_number, state.client_ticket
     known = not theirs or (ours is not None and ours.number == theirs)
     if not known and all(item.number != theirs for item in state.client_tickets):
         detail = f"Ensono has {theirs[:80]}, we have {ours.number if ours else 'none yet'}"
         return [flag(state, "link_mismatch", detail, message.position)]
-    if ours is None or not message.number_missing:
+    if ours is None:
         return []
+    if not message.number_missing:
+        return _confirm_number(state, ours) if theirs == ours.number else []
     if not ours.returned:
         return [NumberMissing(ours)]  # the return is under way, or dead and to be armed again
-    lost = ours.returned_at is not None and message.at > ours.returned_at + RETURN_GRACE
+    # What we have only from Ensono itself has nothing under way that this message could have overtaken.
+    lost = ours.returned_at is None or message.at > ours.returned_at + RETURN_GRACE
     return [NumberMissing(ours)] if lost else []
+
+
+def _confirm_number(state: TicketState, ours: ClientTicket) -> list[Change]:
+    """Ensono shows our number: it has it, whatever it answered when we returned it."""
+    if ours.returned:
+        return []
+    state.client_tickets[-1] = msgspec.structs.replace(ours, returned=True)
+    return [ClientTicketChanged(state.client_tickets[-1])]
 
 
 def _add_notes(state: TicketState, message: Message) -> list[Change]:
     changes: list[Change] = []
+    before = len(state.notes)
     for note in message.notes:
-        if note.id in state.note_ids:
+        text = digest(note.body)
+        known = state.notes.setdefault(note.id, text)
+        if known != text:
+            detail = f"note {note.id[:80]} has another text than before"
+            changes += flag_once(state, "body_differs", detail, message.position, about=f"{note.id} {text}")
+        if len(state.notes) == before:
             continue
-        state.note_ids.add(note.id)
-        changes.append(NoteAdded(note, message.at, len(state.note_ids)))
+        before = len(state.notes)
+        changes.append(NoteAdded(note, message.at, before))
         if state.started == 0:
             state.held_notes.append(note)
     return changes
 
 
-def _announce(state: TicketState, info: AttachmentInfo) -> list[Change]:
+def _announce(state: TicketState, info: AttachmentInfo, *, late: bool) -> list[Change]:
+    """A file that is announced again while it is not here has a fresh address: the newest announcement's counts."""
     known = state.attachments.get(info.id)
-    if known is not None and known.status != "failed":
+    if known is not None and (known.status == "stored" or (late and known.status == "pending")):
         return []
     attachment = Attachment(
         id=info.id,
@@ -205,7 +266,9 @@ def _evolve_outcome(state: TicketState, outcome: Outcome, place: Place) -> list[
     state.entries[outcome.key] = ended
     effect = entry.effect
     if effect.kind is EffectKind.DOWNLOAD:
-        return _evolve_download(state, ended)
+        return _evolve_download(state, ended, place)
+    if isinstance(outcome, EffectFailed) and outcome.held is Hold.ODD_ANSWER:
+        return flag_once(state, "odd_answer", f"{effect.kind}: {outcome.reason[:200]}", place.position)
     if not isinstance(outcome, EffectSucceeded):
         return []
     if effect.kind is EffectKind.CREATE:
@@ -213,18 +276,22 @@ def _evolve_outcome(state: TicketState, outcome: Outcome, place: Place) -> list[
     return _update_client_ticket(state, effect, outcome.result, place)
 
 
-def _evolve_download(state: TicketState, entry: Entry) -> list[Change]:
+def _evolve_download(state: TicketState, entry: Entry, place: Place) -> list[Change]:
     known = state.attachments.get(entry.effect.fields.get("attachment", ""))
-    if known is None or not entry.finished:
+    if known is None or not entry.finished or entry.state is EntryState.PARKED:
         return []
+    changes: list[Change] = []
     if entry.state is EntryState.COMPLETED:
         sha256, path = entry.result.get("sha256"), entry.result.get("path")
         size = _parse_size(entry.result.get("size", ""), known.size)
         stored = msgspec.structs.replace(known, status="stored", size=size, sha256=sha256, path=path)
+        if known.size is not None and size != known.size:
+            detail = f"{known.name[:80]}: announced {known.size} bytes, stored {size}"
+            changes.append(flag(state, "size_differs", detail, place.position))
     else:
         stored = msgspec.structs.replace(known, status="failed")
     state.attachments[known.id] = stored
-    return [AttachmentChanged(stored)]
+    return [AttachmentChanged(stored), *changes]
 
 
 def _parse_size(text: str, announced: int | None) -> int | None:
@@ -232,7 +299,7 @@ def _parse_size(text: str, announced: int | None) -> int | None:
 
 
 def _link(state: TicketState, effect: Effect, result: Mapping[str, str], place: Place) -> list[Change]:
-    number = ClientNumber(result.get("number", ""))
+    number = ClientNumber(identity(result.get("number")))
     known = [item.number for item in state.client_tickets if item.generation == effect.generation]
     if not number or number in known:
         return []

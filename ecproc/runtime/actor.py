@@ -5,22 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 import anyio
 import structlog
 
+from ecproc.clock import Clock
 from ecproc.config import Limits
 from ecproc.domain.entry import Entry
-from ecproc.domain.state import FOLD_VERSION
+from ecproc.domain.events import Quarantined
+from ecproc.domain.recorded import Kind
+from ecproc.domain.state import FOLD_VERSION, Flagged
 from ecproc.errors import StoreError
 from ecproc.failpoints import failpoint
 from ecproc.runtime.fold import StreamFold
+from ecproc.runtime.sharing import SharedNumbers
 from ecproc.runtime.step import Step, take_step
 from ecproc.store.base import Committed, RecordedEvent, Store
+from ecproc.telemetry.complaints import Complaints
 from ecproc.telemetry.hooks import Telemetry
 
 log = structlog.get_logger()
+
+_TELLS_NEWS: Final = frozenset({Kind.ANOMALY_NOTICED})
+"""Own events of a step that the ticket has to fold like any fact."""
 
 
 class EffectSink(Protocol):
@@ -52,9 +60,22 @@ class Router:
     The log is the overflow buffer: an event that finds no room in memory is read from the log when its turn comes.
     """
 
-    def __init__(self, store: Store, effects: EffectSink, *, limits: Limits, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        store: Store,
+        effects: EffectSink,
+        *,
+        client_name: str,
+        limits: Limits,
+        clock: Clock,
+        telemetry: Telemetry,
+    ) -> None:
         self._store = store
         self._effects = effects
+        self._client_name = client_name
+        self._clock = clock
+        self._shared = SharedNumbers(store)
+        self._complaints = Complaints()
         self._limits = limits
         self._telemetry = telemetry
         self._mailboxes: dict[str, _Mailbox] = {}
@@ -190,7 +211,12 @@ class Router:
         steps: list[tuple[StreamFold, Step]] = []
         for fold in folds:
             try:
-                step = take_step(fold, limit=self._limits.append_batch, snapshot_events=self._limits.snapshot_events)
+                step = take_step(
+                    fold,
+                    client_name=self._client_name,
+                    limit=self._limits.append_batch,
+                    snapshot_events=self._limits.snapshot_events,
+                )
             except Exception as error:
                 self._park(fold.state.stream, error)
             else:
@@ -201,7 +227,11 @@ class Router:
     async def _write(self, steps: Sequence[tuple[StreamFold, Step]]) -> list[str]:
         """Commit these steps and tell who has to know; the tickets that go on."""
         try:
-            outcomes = await self._store.commit_all([step.batch for _, step in steps])
+            taken = await self._shared.notice([step for _, step in steps])
+            try:
+                outcomes = await self._store.commit_all([step.batch for step in taken])
+            finally:
+                self._shared.release(taken)
         except StoreError:
             raise
         except Exception as error:  # one of them cannot be stored as it is
@@ -226,10 +256,15 @@ class Router:
             self._folds.pop(stream, None)
             box.overflown, box.fold = True, None
             return
-        self._report(step)
+        self._report(stream, step)
         self._effects.add(stream, step.entries)
         for event in committed.events:
-            if event is not None and not fold.pass_own(event):
+            if event is None:
+                continue
+            if event.stream != stream:
+                self.deliver([event])
+            elif event.kind in _TELLS_NEWS or not fold.pass_own(event):
+                self._lag += event.kind in _TELLS_NEWS
                 self._put(box, event)
 
     def _read(self, stream: str, box: _Mailbox) -> StreamFold | None:
@@ -288,13 +323,37 @@ class Router:
         log.error("ticket_parked", ticket=stream, error=type(error).__name__, exc_info=error)
         self._finish([stream])
 
-    def _report(self, step: Step) -> None:
+    def _report(self, stream: str, step: Step) -> None:
         self._lag = max(0, self._lag - step.decided)
         telemetry = self._telemetry
         telemetry.projection_lag(self._lag)
         if step.after is not None and step.after != step.before:
             telemetry.ticket_changed(step.before, step.after)
-        for code in step.anomalies:
-            telemetry.anomaly(code)
-        for reason in step.quarantined:
-            telemetry.message_quarantined(reason)
+        telemetry.unknown_fields(step.unknown_fields)
+        for anomaly in step.anomalies:
+            telemetry.anomaly(anomaly.code)
+            self._log_anomaly(stream, anomaly)
+        for refused in step.quarantined:
+            telemetry.message_quarantined(refused.reason)
+            self._log_quarantine(stream, refused)
+
+    def _log_anomaly(self, stream: str, anomaly: Flagged) -> None:
+        repeats = self._complaints.count(("anomaly", anomaly.code), self._clock.monotonic())
+        if repeats is not None:
+            log.info(
+                "anomaly",
+                ticket=stream,
+                position=anomaly.position,
+                code=anomaly.code,
+                reason=anomaly.detail,
+                repeats=repeats,
+            )
+
+    def _log_quarantine(self, stream: str, refused: Quarantined) -> None:
+        log.error(
+            "message_quarantined",
+            stream=stream,
+            position=refused.position,
+            reason=f"{refused.reason}: {refused.detail}",
+            hint=f"it is in the log and deleted from the queue: ecproc quarantine list, ecproc events {stream}",
+        )

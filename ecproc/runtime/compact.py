@@ -13,7 +13,7 @@ from ecproc.domain.events import Fact, Message, Quarantined
 from ecproc.runtime.history import message_id_of
 from ecproc.store.base import RecordedEvent
 
-CODEC: Final = 1
+CODEC: Final = 2
 """Grows with every change to what `translate` makes of a message, or to the form below: rows of another one are not
 read, and written anew by the next rebuild."""
 
@@ -30,7 +30,7 @@ class Told(msgspec.Struct, frozen=True, array_like=True, tag="m"):
 
 
 class Came(msgspec.Struct, frozen=True, array_like=True, tag="o"):
-    """An outcome, as it stands in the log."""
+    """An outcome or a notice, as it stands in the log."""
 
     position: int
     version: int

@@ -3,45 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
 from ecproc.domain.decisions import decide
 from ecproc.domain.effects import Effect
 from ecproc.domain.entry import Entry
-from ecproc.domain.events import Decided, Quarantined
+from ecproc.domain.events import Decided, Message, Noticed, Quarantined
 from ecproc.domain.recorded import OwnEvent, encode_event
 from ecproc.domain.rows import Row, project, quarantine_row
-from ecproc.domain.state import Change, Flagged, Planned, Refused, plan
+from ecproc.domain.state import Change, ClientTicketChanged, Flagged, Planned, Refused, TicketState, plan
 from ecproc.domain.ticket import evolve
 from ecproc.runtime.compact import CompactFact, CompactStep, Skipped, compact_fact, encode_step
 from ecproc.runtime.fold import StreamFold
 from ecproc.runtime.history import place_of, wants_actor
 from ecproc.store.base import Batch, Fence, NewEvent, Snapshot
+from ecproc.wire.members import FIELDS
+
+_GUIDES_OWN: Final = "yourcompanyname"
+
+
+class Adoption(msgspec.Struct, frozen=True):
+    """A client number that a ticket took over from the message at that position."""
+
+    number: str
+    position: int
 
 
 class Step(msgspec.Struct, frozen=True):
     """What one step writes and tells: `before` and `after` are the ticket's type and state, None for no ticket;
-    `decided` counts the facts that wanted a decision."""
+    `decided` counts the facts that wanted a decision, `unknown_fields` the members the guide does not know."""
 
     batch: Batch
     entries: tuple[Entry, ...]
-    anomalies: tuple[str, ...]
-    quarantined: tuple[str, ...]
+    anomalies: tuple[Flagged, ...]
+    quarantined: tuple[Quarantined, ...]
+    adopted: tuple[Adoption, ...]
+    unknown_fields: int
     before: tuple[str, str | None] | None
     after: tuple[str, str | None] | None
     decided: int
 
 
-def take_step(fold: StreamFold, *, limit: int, snapshot_events: int) -> Step:
-    """Evolve and decide the fold's undecided facts, at most `limit`, one at a time; moves the fold past them (I3)."""
+def take_step(fold: StreamFold, *, client_name: str, limit: int, snapshot_events: int) -> Step:
+    """Evolve and decide the fold's undecided facts, at most `limit`, one at a time; moves the fold past them (I3).
+
+    What only the running processor can see, as that a message names another client, becomes a fact of its own.
+    """
     state = fold.state
     before = (state.type, state.state) if state.type else None
     changes: list[Change] = []
     effects: list[Effect] = []
     refused: dict[int, Quarantined] = {}
     compact: list[CompactFact] = []
-    expected, facts, wanted = fold.through, 0, 0
+    noticed: dict[str, Noticed] = {}
+    adopted: list[Adoption] = []
+    expected, facts, wanted, unknown_fields = fold.through, 0, 0, 0
     while fold.pending and facts < limit:
         event, fact = fold.pending.popleft()
         facts += 1
@@ -51,6 +69,12 @@ def take_step(fold: StreamFold, *, limit: int, snapshot_events: int) -> Step:
         for change in step_changes:
             if isinstance(change, Refused):
                 refused[event.position] = Quarantined(event.position, change.reason, change.detail)
+            elif isinstance(change, ClientTicketChanged) and change.adopted:
+                adopted.append(Adoption(change.client_ticket.number, event.position))
+        if isinstance(fact, Message):
+            unknown_fields += len(fact.fields.keys() - FIELDS)
+            if names_other_client(fact, client_name):
+                _notice(state, noticed, _name_client(fact))
         if not isinstance(fact, Quarantined):
             told, fold.fields = compact_fact(event, fact, refused, fold.fields)
             compact.append(told)
@@ -62,6 +86,7 @@ def take_step(fold: StreamFold, *, limit: int, snapshot_events: int) -> Step:
     own: list[OwnEvent] = [*refused.values(), Decided(through=fold.through, effects=tuple(effects))]
     events = [NewEvent(state.stream, *encode_event(event)) for event in own]
     decided = events[-1].payload if effects else b""
+    events += [notice_event(state.stream, notice) for notice in noticed.values()]
     covered = CompactStep(expected, fold.through, len(compact) + len(own), tuple(compact), decided)
     rows = project(state, changes) + _quarantine(state.stream, compact)
     return Step(
@@ -73,12 +98,35 @@ def take_step(fold: StreamFold, *, limit: int, snapshot_events: int) -> Step:
             compact=encode_step(covered),
         ),
         entries=entries,
-        anomalies=tuple([change.code for change in changes if isinstance(change, Flagged)]),
-        quarantined=tuple([item.reason for item in refused.values()]),
+        anomalies=tuple([change for change in changes if isinstance(change, Flagged)]),
+        quarantined=tuple(refused.values()),
+        adopted=tuple(adopted),
+        unknown_fields=unknown_fields,
         before=before,
         after=(state.type, state.state) if state.type else None,
         decided=wanted,
     )
+
+
+def names_other_client(message: Message, client_name: str) -> bool:
+    """Whether the message is somebody else's by its clientName, which varies in the guide's own samples (C29)."""
+    named = message.client_name
+    return bool(named) and named.lower() not in (client_name.strip().lower(), _GUIDES_OWN)
+
+
+def _name_client(message: Message) -> Noticed:
+    return Noticed(message.position, "foreign_client", f"clientName {message.client_name[:80]!r}")
+
+
+def notice_event(stream: str, notice: Noticed) -> NewEvent:
+    """The notice as an event of that ticket."""
+    return NewEvent(stream, *encode_event(notice), wanted=True)
+
+
+def _notice(state: TicketState, noticed: dict[str, Noticed], notice: Noticed) -> None:
+    known = f"{notice.code} {notice.detail}"
+    if known not in state.told:
+        noticed.setdefault(known, notice)
 
 
 def _snapshot_if_due(fold: StreamFold, every: int) -> Snapshot | None:

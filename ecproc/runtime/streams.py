@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from ecproc.domain.entry import apply_outcome
-from ecproc.domain.events import OUTCOMES, Decided, Fact, Place, Quarantined
+from ecproc.domain.events import OUTCOMES, Decided, Fact, Noticed, Place, Quarantined
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.recorded import Kind, decode_event
 from ecproc.domain.rows import Row, entry_row, project, quarantine_row
@@ -91,9 +91,9 @@ class _CompactFold:
     def _follow_other(self, fact: CompactFact) -> None:
         match fact:
             case Came():
-                outcome = decode_event(fact.kind, fact.payload)
-                if isinstance(outcome, OUTCOMES):
-                    self.changes += evolve(self.state, outcome, Place(fact.position, fact.version, fact.at))
+                told = decode_event(fact.kind, fact.payload)
+                if isinstance(told, (*OUTCOMES, Noticed)):
+                    self.changes += evolve(self.state, told, Place(fact.position, fact.version, fact.at))
             case Skipped():
                 self.quarantine.append(
                     quarantine_row(

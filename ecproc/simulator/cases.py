@@ -72,7 +72,10 @@ class CaseScript(Script):
         self.say("Update", body)
 
     def touch(self) -> None:
-        """Send an update whose `changed` is empty: nothing follows, whatever its body shows."""
+        """Send an update whose `changed` is empty: nothing follows, whatever its body shows; that it drifted is told
+        once."""
+        if self._fields["priority"] != "1" and "drift" not in self.anomalies:
+            self.anomalies.append("drift")
         body = {**self._write_body(), "updatedOn": self.tell_time(), "changed": {}, "priority": "1"}
         self.say("Update", body)
 

@@ -15,7 +15,7 @@ POLL_OUTCOMES: Final = ("messages", "empty", "throttled", "refused", "error")
 MESSAGE_TYPES: Final = tuple(item.value for item in Transaction)
 DELETE_OUTCOMES: Final = ("deleted", "expired", "invalid", "error", "skipped")
 """expired, invalid = the handle was; skipped = its time was up before we asked (R21)."""
-QUARANTINE_REASONS: Final = ("undecodable", "no_body", "no_ticket_type", "unknown_ticket_type", "no_group", "other")
+QUARANTINE_REASONS: Final = ("undecodable", "no_ticket_type", "unknown_ticket_type", "too_deep", "unroutable")
 TICKET_STATES: Final[Mapping[str, tuple[str, ...]]] = {
     TicketType.INCIDENT.value: tuple(item.value for item in incident.State),
     TicketType.REQUEST.value: tuple(item.value for item in incident.State),
@@ -33,6 +33,18 @@ ANOMALY_CODES: Final = (
     "double_create",
     "unknown_value",
     "unknown_type",
+    "foreign_client",
+    "derived_id",
+    "gap",
+    "type_changed",
+    "repeated_dedup_id",
+    "body_differs",
+    "odd_answer",
+    "size_differs",
+    "unreadable_part",
+    "approval_unexpected",
+    "no_close_code",
+    "drift",
 )
 LANES: Final = tuple(item.value for item in Lane)
 ENTRY_STATES: Final = tuple(item.value for item in EntryState)
@@ -92,6 +104,9 @@ class Telemetry:
 
     def anomaly(self, code: str) -> None:
         """A fact the protocol does not foresee was applied and recorded: one of ANOMALY_CODES."""
+
+    def unknown_fields(self, count: int) -> None:
+        """That many members of message bodies are none that the guide knows (R45)."""
 
     def outbox_changed(self, lane: str, before: str | None, after: str | None) -> None:
         """An entry was planned (`before` None), pruned (`after` None) or went from one of ENTRY_STATES to another."""

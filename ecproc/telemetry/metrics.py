@@ -143,6 +143,9 @@ class PrometheusTelemetry(Telemetry):
         self._anomalies = _counter(
             registry, "anomalies", "Facts applied although the protocol does not foresee them.", code=ANOMALY_CODES
         )
+        self._unknown_fields = Counter(
+            "ecproc_unknown_fields", "Members of messages that the guide does not know.", registry=registry
+        )
         self._replayed = Counter("ecproc_replay_events", "Events folded by rebuilds.", registry=registry)
 
     def _define_outbox(self, registry: CollectorRegistry) -> None:
@@ -231,6 +234,10 @@ class PrometheusTelemetry(Telemetry):
 
     def anomaly(self, code: str) -> None:
         self._anomalies.of(code).inc()
+
+    def unknown_fields(self, count: int) -> None:
+        if count:
+            self._unknown_fields.inc(count)
 
     def outbox_changed(self, lane: str, before: str | None, after: str | None) -> None:
         if before is not None:

@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from ecproc.domain.events import Transaction
-from ecproc.domain.ids import NO_SEQUENCE, SEQUENCE_BYTES, message_key
+from ecproc.domain.ids import NO_SEQUENCE, SEQUENCE_BYTES, identity, message_key
+from ecproc.wire.lenient import DECODE_ERRORS, fold_name, inner_text, text_of
 from ecproc.wire.split import split_array, split_object
 
 UNGROUPED: Final = "ungrouped"
@@ -22,10 +23,10 @@ _DELIVERY: Final = frozenset({"approximatereceivecount", "approximatefirstreceiv
 _BOM: Final = b"\xef\xbb\xbf"
 _BLANK: Final = b" \t\r\n"
 _TAIL: Final = 256
-_DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeError, ValueError, RecursionError)
+_DERIVED: Final = "derived-"
+_MESSAGES: Final = frozenset({"messages", "message"})
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list = msgspec.json.Decoder(list[msgspec.Raw])
-_any = msgspec.json.Decoder()
 _raw = msgspec.json.Decoder(msgspec.Raw)
 _encode = msgspec.json.Encoder().encode
 _MAX_SEQUENCE: Final = 1 << (8 * SEQUENCE_BYTES)
@@ -61,9 +62,10 @@ class Received(msgspec.Struct, frozen=True):
 
 
 class BadAnswer(msgspec.Struct, frozen=True):
-    """An answer that is not one of the queue's."""
+    """An answer that is not one of the queue's: what is missing in it is not the same as empty (decision 21)."""
 
     reason: str
+    request_id: str | None = None
 
 
 def decode_answer(body: bytes) -> Received | BadAnswer:
@@ -91,7 +93,7 @@ class _Level(msgspec.Struct, forbid_unknown_fields=True):
 
     ResponseMetadata: _Metadata | msgspec.UnsetType = msgspec.UNSET
     ReceiveMessageResult: _Level | msgspec.UnsetType = msgspec.UNSET
-    messages: list[_Message] | None = None
+    messages: list[_Message] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class _Answer(msgspec.Struct, forbid_unknown_fields=True):
@@ -121,12 +123,14 @@ def _decode_documented(body: bytes) -> Received | None:
     """An answer in one of the two documented shapes with nothing but documented messages."""
     try:
         level = _answer.decode(body).ReceiveMessageResponse
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return None
     request_id = _documented_request_id(level)
     while level.ReceiveMessageResult is not msgspec.UNSET:
         level = level.ReceiveMessageResult
         request_id = request_id or _documented_request_id(level)
+    if level.messages is msgspec.UNSET:
+        return None
     escapes = body.count(b"\\") if b"\\" in body else 0
     envelopes: list[Envelope] = []
     for message in level.messages or ():
@@ -151,8 +155,8 @@ def _documented_envelope(message: _Message, body: bytes) -> Envelope | None:
         texts = group, sequence, transaction, sent, count = _attribute_texts(attributes)
     except KeyError:
         return None
-    stream = "" if True in texts or False in texts else group.strip()
-    if not stream or not message.MessageId or not attributes.keys() <= _ATTRIBUTES:
+    stream = "" if True in texts or False in texts else identity(group)
+    if not stream or not identity(message.MessageId) or not attributes.keys() <= _ATTRIBUTES:
         return None
     for name in _DOCUMENTED_DELIVERY:
         attributes.pop(name, None)
@@ -176,26 +180,36 @@ def _decode_tolerant(body: bytes) -> Received | BadAnswer:
     """Any answer, message by message."""
     body = body.removeprefix(_BOM)
     found = _find(body)
-    if found is None:
-        return BadAnswer("no ReceiveMessageResponse in the answer")
-    messages, request_id, levels = found
-    if not _is_whole(body, levels):
-        return BadAnswer("the answer is cut off")
-    envelopes = tuple(decode_message(item) for item in _split_messages(messages))
-    return Received(messages=envelopes, request_id=request_id)
+    if isinstance(found, BadAnswer):
+        return found
+    if not _is_whole(body, found.levels):
+        return BadAnswer("the answer is cut off", found.request_id)
+    messages = _list_messages(found.messages)
+    if messages is None:
+        return BadAnswer("`messages` is neither null, an array nor a message", found.request_id)
+    return Received(tuple(map(decode_message, messages)), found.request_id)
 
 
-def _find(body: bytes) -> tuple[bytes, str | None, int] | None:
+class _Found(msgspec.Struct, frozen=True):
     """The raw `messages` member, the RequestId, and how many objects they stand in: results may be nested (C1)."""
-    level = object_members(body)
-    if level is None or "ReceiveMessageResponse" not in level:
-        return None
-    level, levels = object_members(level["ReceiveMessageResponse"]) or {}, 2
-    request_id = _request_id(level)
-    while "ReceiveMessageResult" in level:
-        level, levels = object_members(level["ReceiveMessageResult"]) or {}, levels + 1
-        request_id = request_id or _request_id(level)
-    return level.get("messages", b"null"), request_id, levels
+
+    messages: bytes
+    request_id: str | None
+    levels: int
+
+
+def _find(body: bytes) -> _Found | BadAnswer:
+    level = _folded_members(body)
+    if "receivemessageresponse" not in level:
+        return BadAnswer("no ReceiveMessageResponse in the answer")
+    levels = [level := _folded_members(level["receivemessageresponse"])]
+    while "receivemessageresult" in level:
+        levels.append(level := _folded_members(level["receivemessageresult"]))
+    request_id = next(filter(None, map(_request_id, levels)), None)
+    for level in reversed(levels):
+        for name in _MESSAGES & level.keys():
+            return _Found(level[name], request_id, len(levels) + 1)
+    return BadAnswer("no `messages` in the answer", request_id)
 
 
 def _is_whole(body: bytes, levels: int) -> bool:
@@ -204,56 +218,47 @@ def _is_whole(body: bytes, levels: int) -> bool:
 
 
 def _request_id(level: Mapping[str, bytes]) -> str | None:
-    metadata = object_members(level.get("ResponseMetadata", b"")) or {}
-    return text_of(metadata.get("RequestId"))
+    return text_of(_folded_members(level.get("responsemetadata", b"")).get("requestid"))
 
 
-def _split_messages(raw: bytes) -> list[bytes]:
+def _list_messages(raw: bytes) -> list[bytes] | None:
+    """The messages as raw values, a single one too; None for what holds none and is no word for none."""
     raw = raw.strip()
-    if raw in (b"null", b"", b"[]"):
+    if raw.startswith(b'"'):
+        raw = inner_text(raw)
+    if raw == b"null":
         return []
-    if not raw.startswith(b"["):
-        return [raw]
+    if raw.startswith(b"["):
+        return _list_items(raw)
+    return [raw] if _folded_members(raw) else None
+
+
+def _list_items(raw: bytes) -> list[bytes]:
     try:
         return [bytes(item) for item in _list.decode(raw)]
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return split_array(raw)
+
+
+def _folded_members(raw: bytes) -> dict[str, bytes]:
+    """The members of an object by their names under any spelling; none where it is no object."""
+    return {fold_name(name): value for name, value in (object_members(raw) or {}).items()}
 
 
 def object_members(raw: bytes) -> dict[str, bytes] | None:
     """The members of a JSON object as raw bytes, also of one that a decoder refuses; None if it is no object."""
     try:
         return {name: bytes(value) for name, value in _members.decode(raw).items()}
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return split_object(raw) if raw.lstrip(_BLANK + _BOM).startswith(b"{") else None
 
 
 def _is_json(raw: bytes) -> bool:
     try:
         _raw.decode(raw)
-    except _DECODE_ERRORS:
+    except DECODE_ERRORS:
         return False
     return True
-
-
-def text_of(raw: bytes | None) -> str | None:
-    """A JSON scalar as text; None for null, absent, structured or undecodable values."""
-    if raw is None:
-        return None
-    try:
-        value = _any.decode(raw)
-    except _DECODE_ERRORS:
-        return None
-    return scalar_text(value)
-
-
-def scalar_text(value: Any) -> str | None:
-    """A decoded scalar as text."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, (int, float)) else None
 
 
 def decode_message(raw: bytes) -> Envelope:
@@ -267,7 +272,7 @@ def decode_message(raw: bytes) -> Envelope:
     body = folded.get("body", b"null")
     sequence = parse_sequence(text_of(known.get("sequencenumber")))
     stream = _stream(known, body)
-    message_id = text_of(folded.get("messageid")) or _derived_id(stream, sequence, body)
+    message_id = identity(text_of(folded.get("messageid"))) or _derived_id(stream, sequence, body)
     return Envelope(
         stream=stream,
         message_id=message_id,
@@ -291,12 +296,6 @@ def _stand_in(raw: bytes) -> Envelope:
 
 
 @lru_cache(maxsize=256)
-def fold_name(name: str) -> str:
-    """A member's name whatever its spelling; seen are `Receipt Handle` and `MessageGroupID` (C2, C44)."""
-    return name.replace(" ", "").lower()
-
-
-@lru_cache(maxsize=256)
 def _own_member(name: str) -> bytes | None:
     """How an attribute of that name begins in the log; None for what belongs to a delivery."""
     return None if fold_name(name) in _DELIVERY else _encode(name) + b":"
@@ -309,8 +308,8 @@ def _attributes(raw: bytes | None) -> dict[str, bytes]:
     if not raw.lstrip().startswith(b"["):
         return object_members(raw) or {}
     pairs: dict[str, bytes] = {}
-    for item in _split_messages(raw):
-        pair = {fold_name(name): value for name, value in (object_members(item) or {}).items()}
+    for item in _list_items(raw):
+        pair = _folded_members(item)
         name = text_of(pair.get("name"))
         if name is not None and "value" in pair:
             pairs[name] = pair["value"]
@@ -318,15 +317,23 @@ def _attributes(raw: bytes | None) -> dict[str, bytes]:
 
 
 def _stream(known: Mapping[str, bytes], body: bytes) -> str:
-    group = text_of(known.get("messagegroupid"))
-    if not group or not group.strip():
-        group = text_of((object_members(body) or {}).get("ticketNumber"))
-    return (group or "").strip() or UNGROUPED
+    group = identity(text_of(known.get("messagegroupid")))
+    return group or identity(text_of(_folded_members(_object_of(body)).get("ticketnumber"))) or UNGROUPED
+
+
+def _object_of(body: bytes) -> bytes:
+    """The body's object, also where it stands in a string."""
+    return inner_text(body) if body.startswith(b'"') else body
 
 
 def _derived_id(stream: str, sequence: bytes, body: bytes) -> str:
     """What stands for an absent MessageId: equal for every redelivery (R33)."""
-    return "derived-" + hashlib.sha256(b"\0".join((stream.encode(), sequence, body))).hexdigest()
+    return _DERIVED + hashlib.sha256(b"\0".join((stream.encode(), sequence, body))).hexdigest()
+
+
+def is_derived(message_id: str) -> bool:
+    """Whether this stands for a MessageId that did not come."""
+    return message_id.startswith(_DERIVED)
 
 
 def _payload(attributes: Mapping[str, bytes], body: bytes, md5: bytes | None) -> bytes:

@@ -269,7 +269,9 @@ async def write_big_log(data: Path) -> None:
         for stream, recorded_events in streams.items():
             fold = StreamFold(stream)
             fold.extend(recorded_events)
-            step = take_step(fold, limit=len(recorded_events), snapshot_events=Limits().snapshot_events)
+            step = take_step(
+                fold, client_name="testClient", limit=len(recorded_events), snapshot_events=Limits().snapshot_events
+            )
             deciding.start_soon(store.commit, step.batch)
     await store.aclose()
 

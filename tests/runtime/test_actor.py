@@ -96,7 +96,14 @@ class Bench:
     def open_router(self) -> None:
         """A router that knows nothing yet, as after a restart."""
         self.outbox, self.heard = Outbox(), Heard()
-        self.router = Router(self.store, self.outbox, limits=self.limits, telemetry=self.heard)
+        self.router = Router(
+            self.store,
+            self.outbox,
+            client_name="testClient",
+            limits=self.limits,
+            clock=self.clock,
+            telemetry=self.heard,
+        )
 
     async def append(self, *messages: Sent) -> list[RecordedEvent]:
         events = []

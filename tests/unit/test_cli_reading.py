@@ -30,7 +30,7 @@ from ecproc.wire.queue import decode_message
 
 CANARY = "canarysignature"
 INCIDENT = "e-CS0879727"
-QUARANTINED = b'{"ticketNumber":"e-CS9","attachment":"https:\\/\\/h\\/f?sig=' + CANARY.encode() + b'","bad":"\xff"}'
+QUARANTINED = b'{"ticketNumber":"e-CS9","attachment":"https:\\/\\/h\\/f?sig=' + CANARY.encode() + b'","bad":"\xff",}'
 STARTED = 1_700_000_000_000_000
 
 Json = Any
@@ -75,7 +75,7 @@ async def build_log(directory: Path, create: bytes) -> None:
         for stream in await store.undecided_streams():
             fold = StreamFold(stream)
             fold.extend(await store.read_stream(stream))
-            await store.commit(take_step(fold, limit=100, snapshot_events=100).batch)
+            await store.commit(take_step(fold, client_name="testClient", limit=100, snapshot_events=100).batch)
     await store.aclose()
 
 

@@ -7,7 +7,7 @@ import pytest
 from ecproc.domain.change import FINAL, NEXT, ORDER, ChangeType, State
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.state import GenerationStarted
-from ecproc.testing.ticket import Event, Life, approver, change, fail, given, note, sent, succeed
+from ecproc.testing.ticket import Event, Life, approver, change, fail, file, given, note, sent, succeed
 
 T = "e-CHG1"
 CREATE = change("Create", type="Normal", state="Assess", approval="requested")
@@ -29,7 +29,8 @@ def closure(code: str) -> Event:
 
 
 def move(state: str, transaction: str = "Update", *, type: str = "Normal") -> Event:
-    return change(transaction, type=type, state=state)
+    code = {"closeCode": "Successful"} if state == "Closed" else {}
+    return change(transaction, type=type, state=state, **code)
 
 
 def last_fields(life: Life) -> dict[str, str]:
@@ -276,11 +277,11 @@ def test_a_missed_redraft_is_known_by_the_first_state_of_the_type(type: str, fir
 
 
 @pytest.mark.requirement("R166")
-def test_a_change_that_was_never_seen_in_a_state_gets_a_new_client_change_after_a_redraft() -> None:
-    life = given(change("Attachment", attachmentName="a.txt", attachmentInfo="x/a1"), succeed("create"))
+def test_a_change_that_was_never_seen_in_a_state_gets_its_client_change_once_it_is() -> None:
+    life = given(change("Attachment", **file("a1"))).then(status=None, keys=[f"att:{T}:a1"])
 
-    life.when(move("New", "Redraft")).then(new_keys=[f"cancel:{T}:g1"])
-    life.when(move("Assess")).then(new_keys=[f"create:{T}:g2"], generation=2)
+    life.when(move("New", "Redraft")).then(new_keys=[], generation=1)
+    life.when(move("Assess")).then(new_keys=[f"create:{T}:g1"], generation=1)
 
 
 @pytest.mark.requirement("R188")
@@ -418,10 +419,10 @@ def test_the_approval_id_is_read_in_any_case(spelling: str) -> None:
 @pytest.mark.parametrize("before", list(State))
 @pytest.mark.parametrize("after", list(State))
 def test_every_step_of_every_type(type: ChangeType, before: State, after: State) -> None:
-    first = change("Update", type=type.value, state=before.value)
+    first = move(before.value, type=type.value)
     life = given(first, *([] if before is State.DRAFT else [succeed("create"), succeed("returnptn")]))
 
-    life.when(change("Update", type=type.value, state=after.value))
+    life.when(move(after.value, type=type.value))
 
     life.then(status=after.value, anomalies=["adopted", *expected_anomalies(type, before, after)])
     ended = [kind for kind in life.kinds if kind in ("cancel", "close")]
@@ -477,3 +478,146 @@ def test_a_late_message_moves_no_state_and_starts_no_generation() -> None:
 
     life.then(status="Scheduled", generation=1, anomalies=["late"])
     assert last_fields(life) == {"risk": "Low"}
+
+
+# --- nothing is guessed, nothing is skipped ---
+
+
+@pytest.mark.requirement("R56", "R145")
+@pytest.mark.parametrize("state", ["-5", "Neu", None, ""])
+def test_a_change_in_no_known_state_creates_nothing_until_it_has_one(state: str | None) -> None:
+    life = given(change("Create", type="Normal", state=state)).then(status=None, keys=[], anomalies=["unknown_value"])
+
+    life.when(move("New")).then(new_keys=[], generation=1)
+    life.when(move("Assess")).then(new_keys=[f"create:{T}:g1"], generation=1)
+
+
+@pytest.mark.requirement("R56", "R145")
+def test_a_known_state_after_an_unknown_one_is_the_first() -> None:
+    life = given(change("Create", type="Normal", state="?"), change("Notes", state="?", notes=note("n1")))
+
+    life.when(move("Assess")).then(new_keys=[f"create:{T}:g1", f"note:{T}:n1"], history=["Assess"])
+
+
+@pytest.mark.requirement("R165", "R171")
+@pytest.mark.parametrize("word", ["No Longer Required", "Cancelled", "not requested", "?"])
+def test_an_approvals_unknown_word_changes_nothing_and_is_flagged(word: str) -> None:
+    asked = change("Approval Request", state="Assess", **approver("ap1", word))
+
+    given(*OURS).when(asked).then(approvals={"ap1": "requested"}, new_keys=[], anomalies=["unknown_value"])
+    given(CREATE).when(asked).then(approvals={}, new_keys=[], anomalies=["unknown_value"])
+
+
+@pytest.mark.requirement("R165")
+def test_an_approval_request_without_an_id_is_flagged() -> None:
+    given(CREATE).when(change("Approval Request", state="Assess", approvalState="Requested")).then(
+        approvals={}, anomalies=["unreadable_part"]
+    )
+
+
+@pytest.mark.requirement("R172")
+@pytest.mark.parametrize(("type", "state"), [("Standard", "Scheduled"), ("Emergency", "Authorize")])
+def test_an_approval_of_a_change_that_needs_none_is_recorded_and_flagged(type: str, state: str) -> None:
+    life = given(change("Create", type=type, state=state), change("Approval Request", state=state, **approver("ap1")))
+
+    life.then(approvals={"ap1": "requested"}, anomalies=["approval_unexpected"])
+
+
+@pytest.mark.requirement("R151")
+def test_a_change_that_changes_its_type_is_flagged() -> None:
+    life = given(CREATE).when(move("Authorize", type="Emergency")).then(anomalies=["type_changed"])
+
+    life.when(change("Update", state="Scheduled")).then(anomalies=["type_changed"])
+    given(CREATE).when(change("Update", type="normal ", state="Authorize")).then(anomalies=[])
+
+
+@pytest.mark.requirement("R160")
+def test_a_change_that_is_closed_without_a_code_is_flagged() -> None:
+    life = given(CREATE, move("Authorize"), move("Scheduled"), move("Implement"), move("Review"))
+
+    life.when(change("Closure", type="Normal", state="Closed", closeNotes="x")).then(
+        status="Closed", new_keys=[f"close:{T}:g1"], anomalies=["no_close_code"]
+    )
+
+
+@pytest.mark.requirement("R152", "R154", "R161")
+@pytest.mark.parametrize(
+    ("field", "value"), [("risk", "Huge"), ("impact", "9"), ("approval", "maybe"), ("priority", "0")]
+)
+def test_a_change_field_outside_of_its_closed_list_is_flagged(field: str, value: str) -> None:
+    given(change("Create", type="Normal", state="Assess", **{field: value})).then(anomalies=["unknown_value"])
+
+
+# --- an approval belongs to the generation it was asked in ---
+
+REDRAFTED: tuple[Event, ...] = (*OURS, move("New", "Redraft"), move("Assess"))
+
+
+@pytest.mark.requirement("R180")
+@pytest.mark.parametrize("word", ["Approved", "Rejected"])
+def test_an_answer_to_a_former_generation_decides_nothing_in_the_new_one(word: str) -> None:
+    life = given(*REDRAFTED, change("Approval Request", state="Assess", **approver("ap2")))
+
+    life.when(change("Approval Request", state="Assess", **approver("ap1", word)))
+
+    life.then(approvals={"ap1": "void", "ap2": "requested"}, new_keys=[], anomalies=["approval_unexpected"])
+
+
+@pytest.mark.requirement("R180", "R26")
+@pytest.mark.parametrize(("word", "state"), [("Requested", "void"), ("Approved", "superseded")])
+def test_a_late_approval_of_a_former_generation_stays_there(word: str, state: str) -> None:
+    life = given(*REDRAFTED, change("Approval Request", state="Assess", **approver("ap2")))
+    late = change(
+        "Approval Request", state="Assess", **approver("ap0", word), envelope=sent(sequence=2, message_id="x")
+    )
+
+    life.when(late)
+
+    life.then(approvals={"ap1": "void", "ap2": "requested", "ap0": state}, new_keys=[], anomalies=["late"])
+    assert life.state.approvals["ap0"].generation == 1
+
+
+@pytest.mark.requirement("R177", "R178")
+def test_the_same_approver_may_be_asked_again_in_a_new_generation() -> None:
+    life = given(*REDRAFTED).when(APPROVAL)
+
+    life.then(approvals={"ap1": "requested"}, anomalies=[])
+    assert life.state.approvals["ap1"].generation == 2
+
+
+# --- a create that comes again ---
+
+
+@pytest.mark.requirement("R69", "C20")
+def test_a_changes_create_that_comes_again_moves_nothing_unless_it_leaves_its_draft_so() -> None:
+    life = given(CREATE, move("Authorize"))
+    life.when(CREATE).then(status="Authorize", new_keys=[], anomalies=["duplicate"])
+
+    life.when(move("New", "Redraft")).when(CREATE).then(status="Assess", generation=2, anomalies=["duplicate"])
+    closed = given(CREATE, closure("Successful"))
+    closed.when(CREATE).then(status="Closed", new_keys=[], generation=1)
+
+
+# --- scenario row 8: rejected, then cancelled ---
+
+
+@pytest.mark.requirement("R190")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        change("Approval Request", state="Assess", **approver("ap1", "Rejected")),
+        change("Update", type="Normal", state="Assess", approval="rejected"),
+    ],
+)
+def test_a_change_that_is_cancelled_after_a_rejection_is_left_to_the_client(answer: Event) -> None:
+    life = given(*OURS, answer).when(move("Cancelled")).then(status="Cancelled", new_keys=[])
+
+    assert "cancel" not in life.kinds
+
+
+@pytest.mark.requirement("R191", "R192")
+def test_a_rejected_change_that_goes_back_to_new_is_cancelled_and_created_anew() -> None:
+    life = given(*OURS, change("Approval Request", state="Assess", **approver("ap1", "Rejected")), succeed("upd"))
+
+    life.when(move("New", "Redraft")).then(new_keys=[f"cancel:{T}:g1"])
+    life.when(move("Assess")).when(move("Cancelled")).then(new_keys=[f"cancel:{T}:g2"])

@@ -10,7 +10,7 @@ OURS: tuple[Event, ...] = (CREATE, succeed("create"), succeed("returnptn"))
 
 
 def update(**changed: str | None) -> Event:
-    return incident("Update", status="open", priority="9", changed=changed)
+    return incident("Update", status="open", priority="4", changed=changed)
 
 
 def last_fields(life: Life) -> dict[str, str]:
@@ -76,7 +76,8 @@ def test_a_finished_ticket_takes_what_comes_and_flags_it(end: str) -> None:
     life.when(incident("Notes", status="open", notes=note("n1"))).then(status=end, new_keys=[f"note:{T}:n1"])
     life.when(update(priority="1")).then(status=end, new_keys=[f"upd:{T}:m5"])
     life.when(update(status="open")).then(status="open", new_keys=[f"reopen:{T}:m6"])
-    assert life.anomalies == [*before, "after_final", "after_final", "after_final"]
+    flagged = [code for code in life.anomalies if code != "drift"]
+    assert flagged == [*before, "after_final", "after_final", "after_final"]
 
 
 @pytest.mark.requirement("R57", "C8")
@@ -131,7 +132,7 @@ def test_an_update_without_changed_is_compared_with_what_is_known() -> None:
 def test_an_update_whose_changed_is_empty_changes_nothing() -> None:
     life = given(*OURS).when(incident("Update", status="resolved", priority="1", changed={}))
 
-    life.then(status="open", new_keys=[], anomalies=[])
+    life.then(status="open", new_keys=[], anomalies=["drift", "drift"])
     assert life.fields["priority"] == "4"
 
 
@@ -174,7 +175,7 @@ def test_a_note_without_an_id_is_known_by_its_message() -> None:
 def test_a_second_create_makes_no_second_client_ticket() -> None:
     life = given(*OURS).when(incident("Create", status="open", priority="1", group="Ensono Support"))
 
-    life.then(new_keys=[f"upd:{T}:m2"], anomalies=[])
+    life.then(new_keys=[f"upd:{T}:m2"], anomalies=["duplicate"])
     assert life.kinds.count("create") == 1
 
 
@@ -257,3 +258,20 @@ def expected_kinds(before: str, after: str) -> list[str]:
 @pytest.mark.parametrize("state", STATES)
 def test_a_ticket_may_be_first_seen_in_any_state_if_its_create_was_missed(state: str) -> None:
     given(incident("Update", status=state)).then(status=state, anomalies=["adopted"], history=[state])
+
+
+@pytest.mark.requirement("R57", "C8")
+def test_the_desk_is_told_that_what_belonged_to_pending_is_gone() -> None:
+    held = {"statusNextAction": "pending-caller", "offHoldDate": "2023-01-28T22:26:23Z"}
+    life = given(*OURS, update(status="pending", **held))
+
+    life.when(update(status="workinprogress"))
+
+    assert last_fields(life) == {"statusNextAction": "", "offHoldDate": "", "state": "workinprogress"}
+
+
+@pytest.mark.requirement("R213", "R214")
+def test_a_reopening_names_the_status_it_goes_back_to() -> None:
+    life = given(*OURS, update(status="resolved")).when(update(status="pending"))
+
+    assert (life.kinds[-1], last_fields(life)) == ("reopen", {"state": "pending"})

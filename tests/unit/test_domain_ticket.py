@@ -2,7 +2,7 @@
 
 import pytest
 
-from ecproc.domain.events import EffectSucceeded
+from ecproc.domain.events import EffectFailed, EffectSucceeded, Hold
 from ecproc.domain.ids import EffectKey, normalise_number
 from ecproc.testing.ticket import Event, change, fail, file, given, incident, lose, note, sent, start, succeed
 
@@ -103,9 +103,11 @@ def test_a_number_is_lost_once_a_message_of_five_minutes_after_its_acceptance_la
 @pytest.mark.requirement("R26", "R120")
 @pytest.mark.parametrize("number", ["", "OTHER"])
 def test_a_late_message_says_nothing_about_the_number(number: str) -> None:
-    late = incident("Notes", clientTicketNumber=number, envelope=sent(sequence=1, message_id="old", at=900))
+    late = incident(
+        "Notes", clientTicketNumber=number, notes=note("n0"), envelope=sent(sequence=1, message_id="old", at=900)
+    )
 
-    given(*OURS, update("LOCAL-0000001")).when(late).then(new_keys=[], anomalies=["late"])
+    given(*OURS, update("LOCAL-0000001")).when(late).then(new_keys=[f"note:{T}:n0"], anomalies=["late"])
 
 
 @pytest.mark.requirement("R39", "R120")
@@ -274,7 +276,7 @@ def test_a_ticket_begins_with_its_first_message_of_a_known_transaction() -> None
 def test_a_ticket_keeps_its_first_type_and_another_one_is_flagged() -> None:
     life = given(CREATE).when(incident("Update", ticketType="Request", status="pending"))
 
-    life.then(status="pending", anomalies=["unknown_value"])
+    life.then(status="pending", anomalies=["type_changed"])
     assert life.state.type == "Incident"
 
 
@@ -292,7 +294,7 @@ def test_a_message_without_a_ticket_type_is_taken_where_the_type_is_known() -> N
     [
         pytest.param({"Body": "}{"}, "undecodable", id="no json"),
         pytest.param({"Body": [1]}, "undecodable", id="no object"),
-        pytest.param({"Body": None}, "no_body", id="null"),
+        pytest.param({"Body": None}, "undecodable", id="null"),
         pytest.param({"Body": {"ticketNumber": T, "ticketType": "Task"}}, "unknown_ticket_type", id="unknown type"),
         pytest.param({"Body": {"ticketNumber": T}}, "no_ticket_type", id="no type"),
     ],
@@ -309,7 +311,7 @@ def test_what_cannot_be_taken_is_refused_and_leaves_the_state_alone(message: dic
 def test_a_message_that_names_no_ticket_is_refused() -> None:
     life = given({"Attributes": {"TransactionType": "Create"}, "Body": {"ticketType": "Incident", "status": "open"}})
 
-    life.then(refused=["no_group"], keys=[], stream="ungrouped")
+    life.then(refused=["unroutable"], keys=[], stream="ungrouped")
 
 
 # --- attachments ---
@@ -329,10 +331,13 @@ def test_a_file_is_announced_downloaded_and_stored() -> None:
 
 
 @pytest.mark.requirement("R142", "R139")
-def test_a_file_that_is_stored_or_under_way_is_not_downloaded_again() -> None:
+def test_a_file_is_downloaded_once_and_from_its_newest_address() -> None:
     life = given(*OURS, incident("Attachment", **file("a1")))
 
-    life.when(incident("Attachment", **file("a1"))).then(new_keys=[])
+    life.when(incident("Attachment", **file("a1", signed="20230209T172243Z")))
+    life.then(new_keys=[f"att:{T}:a1"], attachments={"rocket.jpg": "pending"})
+    (entry,) = [entry for entry in life.state.entries.values() if entry.effect.key == f"att:{T}:a1"]
+    assert (entry.effect.position, entry.effect.deadline) == (life.state.position, 1675970563_000000)
     life.when(succeed("att")).when(incident("Attachment", **file("a1"))).then(
         new_keys=[], attachments={"rocket.jpg": "stored"}
     )
@@ -400,3 +405,237 @@ def test_no_effect_carries_the_download_url() -> None:
 
     assert "X-Amz" not in repr(life.effects)
     assert "X-Amz" not in repr(life.state)
+
+
+# --- what identifies, and what only fills the place of a name ---
+
+
+@pytest.mark.requirement("R120", "R69")
+@pytest.mark.parametrize("word", ["null", "None", "undefined", "N/A", " - ", "\u200b", "nil", False])
+def test_a_placeholder_is_no_client_number(word: object) -> None:
+    given(incident("Create", status="open", clientTicketNumber=word)).then(
+        numbers=[], keys=[f"create:{T}:g1"], anomalies=[]
+    )
+
+
+@pytest.mark.requirement("R33", "R36")
+def test_a_placeholder_is_no_ticket_group_or_message() -> None:
+    body = {"ticketNumber": "null", "ticketType": "Incident", "status": "open"}
+    life = given(
+        {"MessageId": "undefined", "Body": body, "Attributes": {"MessageGroupId": T, "TransactionType": "Create"}}
+    )
+
+    life.then(stream=T, anomalies=["derived_id"], keys=[f"create:{T}:g1"])
+    assert life.state.ticket == T
+    grouped = {
+        "Body": {**body, "ticketNumber": T},
+        "Attributes": {"MessageGroupId": "n/a", "TransactionType": "Create"},
+    }
+    assert given(grouped).stream == T
+
+
+@pytest.mark.requirement("R74", "R120", "R121")
+def test_an_adopted_number_that_ensono_lacks_is_returned() -> None:
+    life = given(
+        incident("Create", status="open", clientTicketNumber="INC1", envelope=sent(ClientReferenceAvailable=False))
+    )
+
+    life.then(numbers=["INC1"], keys=[f"returnptn:{T}:INC1"])
+    assert not life.state.client_tickets[0].returned
+    life.when(succeed("returnptn"))
+    assert life.state.client_tickets[0].returned
+
+
+@pytest.mark.requirement("R120", "R121")
+def test_an_adopted_number_is_returned_when_a_later_message_lacks_it() -> None:
+    life = given(incident("Create", status="open", clientTicketNumber="INC1")).then(keys=[])
+
+    life.when(incident("Notes", notes=note("n1"))).then(new_keys=[f"returnptn:{T}:INC1", f"note:{T}:n1"])
+    life.when(incident("Notes", notes=note("n2"))).then(new_keys=[f"note:{T}:n2"])
+
+
+@pytest.mark.requirement("R119", "R120")
+def test_a_message_that_shows_our_number_says_that_ensono_has_it() -> None:
+    life = given(CREATE, succeed("create"))
+    assert not life.state.client_tickets[0].returned
+
+    life.when(incident("Notes", clientTicketNumber="LOCAL-0000001", notes=note("n1")))
+
+    life.then(anomalies=[], new_keys=[f"note:{T}:n1"])
+    assert life.state.client_tickets[0].returned
+
+
+@pytest.mark.requirement("R69")
+def test_a_create_that_told_no_usable_number_links_nothing() -> None:
+    given(CREATE, succeed("create", number="null")).then(numbers=[], keys=[f"create:{T}:g1"])
+
+
+@pytest.mark.requirement("R101", "R119")
+def test_an_answer_in_unfamiliar_words_is_flagged_once_and_counts_as_nothing() -> None:
+    odd = EffectFailed(EffectKey(f"returnptn:{T}:LOCAL-0000001"), "odd answer: Stored", False, 1, held=Hold.ODD_ANSWER)
+    life = given(CREATE, succeed("create"), odd, odd).then(anomalies=["odd_answer"])
+
+    assert not life.state.client_tickets[0].returned
+    assert life.entries[odd.key] == "retryable"
+
+
+# --- nothing is skipped in silence ---
+
+
+@pytest.mark.requirement("R50", "R59", "R82")
+@pytest.mark.parametrize(
+    ("field", "value", "known"),
+    [("priority", "9", "4"), ("priority", "high", "1"), ("closeCode", "done", "Unresolved*")],
+)
+def test_a_value_outside_of_its_closed_list_is_kept_and_flagged_once(field: str, value: str, known: str) -> None:
+    life = given(incident("Create", status="open", **{field: value})).then(anomalies=["unknown_value"])
+    assert life.fields[field] == value
+
+    life.when(incident("Update", status="open", **{field: value}))
+    life.when(incident("Update", status="open", changed={field: known})).then(anomalies=["unknown_value"])
+
+
+@pytest.mark.requirement("R41")
+@pytest.mark.parametrize(("seconds", "codes"), [(299, ["repeated_dedup_id"]), (301, []), (-10, ["repeated_dedup_id"])])
+def test_a_deduplication_id_that_comes_twice_within_five_minutes_is_flagged(seconds: int, codes: list[str]) -> None:
+    messages = (
+        incident(kind, status="open", notes=note(kind), envelope=sent(at=500 + at, MessageDeduplicationId="d" * 64))
+        for kind, at in (("Create", 0), ("Notes", seconds))
+    )
+
+    life = given(*messages).then(anomalies=codes)
+
+    life.then(notes=["Create", "Notes"])
+
+
+@pytest.mark.requirement("R24", "R236")
+@pytest.mark.parametrize(("days", "codes"), [(3.9, []), (4.1, ["gap"]), (13, ["gap"]), (15, []), (1000, [])])
+def test_a_message_that_waited_for_more_than_four_days_tells_of_a_gap(days: float, codes: list[str]) -> None:
+    life = given(incident("Create", status="open", envelope=sent(at=int(-days * 86_400))))
+
+    life.then(anomalies=codes)
+
+
+@pytest.mark.requirement("R38", "R40")
+@pytest.mark.parametrize("attributes", [{"SentTimestamp": "yesterday"}, {"SequenceNumber": "first"}])
+def test_an_attribute_that_cannot_be_read_is_flagged(attributes: dict[str, str]) -> None:
+    given(incident("Create", status="open", envelope=sent(**attributes))).then(anomalies=["unreadable_part"])
+
+
+@pytest.mark.requirement("R61")
+def test_drift_outside_of_changed_is_flagged_once_for_each_field() -> None:
+    created = incident("Create", status="open", priority="4", group="A", urgency="3")
+    drifted = incident("Update", status="open", priority="2", group="A", urgency="1", changed={"cis": "x"})
+    life = given(created, drifted).then(anomalies=["drift"])
+    assert life.fields["priority"] == "4"
+
+    life.when(incident("Update", status="pending", priority="2", group="B", changed={"cis": "y"}))
+
+    life.then(anomalies=["drift", "drift", "drift"], status="open")
+
+
+@pytest.mark.requirement("R73", "R165", "R65")
+@pytest.mark.parametrize("transaction", ["Notes", "Attachment"])
+def test_a_message_without_what_its_transaction_brings_is_flagged(transaction: str) -> None:
+    given(CREATE).when(incident(transaction)).then(anomalies=["unreadable_part"], new_keys=[])
+
+
+# --- old news ---
+
+
+@pytest.mark.requirement("R69", "R79")
+@pytest.mark.parametrize("word", ["resolved", "closed", "pending"])
+def test_a_create_that_comes_again_moves_nothing(word: str) -> None:
+    life = given(*OURS, incident("Update", status=word, priority="1", changed={"status": word, "priority": "1"}))
+    before = life.anomalies
+
+    life.when(CREATE).then(status=word, new_keys=[], anomalies=[*before, "duplicate"])
+    assert life.fields["priority"] == "1"
+
+
+@pytest.mark.requirement("R69", "R79")
+def test_a_create_in_other_words_brings_its_fields_and_moves_no_state() -> None:
+    life = given(*OURS, incident("Closure", status="closed"))
+
+    life.when(incident("Create", status="open", priority="2"))
+
+    life.then(status="closed", new_keys=[f"upd:{T}:m3"])
+    assert life.anomalies[-2:] == ["duplicate", "after_final"]
+
+
+# --- what identifies a file ---
+
+SYS_ID = "0ded161f1b64211426a2da49b04bcb2f"
+
+
+@pytest.mark.requirement("R139", "C35")
+@pytest.mark.parametrize(
+    "info",
+    [
+        f"https://x.service-now.com/api/now/attachment/{SYS_ID}",
+        f"https://x.service-now.com/api/now/attachment/{SYS_ID}/file",
+        f"https://x.service-now.com/api/now/attachment/{SYS_ID.upper()}/file?sysparm_x={'0' * 32}",
+        f"https://x.service-now.com/sys_attachment.do?sys_id={SYS_ID}&view=true",
+        f"https://x.service-now.com/nav_to.do?uri=sys_attachment.do%3Fsys_id={SYS_ID}",
+        f"https://x.service-now.com/api/now/table/incident/{'a' * 32}/attachments/{SYS_ID}/",
+        SYS_ID,
+        {"link": f"https://x.service-now.com/api/now/table/sys_attachment/{SYS_ID}", "value": SYS_ID},
+    ],
+)
+def test_a_files_sys_id_is_found_wherever_its_info_has_it(info: object) -> None:
+    life = given(CREATE).when(incident("Attachment", **{**file("a1"), "attachmentInfo": info}))
+
+    life.then(new_keys=[f"att:{T}:{SYS_ID}"])
+
+
+@pytest.mark.requirement("R139")
+def test_files_without_a_sys_id_are_told_apart_by_what_they_are() -> None:
+    files = [
+        {**file("a1", name), "attachmentInfo": info, "attachmentSize": size}
+        for name, info, size in (
+            ("a", "https://x/f/file", "1"),
+            ("b", "https://x/f/file", "1"),
+            ("a", "", "1"),
+            ("a", "null", "2"),
+        )
+    ]
+
+    life = given(CREATE, *(incident("Attachment", **told) for told in files), incident("Attachment", **files[0]))
+
+    assert len(life.state.attachments) == 4
+
+
+@pytest.mark.requirement("R140", "R141")
+@pytest.mark.parametrize(
+    ("announced", "codes"), [("0", ["size_differs"]), ("4", ["size_differs"]), ("3", []), ("", [])]
+)
+def test_bytes_that_are_not_as_many_as_announced_are_kept_and_flagged(announced: str, codes: list[str]) -> None:
+    life = given(CREATE, incident("Attachment", **{**file("a1"), "attachmentSize": announced}))
+
+    life.when(succeed("att", sha256="00", size="3", path="p")).then(anomalies=codes)
+    assert life.state.attachments["a1"].size == 3
+
+
+@pytest.mark.requirement("R140")
+@pytest.mark.parametrize(("text", "size"), [("138,092", 138092), ("138 092 bytes", 138092), ("5.0", 5), ("many", None)])
+def test_a_size_is_read_as_people_write_it_or_flagged(text: str, size: int | None) -> None:
+    life = given(CREATE).when(incident("Attachment", **{**file("a1"), "attachmentSize": text}))
+
+    assert life.state.attachments["a1"].size == size
+    life.then(anomalies=[] if size else ["unreadable_part"])
+
+
+@pytest.mark.requirement("R138", "R26")
+def test_a_late_announcement_does_not_bring_back_an_older_address() -> None:
+    life = given(CREATE, incident("Attachment", **file("a1")), incident("Attachment", **file("a1")))
+
+    life.when(incident("Attachment", **file("a1"), envelope=sent(sequence=1, message_id="old"))).then(new_keys=[])
+
+
+@pytest.mark.requirement("R138", "R229")
+def test_a_parked_download_is_not_given_up() -> None:
+    life = given(CREATE, incident("Attachment", **file("a1")), fail("att", parked=True))
+    life.then(attachments={"rocket.jpg": "pending"})
+
+    life.when(incident("Attachment", **file("a1"))).then(new_keys=[f"att:{T}:a1"])
+    assert life.entries[f"att:{T}:a1"] == "available"

@@ -63,7 +63,7 @@ class Log:
         self.fold.extend(await self.store.read_stream(STREAM, after=self.fold.seen))
         if not self.fold.undecided:
             return None
-        step = take_step(self.fold, limit=limit, snapshot_events=snapshot_events)
+        step = take_step(self.fold, client_name="testClient", limit=limit, snapshot_events=snapshot_events)
         await self._commit(step.batch)
         self.entries |= {entry.effect.key: entry for entry in step.entries}
         return step
@@ -237,7 +237,7 @@ def test_what_cannot_be_taken_is_quarantined_and_skipped_for_ever() -> None:
         await log.append(NO_TICKET)
         step = await log.step()
         assert step is not None
-        assert step.quarantined == ("unknown_ticket_type",)
+        assert [item.reason for item in step.quarantined] == ["unknown_ticket_type"]
         assert (step.before, step.after) == (None, None)
         await log.forget()
         await log.append(CREATE)
@@ -266,7 +266,7 @@ def test_what_was_quarantined_once_stays_out_though_newer_code_could_take_it() -
         step = await log.step()
         assert step is not None
         assert step.after == ("Incident", "pending")
-        assert step.anomalies == ("adopted",)
+        assert [item.code for item in step.anomalies] == ["adopted"]
 
     simulate(main)
 

@@ -28,6 +28,7 @@ CONTRACT = {
     "ecproc_actors": set(),
     "ecproc_tickets": {"type", "state"},
     "ecproc_anomalies_total": {"code"},
+    "ecproc_unknown_fields_total": set(),
     "ecproc_outbox_entries": {"lane", "state"},
     "ecproc_outbox_oldest_due_timestamp_seconds": {"lane"},
     "ecproc_effects_total": {"kind", "outcome"},
@@ -120,7 +121,7 @@ def test_a_message_s_way_is_measured(telemetry: Telemetry, sample: Samples) -> N
     telemetry.messages_received("Create", 3)
     telemetry.messages_received("Approval Request")
     telemetry.message_duplicate(2)
-    telemetry.message_quarantined("no_body")
+    telemetry.message_quarantined("too_deep")
     telemetry.message_deleted("expired")
     telemetry.receive_count(4)
     telemetry.receive_to_delete(26.0)
@@ -129,7 +130,7 @@ def test_a_message_s_way_is_measured(telemetry: Telemetry, sample: Samples) -> N
     assert sample("messages_received_total", type="Create") == 3
     assert sample("messages_received_total", type="Approval Request") == 1
     assert sample("messages_duplicate_total") == 2
-    assert sample("messages_quarantined_total", reason="no_body") == 1
+    assert sample("messages_quarantined_total", reason="too_deep") == 1
     assert sample("messages_deleted_total", outcome="expired") == 1
     assert sample("message_receive_count_bucket", le="3.0") == 0
     assert sample("message_receive_count_bucket", le="5.0") == 1
@@ -217,7 +218,7 @@ def test_unknown_words_share_one_label_value(
 def test_the_silent_telemetry_answers_every_report() -> None:
     silent = NullTelemetry()
     reports = [name for name, value in vars(Telemetry).items() if inspect.isfunction(value)]
-    assert len(reports) == 20
+    assert len(reports) == 21
     for name in reports:
         report = getattr(silent, name)
         arguments = {
@@ -235,4 +236,4 @@ def test_metrics_hear_every_report() -> None:
 def test_the_words_are_those_of_the_contract() -> None:
     assert set(TICKET_STATES) == {"Incident", "Request", "Change"}
     assert TICKET_STATES["Incident"] == ("open", "workinprogress", "pending", "resolved", "closed", "cancelled")
-    assert len(ANOMALY_CODES) == 11
+    assert len(ANOMALY_CODES) == 23

@@ -9,10 +9,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ecproc.domain.events import Message, Place, Undecodable
+from ecproc.domain.times import parse_time
+from ecproc.wire.files import presigned_expiry
+from ecproc.wire.payload import attributes_of, body_of
 from ecproc.wire.queue import BadAnswer, Envelope, Received, decode_answer, decode_message
 from ecproc.wire.responses import judge_answer, judge_delete, judge_receive
 from ecproc.wire.split import nests_deeper, split_array, split_object
-from ecproc.wire.translate import attachment_url, attributes_of, body_of, parse_time, presigned_expiry, translate
+from ecproc.wire.translate import attachment_url, translate
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MESSAGES = [path.read_bytes() for path in sorted((FIXTURES / "messages").glob("*.json"))]
@@ -62,7 +65,13 @@ DECODES_ALL_THE_SAME = {
     "brackets in a string",
     "escaped quotes",
     "duplicate keys",
+    "BOM before the body",
 }
+MENDED = {
+    *("lone surrogate", "half a pair", "bad UTF-8", "overlong UTF-8", "cut UTF-8", "bad UTF-8 in a name", "raw NUL"),
+    *("control characters", "bad escape", "NaN", "huge exponent"),
+}
+"""Wrong in a character only: the message is taken, and remarks that it had to be mended."""
 
 
 def hostile_message(body: bytes) -> bytes:
@@ -105,7 +114,9 @@ def test_a_hostile_body_leaves_the_others_alone_and_is_kept_byte_for_byte(name: 
     assert body_of(envelope.payload) == (body if body != b"" else b"null")
     fact = translated(envelope)
     assert (fact.position, fact.version, fact.at) == (7, 3, 1_674_858_334_956_000)
-    assert isinstance(fact, Message if name in DECODES_ALL_THE_SAME else Undecodable)
+    assert isinstance(fact, Message if name in DECODES_ALL_THE_SAME | MENDED else Undecodable)
+    if isinstance(fact, Message):
+        assert any(remark.code == "unreadable_part" for remark in fact.remarks) is (name in MENDED)
 
 
 @pytest.mark.requirement("I9")

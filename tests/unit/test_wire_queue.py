@@ -10,6 +10,7 @@ import pytest
 
 from ecproc.domain.events import Transaction
 from ecproc.domain.ids import NO_SEQUENCE, message_key
+from ecproc.wire.payload import attributes_of, body_of
 from ecproc.wire.queue import (
     UNGROUPED,
     BadAnswer,
@@ -21,7 +22,6 @@ from ecproc.wire.queue import (
     parse_sequence,
     parse_transaction,
 )
-from ecproc.wire.translate import attributes_of, body_of
 
 RESPONSES = Path(__file__).parents[1] / "fixtures" / "responses"
 GuideMessage = Callable[[str], bytes]
@@ -77,9 +77,10 @@ def test_the_documented_empty_answer() -> None:
         pytest.param(answer(None), 0, id="null"),
         pytest.param(answer([]), 0, id="list"),
         pytest.param(b'{"ReceiveMessageResponse":{"ReceiveMessageResult":{"messages":[ ]}}}', 0, id="blank list"),
-        pytest.param(b'{"ReceiveMessageResponse":{"ReceiveMessageResult":{}}}', 0, id="missing"),
-        pytest.param(b'{"ReceiveMessageResponse":{"ReceiveMessageResult":null}}', 0, id="no result"),
-        pytest.param(b'{"ReceiveMessageResponse":null}', 0, id="no response"),
+        pytest.param(b'{"receiveMessageResponse":{"receive_message_result":{"Messages":null}}}', 0, id="other names"),
+        pytest.param(b'{"ReceiveMessageResponse":{"ReceiveMessageResult":{"Message":{"a":1}}}}', 1, id="one Message"),
+        pytest.param(b'{"ReceiveMessageResponse":{"messages":[{}],"ReceiveMessageResult":{}}}', 1, id="outside"),
+        pytest.param(b'{"ReceiveMessageResponse":{"messages":"[{}]"}}', 1, id="JSON text"),
         pytest.param(b'{"ReceiveMessageResponse":{"messages":[{}]}}', 1, id="flat"),
         pytest.param(answer(message()), 1, id="single object"),
         pytest.param(answer([message()] * 12), 12, id="more than ten"),
@@ -102,6 +103,26 @@ def test_tolerated_shapes(body: bytes, count: int) -> None:
 @pytest.mark.requirement("R14", "I9")
 def test_what_is_no_queue_answer_is_said_to_be_none(body: bytes) -> None:
     assert decode_answer(body) == BadAnswer("no ReceiveMessageResponse in the answer")
+
+
+@pytest.mark.parametrize(
+    "response",
+    ['{"ReceiveMessageResult":{}}', '{"ReceiveMessageResult":null}', "null", '{"ReceiveMessageResult":{"Error":{}}}'],
+)
+@pytest.mark.requirement("R15", "I9")
+def test_an_answer_without_messages_is_not_an_empty_one(response: str) -> None:
+    assert decode_answer(f'{{"ReceiveMessageResponse":{response}}}'.encode()) == BadAnswer(
+        "no `messages` in the answer"
+    )
+
+
+@pytest.mark.parametrize("messages", ['""', "{}", '" "', '"text"', "0", "true"])
+@pytest.mark.requirement("R15", "I9")
+def test_what_holds_no_message_and_is_no_word_for_none_is_a_bad_answer(messages: str) -> None:
+    body = f'{{"ReceiveMessageResponse":{{"messages":{messages},"ResponseMetadata":{{"RequestId":"r"}}}}}}'
+
+    assert isinstance(bad := decode_answer(body.encode()), BadAnswer)
+    assert bad.request_id == "r"
 
 
 @pytest.mark.requirement("I1", "I9")

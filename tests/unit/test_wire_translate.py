@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from ecproc.domain.events import Message, Place, TicketType, Transaction, Undecodable
+from ecproc.domain.times import parse_time
+from ecproc.wire.files import presigned_expiry
 from ecproc.wire.queue import decode_message
-from ecproc.wire.translate import attachment_url, parse_time, presigned_expiry, translate
+from ecproc.wire.translate import attachment_url, translate
 
 GuideMessage = Callable[[str], bytes]
 PLACE = Place(position=7, version=3, at=1_700_000_000_000_000)
@@ -163,7 +165,8 @@ def test_a_ticket_type_is_read_in_any_case(text: str) -> None:
     [
         *(("", value, True) for value in (False, True, None, "true")),
         *(("A", value, True) for value in (False, "false", " False ")),
-        *(("A", value, False) for value in (True, "true", None, "", "maybe", 0)),
+        *(("A", value, False) for value in (True, "true", None, "", "maybe")),
+        *(("A", value, True) for value in (0, "No")),
     ],
 )
 def test_a_number_is_missing_if_it_is_empty_or_the_flag_says_no(number: str, available: object, missing: bool) -> None:
@@ -184,8 +187,8 @@ def test_a_body_that_is_a_string_is_read_as_the_json_in_it() -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        *(("null", "no_body"), ('"null"', "undecodable"), ("7", "undecodable"), ("[]", "undecodable")),
-        *(('"[]"', "undecodable"), ('"{"', "undecodable"), ('"\\"{}\\""', "undecodable")),
+        *(("null", "undecodable"), ('"null"', "undecodable"), ("7", "undecodable"), ("[]", "undecodable")),
+        *(('"[]"', "undecodable"), ('"{"', "undecodable"), ('"\\"[]\\""', "undecodable")),
     ],
 )
 def test_a_body_that_is_no_object_cannot_be_taken(body: str, reason: str) -> None:
@@ -204,8 +207,8 @@ def test_a_body_that_is_no_object_cannot_be_taken(body: str, reason: str) -> Non
         (True, "true"),
         (False, "false"),
         ("", ""),
-        ([1, "a"], '[1,"a"]'),
-        ({"a": None}, '{"a":null}'),
+        (4.0, "4"),
+        (["4"], "4"),
     ],
 )
 def test_a_field_is_text_whatever_json_it_was(value: object, text: str) -> None:
@@ -219,13 +222,13 @@ def test_a_null_says_nothing_and_an_empty_time_is_null() -> None:
 
 @pytest.mark.requirement("R45", "C13")
 def test_fields_keep_the_order_they_came_in_whether_the_guide_has_them_or_not() -> None:
-    body = {"Colour": "red", "cis": "a", "": "b", "updateOn": "1", "impact": "2", "updatedOn": None, "status": "open"}
+    body = {"Colour": "red", "cis": "a", "": "b", "updateOn": "2023", "impact": "2", "updatedOn": None, "status": "o"}
 
     assert list(told(**body).fields.items()) == [
         ("Colour", "red"),
         ("cis", "a"),
         ("", "b"),
-        ("updatedOn", "1"),
+        ("updatedOn", "2023"),
         ("impact", "2"),
     ]
 
@@ -237,22 +240,22 @@ def test_in_changed_a_null_clears_and_spellings_are_one() -> None:
 
 
 @pytest.mark.requirement("R63")
-@pytest.mark.parametrize(("value", "changed"), [(None, None), ("", None), ([], None), ({}, {})])
-def test_only_an_object_is_changed(value: object, changed: object) -> None:
+@pytest.mark.parametrize(("value", "changed"), [(None, None), ("", {}), ([], {}), ({}, {})])
+def test_changed_may_be_empty_and_is_absent_only_as_null(value: object, changed: object) -> None:
     assert told(changed=value).changed == changed
 
 
 @pytest.mark.requirement("R65")
-@pytest.mark.parametrize("value", [None, "", "text", 5, [None, "x"]])
+@pytest.mark.parametrize("value", [None, "", 5, [None, {}], {}])
 def test_what_is_no_note_is_none(value: object) -> None:
     assert told(notes=value).notes == ()
 
 
 @pytest.mark.requirement("R139", "C35")
 @pytest.mark.parametrize(
-    "info", ["https://x/attachment/a1", "https://x/attachment/a1/", "a1", "https://x/a1?sysparm=1"]
+    "info", ["https://x/attachment/a1", "https://x/attachment/a1/", "a1", "https://x/attachment/a1/file?sysparm=1"]
 )
-def test_a_files_id_is_the_end_of_its_info(info: str) -> None:
+def test_a_files_id_stands_behind_attachment_in_its_info(info: str) -> None:
     attachment = told(attachmentName="a", attachmentInfo=info).attachment
 
     assert attachment is not None
@@ -270,7 +273,7 @@ def test_a_file_without_an_id_is_known_by_what_it_is() -> None:
 @pytest.mark.requirement("R165", "C11")
 @pytest.mark.parametrize(
     ("word", "state"),
-    [("Requested", "requested"), (" APPROVED ", "approved"), ("Rejected", "rejected"), ("?", "requested")],
+    [("Requested", "requested"), (" APPROVED ", "approved"), ("Rejected", "rejected"), ("?", ""), ("", "requested")],
 )
 def test_an_approvals_state_is_read_in_any_case(word: str, state: str) -> None:
     asked = told("Approval Request", approvalId="a1", approvalState=word).approval
@@ -285,7 +288,7 @@ def test_an_approvals_id_is_read_in_any_case_and_is_no_field(name: str) -> None:
     message = told("Approval Request", **{"ApprovalId": None, name: "a1", "ApprovalID ": "x", "aPPROVALiD": ""})
 
     assert message.approval is not None
-    assert (message.approval.id, message.fields) == ("a1", {"ApprovalID ": "x"})
+    assert (message.approval.id, message.fields) == ("a1", {})
 
 
 def test_an_approval_without_an_id_is_none() -> None:

@@ -1,0 +1,237 @@
+"""The members of a body: their names in the guide under any spelling, and their values as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+from ecproc.domain import change, incident
+from ecproc.domain.events import Remark, TicketType
+from ecproc.domain.times import parse_time
+from ecproc.wire.lenient import DECODE_ERRORS, decode_json, fold_name, scalar_text
+
+TIMES: Final = frozenset({"updatedOn", "openedTime", "openedAt", "startDate", "endDate", "offHoldDate"})
+FIELDS: Final = TIMES | {
+    *("description", "shortDescription", "group", "ensonoGroup", "priority", "impact", "urgency", "category", "origin"),
+    *("cis", "statusNextAction", "closeNotes", "closeCode", "closureCategory", "requestedByName", "type", "approval"),
+    *("risk", "justification", "preChangeChecks", "implementationPlan", "testPlan", "backoutPlan"),
+}
+"""What the guide calls a ticket's fields; any other member is a field too, but one the guide does not know."""
+_NOT_FIELDS: Final = frozenset(
+    {
+        *("clientName", "clientTicketNumber", "ticketType", "ticketNumber", "status", "state", "changed", "notes"),
+        *("attachment", "attachmentName", "attachmentInfo", "attachmentSize", "attachmentType"),
+        *("approvalId", "approvalState", "approverName", "approverEmail"),
+    }
+)
+_KNOWN: Final = FIELDS | _NOT_FIELDS
+_CANONICAL: Final[Mapping[str, str]] = {
+    **{fold_name(name): name for name in _KNOWN},
+    **dict.fromkeys(("note", "comment", "comments"), "notes"),
+    "updateon": "updatedOn",  # as the guide's table spells it (C13)
+    "approvalld": "approvalId",  # as the guide's table reads (C14)
+}
+TICKET_TYPES: Final[Mapping[str, TicketType]] = {item.value.lower(): item for item in TicketType}
+_DIGITS_WANTED: Final = frozenset({"priority", "impact", "urgency"})
+_ADDRESS: Final = "attachment"
+_LISTS: Final = frozenset({"cis"})
+_EMPTY: Final = (None, "")
+_TIME_LENGTH: Final = 32
+"""Of a time that is remembered: a hostile one is not."""
+_SHOWN: Final = 80
+
+
+def read_members(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The body's members by the guide's names; where one came under two spellings, the guide's own counts."""
+    if body.keys() <= _KNOWN:
+        return body
+    read: dict[str, Any] = {}
+    for name, value in body.items():
+        own = canonical_name(name)
+        if own not in read or read[own] in _EMPTY or (name == own and value not in _EMPTY):
+            read[own] = value
+    return read
+
+
+@lru_cache(maxsize=1024)
+def canonical_name(name: str) -> str:
+    """The guide's name of a member, whatever its spelling; the name as it is where the guide has none."""
+    return name if name in _KNOWN else _CANONICAL.get(fold_name(name), name)
+
+
+def is_field(name: str) -> bool:
+    """Whether a member of that name is one of the ticket's fields."""
+    return name not in _NOT_FIELDS
+
+
+def read_text(name: str, value: Any, remarks: list[Remark]) -> str | None:
+    """A member's value as text, None for null: a structure that is not ServiceNow's way to write a text says nothing,
+    and that it came is remarked."""
+    if value is None or type(value) is str:
+        return value
+    text = scalar_text(value)
+    if text is not None:
+        return text
+    if isinstance(value, dict):
+        return _read_object(name, value, remarks)
+    if isinstance(value, list):
+        return _read_list(name, value, remarks)
+    return None
+
+
+def _read_object(name: str, value: Mapping[str, Any], remarks: list[Remark]) -> str | None:
+    """`{"display_value": …, "value": …}`: the one that the field wants; either may be missing, `link` is an address."""
+    parts = {fold_name(key): item for key, item in value.items()}
+    if name == _ADDRESS:
+        texts = (scalar_text(item) or "" for item in parts.values())
+        return next((text for text in texts if text.lower().startswith("http")), None)
+    shown, stored = scalar_text(parts.get("displayvalue")), scalar_text(parts.get("value"))
+    if not parts.keys() <= {"displayvalue", "value", "link", "displayvaluelink"} or parts.keys() == {"link"}:
+        remarks.append(_unfit(name, "an object"))
+        return None
+    if not shown or not stored:
+        return shown or stored or (None if {shown, stored} == {None} else "")
+    return stored if _wants_stored(name, shown, stored) else shown
+
+
+def _wants_stored(name: str, shown: str, stored: str) -> bool:
+    """Whether a field is better read from the value than from what people see of it."""
+    if name in TIMES:
+        return known_time(stored) is not None
+    if name in _DIGITS_WANTED:
+        return stored.isdecimal() and (name == "priority" or shown[:1].isdigit())
+    if name in ("status", "state"):
+        return not _names_state(shown) and _names_state(stored)
+    if name == "ticketType":
+        return shown.strip().lower() not in TICKET_TYPES
+    return False
+
+
+def _names_state(text: str) -> bool:
+    return incident.parse_state(text) is not None or change.parse_state(text) is not None
+
+
+def _read_list(name: str, value: Sequence[Any], remarks: list[Remark]) -> str | None:
+    texts = [text for item in value if (text := scalar_text(item)) is not None]
+    if len(texts) == len(value) and (name in _LISTS or len(texts) <= 1):
+        return ",".join(texts)
+    remarks.append(_unfit(name, "a list"))
+    return None
+
+
+def _unfit(name: str, what: str) -> Remark:
+    return Remark("unreadable_part", f"{name[:_SHOWN]} is {what}")
+
+
+def known_time(text: str) -> int | None:
+    """The time a text names, remembered: each of a ticket's messages repeats its times."""
+    return _parse_known(text) if len(text) <= _TIME_LENGTH else None
+
+
+@lru_cache(maxsize=4096)
+def _parse_known(text: str) -> int | None:
+    return parse_time(text)
+
+
+def read_fields(body: Mapping[str, Any], remarks: list[Remark]) -> dict[str, str]:
+    """The body's own fields; null says nothing, and an empty time is null (C13)."""
+    fields: dict[str, str] = {}
+    for name, value in body.items():
+        if name in _NOT_FIELDS:
+            continue
+        text = value if type(value) is str else read_text(name, value, remarks)
+        if name in TIMES:
+            if not text:
+                continue
+            if known_time(text) is None:
+                remarks.append(Remark("unknown_value", f"{name} {text[:_SHOWN]!r} is no time"))
+        if text is not None:
+            fields[name] = text
+    return fields
+
+
+# --- `changed` ---
+
+_NEWS: Final = ("newvalue", "new", "to", "after", "current")
+_OTHER_STATE: Final = {"status": "state", "state": "status"}
+_NAMES: Final = ("field", "fieldname", "name", "element")
+
+
+def read_changed(value: Any, body: Mapping[str, Any], remarks: list[Remark]) -> Mapping[str, str] | None:
+    """What an update says it changed: an object, JSON text of one, a list of names or of changes; None where it says
+    nothing that can be read, which is remarked unless it is absent. A null clears the field; `state` is `status`."""
+    if value is None:
+        return None
+    members = _changed_members(value, body)
+    if members is None:
+        shown = value[:_SHOWN] if isinstance(value, str) else type(value).__name__
+        remarks.append(Remark("unreadable_part", f"changed {shown!r} names no fields: the body counts"))
+        return None
+    changed: dict[str, str] = {}
+    for spelled, item in members.items():
+        name = canonical_name(spelled)
+        if name in ("state", "status"):
+            name = "status"
+        elif name in _NOT_FIELDS:
+            continue
+        changed[name] = read_text(name, _news_of(item), remarks) or ""
+    return changed
+
+
+def _changed_members(value: Any, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    match value:
+        case dict():
+            return value
+        case str() if not value.strip():
+            return {}
+        case str():
+            return _changed_text(value.strip(), body)
+        case list():
+            return _changed_list(value, body)
+        case _:
+            return None
+
+
+def _changed_text(text: str, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if text[:1] in ("{", "["):
+        try:
+            return _changed_members(decode_json(text.encode()).value, body)
+        except DECODE_ERRORS:
+            return None
+    return _named(text.replace(";", ",").split(","), body)
+
+
+def _changed_list(items: Sequence[Any], body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if all(isinstance(item, str) for item in items):
+        return _named(items, body)
+    if not all(isinstance(item, dict) for item in items):
+        return None
+    changed: dict[str, Any] = {}
+    for item in items:
+        name = _pick(item, _NAMES)
+        if isinstance(name, str) and len(item) > 1:
+            changed[name] = _pick(item, (*_NEWS, "value"))
+        else:
+            changed |= item
+    return changed
+
+
+def _named(names: Sequence[str], body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The named members as the body has them; None where a name is none of the body's."""
+    own = [canonical_name(name.strip()) for name in names if name.strip()]
+    own = [_OTHER_STATE.get(name, name) if name not in body else name for name in own]
+    return {name: body[name] for name in own} if all(name in body for name in own) else None
+
+
+def _news_of(value: Any) -> Any:
+    """The new value where the old one stands beside it."""
+    if isinstance(value, dict) and len(value) > 1:
+        news = _pick(value, _NEWS)
+        return value if news is None else news
+    return value
+
+
+def _pick(item: Mapping[str, Any], names: Sequence[str]) -> Any:
+    folded = {fold_name(key): value for key, value in item.items()}
+    return next((folded[name] for name in names if name in folded), None)

@@ -1,0 +1,133 @@
+"""What the log keeps of a message, taken apart again: its Body as received, its own attributes, and both as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from ecproc.wire.lenient import DECODE_ERRORS, TooDeep, decode_json, fold_name, text_of
+from ecproc.wire.queue import object_members
+from ecproc.wire.split import split_object
+
+_STRINGS_IN_STRINGS: Final = 3
+_SHOWN: Final = 300
+
+
+class _Payload(msgspec.Struct):
+    attributes: dict[str, msgspec.Raw] = {}
+    body: msgspec.Raw = msgspec.Raw(b"null")
+
+
+_payload = msgspec.json.Decoder(_Payload)
+
+
+def body_of(payload: bytes) -> bytes:
+    """The message's Body as received, out of what the log keeps."""
+    try:
+        return bytes(_payload.decode(payload).body)
+    except DECODE_ERRORS:
+        # The body stands last: without the bracket behind it, it is cut out exactly, whatever is wrong in it.
+        return split_object(payload.removesuffix(b"}")).get("body", b"null")
+
+
+def attributes_of(payload: bytes) -> dict[str, bytes]:
+    """The message's own attributes as raw JSON values."""
+    try:
+        return {name: bytes(value) for name, value in _payload.decode(payload).attributes.items()}
+    except DECODE_ERRORS:
+        return object_members((object_members(payload) or {}).get("attributes", b"")) or {}
+
+
+class Attributes(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """What the guide's attributes say, as texts; empty where one is absent."""
+
+    SenderId: str = ""
+    SentTimestamp: str = ""
+    SequenceNumber: str = ""
+    MessageDeduplicationId: str = ""
+    MessageGroupId: str = ""
+    ClientReferenceAvailable: bool | str = True
+    TransactionType: str = ""
+
+
+class NoBody(msgspec.Struct, frozen=True):
+    """Why there is no body: reason from the closed set of quarantine reasons."""
+
+    reason: str
+    detail: str
+
+
+class Content(msgspec.Struct, frozen=True):
+    """A message's attributes and body; `mended`: characters of the body could not be read as they were."""
+
+    attributes: Attributes
+    body: Mapping[str, Any] | NoBody
+    mended: bool = False
+
+
+_Scalar: TypeAlias = str | bool | None
+_Flat: TypeAlias = dict[str, _Scalar]
+
+
+class _Documented(msgspec.Struct, gc=False):
+    """A logged message with attributes as the guide spells them and a body of texts, `changed` and notes.
+
+    No number is among them, because a union would decide how it is read; and nothing in it can be nested too deep.
+    """
+
+    attributes: Attributes
+    body: dict[str, _Scalar | _Flat | list[_Flat]]
+
+
+_documented = msgspec.json.Decoder(_Documented)
+
+
+def read_payload(payload: bytes) -> Content:
+    """A logged message as values."""
+    return _read_documented(payload) or _read_tolerant(payload)
+
+
+def _read_documented(payload: bytes) -> Content | None:
+    """A message that is as the guide has it, in one decode; None for any other."""
+    try:
+        read = _documented.decode(payload)
+    except DECODE_ERRORS:
+        return None
+    return Content(read.attributes, read.body)
+
+
+def _read_tolerant(payload: bytes) -> Content:
+    """Any message, its attributes under every spelling (C2, C44)."""
+    known = {fold_name(name): text_of(value) or "" for name, value in attributes_of(payload).items()}
+    attributes = Attributes(
+        SentTimestamp=known.get("senttimestamp", ""),
+        SequenceNumber=known.get("sequencenumber", ""),
+        MessageDeduplicationId=known.get("messagededuplicationid", ""),
+        MessageGroupId=known.get("messagegroupid", ""),
+        ClientReferenceAvailable=known.get("clientreferenceavailable", "") or True,
+        TransactionType=known.get("transactiontype", ""),
+    )
+    body, mended = read_body(body_of(payload))
+    return Content(attributes, body, mended)
+
+
+def read_body(raw: bytes) -> tuple[Mapping[str, Any] | NoBody, bool]:
+    """The body as an object, decoded again where it is a string of JSON (R16), and whether it had to be mended."""
+    if raw == b"null":
+        return NoBody("undecodable", "there is no body"), False
+    mended = False
+    try:
+        value, mended = decode_json(raw)
+        for _ in range(_STRINGS_IN_STRINGS):
+            if isinstance(value, str):
+                value, again = decode_json(value.encode())
+                mended |= again
+    except TooDeep as error:
+        return NoBody("too_deep", f"body: {error}"), mended
+    except DECODE_ERRORS as error:
+        return NoBody("undecodable", f"body: {type(error).__name__}: {error}"[:_SHOWN]), mended
+    if not isinstance(value, dict):
+        return NoBody("undecodable", f"body is {type(value).__name__}, not an object"), mended
+    return value, mended
