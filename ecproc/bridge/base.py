@@ -21,6 +21,7 @@ class Answer(msgspec.Struct, frozen=True):
     status: int
     body: bytes
     retry_after: float | None = None
+    request_id: str = ""
 
 
 class Queue(Protocol):

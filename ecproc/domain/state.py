@@ -12,7 +12,7 @@ from ecproc.domain.entry import DEAD, Entry
 from ecproc.domain.events import ApprovalRequest, AttachmentInfo, Message, Note, TicketType
 from ecproc.domain.ids import NO_SEQUENCE, ClientNumber, EffectKey, TicketNumber
 
-FOLD_VERSION: Final = 1
+FOLD_VERSION: Final = 2
 """Grows with every change to what a fold makes of a log: live rows of another version are rebuilt at start."""
 
 
@@ -27,7 +27,8 @@ class ClientTicket(msgspec.Struct, frozen=True):
 
 
 class Attachment(msgspec.Struct, frozen=True):
-    """An announced file: `status` is pending, stored or failed; `size` the real one once stored."""
+    """An announced file: `status` is pending, stored or failed; `size` the real one once stored; `announced` is the
+    position of the message that announced it last."""
 
     id: str
     name: str
@@ -37,6 +38,7 @@ class Attachment(msgspec.Struct, frozen=True):
     order: int
     sha256: str | None = None
     path: str | None = None
+    announced: int = 0
 
 
 class Approval(msgspec.Struct, frozen=True):

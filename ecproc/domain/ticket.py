@@ -9,7 +9,7 @@ import msgspec
 
 from ecproc.domain import change, incident
 from ecproc.domain.effects import Effect, EffectKind
-from ecproc.domain.entry import Entry, EntryState, apply_outcome
+from ecproc.domain.entry import apply_outcome
 from ecproc.domain.events import (
     AttachmentInfo,
     Decided,
@@ -130,7 +130,7 @@ def _apply_message(state: TicketState, message: Message, kind: TicketType, *, la
     if message.notes:
         changes += _add_notes(state, message)
     if message.attachment is not None:
-        changes += _announce(state, message.attachment)
+        changes += _announce(state, message.attachment, message.position)
     if kind is TicketType.CHANGE:
         changes += change.add_approval(state, message)
     return changes
@@ -178,7 +178,7 @@ def _add_notes(state: TicketState, message: Message) -> list[Change]:
     return changes
 
 
-def _announce(state: TicketState, info: AttachmentInfo) -> list[Change]:
+def _announce(state: TicketState, info: AttachmentInfo, position: int) -> list[Change]:
     known = state.attachments.get(info.id)
     if known is not None and known.status != "failed":
         return []
@@ -189,6 +189,7 @@ def _announce(state: TicketState, info: AttachmentInfo) -> list[Change]:
         size=info.size,
         status="pending",
         order=known.order if known else len(state.attachments) + 1,
+        announced=position,
     )
     state.attachments[info.id] = attachment
     return [AttachmentChanged(attachment, announced=info)]
@@ -205,7 +206,7 @@ def _evolve_outcome(state: TicketState, outcome: Outcome, place: Place) -> list[
     state.entries[outcome.key] = ended
     effect = entry.effect
     if effect.kind is EffectKind.DOWNLOAD:
-        return _evolve_download(state, ended)
+        return _evolve_download(state, effect, outcome)
     if not isinstance(outcome, EffectSucceeded):
         return []
     if effect.kind is EffectKind.CREATE:
@@ -213,16 +214,22 @@ def _evolve_outcome(state: TicketState, outcome: Outcome, place: Place) -> list[
     return _update_client_ticket(state, effect, outcome.result, place)
 
 
-def _evolve_download(state: TicketState, entry: Entry) -> list[Change]:
-    known = state.attachments.get(entry.effect.fields.get("attachment", ""))
-    if known is None or not entry.finished:
+def _evolve_download(state: TicketState, effect: Effect, outcome: Outcome) -> list[Change]:
+    """A file that was had is had, whichever address it came from; only that of its last announcement can fail it."""
+    known = state.attachments.get(effect.fields.get("attachment", ""))
+    if known is None:
         return []
-    if entry.state is EntryState.COMPLETED:
-        sha256, path = entry.result.get("sha256"), entry.result.get("path")
-        size = _parse_size(entry.result.get("size", ""), known.size)
+    if isinstance(outcome, EffectSucceeded):
+        result = outcome.result
+        size = _parse_size(result.get("size", ""), known.size)
+        sha256, path = result.get("sha256"), result.get("path")
         stored = msgspec.structs.replace(known, status="stored", size=size, sha256=sha256, path=path)
-    else:
+    elif isinstance(outcome, EffectFailed) and outcome.next_attempt_at is None and known.status != "stored":
+        if outcome.cause not in (0, known.announced):
+            return []
         stored = msgspec.structs.replace(known, status="failed")
+    else:
+        return []
     state.attachments[known.id] = stored
     return [AttachmentChanged(stored)]
 

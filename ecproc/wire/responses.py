@@ -24,6 +24,7 @@ class Verdict(StrEnum):
     REFUSED = "refused"
     MISCONFIGURED = "misconfigured"
     TROUBLE = "trouble"
+    TIMED_OUT = "timed_out"
     EXPIRED = "expired"
     INVALID = "invalid"
 
@@ -33,6 +34,7 @@ class Judgement(msgspec.Struct, frozen=True):
 
     verdict: Verdict
     text: str = ""
+    hint: str = ""
 
 
 _SUCCESS: Final = frozenset(

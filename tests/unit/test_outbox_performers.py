@@ -13,13 +13,15 @@ from ecproc.bridge.base import Answer
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import Entry, EntryState
-from ecproc.domain.ids import EffectKey, TicketNumber, create_key
-from ecproc.domain.rows import entry_row
+from ecproc.domain.ids import ClientNumber, EffectKey, TicketNumber, create_key
+from ecproc.domain.rows import entry_row, project
+from ecproc.domain.state import ClientTicket, ClientTicketChanged, TicketState
 from ecproc.errors import BridgeUnavailable, StoreUnavailable
+from ecproc.outbox.perform import bridge as bridge_performer
 from ecproc.outbox.perform.attachments import AttachmentPerformer
 from ecproc.outbox.perform.bridge import BridgePerformer
 from ecproc.outbox.perform.desk import DeskPerformer
-from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Uncertain
+from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Odd, Uncertain
 from ecproc.store.base import Batch, NewEvent
 from ecproc.store.memory import MemoryStore
 from ecproc.testing.bridge import Line, ScriptedBridge
@@ -27,6 +29,7 @@ from ecproc.testing.clock import VirtualClock
 from ecproc.testing.simloop import simulated_backend
 from ecproc.testing.ticket import file, incident
 from ecproc.wire.queue import decode_message
+from ecproc.wire.responses import Judgement, Verdict
 
 TICKET = TicketNumber("e-CS1")
 
@@ -199,11 +202,20 @@ async def test_otherwise_nothing_is_looked_up(effect_class: str, state: EntrySta
 # --- the bridge -------------------------------------------------------------------------------------------------------
 
 
-async def send(line: Line) -> tuple[Attempt, list[str]]:
-    bridge = ScriptedBridge()
+NUMBER = ClientNumber("LOCAL-0000001")
+
+
+async def send(line: Line, *, tries: int = 0, shown: bool | None = None, **members: Any) -> tuple[Attempt, list[str]]:
+    """Return a number, beside a client ticket that has it returned or not, with `shown` None beside none."""
+    bridge, store = ScriptedBridge(), MemoryStore(VirtualClock().now)
     bridge.sends.append(line)
-    entry = make_entry(EffectKind.RETURN_NUMBER, number="LOCAL-0000001")
-    attempt = await BridgePerformer(bridge, client_name="testClient").perform(TICKET, entry)
+    if shown is not None:
+        state = TicketState(TICKET)
+        changed = ClientTicketChanged(ClientTicket(NUMBER, 1, returned=shown, state="open"))
+        await store.commit(Batch(rows=project(state, [changed])))
+    entry = make_entry(EffectKind.RETURN_NUMBER, number=NUMBER, **members)
+    entry = msgspec.structs.replace(entry, tries=tries)
+    attempt = await BridgePerformer(bridge, store, client_name="testClient").perform(TICKET, entry)
     return attempt, [call.what for call in bridge.calls]
 
 
@@ -219,7 +231,11 @@ async def test_our_number_goes_to_its_ticket() -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (Answer(200, b'{"Response": "Whatever this says"}'), Done({"answer": "Whatever this says"})),
+        (Answer(200, b'{"Response": "Whatever this says"}', request_id="r"), Odd("Whatever this says", "r")),
+        (Answer(200, b'{"Response": "PTN added"}', request_id="r"), Done({"answer": "PTN added"}, "r")),
+        (Answer(403, b'{"message": "Forbidden"}', request_id="r"), Held("Forbidden", down=True, request_id="r")),
+        (Answer(503, b"", request_id="r"), Held("HTTP 503", request_id="r")),
+        (Answer(422, b'{"Response": ["no"]}', request_id="r"), Blamed("no", request_id="r")),
         (Answer(200, b'{"Response": "Bad Path"}'), Held("Bad Path", None, down=True)),
         (Answer(403, b'{"message": "Forbidden"}', 5.0), Held("Forbidden", 5.0, down=True)),
         (Answer(429, b'{"message": "Too Many Requests"}', 9.0), Held("HTTP 429 Too Many Requests", 9.0)),
@@ -238,6 +254,47 @@ async def test_our_number_goes_to_its_ticket() -> None:
 )
 async def test_what_the_bridge_says_decides(line: Line, expected: Attempt) -> None:
     assert (await send(line))[0] == expected
+
+
+@pytest.mark.requirement("R204", "R223")
+@pytest.mark.parametrize(
+    ("verdict", "expected"),
+    [
+        (Verdict.TIMED_OUT, Uncertain("text", "hint", "r")),
+        (Verdict.MISCONFIGURED, Held("text", 4.0, down=True, hint="hint", request_id="r")),
+        (Verdict.TROUBLE, Held("text", 4.0, hint="hint", request_id="r")),
+        (Verdict.REFUSED, Blamed("text", hint="hint", request_id="r")),
+        (Verdict.INVALID, Blamed("text", hint="hint", request_id="r")),
+        (Verdict.EXPIRED, Blamed("text", hint="hint", request_id="r")),
+    ],
+)
+async def test_each_verdict_has_its_attempt(
+    monkeypatch: pytest.MonkeyPatch, verdict: Verdict, expected: Attempt
+) -> None:
+    monkeypatch.setattr(bridge_performer, "judge_answer", lambda *_: Judgement(verdict, "text", "hint"))
+
+    assert (await send(Answer(200, b"", 4.0, request_id="r")))[0] == expected
+
+
+@pytest.mark.requirement("R120")
+@pytest.mark.parametrize(
+    ("tries", "shown", "rearm", "asks"),
+    [
+        (1, True, False, False),
+        (7, True, False, False),
+        (0, True, False, True),  # nothing was sent yet, so nothing can have been shown
+        (1, False, False, True),
+        (1, None, False, True),
+        (1, True, True, True),  # Ensono lost it: that it was shown once says nothing
+    ],
+)
+async def test_a_number_that_a_message_has_shown_meanwhile_is_not_sent_again(
+    tries: int, shown: bool | None, rearm: bool, asks: bool
+) -> None:
+    attempt, calls = await send(Answer(503, b""), tries=tries, shown=shown, rearm=rearm)
+
+    assert attempt == (Held("HTTP 503") if asks else Done({"answer": "shown by a message"}))
+    assert bool(calls) == asks
 
 
 # --- downloads --------------------------------------------------------------------------------------------------------
