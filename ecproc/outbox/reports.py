@@ -8,7 +8,6 @@ from typing import Any, Final, assert_never
 import structlog
 
 from ecproc.clock import Clock
-from ecproc.domain.effects import EffectKind
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import EffectFailed, EffectSucceeded, EffectUnknown
 from ecproc.outbox.retry import Attempt, Blamed, Done, Ended, Held, Odd, Postponed, Uncertain
@@ -19,7 +18,6 @@ log = structlog.get_logger()
 
 _ODD_HINT: Final = "nothing to do unless it goes on: it counts as done once a message shows that it was"
 _RETRY_HINT: Final = "mend the cause, then: ecproc outbox retry "
-_SEND_AGAIN_HINT: Final = "ask Ensono to send the file again: what a new message announces is fetched at once"
 _GONE_HINT: Final = "nothing brings it back; what it was for stands in: ecproc outbox list"
 
 
@@ -90,9 +88,7 @@ def _hint(attempt: Attempt) -> str:
 
 
 def _what_to_do(entry: Entry, outcome: EffectFailed) -> str:
-    if outcome.parked:
-        return _RETRY_HINT + entry.effect.key
-    return _SEND_AGAIN_HINT if entry.effect.kind is EffectKind.DOWNLOAD else _GONE_HINT
+    return _RETRY_HINT + entry.effect.key if outcome.parked else _GONE_HINT
 
 
 def _word(outcome: Ended) -> str:

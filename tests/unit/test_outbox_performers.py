@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
-from ecproc.attachments.base import FetchFailed, Stored
+from ecproc.attachments.base import Failure, FetchFailed, Stored
 from ecproc.bridge.base import Answer
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.ids import ClientNumber, EffectKey, TicketNumber, create_key
-from ecproc.domain.rows import entry_row, project
-from ecproc.domain.state import ClientTicket, ClientTicketChanged, TicketState
+from ecproc.domain.rows import Row, entry_row, project
+from ecproc.domain.state import Attachment, AttachmentChanged, ClientTicket, ClientTicketChanged, TicketState
 from ecproc.errors import BridgeUnavailable, StoreUnavailable
 from ecproc.outbox.perform import bridge as bridge_performer
-from ecproc.outbox.perform.attachments import AttachmentPerformer
+from ecproc.outbox.perform.attachments import SEND_AGAIN_HINT, AttachmentPerformer
 from ecproc.outbox.perform.bridge import BridgePerformer
 from ecproc.outbox.perform.desk import DeskPerformer
-from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Odd, Uncertain
+from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Odd, Postponed, Uncertain
 from ecproc.store.base import Batch, NewEvent
 from ecproc.store.memory import MemoryStore
 from ecproc.testing.bridge import Line, ScriptedBridge
@@ -319,13 +319,20 @@ class Fetcher:
 
 
 async def download(
-    fetcher: Fetcher, *, room: bool = True, announced: bool = True, overdue: float = -1, **members: Any
+    fetcher: Fetcher,
+    *,
+    room: bool = True,
+    announced: bool = True,
+    overdue: float = -1,
+    rows: Sequence[Row] = (),
+    **members: Any,
 ) -> Attempt:
     clock = VirtualClock()
     store = MemoryStore(clock.now)
     body = file("f1") if announced else {}
     message = decode_message(msgspec.json.encode({"MessageId": "m1", **incident("Attachment", **body)}))
-    await store.commit(Batch(events=[NewEvent(TICKET, "MessageReceived", message.payload, message_key=message.key)]))
+    event = NewEvent(TICKET, "MessageReceived", message.payload, message_key=message.key)
+    await store.commit(Batch(events=[event], rows=rows))
     store.room = room
     deadline = clock.now() - int(overdue * 1_000_000)
     entry = make_entry(EffectKind.DOWNLOAD, deadline=deadline, **members)
@@ -371,16 +378,59 @@ async def test_without_an_address_there_is_nothing_to_try_again(members: dict[st
 @pytest.mark.parametrize(
     ("failure", "overdue", "expected"),
     [
-        (FetchFailed("connect", held=True, retry_after=4.0), -1, Held("", 4.0)),
-        (FetchFailed("size_mismatch"), -1, Blamed("")),
-        (FetchFailed("too_large", final=True), -1, Blamed("", final=True)),
-        (FetchFailed("expired", final=True, expired=True), -1, Blamed("", final=True)),
-        (FetchFailed("size_mismatch"), 1, Blamed("", final=True)),
-        (FetchFailed("connect", held=True), 1, Held("")),
+        (
+            FetchFailed("tls", Failure.HELD, retry_after=4.0, request_id="r"),
+            -1,
+            Held("tls", 4.0, request_id="r"),
+        ),
+        (FetchFailed("clock skew", Failure.HELD, hint="h"), -1, Held("clock skew", hint="h")),
+        (FetchFailed("tls", Failure.HELD), 1, Held("tls")),
+        (FetchFailed("HTTP 404", Failure.COUNTED, request_id="r"), -1, Blamed("HTTP 404", request_id="r")),
+        (FetchFailed("HTTP 404", Failure.COUNTED), 1, Blamed("expired: HTTP 404", lost=True, hint=SEND_AGAIN_HINT)),
+        (FetchFailed("url_userinfo", Failure.REFUSED), -1, Blamed("url_userinfo", final=True)),
+        (
+            FetchFailed("url_userinfo", Failure.REFUSED),
+            1,
+            Blamed("expired: url_userinfo", lost=True, hint=SEND_AGAIN_HINT),
+        ),
+        (
+            FetchFailed("HTTP 403", Failure.EXPIRED, request_id="r"),
+            -1,
+            Blamed("expired: HTTP 403", lost=True, hint=SEND_AGAIN_HINT, request_id="r"),
+        ),
+        (
+            FetchFailed("HTTP 403", Failure.EXPIRED),
+            1,
+            Blamed("expired: HTTP 403", lost=True, hint=SEND_AGAIN_HINT),
+        ),
+        (FetchFailed("host x", Failure.CONFIGURATION, hint="add x"), -1, Postponed("host x", hint="add x")),
+        (
+            FetchFailed("host x", Failure.CONFIGURATION, hint="add x"),
+            1,
+            Blamed("expired: host x", lost=True, hint=f"add x; then {SEND_AGAIN_HINT}"),
+        ),
     ],
 )
-async def test_past_its_expiry_a_file_is_tried_once(failure: FetchFailed, overdue: float, expected: Attempt) -> None:
-    assert only_reasons_differ(await download(Fetcher(failure), overdue=overdue), expected)
+async def test_past_its_expiry_a_file_is_tried_once_and_before_it_nothing_of_ours_loses_it(
+    failure: FetchFailed, overdue: float, expected: Attempt
+) -> None:
+    assert await download(Fetcher(failure), overdue=overdue) == expected
+
+
+@pytest.mark.parametrize(("status", "asks"), [("stored", False), ("pending", True), ("failed", True), (None, True)])
+@pytest.mark.parametrize("rearm", [True, False])
+async def test_what_a_former_announcement_gave_meanwhile_is_not_fetched_again(
+    status: str | None, asks: bool, rearm: bool
+) -> None:
+    fetcher = Fetcher()
+    known = Attachment("f1", "a", "b", 7, status or "", 1, sha256="cd", path="attachments/cd/cd")
+    rows = project(TicketState(TICKET), [AttachmentChanged(known)]) if status else []
+
+    attempt = await download(fetcher, fields={"attachment": "f1"}, rearm=rearm, rows=rows)
+
+    assert isinstance(attempt, Done)
+    assert bool(fetcher.asked) == (asks or not rearm)
+    assert (attempt.result["sha256"] == "cd") == (not fetcher.asked)
 
 
 async def test_a_disk_that_fails_is_no_attempt() -> None:
@@ -388,12 +438,9 @@ async def test_a_disk_that_fails_is_no_attempt() -> None:
         await download(Fetcher(StoreUnavailable("I/O error")))
 
 
-async def test_no_reason_names_the_address() -> None:
-    for failure in (
-        FetchFailed("connect", held=True),
-        FetchFailed("expired", expired=True),
-        FetchFailed("x", final=True),
-    ):
-        attempt: Any = await download(Fetcher(failure))
+@pytest.mark.parametrize("failure", Failure)
+async def test_no_reason_names_the_address(failure: Failure) -> None:
+    for overdue in (-1, 1):
+        attempt: Any = await download(Fetcher(FetchFailed("x", failure)), overdue=overdue)
         assert "X-Amz" not in attempt.reason
         assert "http" not in attempt.reason

@@ -105,7 +105,6 @@ async def test_each_end_has_its_line(attempt: Attempt, level: str, event: str, w
     ("attempt", "kind", "hint"),
     [
         (Blamed("no", final=True), EffectKind.UPDATE, "ecproc outbox retry k"),
-        (Blamed("expired", lost=True), EffectKind.DOWNLOAD, "ask Ensono to send the file again"),
         (Blamed("gone", lost=True), EffectKind.COMMENT, "nothing brings it back"),
         (Blamed("no", final=True, hint="name another group"), EffectKind.UPDATE, "name another group"),
     ],
