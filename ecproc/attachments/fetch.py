@@ -133,7 +133,7 @@ class HttpFetcher:
         if is_coded(response.header("content-encoding")) and upload.size != announced:
             decoding = await upload.decode(self._max_bytes)
             if decoding is Decoding.TOO_LARGE:
-                raise self._too_large("decoded it is larger")
+                raise self._too_large("decoded it is more")
             if decoding is Decoding.DECODED:
                 return  # a coding has its own end and checksum
         gap = find_gap(
@@ -152,7 +152,7 @@ class HttpFetcher:
 
     def _explain(self, fault: HttpFault, *, answered: bool) -> FetchFailed:
         if fault.kind == "too_large":
-            return self._too_large("it is larger")
+            return self._too_large("the host sends more")
         # Once the storage host has answered, it is this attachment that breaks off or takes too long.
         return FetchFailed(str(fault), Failure.COUNTED if answered else Failure.HELD)
 

@@ -253,7 +253,7 @@ class Dispatcher:
         """What the attempt leads to; one whose key was planned anew meanwhile cannot end what stands there now."""
         now = self._now()
         outcome = conclude(entry, attempt, now=now, rng=self._rng, policy=self._policy)
-        return outcome if is_same_plan(entry, self._current(stream, entry)) else supersede(outcome, now=now)
+        return outcome if _is_same_plan(entry, self._current(stream, entry)) else supersede(outcome, now=now)
 
     async def _attempt(self, performer: Performer, stream: str, entry: Entry) -> Attempt:
         seconds = self._bounds.attempt_seconds
@@ -292,10 +292,10 @@ class Dispatcher:
         after = apply_outcome(current, outcome)
         event = NewEvent(stream, *encode_event(outcome), wanted=wants_decision(outcome))
         # Where the newer plan is not known here yet, the store keeps its row (see NEWEST_STAYS).
-        rows = [entry_row(stream, after)] if is_same_plan(entry, current) else []
+        rows = [entry_row(stream, after)] if _is_same_plan(entry, current) else []
         committed = await self._store.commit(Batch(events=[event], rows=rows))
         failpoint("settle.committed")
-        if is_same_plan(current, self._current(stream, entry)):
+        if _is_same_plan(current, self._current(stream, entry)):
             self._put(stream, after)
         self._wake([event for event in committed.events if event is not None], wants_decision(outcome))
         return after
@@ -366,7 +366,7 @@ class Dispatcher:
             self._reports.breaker_changed(lane.performer.name, attempt, is_open=not was_open)
 
 
-def is_same_plan(entry: Entry, other: Entry) -> bool:
+def _is_same_plan(entry: Entry, other: Entry) -> bool:
     """Whether both are of one plan of their key: planned because of the same event."""
     return entry.effect.position == other.effect.position
 

@@ -226,7 +226,7 @@ async def test_a_label_that_is_no_coding_changes_nothing(tmp_path: Path, label: 
     assert await store_one(tmp_path, script, size=size) == b"rocket"
 
 
-CODED = gzip.compress(b"rocket" * 100)
+CODED = gzip.compress(b"rocket" * 100, mtime=0)
 
 
 @pytest.mark.parametrize(
@@ -242,6 +242,7 @@ CODED = gzip.compress(b"rocket" * 100)
         ("gzip", CODED[:-4], 600, CODED[:-4]),
         ("gzip", b"", 600, b""),
     ],
+    ids=["gzip", "x-gzip", "deflate", "beside a label", "the file itself", "plain", "plain too", "cut", "empty"],
 )
 async def test_a_coding_is_undone_unless_the_bytes_are_the_file_already(
     tmp_path: Path, label: str, sent: bytes, size: int | None, kept: bytes
