@@ -12,7 +12,7 @@ import pytest
 
 from ecproc.domain.effects import Effect, EffectKind, Lane
 from ecproc.domain.entry import Entry, EntryState
-from ecproc.domain.events import AttachmentInfo, Decided, EffectFailed, EffectSucceeded, Message, Place, Transaction
+from ecproc.domain.events import Decided, EffectFailed, EffectSucceeded, Place
 from ecproc.domain.ids import TicketNumber, attachment_key
 from ecproc.domain.recorded import decode_entry, encode_event
 from ecproc.domain.rows import entry_row
@@ -210,19 +210,6 @@ def test_an_attempt_at_the_old_address_leaves_the_new_plan_due_at_once(end: Atte
 
 
 # --- the file itself --------------------------------------------------------------------------------------------------
-
-
-def announce(position: int) -> Message:
-    return Message(
-        position=position,
-        version=position,
-        at=position,
-        message_id=f"m{position}",
-        ticket_number=TICKET,
-        transaction=Transaction.ATTACHMENT,
-        transaction_name="Attachment",
-        attachment=AttachmentInfo("f1", "a.txt", "text/plain", 3, None),
-    )
 
 
 def planned_for(position: int) -> Effect:
