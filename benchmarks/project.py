@@ -133,7 +133,7 @@ def _dispatcher(store: SqliteStore) -> Dispatcher:
         {lane: _Instant() for lane in Lane},
         wake=lambda events, wake: None,
         policy=RetryPolicy(max_attempts=1, unknown_retry=(1, 2), longest=60),
-        bounds=OutboxBounds(max_in_flight=96, max_pending=1_000_000, breaker_seconds=1),
+        bounds=OutboxBounds(max_in_flight=96, max_pending=1_000_000, breaker_seconds=1, attempt_seconds=60.0),
         clock=SystemClock(),
         rng=Random(1),
         telemetry=NullTelemetry(),

@@ -38,8 +38,8 @@ OUTCOMES: Final[Sequence[tuple[str, Outcome]]] = (
     ("EffectStarted", EffectStarted(KEY)),
     ("EffectSucceeded", EffectSucceeded(KEY)),
     ("EffectUnknown", EffectUnknown(KEY, "", 1)),
-    ("EffectFailed, its own fault, tried again", EffectFailed(KEY, "", blamed=True, next_attempt_at=1)),
-    ("EffectFailed, not its fault", EffectFailed(KEY, "", blamed=False, next_attempt_at=1)),
+    ("EffectFailed, to be tried again", EffectFailed(KEY, "", blamed=True, next_attempt_at=1)),
+    ("EffectFailed, to be tried again", EffectFailed(KEY, "", blamed=False, next_attempt_at=1)),
     ("EffectFailed, for good", EffectFailed(KEY, "", blamed=True)),
     ("EffectFailed, kept for a person", EffectFailed(KEY, "", blamed=True, parked=True)),
 )

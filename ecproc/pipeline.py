@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
+from typing import Final
 
 import anyio
 from anyio.abc import TaskStatus
@@ -24,6 +25,9 @@ from ecproc.runtime.actor import Router
 from ecproc.runtime.ingest import Ingest
 from ecproc.store.base import RecordedEvent, Store
 from ecproc.telemetry.hooks import Telemetry
+
+_ATTEMPT_MARGIN: Final = 60.0
+"""Seconds that an attempt may take beyond the longest call: each call has its own deadline, this one is for defects."""
 
 
 class Pipeline:
@@ -47,7 +51,7 @@ class Pipeline:
             store,
             {
                 Lane.DESK: DeskPerformer(desk, store),
-                Lane.BRIDGE: BridgePerformer(bridge, client_name=config.bridge.client_name),
+                Lane.BRIDGE: BridgePerformer(bridge, store, client_name=config.bridge.client_name),
                 Lane.ATTACHMENTS: AttachmentPerformer(fetcher, store, clock=clock),
             },
             wake=self._deliver_outcomes,
@@ -60,6 +64,7 @@ class Pipeline:
                 max_in_flight=config.outbox.max_in_flight,
                 max_pending=config.outbox.max_pending,
                 breaker_seconds=limits.breaker_seconds,
+                attempt_seconds=max(limits.download_seconds, config.bridge.timeout) + _ATTEMPT_MARGIN,
             ),
             clock=clock,
             rng=rng,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Protocol
 
 import msgspec
@@ -17,36 +18,50 @@ class Stored(msgspec.Struct, frozen=True):
     path: str
 
 
+class Failure(StrEnum):
+    """Why there is no file, by what can be done about it."""
+
+    COUNTED = "counted"
+    """The host's answer to this very request: worth a repeat, which counts."""
+    HELD = "held"
+    """The network, the storage host, a clock or our disk is at fault, not this file."""
+    REFUSED = "refused"
+    """Nobody will ever get it from this address, but a new announcement brings another."""
+    EXPIRED = "expired"
+    """The address was good for a time that is over."""
+    CONFIGURATION = "configuration"
+    """Our own configuration forbids it."""
+
+
 class FetchFailed(EcprocError):
     """The attachment could not be stored.
 
-    `final`: no later attempt can succeed (`expired`: because the URL has). `held`: the network, the storage host or our
-    disk is at fault, not this attachment, so the attempt does not count. Otherwise it is worth a counted repeat.
-    `retry_after` is the host's own wish in seconds. `reason` names no part of the address.
+    `retry_after` is the host's own wish in seconds, `hint` what the operator can do, `request_id` the host's name for
+    the request. `reason` holds the host's words; of the address it names the host at most.
     """
 
     def __init__(
         self,
         reason: str,
+        failure: Failure,
         *,
-        final: bool = False,
-        held: bool = False,
-        expired: bool = False,
         retry_after: float | None = None,
+        hint: str = "",
+        request_id: str = "",
     ) -> None:
         super().__init__(f"the attachment could not be fetched: {reason}")
         self.reason = reason
-        self.final = final
-        self.held = held
-        self.expired = expired
+        self.failure = failure
         self.retry_after = retry_after
+        self.hint = hint
+        self.request_id = request_id
 
 
 class Fetcher(Protocol):
     """Downloads attachments; the same content is kept once."""
 
     async def fetch(self, url: str, *, announced_size: int | None) -> Stored:
-        """Download `url` and keep what it holds, durably.
+        """Download `url` and keep what it holds, durably, whatever size was announced.
 
         Raises FetchFailed, and StoreUnavailable when the disk fails in any other way than being full.
         """

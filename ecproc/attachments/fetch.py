@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import errno
-import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from ecproc.attachments.base import FetchFailed, Stored
+import anyio
+
+from ecproc.attachments.answers import (
+    GIVES,
+    REDIRECTS,
+    find_gap,
+    is_coded,
+    judge_refusal,
+    resolve_redirect,
+)
+from ecproc.attachments.base import Failure, FetchFailed, Stored
 from ecproc.attachments.resolve import AddressRefused, resolve_global, resolve_loopback
-from ecproc.attachments.store import ContentStore, Upload
-from ecproc.attachments.url import CheckedUrl, UrlRefused, check_url
+from ecproc.attachments.store import ContentStore, Decoding, Upload
+from ecproc.attachments.url import CheckedUrl, check_url
 from ecproc.clock import Clock
 from ecproc.errors import StoreUnavailable
-from ecproc.http import HttpClient, HttpFault, HttpResponse, Origin, parse_retry_after
+from ecproc.http import HttpClient, HttpFault, HttpResponse, Origin, Resolve, leave_to_system, parse_retry_after
+from ecproc.wire.urls import normalise_url
 
+_MOST_REDIRECTS: Final = 3
+_REDIRECTED_SECONDS: Final = 1.0
+"""What redirects may take beyond the time of one request."""
 _ERROR_TEXT_BYTES: Final = 64 * 1024
-_EXPIRED: Final = re.compile(rb"Request has expired|<Code>\s*(?:AccessDenied|ExpiredToken)\s*</Code>")
-_BUSY: Final = frozenset({408, 425, 429})
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class HttpFetcher:
     """Gets attachments into a content store, over connections that carry neither API key nor cookies (R129, R137).
 
-    `timeout` is the total of one download in seconds, `max_bytes` the largest content that is stored.
+    `timeout` is the total of one download in seconds, `max_bytes` the largest content that is stored. Every address is
+    checked, also one that a redirect names; without `check_addresses` (behind a proxy, which resolves names itself)
+    only its text is.
     """
 
     def __init__(
@@ -39,80 +52,120 @@ class HttpFetcher:
         max_connections: int,
         clock: Clock,
         ca_file: Path | None = None,
+        check_addresses: bool = True,
     ) -> None:
         self._store = store
         self._allowed_hosts = allowed_hosts
         self._max_bytes = max_bytes
+        self._timeout = timeout
         self._clock = clock
+        self._check_addresses = check_addresses
         self._client = HttpClient(timeout=timeout, max_connections=max_connections, ca_file=ca_file, keep_alive=False)
 
     async def fetch(self, url: str, *, announced_size: int | None) -> Stored:
-        """Download `url` and keep what it holds, durably.
+        """Download `url` and keep what it holds, durably, whatever size was announced; 0 announces none.
 
         Raises FetchFailed, and StoreUnavailable when the disk fails in any other way than being full.
         """
-        checked = check_url(url, self._allowed_hosts)
-        if isinstance(checked, UrlRefused):
-            raise FetchFailed(f"url_{checked.reason}", final=True)
+        checked = self._check(url)
         if announced_size is not None and announced_size > self._max_bytes:
-            raise FetchFailed("too_large", final=True)
+            raise self._too_large(f"{announced_size} bytes announced")
         with _translating_disk_errors():
             async with self._store.receive() as upload:
-                await self._download(checked, upload, announced_size)
+                await self._download(checked, upload, announced_size or None)
                 return await upload.keep()
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.aclose()
 
-    async def _download(self, url: CheckedUrl, upload: Upload, announced_size: int | None) -> None:
+    def _check(self, url: str) -> CheckedUrl:
+        """The address as it may be asked; raises FetchFailed."""
+        checked = check_url(normalise_url(url), self._allowed_hosts)
+        if isinstance(checked, CheckedUrl):
+            return checked
+        if checked.reason == "not_allowed":
+            reason = f"host {checked.host} is not in attachments.allowed_hosts"
+            hint = f"if it is Ensono's, add {checked.host} to attachments.allowed_hosts and start again"
+            raise FetchFailed(reason, Failure.CONFIGURATION, hint=hint)
+        raise FetchFailed(f"url_{checked.reason}", Failure.REFUSED)
+
+    async def _download(self, url: CheckedUrl, upload: Upload, announced: int | None) -> None:
+        with anyio.move_on_after(self._timeout + _REDIRECTED_SECONDS):
+            for _ in range(1 + _MOST_REDIRECTS):
+                elsewhere = await self._ask(url, upload, announced)
+                if elsewhere is None:
+                    return
+                url = self._check(elsewhere)
+            raise FetchFailed(f"more than {_MOST_REDIRECTS} redirects", Failure.COUNTED)
+        raise FetchFailed("timeout", Failure.COUNTED)
+
+    async def _ask(self, url: CheckedUrl, upload: Upload, announced: int | None) -> str | None:
+        """The address that the answer sends us to; None once the upload holds the file."""
         answered = False
-        limit = self._max_bytes if announced_size is None else announced_size
-        resolve = resolve_loopback if url.loopback else resolve_global
         origin = Origin(url.scheme, url.host, url.port)
         try:
-            async with self._client.open("GET", origin, url.target, resolve=resolve) as response:
+            async with self._client.open("GET", origin, url.target, resolve=self._resolve(url)) as response:
                 answered = True
-                await self._check_head(response)
-                await response.copy_to(upload.write, limit)
+                location = response.header("location")
+                if response.status in REDIRECTS and location:
+                    return resolve_redirect(f"{url.scheme}://{origin.authority}{url.target}", normalise_url(location))
+                await self._take(response, upload, announced)
+                return None
         except AddressRefused:
-            failure = FetchFailed("address")
+            failure = FetchFailed("address: the host's name does not lead to the public internet", Failure.COUNTED)
         except HttpFault as fault:
-            failure = _explain(fault, answered=answered, announced=limit < self._max_bytes)
-        else:
-            if announced_size in (None, upload.size):
-                return
-            failure = FetchFailed("size_mismatch")
+            failure = self._explain(fault, answered=answered)
         raise failure
 
-    async def _check_head(self, response: HttpResponse) -> None:
-        status = response.status
-        if status == 200 and response.encoding == "identity":
-            return
-        if status == 200:
-            raise FetchFailed("encoded", final=True)
-        if status in _BUSY or status >= 500:
+    def _resolve(self, url: CheckedUrl) -> Resolve:
+        if not self._check_addresses:
+            return leave_to_system
+        return resolve_loopback if url.loopback else resolve_global
+
+    async def _take(self, response: HttpResponse, upload: Upload, announced: int | None) -> None:
+        """Read the file into the upload, whole and without a coding that was only for the transfer."""
+        request_id = response.header("x-amz-request-id") or ""
+        if response.status not in GIVES:
             wait = parse_retry_after(response.header("retry-after"), now=self._clock.now())
-            raise FetchFailed(f"status_{status}", held=True, retry_after=wait)
-        if await _says_expired(response):
-            raise FetchFailed("expired", final=True, expired=True)
-        raise FetchFailed("redirect" if 300 <= status < 400 else f"status_{status}", final=True)
+            raise judge_refusal(response.status, await _read_text(response), retry_after=wait, request_id=request_id)
+        await response.copy_to(upload.write, self._max_bytes)
+        if is_coded(response.header("content-encoding")) and upload.size != announced:
+            decoding = await upload.decode(self._max_bytes)
+            if decoding is Decoding.TOO_LARGE:
+                raise self._too_large("decoded it is more")
+            if decoding is Decoding.DECODED:
+                return  # a coding has its own end and checksum
+        gap = find_gap(
+            response.status,
+            size=upload.size,
+            announced=announced,
+            content_range=response.header("content-range"),
+            framed=_is_framed(response),
+        )
+        if gap is not None:
+            raise gap
+
+    def _too_large(self, what: str) -> FetchFailed:
+        reason = f"too large: {what}, attachments.max_bytes is {self._max_bytes}"
+        return FetchFailed(reason, Failure.CONFIGURATION, hint="raise attachments.max_bytes if the file is wanted")
+
+    def _explain(self, fault: HttpFault, *, answered: bool) -> FetchFailed:
+        if fault.kind == "too_large":
+            return self._too_large("the host sends more")
+        # Once the storage host has answered, it is this attachment that breaks off or takes too long.
+        return FetchFailed(str(fault), Failure.COUNTED if answered else Failure.HELD)
 
 
-def _explain(fault: HttpFault, *, answered: bool, announced: bool) -> FetchFailed:
-    if fault.kind == "too_large":
-        return FetchFailed("size_mismatch") if announced else FetchFailed("too_large", final=True)
-    # Once the storage host has answered, it is this attachment that breaks off or takes too long.
-    return FetchFailed(fault.kind, held=not answered)
+def _is_framed(response: HttpResponse) -> bool:
+    """Whether the answer says where it ends; else it ends with the connection, which may break too early."""
+    return response.header("content-length") is not None or response.header("transfer-encoding") is not None
 
 
-async def _says_expired(response: HttpResponse) -> bool:
-    if response.status not in (400, 403):
-        return False
-    text = b""
+async def _read_text(response: HttpResponse) -> bytes:
     with suppress(HttpFault):
-        text = await response.read(_ERROR_TEXT_BYTES)
-    return _EXPIRED.search(text) is not None
+        return await response.read(_ERROR_TEXT_BYTES)
+    return b""
 
 
 @contextmanager
@@ -121,5 +174,5 @@ def _translating_disk_errors() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _FULL:
-            raise FetchFailed("disk_full", held=True) from error
+            raise FetchFailed("disk_full", Failure.HELD) from error
         raise StoreUnavailable(f"cannot store an attachment: {error.strerror}") from error

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -20,8 +23,18 @@ T = TypeVar("T")
 
 _FOLDER: Final = "attachments"
 _TEMPORARY: Final = "tmp"
-_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _BUFFERED: Final = 1024 * 1024
+_ANY_CODING: Final = zlib.MAX_WBITS | 32
+"""zlib tells gzip and deflate apart by itself."""
+
+
+class Decoding(Enum):
+    """What came of decoding an upload; unless it was decoded, its content is as it was."""
+
+    DECODED = "decoded"
+    UNREADABLE = "unreadable"
+    TOO_LARGE = "too_large"
 
 
 class Upload:
@@ -42,6 +55,10 @@ class Upload:
         if len(self._waiting) >= _BUFFERED:
             await _in_thread(self._flush)
 
+    async def decode(self, most: int) -> Decoding:
+        """Put what the content decodes to, as gzip or deflate, into its place; never writes much more than `most`."""
+        return await _in_thread(partial(self._decode, most))
+
     async def keep(self) -> Stored:
         """Put the content in its place; when this returns it is durable, and the same content may have stood there."""
         return await _in_thread(self._keep)
@@ -50,6 +67,46 @@ class Upload:
         """Release the file; what was not kept is gone."""
         os.close(self._descriptor)
         self._temporary.unlink(missing_ok=True)
+
+    def _decode(self, most: int) -> Decoding:
+        self._flush()
+        decoded = _create_upload(self._folder)
+        try:
+            outcome = decoded._inflate(self._descriptor, most)
+            if outcome is Decoding.DECODED:
+                self._swap(decoded)
+        finally:
+            decoded.close()
+        return outcome
+
+    def _inflate(self, descriptor: int, most: int) -> Decoding:
+        """Fill this upload with what the file holds in coded form, which may be several gzip members."""
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        inflate = zlib.decompressobj(_ANY_CODING)
+        while chunk := os.read(descriptor, _BUFFERED):
+            more = True
+            while more:
+                if inflate.eof:
+                    inflate = zlib.decompressobj(_ANY_CODING)
+                try:
+                    piece = inflate.decompress(chunk, _BUFFERED)
+                except zlib.error:
+                    return Decoding.UNREADABLE
+                self._waiting += piece
+                self.size += len(piece)
+                self._flush()
+                if self.size > most:
+                    return Decoding.TOO_LARGE
+                chunk = inflate.unused_data if inflate.eof else inflate.unconsumed_tail
+                more = bool(chunk) or (not inflate.eof and len(piece) == _BUFFERED)
+        return Decoding.DECODED if inflate.eof else Decoding.UNREADABLE
+
+    def _swap(self, other: Upload) -> None:
+        """Exchange contents."""
+        self._descriptor, other._descriptor = other._descriptor, self._descriptor
+        self._temporary, other._temporary = other._temporary, self._temporary
+        self._hash, other._hash = other._hash, self._hash
+        self.size, other.size = other.size, self.size
 
     def _flush(self) -> None:
         with memoryview(self._waiting) as view:
@@ -87,16 +144,12 @@ class ContentStore:
     @asynccontextmanager
     async def receive(self) -> AsyncIterator[Upload]:
         """A place for new content; unless it is kept nothing remains of it."""
-        upload = await _in_thread(self._create)
+        upload = await _in_thread(partial(_create_upload, self._folder))
         try:
             yield upload
         finally:
             with anyio.CancelScope(shield=True):
                 await _in_thread(upload.close)
-
-    def _create(self) -> Upload:
-        temporary = self._folder / _TEMPORARY / secrets.token_hex(16)
-        return Upload(self._folder, os.open(temporary, _CREATE, 0o600), temporary)
 
     def _sweep(self) -> int:
         temporary = self._folder / _TEMPORARY
@@ -107,6 +160,11 @@ class ContentStore:
         for path in left:
             path.unlink()
         return len(left)
+
+
+def _create_upload(folder: Path) -> Upload:
+    temporary = folder / _TEMPORARY / secrets.token_hex(16)
+    return Upload(folder, os.open(temporary, _CREATE, 0o600), temporary)
 
 
 def _sync_folder(path: Path) -> None:

@@ -37,9 +37,10 @@ class CheckedUrl(msgspec.Struct, frozen=True):
 
 
 class UrlRefused(msgspec.Struct, frozen=True):
-    """Why an address is not asked: one word, nothing of the address."""
+    """Why an address is not asked: one word; `host` where that is all that is against it (`not_allowed`)."""
 
     reason: str
+    host: str = ""
 
 
 def check_url(url: str, allowed_hosts: Collection[str]) -> CheckedUrl | UrlRefused:
@@ -89,7 +90,7 @@ def _refuse(parts: CheckedUrl, allowed_hosts: Collection[str]) -> UrlRefused | N
     if any(label.startswith("xn--") for label in labels):
         return UrlRefused("punycode")
     if not any(_matches(labels, pattern) for pattern in allowed_hosts):
-        return UrlRefused("not_allowed")
+        return UrlRefused("not_allowed", parts.host)
     if parts.scheme != "https":
         return UrlRefused("scheme")
     return None if parts.port == 443 else UrlRefused("port")

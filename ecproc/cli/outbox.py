@@ -22,7 +22,7 @@ from ecproc.store.base import Reader, Row
 _State = Literal["available", "executing", "unknown", "retryable", "completed", "cancelled", "discarded", "parked"]
 _Lane = Literal["desk", "bridge", "attachments"]
 _ENDED: Final = ("completed", "cancelled")
-_COLUMNS: Final = ("state", "attempts", "next_attempt_at", "key", "reason")
+_COLUMNS: Final = ("state", "attempts", "tries", "next_attempt_at", "key", "reason")
 
 
 class ShownEntry(msgspec.Struct, frozen=True):
@@ -36,6 +36,7 @@ class ShownEntry(msgspec.Struct, frozen=True):
     generation: int
     state: str
     attempts: int
+    tries: int
     next_attempt_at: str | None
     deadline: str | None
     reason: str
@@ -100,6 +101,7 @@ def _describe(row: Row, entry: Entry) -> ShownEntry:
         generation=effect.generation,
         state=entry.state,
         attempts=entry.attempts,
+        tries=entry.tries,
         next_attempt_at=_time(entry.next_attempt_at),
         deadline=_time(effect.deadline),
         reason=entry.reason,

@@ -60,6 +60,7 @@ class _Draft:
         number: str | None = None,
         deadline: int | None = None,
         rearm: bool = False,
+        hurry: bool = False,
     ) -> None:
         generation = generation or self.state.started
         self.effects.append(
@@ -76,6 +77,7 @@ class _Draft:
                 fields=fields or {},
                 deadline=deadline,
                 rearm=rearm,
+                hurry=hurry,
             )
         )
 
@@ -206,7 +208,7 @@ def _comment(draft: _Draft, note_id: str, fields: Mapping[str, str]) -> None:
 def _download(draft: _Draft, info: AttachmentInfo) -> None:
     fields = {"attachment": info.id, **({"size": str(info.size)} if info.size is not None else {})}
     key = attachment_key(draft.state.stream, info.id)
-    draft.add(EffectKind.DOWNLOAD, key, fields=fields, deadline=info.expires_at, rearm=True)
+    draft.add(EffectKind.DOWNLOAD, key, fields=fields, deadline=info.expires_at, rearm=True, hurry=info.session)
 
 
 def _pass_approval(draft: _Draft, message: Message, asked: ApprovalRequest) -> None:

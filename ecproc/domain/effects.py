@@ -48,16 +48,14 @@ LANES: Final[Mapping[EffectKind, Lane]] = {
 IDEMPOTENT: Final = frozenset({EffectKind.RETURN_NUMBER, EffectKind.DOWNLOAD})
 """Kinds that may simply be repeated; all others leave an intent in the log before the first byte."""
 
-PARKED_WHEN_DEAD: Final = frozenset({EffectKind.CREATE})
-"""Kinds that wait for a person when they are out of attempts, because everything of their generation needs them."""
-
 
 class Effect(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing to do outside, without secrets: a download's URL stays in the message that announced it.
 
     `position` and `ordinal` name the cause, the event and the place among its effects; `at` is when that event was
     recorded. `ticket` is Ensono's number as paths need it, `number` the client ticket where it was known when the
-    effect was decided. Times are microseconds UTC.
+    effect was decided. `hurry`: what it needs may end before its deadline, so it goes first. Times are microseconds
+    UTC.
     """
 
     key: EffectKey
@@ -72,6 +70,7 @@ class Effect(msgspec.Struct, frozen=True, omit_defaults=True):
     fields: Mapping[str, str] = {}
     deadline: int | None = None
     rearm: bool = False
+    hurry: bool = False
 
     @property
     def lane(self) -> Lane:

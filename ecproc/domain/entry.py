@@ -9,11 +9,14 @@ from typing import Final, assert_never
 import msgspec
 
 from ecproc.domain.effects import Effect, Lane
-from ecproc.domain.events import EffectFailed, EffectStarted, EffectSucceeded, EffectUnknown, Outcome
+from ecproc.domain.events import EffectFailed, EffectStarted, EffectSucceeded, EffectUnknown, Hold, Outcome
 
 
 class EntryState(StrEnum):
-    """available → executing → completed, with unknown and retryable on the way; the last four are ends."""
+    """available → executing → completed, with unknown and retryable on the way; the last four are ends.
+
+    What was tried and waits is retryable, whether the try was spent or not; available is what was never tried.
+    """
 
     AVAILABLE = "available"
     EXECUTING = "executing"
@@ -32,8 +35,9 @@ DEAD: Final = frozenset({EntryState.DISCARDED, EntryState.PARKED})
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`order` is the planned order within the ticket. `attempts` counts ended attempts that reached a judgement,
-    `blamed` those whose answer was this entry's own fault. Times are microseconds UTC."""
+    """`order` is the planned order within the ticket. `tries` counts all ended attempts, `attempts` those that reached
+    a judgement, `blamed` those whose answer was this entry's own fault; `held` says what it waits for where that is no
+    trouble of its destination. Times are microseconds UTC."""
 
     effect: Effect
     order: int
@@ -43,6 +47,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     next_attempt_at: int | None = None
     reason: str = ""
     result: Mapping[str, str] = {}
+    tries: int = 0
+    held: Hold | None = None
 
     @property
     def lane(self) -> Lane:
@@ -56,11 +62,18 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def apply_outcome(entry: Entry, outcome: Outcome) -> Entry:
-    """The entry after that outcome. Total: an outcome counts whatever state the entry was in."""
+    """The entry after that outcome. Total: an outcome counts whatever state the entry was in.
+
+    Only that of another plan does not: the key was planned again while the attempt was under way, and what stands there
+    now has another cause. So it makes no difference which of the two the log has first.
+    """
     change = msgspec.structs.replace
+    if isinstance(outcome, EffectStarted):
+        return change(entry, state=EntryState.EXECUTING, next_attempt_at=None)
+    if outcome.cause not in (0, entry.effect.position):
+        return entry
+    entry = change(entry, tries=entry.tries + 1, held=None)
     match outcome:
-        case EffectStarted():
-            return change(entry, state=EntryState.EXECUTING, next_attempt_at=None)
         case EffectSucceeded(result=result):
             return change(
                 entry,
@@ -78,6 +91,7 @@ def apply_outcome(entry: Entry, outcome: Outcome) -> Entry:
                 blamed=entry.blamed + outcome.blamed,
                 next_attempt_at=outcome.next_attempt_at,
                 reason=outcome.reason,
+                held=outcome.held,
             )
         case EffectUnknown():
             return change(
@@ -93,5 +107,5 @@ def apply_outcome(entry: Entry, outcome: Outcome) -> Entry:
 
 def _failed_state(outcome: EffectFailed) -> EntryState:
     if outcome.next_attempt_at is not None:
-        return EntryState.RETRYABLE if outcome.blamed else EntryState.AVAILABLE
+        return EntryState.RETRYABLE
     return EntryState.PARKED if outcome.parked else EntryState.DISCARDED

@@ -141,10 +141,15 @@ class EffectStarted(msgspec.Struct, frozen=True):
 
 
 class EffectSucceeded(msgspec.Struct, frozen=True):
-    """A trusted answer or a positive look-up, and what it told (number, state, sha256, size, path)."""
+    """A trusted answer or a positive look-up, and what it told (number, state, sha256, size, path, request_id).
+
+    `cause`, here and in the other outcomes, is the position that the performed effect names as its own: which plan of
+    the key this came of. Older logs have 0, for whatever plan stood there.
+    """
 
     key: EffectKey
     result: Mapping[str, str] = {}
+    cause: int = 0
 
 
 class Hold(StrEnum):
@@ -171,6 +176,7 @@ class EffectFailed(msgspec.Struct, frozen=True):
     parked: bool = False
     held: Hold | None = None
     request_id: str = ""
+    cause: int = 0
 
 
 class EffectUnknown(msgspec.Struct, frozen=True):
@@ -180,6 +186,7 @@ class EffectUnknown(msgspec.Struct, frozen=True):
     reason: str
     next_attempt_at: int | None = None
     request_id: str = ""
+    cause: int = 0
 
 
 Outcome = EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown

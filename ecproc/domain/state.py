@@ -32,7 +32,8 @@ class ClientTicket(msgspec.Struct, frozen=True):
 
 
 class Attachment(msgspec.Struct, frozen=True):
-    """An announced file: `status` is pending, stored or failed; `size` the real one once stored."""
+    """An announced file: `status` is pending, stored or failed; `size` the real one once stored; `announced` is the
+    position of the message that announced it last."""
 
     id: str
     name: str
@@ -42,6 +43,7 @@ class Attachment(msgspec.Struct, frozen=True):
     order: int
     sha256: str | None = None
     path: str | None = None
+    announced: int = 0
 
 
 class Approval(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ import msgspec
 
 from ecproc.domain import change, incident
 from ecproc.domain.effects import Effect, EffectKind
-from ecproc.domain.entry import Entry, EntryState, apply_outcome
+from ecproc.domain.entry import apply_outcome
 from ecproc.domain.events import (
     AttachmentInfo,
     Decided,
@@ -173,7 +173,7 @@ def _apply_message(state: TicketState, message: Message, kind: TicketType, *, la
     if message.notes:
         changes += _add_notes(state, message)
     if message.attachment is not None:
-        changes += _announce(state, message.attachment, late=late)
+        changes += _announce(state, message.attachment, message.position, late=late)
     if kind is TicketType.CHANGE:
         changes += change.add_approval(state, message, late=late)
     return changes
@@ -238,7 +238,7 @@ def _add_notes(state: TicketState, message: Message) -> list[Change]:
     return changes
 
 
-def _announce(state: TicketState, info: AttachmentInfo, *, late: bool) -> list[Change]:
+def _announce(state: TicketState, info: AttachmentInfo, position: int, *, late: bool) -> list[Change]:
     """A file that is announced again while it is not here has a fresh address: the newest announcement's counts."""
     known = state.attachments.get(info.id)
     if known is not None and (known.status == "stored" or (late and known.status == "pending")):
@@ -250,6 +250,7 @@ def _announce(state: TicketState, info: AttachmentInfo, *, late: bool) -> list[C
         size=info.size,
         status="pending",
         order=known.order if known else len(state.attachments) + 1,
+        announced=position,
     )
     state.attachments[info.id] = attachment
     return [AttachmentChanged(attachment, announced=info)]
@@ -266,7 +267,7 @@ def _evolve_outcome(state: TicketState, outcome: Outcome, place: Place) -> list[
     state.entries[outcome.key] = ended
     effect = entry.effect
     if effect.kind is EffectKind.DOWNLOAD:
-        return _evolve_download(state, ended, place)
+        return _evolve_download(state, effect, outcome, place)
     if isinstance(outcome, EffectFailed) and outcome.held is Hold.ODD_ANSWER:
         return flag_once(state, "odd_answer", f"{effect.kind}: {outcome.reason[:200]}", place.position)
     if not isinstance(outcome, EffectSucceeded):
@@ -276,22 +277,32 @@ def _evolve_outcome(state: TicketState, outcome: Outcome, place: Place) -> list[
     return _update_client_ticket(state, effect, outcome.result, place)
 
 
-def _evolve_download(state: TicketState, entry: Entry, place: Place) -> list[Change]:
-    known = state.attachments.get(entry.effect.fields.get("attachment", ""))
-    if known is None or not entry.finished or entry.state is EntryState.PARKED:
+def _evolve_download(state: TicketState, effect: Effect, outcome: Outcome, place: Place) -> list[Change]:
+    """A file that was had is had, whichever address it came from; only that of its last announcement can fail it, and
+    one that waits for a person is not given up."""
+    known = state.attachments.get(effect.fields.get("attachment", ""))
+    if known is None:
         return []
-    changes: list[Change] = []
-    if entry.state is EntryState.COMPLETED:
-        sha256, path = entry.result.get("sha256"), entry.result.get("path")
-        size = _parse_size(entry.result.get("size", ""), known.size)
-        stored = msgspec.structs.replace(known, status="stored", size=size, sha256=sha256, path=path)
-        if known.size is not None and size != known.size:
-            detail = f"{known.name[:80]}: announced {known.size} bytes, stored {size}"
-            changes.append(flag(state, "size_differs", detail, place.position))
-    else:
-        stored = msgspec.structs.replace(known, status="failed")
+    if isinstance(outcome, EffectSucceeded):
+        return _store_file(state, known, outcome.result, place)
+    if not isinstance(outcome, EffectFailed) or outcome.next_attempt_at is not None or outcome.parked:
+        return []
+    if known.status == "stored" or outcome.cause not in (0, known.announced):
+        return []
+    state.attachments[known.id] = msgspec.structs.replace(known, status="failed")
+    return [AttachmentChanged(state.attachments[known.id])]
+
+
+def _store_file(state: TicketState, known: Attachment, result: Mapping[str, str], place: Place) -> list[Change]:
+    size = _parse_size(result.get("size", ""), known.size)
+    stored = msgspec.structs.replace(
+        known, status="stored", size=size, sha256=result.get("sha256"), path=result.get("path")
+    )
     state.attachments[known.id] = stored
-    return [AttachmentChanged(stored), *changes]
+    if known.size in (None, size):
+        return [AttachmentChanged(stored)]
+    detail = f"{known.name[:80]}: announced {known.size} bytes, stored {size}"
+    return [AttachmentChanged(stored), flag(state, "size_differs", detail, place.position)]
 
 
 def _parse_size(text: str, announced: int | None) -> int | None:

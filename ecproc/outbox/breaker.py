@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
-from ecproc.outbox.retry import Attempt, Held, Uncertain, back_off
+from ecproc.outbox.retry import Attempt, Held, Postponed, Uncertain, back_off
 
 _TROUBLES: Final = 5
 """Attempts in a row without an answer before the breaker opens."""
@@ -46,6 +46,8 @@ class Breaker:
     def note(self, attempt: Attempt, now: float, *, probe: bool = False) -> None:
         """Learn from how an attempt went; `probe` is what `sending` said about it."""
         self._probing = self._probing and not probe
+        if isinstance(attempt, Postponed):
+            return  # our own configuration says nothing about the destination
         if not isinstance(attempt, (Held, Uncertain)):
             self._troubles = self._openings = 0
             self._open_until = None

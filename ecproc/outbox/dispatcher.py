@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Final
+from typing import Final, TypeAlias
 
 import anyio
 import msgspec
@@ -15,7 +15,7 @@ from anyio.abc import TaskGroup
 from ecproc.clock import Clock
 from ecproc.domain.effects import IDEMPOTENT, EffectKind, Lane
 from ecproc.domain.entry import DEAD, Entry, EntryState, apply_outcome
-from ecproc.domain.events import EffectFailed, EffectStarted, EffectSucceeded, EffectUnknown, Outcome
+from ecproc.domain.events import EffectStarted, EffectUnknown, Hold, Outcome
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.recorded import decode_entry, encode_event, wants_decision
 from ecproc.domain.rows import entry_row
@@ -24,7 +24,8 @@ from ecproc.failpoints import failpoint
 from ecproc.outbox.breaker import Breaker
 from ecproc.outbox.lanes import Run, Wait, choose_next
 from ecproc.outbox.perform.base import Performer
-from ecproc.outbox.retry import SECOND, Attempt, Held, RetryPolicy, Uncertain, conclude
+from ecproc.outbox.reports import Reports
+from ecproc.outbox.retry import SECOND, Attempt, Ended, RetryPolicy, Uncertain, conclude, supersede
 from ecproc.store.base import Batch, NewEvent, RecordedEvent, Store
 from ecproc.telemetry.hooks import Telemetry
 
@@ -33,13 +34,18 @@ log = structlog.get_logger()
 _RESUME_SHARE: Final = 0.8
 _FAR_FUTURE: Final = 1 << 62
 
+Urgency: TypeAlias = tuple[bool, int]
+"""Less comes first: not in a hurry, then the expiry."""
+
 
 class OutboxBounds(msgspec.Struct, frozen=True):
-    """Entries performed at once, entries pending before projection pauses, longest seconds of an open breaker."""
+    """Entries performed at once, entries pending before projection pauses, longest seconds of an open breaker, and
+    seconds after which an attempt that has not ended is given up."""
 
     max_in_flight: int
     max_pending: int
     breaker_seconds: float
+    attempt_seconds: float
 
 
 class _TicketLane:
@@ -74,7 +80,7 @@ class _Lane:
         self.breaker = breaker
         self.slots = slots
         self.tickets: dict[str, _TicketLane] = {}
-        self.ready: list[tuple[int, int, int, str]] = []
+        self.ready: list[tuple[Urgency, int, int, str]] = []
         self.waiting: list[tuple[int, int, str]] = []
         self.changed = anyio.Event()
 
@@ -102,6 +108,7 @@ class Dispatcher:
         self._started = clock.now() - int(clock.monotonic() * SECOND)
         self._rng = rng
         self._telemetry = telemetry
+        self._reports = Reports(telemetry, clock)
         slots = max(1, bounds.max_in_flight // len(performers))
         self._lanes = {
             lane: _Lane(lane, performer, Breaker(longest=bounds.breaker_seconds, rng=rng), slots)
@@ -154,7 +161,8 @@ class Dispatcher:
         """What became of an entry that a former process started: a receiver that honours keys may be asked at once."""
         keyed = self._lanes[entry.lane].performer.keyed
         wait = 0.0 if keyed else self._rng.uniform(*self._policy.unknown_retry)
-        return EffectUnknown(entry.effect.key, "interrupted", next_attempt_at=self._now() + int(wait * SECOND))
+        at = self._now() + int(wait * SECOND)
+        return EffectUnknown(entry.effect.key, "interrupted", next_attempt_at=at, cause=entry.effect.position)
 
     async def run(self) -> None:
         """Perform what is due until cancelled or stopped."""
@@ -198,7 +206,7 @@ class Dispatcher:
             if not lane.breaker.may_send(steady):
                 return lane.breaker.wait(steady) or None
             urgency, _, _, stream = heapq.heappop(lane.ready)
-            if urgency > now:
+            if urgency[1] > now:
                 self._start(lane, stream, now, tasks)
             else:  # its file has expired meanwhile: those that can still be had go first
                 self._schedule(lane, stream)
@@ -234,21 +242,31 @@ class Dispatcher:
             attempt = await self._attempt(lane.performer, stream, entry)
             failpoint("effect.performed")
             self._note(lane, attempt, probe=probe)
-            outcome = conclude(entry, attempt, now=self._now(), rng=self._rng, policy=self._policy)
+            outcome = self._conclude(stream, entry, attempt)
             await self._settle(stream, entry, outcome)
-            self._report(entry, outcome, self._clock.monotonic() - started)
+            seconds, name = self._clock.monotonic() - started, lane.performer.name
+            self._reports.attempt_ended(entry, attempt, outcome, stream=stream, destination=name, seconds=seconds)
         finally:
             self._release(lane, stream)
 
+    def _conclude(self, stream: str, entry: Entry, attempt: Attempt) -> Ended:
+        """What the attempt leads to; one whose key was planned anew meanwhile cannot end what stands there now."""
+        now = self._now()
+        outcome = conclude(entry, attempt, now=now, rng=self._rng, policy=self._policy)
+        return outcome if _is_same_plan(entry, self._current(stream, entry)) else supersede(outcome, now=now)
+
     async def _attempt(self, performer: Performer, stream: str, entry: Entry) -> Attempt:
-        try:
-            return await performer.perform(stream, entry)
-        except StoreError:
-            raise
-        except Exception as error:
-            # A defect in one adapter must cost its own entry time, not the process.
-            log.error("effect_defect", key=entry.effect.key, error=type(error).__name__, exc_info=error)
-            return Uncertain(f"defect: {type(error).__name__}")
+        seconds = self._bounds.attempt_seconds
+        with anyio.move_on_after(seconds):
+            try:
+                return await performer.perform(stream, entry)
+            except StoreError:
+                raise
+            except Exception as error:
+                # A defect in one adapter must cost its own entry time, not the process.
+                log.error("effect_defect", key=entry.effect.key, error=type(error).__name__, exc_info=error)
+                return Uncertain(f"defect: {type(error).__name__}")
+        return Uncertain(f"no end within {seconds:g} s")
 
     def _release(self, lane: _Lane, stream: str) -> None:
         lane.slots += 1
@@ -265,14 +283,20 @@ class Dispatcher:
         self._settled.set()
 
     async def _settle(self, stream: str, entry: Entry, outcome: Outcome) -> Entry:
-        """Record an outcome and the entry's new state in one transaction, then tell its actor."""
-        # A new fact may have armed the entry again meanwhile: the outcome counts for what stands there now.
+        """Record an outcome and the entry's new state in one transaction, then tell its actor.
+
+        The key may have been planned anew meanwhile, and we hear of that only after the plan is durable: such an
+        outcome is recorded and changes nothing else, in no order of the two.
+        """
         current = self._current(stream, entry)
         after = apply_outcome(current, outcome)
         event = NewEvent(stream, *encode_event(outcome), wanted=wants_decision(outcome))
-        committed = await self._store.commit(Batch(events=[event], rows=[entry_row(stream, after)]))
+        # Where the newer plan is not known here yet, the store keeps its row (see NEWEST_STAYS).
+        rows = [entry_row(stream, after)] if _is_same_plan(entry, current) else []
+        committed = await self._store.commit(Batch(events=[event], rows=rows))
         failpoint("settle.committed")
-        self._put(stream, after)
+        if _is_same_plan(current, self._current(stream, entry)):
+            self._put(stream, after)
         self._wake([event for event in committed.events if event is not None], wants_decision(outcome))
         return after
 
@@ -283,8 +307,13 @@ class Dispatcher:
     # --- bookkeeping --------------------------------------------------------------------------------------------------
 
     def _load(self, stream: str, entry: Entry) -> None:
-        """Take an entry from the store; a time too far ahead is clipped, the clock may have been wrong (I13)."""
+        """Take an entry from the store; a time too far ahead is clipped, the clock may have been wrong (I13).
+
+        What our configuration held is due at once: it may be another one now.
+        """
         latest = self._now() + int(self._policy.longest * SECOND)
+        if entry.held is Hold.CONFIGURATION:
+            entry = msgspec.structs.replace(entry, next_attempt_at=None)
         if entry.next_attempt_at is not None and entry.next_attempt_at > latest:
             entry = msgspec.structs.replace(entry, next_attempt_at=latest)
         self._put(stream, entry, counted=True)
@@ -334,32 +363,17 @@ class Dispatcher:
         was_open = lane.breaker.is_open
         lane.breaker.note(attempt, self._clock.monotonic(), probe=probe)
         if lane.breaker.is_open != was_open:
-            name = lane.performer.name
-            self._telemetry.breaker(name, is_open=not was_open)
-            reason = attempt.reason if isinstance(attempt, Held) else ""
-            log.warning("breaker_changed", destination=name, open=not was_open, reason=reason)
-
-    def _report(self, entry: Entry, outcome: EffectSucceeded | EffectFailed | EffectUnknown, seconds: float) -> None:
-        word = _word(outcome)
-        self._telemetry.effect_finished(entry.effect.kind, word, seconds)
-        if word != "succeeded":
-            reason = getattr(outcome, "reason", "")
-            log.warning("effect_ended", key=entry.effect.key, outcome=word, reason=reason)
+            self._reports.breaker_changed(lane.performer.name, attempt, is_open=not was_open)
 
 
-def _urgency(entry: Entry, now: int) -> int:
-    """Earliest expiry still ahead first; what never expires or already has comes last."""
+def _is_same_plan(entry: Entry, other: Entry) -> bool:
+    """Whether both are of one plan of their key: planned because of the same event."""
+    return entry.effect.position == other.effect.position
+
+
+def _urgency(entry: Entry, now: int) -> Urgency:
+    """What may end before its expiry first, then the earliest expiry still ahead; what never expires or has, last."""
     deadline = entry.effect.deadline
-    return deadline if deadline is not None and deadline > now else _FAR_FUTURE
-
-
-def _word(outcome: EffectSucceeded | EffectFailed | EffectUnknown) -> str:
-    match outcome:
-        case EffectSucceeded():
-            return "succeeded"
-        case EffectUnknown():
-            return "unknown"
-        case EffectFailed(next_attempt_at=None, parked=parked):
-            return "parked" if parked else "discarded"
-        case EffectFailed(blamed=blamed):
-            return "retryable" if blamed else "held"
+    if deadline is not None and deadline <= now:
+        return True, _FAR_FUTURE
+    return not entry.effect.hurry, deadline or _FAR_FUTURE

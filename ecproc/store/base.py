@@ -23,6 +23,10 @@ TABLES: Final = (
 )
 """The live tables, all of one shape (see Row); a document is the join of one stream's rows."""
 
+NEWEST_STAYS: Final = frozenset({"outbox"})
+"""Tables in which a row never takes the place of one with a higher ordinal: what came of a plan that was replaced may
+be written after the plan that replaced it."""
+
 
 class NewEvent(msgspec.Struct, frozen=True, gc=False):
     """An event to append. `wanted` marks a fact that an actor still has to decide (see StreamState)."""
@@ -210,7 +214,7 @@ class Rebuild(Protocol):
         streams: Sequence[tuple[str, StreamState]] = (),
         compact: Sequence[Compact] = (),
     ) -> None:
-        """Put rows, counters and compact forms; a row of the same (table, stream, id) replaces the former one."""
+        """Put rows, counters and compact forms; a row replaces one of the same (table, stream, id) as in a commit."""
 
     async def digest(self) -> str:
         """SHA-256 over all rows built aside, in canonical order."""
@@ -247,6 +251,7 @@ class Store(ReadableStore, Protocol):
 
         Events get consecutive positions and versions in the order given. An event whose message_key is in the log
         is left out. Calls that wait at the same time share one transaction; each batch is still all or nothing.
+        In a table of NEWEST_STAYS a row of a lower ordinal than the one that stands there is left out.
         A caller's cancellation never undoes or tears a batch. After a storage fault every call raises StoreUnavailable.
         A batch that cannot be stored as it is (unknown table, no Unicode, beyond 64 bits) is a ValueError, no fault.
         """

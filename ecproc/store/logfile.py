@@ -213,7 +213,8 @@ class LogFile:
         execute_many = self._connection.executemany
         execute_many(sql("insert_event"), group.events)
         execute_many(sql("insert_compact"), group.compact)
-        for statement, parameters in (*row_statements(group.rows.values()), *stream_statements(group.streams.items())):
+        rows = row_statements((*group.cleared.values(), *group.rows.values()))
+        for statement, parameters in (*rows, *stream_statements(group.streams.items())):
             execute_many(statement, parameters)
         execute_many(sql("put_snapshot"), [astuple(snapshot) for snapshot in group.snapshots.values()])
 

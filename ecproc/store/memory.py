@@ -25,7 +25,7 @@ from ecproc.store.base import (
 )
 from ecproc.store.canonical import compare_rows, counters_row, digest_rows, sort_rows
 from ecproc.store.chain import NO_HASH
-from ecproc.store.plan import Group, check_row, check_table, prepare
+from ecproc.store.plan import Group, check_row, check_table, is_outdated, prepare
 
 _PAGE = 1000
 
@@ -46,7 +46,7 @@ class _Live:
     def put(self, row: Row) -> None:
         if row.data is None:
             self.rows[row.table].pop((row.stream, row.id), None)
-        else:
+        elif not is_outdated(row, self.rows[row.table].get((row.stream, row.id))):
             self.rows[row.table][row.stream, row.id] = row
 
     async def canonical_rows(self) -> AsyncIterator[list[Row]]:
@@ -293,7 +293,7 @@ class MemoryStore(MemoryReader):
         self._state.highest = group.highest_key
         self._state.keys.update(event.message_key for event in recorded if event.message_key is not None)
         self._state.live.streams.update(group.streams)
-        for row in group.rows.values():
+        for row in (*group.cleared.values(), *group.rows.values()):
             self._state.live.put(row)
         self._state.snapshots.update(group.snapshots)
         self._state.compact += [Compact(stream, position, data) for position, stream, data in group.compact]

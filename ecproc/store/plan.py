@@ -6,7 +6,7 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from ecproc.store.base import TABLES, Batch, Committed, Head, RecordedEvent, Row, Snapshot, StreamState
+from ecproc.store.base import NEWEST_STAYS, TABLES, Batch, Committed, Head, RecordedEvent, Row, Snapshot, StreamState
 from ecproc.store.chain import link, payload_hash
 
 ROW_OVERHEAD_BYTES: Final = 256
@@ -22,7 +22,6 @@ class Prepared(msgspec.Struct, frozen=True):
     batch: Batch
     at: int
     payload_hashes: list[bytes]
-    rows: dict[tuple[str, str, str], Row]
     size: int
     has_messages: bool
 
@@ -67,7 +66,6 @@ def prepare(batch: Batch, at: int) -> Prepared:
         batch=batch,
         at=at,
         payload_hashes=[payload_hash(event.payload) for event in batch.events],
-        rows={(row.table, row.stream, row.id): row for row in batch.rows},
         size=_weigh(batch),
         has_messages=has_messages,
     )
@@ -81,6 +79,8 @@ class Group:
         self.compact: list[tuple[int, str, bytes]] = []
         self.streams: dict[str, StreamState] = {}
         self.rows: dict[tuple[str, str, str], Row] = {}
+        self.cleared: dict[tuple[str, str, str], Row] = {}
+        """Deletions to make before `rows`: what stands there now would else outlive what came in its place."""
         self.snapshots: dict[str, Snapshot] = {}
         self._position = head.position
         self._hash = head.hash
@@ -105,10 +105,20 @@ class Group:
             self.streams[fence.stream] = StreamState(state.version, fence.through, state.wanted, state.last)
             if batch.compact is not None and any(recorded):
                 self.compact.append((self._position, fence.stream, batch.compact))
-        self.rows.update(prepared.rows)
+        for row in prepared.batch.rows:
+            self._put(row)
         if batch.snapshot is not None:
             self.snapshots[batch.snapshot.stream] = batch.snapshot
         return Committed(events=tuple(recorded))
+
+    def _put(self, row: Row) -> None:
+        key = (row.table, row.stream, row.id)
+        standing = self.rows.get(key)
+        if is_outdated(row, standing):
+            return
+        if row.table in NEWEST_STAYS and standing is not None and standing.data is None:
+            self.cleared[key] = standing
+        self.rows[key] = row
 
     def _append(self, prepared: Prepared) -> list[RecordedEvent | None]:
         recorded: list[RecordedEvent | None] = []
@@ -139,6 +149,13 @@ class Group:
     def _state(self, stream: str) -> StreamState:
         state = self.streams.get(stream)
         return self._lookup.stream_state(stream) if state is None else state
+
+
+def is_outdated(row: Row, standing: Row | None) -> bool:
+    """Whether the row is to leave the one that stands in its place as it is (see NEWEST_STAYS)."""
+    if standing is None or standing.data is None or row.data is None:
+        return False
+    return row.table in NEWEST_STAYS and row.ordinal < standing.ordinal
 
 
 def _weigh(batch: Batch) -> int:

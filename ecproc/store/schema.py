@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from msgspec.structs import astuple
 
 from ecproc.errors import LogDamaged, StoreError, StoreUnavailable
-from ecproc.store.base import TABLES, Row, StreamState
+from ecproc.store.base import NEWEST_STAYS, TABLES, Row, StreamState
 
 SCHEMA_VERSION: Final = 2
 """Kept as the file's `user_version`; a file with a higher one was written by newer code and is refused, and so is 1,
@@ -123,7 +123,8 @@ def row_statements(rows: Iterable[Row]) -> list[Statement]:
         if row.data is None:
             parameters[sql("delete_row", row.table)].append((row.stream, row.id))
         else:
-            parameters[sql("put_row", row.table)].append((row.stream, row.id, row.ordinal, row.tag, row.data))
+            put = "put_newer_row" if row.table in NEWEST_STAYS else "put_row"
+            parameters[sql(put, row.table)].append((row.stream, row.id, row.ordinal, row.tag, row.data))
     return list(parameters.items())
 
 

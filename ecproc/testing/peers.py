@@ -18,7 +18,7 @@ import anyio
 import msgspec
 from anyio.lowlevel import checkpoint
 
-from ecproc.attachments.base import FetchFailed, Stored
+from ecproc.attachments.base import Failure, FetchFailed, Stored
 from ecproc.bridge.base import Answer, Request
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
 from ecproc.errors import BridgeUnavailable
@@ -188,16 +188,14 @@ class SimulatedFetcher(Traveller):
         request = exchange.Request(method="GET", path=parts.path, query=parts.query)
         if self.happens(self.roads.refused):
             await checkpoint()
-            raise FetchFailed("connect", held=True)
+            raise FetchFailed("connect", Failure.HELD)
         reply = await self.there(lambda: self._simulator.answer(request))
         await anyio.sleep(reply.delay)
         if reply.dropped:
-            raise FetchFailed("closed", held=True)
+            raise FetchFailed("closed", Failure.HELD)
         if reply.status != 200:
             expired = b"Request has expired" in reply.body
-            raise FetchFailed(f"status_{reply.status}", held=not expired, expired=expired)
-        if announced_size not in (None, len(reply.body)):
-            raise FetchFailed("size_mismatch")
+            raise FetchFailed(f"HTTP {reply.status}", Failure.EXPIRED if expired else Failure.HELD)
         digest = hashlib.sha256(reply.body).hexdigest()
         return Stored(digest, len(reply.body), f"attachments/{digest[:2]}/{digest}")
 

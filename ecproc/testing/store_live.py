@@ -65,6 +65,24 @@ class LiveTests(StoreCase):
             await store.commit(Batch(rows=[gone, make_row("a", ordinal=4)]))
             assert await scan_all(store, "note") == [make_row("a", ordinal=4)]
 
+    async def test_an_entry_never_takes_the_place_of_one_that_was_planned_later(self, tmp_path: Path) -> None:
+        former, later, note = (
+            make_row("k", ordinal=ordinal, table=table, tag=tag)
+            for ordinal, table, tag in ((1, "outbox", None), (2, "outbox", "bridge"), (1, "note", None))
+        )
+        gone = Row("outbox", STREAM, "k", 0, None)
+        async with self.store_in(tmp_path) as store:
+            await store.commit(Batch(rows=[later, make_row("k", ordinal=2), note]))
+            await store.commit(Batch(rows=[former]))
+            assert await scan_all(store, "outbox") == [later]
+            assert await scan_all(store, "note") == [note]
+            await store.commit_all([Batch(rows=[later]), Batch(rows=[former])])
+            assert await scan_all(store, "outbox") == [later]
+            await store.commit_all([Batch(rows=[gone]), Batch(rows=[former])])
+            assert await scan_all(store, "outbox") == [former]
+            await store.commit(Batch(rows=[later]))
+            assert await scan_all(store, "outbox") == [later]
+
     async def test_rows_are_found_by_stream_and_by_id(self, tmp_path: Path) -> None:
         rows = [make_row(f"n{number}", ordinal=number) for number in range(5)]
         twin = make_row("n3", stream=OTHER)

@@ -15,6 +15,7 @@ from ecproc.domain.times import EPOCH, MICROSECOND
 from ecproc.wire.lenient import fold_name, scalar_text
 from ecproc.wire.members import read_text
 from ecproc.wire.queue import parse_int
+from ecproc.wire.urls import normalise_url
 
 _SYS_ID: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", re.IGNORECASE)
 _BEHIND_ATTACHMENT: Final = re.compile(r"/attachment/+([^/?#]+)", re.IGNORECASE)
@@ -25,7 +26,7 @@ _BYTES: Final = re.compile(r"\s*([0-9][0-9,. ]*?)(?:\.0+)?\s*(?:bytes?|b)?\s*", 
 
 def read_attachment(body: Mapping[str, Any], message_id: str, remarks: list[Remark]) -> AttachmentInfo | None:
     """The file a message announces; None where it names neither an address nor a name."""
-    url, name = _member(body, "attachment", remarks), _member(body, "attachmentName", remarks)
+    url, name = normalise_url(_member(body, "attachment", remarks)), _member(body, "attachmentName", remarks)
     if not url and not name:
         return None
     size = _read_size(_member(body, "attachmentSize", remarks), remarks)

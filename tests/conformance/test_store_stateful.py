@@ -94,9 +94,11 @@ class Model:
             if batch.compact is not None:
                 self.compact.append(Compact(fence.stream, len(self.events), batch.compact))
         for row in batch.rows:
-            self.rows.pop((row.table, row.stream, row.id), None)
-            if row.data is not None:
-                self.rows[row.table, row.stream, row.id] = row
+            key = (row.table, row.stream, row.id)
+            if row.data is None:
+                self.rows.pop(key, None)
+            elif row.table != "outbox" or key not in self.rows or row.ordinal >= self.rows[key].ordinal:
+                self.rows[key] = row
         if batch.snapshot is not None:
             self.snapshots[batch.snapshot.stream] = batch.snapshot
         return False, positions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -19,7 +20,7 @@ from ecproc.domain.rows import entry_row
 from ecproc.errors import StoreUnavailable
 from ecproc.outbox.dispatcher import Dispatcher, OutboxBounds
 from ecproc.outbox.perform.desk import DeskPerformer
-from ecproc.outbox.retry import Attempt, Blamed, Done, Held, RetryPolicy, Uncertain
+from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Odd, Postponed, RetryPolicy, Uncertain
 from ecproc.store.base import Batch, RecordedEvent
 from ecproc.store.memory import MemoryStore
 from ecproc.telemetry.hooks import Telemetry
@@ -85,14 +86,18 @@ class Heard(Telemetry):
 class Bench:
     """A dispatcher over a store in memory, with one destination per lane."""
 
-    def __init__(self, *, in_flight: int = 30, pending: int = 1000, attempts: int = 12) -> None:
+    def __init__(
+        self, *, in_flight: int = 30, pending: int = 1000, attempts: int = 12, attempt_seconds: float = 10_000.0
+    ) -> None:
         self.clock = VirtualClock()
         self.store = MemoryStore(self.clock.now)
         self.performed: list[tuple[str, float]] = []
         self.woken: list[tuple[str, bool]] = []
         self.order = 0
         self._policy = RetryPolicy(max_attempts=attempts, unknown_retry=(60.0, 120.0), longest=3600.0)
-        self._bounds = OutboxBounds(max_in_flight=in_flight, max_pending=pending, breaker_seconds=30.0)
+        self._bounds = OutboxBounds(
+            max_in_flight=in_flight, max_pending=pending, breaker_seconds=30.0, attempt_seconds=attempt_seconds
+        )
         self.lanes: dict[Lane, Any] = {lane: Destination(self, lane) for lane in Lane}
         self.desk, self.bridge, self.attachments = (self.lanes[lane] for lane in Lane)
         self.open_dispatcher()
@@ -206,9 +211,12 @@ async def test_an_outcome_and_its_row_are_one_commit() -> None:
     ("attempt", "kinds", "state", "word"),
     [
         (Uncertain("?"), ["Started", "Unknown"], S.UNKNOWN, "unknown"),
-        (Held("503"), ["Started", "Failed"], S.AVAILABLE, "held"),
+        (Held("503"), ["Started", "Failed"], S.RETRYABLE, "held"),
+        (Odd("Perhaps"), ["Started", "Failed"], S.RETRYABLE, "held"),
+        (Postponed("not so"), ["Started", "Failed"], S.RETRYABLE, "held"),
         (Blamed("no"), ["Started", "Failed"], S.RETRYABLE, "retryable"),
-        (Blamed("no", final=True), ["Started", "Failed"], S.DISCARDED, "discarded"),
+        (Blamed("no", final=True), ["Started", "Failed"], S.PARKED, "parked"),
+        (Blamed("no", lost=True), ["Started", "Failed"], S.DISCARDED, "discarded"),
         (Done({"number": "L"}), ["Started", "Succeeded"], S.COMPLETED, "succeeded"),
     ],
 )
@@ -226,20 +234,51 @@ async def test_every_ended_attempt_is_an_event_that_says_what_is_next(
     assert entry.state is state
     assert (entry.next_attempt_at is not None) == (not entry.finished)
     assert bench.heard.outcomes == [word]
-    assert bench.woken[-1][1] == entry.finished
+    assert bench.woken[-1][1] == (entry.finished or isinstance(attempt, Odd))
 
 
-async def test_a_create_out_of_attempts_is_parked_and_others_are_discarded() -> None:
+@pytest.mark.parametrize("kind", [K.CREATE, K.UPDATE, K.RETURN_NUMBER, K.DOWNLOAD])
+async def test_what_is_out_of_attempts_is_parked_and_what_is_lost_is_discarded(kind: EffectKind) -> None:
     bench = Bench(attempts=3)
-    bench.desk.always = Blamed("no")
-    await bench.plan("e-1", (K.CREATE, "create"))
-    await bench.plan("e-2", (K.UPDATE, "update"))
+    bench.lanes[LANES[kind]].script = {"refused": [Blamed("no")] * 3, "lost": [Held("503"), Blamed("no", lost=True)]}
+    await bench.plan("e-1", (kind, "refused"))
+    await bench.plan("e-2", (kind, "lost"))
 
     await bench.run()
 
-    parked, discarded = await bench.entry("e-1", "create"), await bench.entry("e-2", "update")
-    assert (parked.state, parked.attempts, parked.blamed) == (S.PARKED, 3, 3)
-    assert (discarded.state, discarded.reason) == (S.DISCARDED, "no")
+    parked, discarded = await bench.entry("e-1", "refused"), await bench.entry("e-2", "lost")
+    assert (parked.state, parked.attempts, parked.blamed, parked.tries) == (S.PARKED, 3, 3, 3)
+    assert (discarded.state, discarded.attempts, discarded.tries) == (S.DISCARDED, 1, 2)
+
+
+async def test_an_answer_in_words_nobody_knows_is_asked_for_again_hourly_and_holds_nobody_else() -> None:
+    bench = Bench()
+    bench.desk.script["odd"] = [Odd("Perhaps")] * 7
+    await bench.plan("e-1", (K.UPDATE, "odd"), (K.UPDATE, "behind"))
+    await bench.plan("e-2", *((K.UPDATE, f"other{count}") for count in range(20)))
+
+    await bench.run()
+
+    times = bench.times_of("odd")
+    assert [round(later - earlier) for earlier, later in pairwise(times)] == [3601] * 7
+    assert bench.heard.breakers == []
+    assert bench.times_of("other19") == [19]
+    entry = await bench.entry("e-1", "odd")
+    assert (entry.state, entry.blamed, entry.attempts, entry.tries) == (S.COMPLETED, 0, 1, 8)
+
+
+async def test_what_our_configuration_refuses_holds_only_itself() -> None:
+    bench = Bench()
+    for count in range(12):
+        bench.attachments.script[f"refused{count}"] = [Postponed("no such host here", 1800.0)]
+        await bench.plan(f"e-{count}", (K.DOWNLOAD, f"refused{count}"))
+    await bench.plan("e-99", (K.DOWNLOAD, "fine"))
+
+    await bench.run()
+
+    assert bench.heard.breakers == []
+    assert bench.times_of("fine") == [1]
+    assert bench.times_of("refused0") == [0, 1801]
 
 
 # --- restarts ---------------------------------------------------------------------------------------------------------
@@ -288,6 +327,23 @@ async def test_a_restart_keeps_waiting_for_what_has_its_time_and_not_longer_than
 
     assert bench.times_of("e-1") == pytest.approx([500])
     assert bench.times_of("e-2") == pytest.approx([3600])
+
+
+async def test_a_restart_tries_at_once_what_the_configuration_held_and_nothing_else() -> None:
+    bench = Bench()
+    bench.attachments.script["refused"] = [Postponed("no such host here")]
+    bench.desk.script["odd"] = [Odd("Perhaps")]
+    bench.bridge.script["held"] = [Held("429", retry_after=200.0)]
+    await bench.plan("e-1", (K.DOWNLOAD, "refused"), (K.UPDATE, "odd"), (K.RETURN_NUMBER, "held"))
+    await bench.run(100)
+
+    bench.open_dispatcher()
+    await bench.dispatcher.recover()
+    await bench.run()
+
+    assert bench.times_of("refused") == [0, 100]
+    assert bench.times_of("odd") == [0, 3601]
+    assert bench.times_of("held") == [0, 201]
 
 
 async def test_a_restart_holds_what_stands_behind_a_dead_create() -> None:
@@ -354,6 +410,20 @@ async def test_of_the_files_that_can_be_had_the_one_that_expires_first_goes_firs
 
     # "lost" goes first and "soon" is tried again as soon as it may, before everything that can wait.
     assert bench.order_of() == ["lost", "soon", "next", "soon", "late", "none", "past"]
+
+
+@pytest.mark.requirement("R138")
+async def test_a_file_whose_address_may_die_before_its_expiry_goes_before_all_others() -> None:
+    bench = Bench(in_flight=3)
+    now = bench.clock.now()
+    for key, expires, hurry in (("none", None, False), ("near", 60, False), ("far", 9_000, True), ("past", -1, True)):
+        deadline = None if expires is None else now + expires * SECOND
+        await bench.plan(f"e-{key}", (K.DOWNLOAD, key), deadline=deadline, hurry=hurry)
+    await bench.plan("e-unknown", (K.DOWNLOAD, "unknown"), hurry=True)
+
+    await bench.run()
+
+    assert bench.order_of() == ["far", "unknown", "near", "none", "past"]
 
 
 async def test_a_file_that_expires_while_it_waits_gives_way_to_those_that_can_still_be_had() -> None:
@@ -519,6 +589,24 @@ async def test_a_defect_in_an_adapter_costs_only_its_entry() -> None:
     assert 61 <= bench.times_of("bad")[1] <= 121
     assert (await bench.entry("e-1", "bad")).state is S.COMPLETED
     assert bench.heard.outcomes.count("unknown") == 1
+
+
+async def test_an_attempt_that_does_not_end_gives_its_place_back() -> None:
+    bench = Bench(in_flight=3, attempt_seconds=40.0)
+    bench.desk.seconds = 1_000.0
+    await bench.plan("e-1", (K.CREATE, "hangs"))
+
+    async def work() -> None:
+        await anyio.sleep(39)
+        await bench.plan("e-2", (K.CREATE, "waits"))
+        await anyio.sleep(2)
+        bench.desk.seconds = 1.0
+
+    await bench.run(work=work)
+
+    assert bench.times_of("waits")[0] == 40
+    assert 100 <= bench.times_of("hangs")[1] <= 160
+    assert (await bench.events("e-1"))[:3] == ["Started", "Unknown", "Started"]
 
 
 @pytest.mark.parametrize("where", ["performer", "store"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import socket
 import ssl
 import time
 import traceback
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ import anyio
 import pytest
 import trustme
 
-from ecproc.attachments.base import FetchFailed
+from ecproc.attachments.base import Failure, FetchFailed
 from ecproc.attachments.fetch import HttpFetcher
 from ecproc.attachments.store import ContentStore
 from ecproc.clock import SystemClock
@@ -41,22 +43,28 @@ from ecproc.testing.faultserver import (
 
 DEADLINE = 0.5
 LIMIT = 200_000
+F = Failure
 TARGET = "/rocket%20one.jpg?X-Amz-Signature=canary%2Fsignature"
 EXPIRED = Path(__file__).parents[1] / "fixtures" / "responses" / "error-presigned-url-expired.xml"
 
 
-@asynccontextmanager
-async def fetching(data_dir: Path, script: Script) -> AsyncIterator[tuple[HttpFetcher, FaultServer]]:
-    store = ContentStore(data_dir)
-    await store.sweep()
-    fetcher = HttpFetcher(
+def make_fetcher(store: ContentStore, *, check_addresses: bool = True) -> HttpFetcher:
+    return HttpFetcher(
         store,
         allowed_hosts=("*.s3.amazonaws.com", "127.0.0.1"),
         max_bytes=LIMIT,
         timeout=DEADLINE,
         max_connections=4,
         clock=SystemClock(),
+        check_addresses=check_addresses,
     )
+
+
+@asynccontextmanager
+async def fetching(data_dir: Path, script: Script) -> AsyncIterator[tuple[HttpFetcher, FaultServer]]:
+    store = ContentStore(data_dir)
+    await store.sweep()
+    fetcher = make_fetcher(store)
     async with FaultServer(script) as server:
         try:
             yield fetcher, server
@@ -95,95 +103,264 @@ async def test_content_is_stored_and_no_secret_of_ours_sent(tmp_path: Path) -> N
     assert len(server.peers) == 2
 
 
+KEY = "attachments.max_bytes"
+
+
 @pytest.mark.parametrize(
-    ("script", "reason", "final", "held"),
+    ("script", "reason", "failure"),
     [
-        (answering(302, b"", {"location": "https://elsewhere.example/"}), "redirect", True, False),
-        (answering(301), "redirect", True, False),
-        (answering(400, b"<Code>InvalidArgument</Code>"), "status_400", True, False),
-        (answering(403, b"<Code>SignatureDoesNotMatch</Code>"), "status_403", True, False),
-        (answering(403, bytes(1_000_000)), "status_403", True, False),
-        (answering(404), "status_404", True, False),
-        (answering(410), "status_410", True, False),
-        (answering(204, b""), "status_204", True, False),
-        (answering(206, b"x"), "status_206", True, False),
-        (answering(429), "status_429", False, True),
-        (answering(408), "status_408", False, True),
-        (answering(500, b"x"), "status_500", False, True),
-        (answering(503, b"SlowDown"), "status_503", False, True),
-        (answering(200, bytes(LIMIT + 1)), "too_large", True, False),
-        (endless(), "too_large", True, False),
-        (endless({"content-length": "9" * 15}), "too_large", True, False),
-        (answering(200, make_gzip_bomb(1_000_000), {"content-encoding": "gzip"}), "encoded", True, False),
-        (slow_loris, "timeout", False, False),
-        (truncate, "protocol", False, False),
-        (black_hole, "timeout", False, True),
-        (reset_after_request, "connect", False, True),
-        (close_after_request, "protocol", False, True),
-        (talk_nonsense, "protocol", False, True),
+        (answering(301), "HTTP 301", F.COUNTED),
+        (answering(304), "HTTP 304", F.COUNTED),
+        (answering(400, b"<Code>InvalidArgument</Code>"), "HTTP 400 InvalidArgument", F.COUNTED),
+        (answering(403, b"<Code>SignatureDoesNotMatch</Code>"), "HTTP 403 SignatureDoesNotMatch", F.COUNTED),
+        (answering(403, bytes(1_000_000)), "HTTP 403", F.COUNTED),
+        (answering(404, b"gone", {"content-encoding": "base64"}), "HTTP 404", F.COUNTED),
+        (answering(410), "HTTP 410", F.COUNTED),
+        (answering(204, b""), "HTTP 204", F.COUNTED),
+        (answering(206, b"x"), "HTTP 206 a part of the file only", F.COUNTED),
+        (answering(403, EXPIRED.read_bytes()), "HTTP 403 AccessDenied: Request has expired", F.EXPIRED),
+        (answering(429), "HTTP 429", F.HELD),
+        (answering(500, b"x"), "HTTP 500", F.HELD),
+        (answering(503, b"<Code>SlowDown</Code>"), "HTTP 503 SlowDown", F.HELD),
+        (answering(200, bytes(LIMIT + 1)), KEY, F.CONFIGURATION),
+        (answering(200, bytes(LIMIT + 1), {"content-encoding": "utf-8"}), KEY, F.CONFIGURATION),
+        (endless(), KEY, F.CONFIGURATION),
+        (endless({"content-length": "9" * 15}), KEY, F.CONFIGURATION),
+        (answering(200, make_gzip_bomb(1_000_000), {"content-encoding": "gzip"}), KEY, F.CONFIGURATION),
+        (slow_loris, "timeout", F.COUNTED),
+        (truncate, "protocol", F.COUNTED),
+        (black_hole, "timeout", F.HELD),
+        (reset_after_request, "connect", F.HELD),
+        (close_after_request, "protocol", F.HELD),
+        (talk_nonsense, "protocol", F.HELD),
     ],
 )
-async def test_blame(tmp_path: Path, script: Script, reason: str, final: bool, held: bool) -> None:
-    failure = await fail(tmp_path, script)
-    assert (failure.reason, failure.final, failure.held) == (reason, final, held)
-    assert not failure.expired
+async def test_blame(tmp_path: Path, script: Script, reason: str, failure: Failure) -> None:
+    failed = await fail(tmp_path, script)
+    assert failed.failure is failure
+    assert reason in failed.reason
+    if failure is F.CONFIGURATION:
+        assert str(LIMIT) in failed.reason
+        assert KEY in failed.hint
 
 
 async def test_connection_that_is_refused_or_reset_blames_nobody(tmp_path: Path) -> None:
-    assert (await fail(tmp_path, reset_at_once)).held
+    assert (await fail(tmp_path, reset_at_once)).failure is F.HELD
     async with fetching(tmp_path, black_hole) as (fetcher, server):
         await server.__aexit__(None, None, None)
         with pytest.raises(FetchFailed) as caught:
             await fetcher.fetch(server.url + TARGET, announced_size=None)
-    assert (caught.value.reason, caught.value.held) == ("connect", True)
+    assert caught.value.failure is F.HELD
+    assert "connect" in caught.value.reason
 
 
-@pytest.mark.requirement("R138")
-@pytest.mark.parametrize(
-    ("status", "body"),
-    [
-        (403, EXPIRED.read_bytes()),
-        (403, b"<Error><Code>AccessDenied</Code></Error>"),
-        (400, b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"),
-    ],
-)
-async def test_expired_url_is_final_and_said_to_be_expired(tmp_path: Path, status: int, body: bytes) -> None:
-    failure = await fail(tmp_path, answering(status, body))
-    assert (failure.reason, failure.final, failure.expired) == ("expired", True, True)
+async def test_busy_host_is_heard_and_its_name_for_the_request_kept(tmp_path: Path) -> None:
+    failed = await fail(tmp_path, answering(503, b"", {"retry-after": "9", "x-amz-request-id": "4A5B"}))
+    assert (failed.retry_after, failed.request_id) == (9.0, "4A5B")
 
 
-async def test_expiry_is_read_without_an_xml_engine(tmp_path: Path) -> None:
-    entity = b'<!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]><Error><Code>&e;</Code></Error>'
-    assert not (await fail(tmp_path, answering(403, entity))).expired
+# --- what is kept -----------------------------------------------------------------------------------------------------
 
 
-async def test_busy_host_is_heard(tmp_path: Path) -> None:
-    assert (await fail(tmp_path, answering(503, b"", {"retry-after": "9"}))).retry_after == 9.0
+async def store_one(data_dir: Path, script: Script, *, size: int | None = None, target: str = TARGET) -> bytes:
+    """Download a file that must be kept, and give its content."""
+    async with fetching(data_dir, script) as (fetcher, server):
+        stored = await fetcher.fetch(server.url + target, announced_size=size)
+    files = [path for path in data_dir.rglob("*") if path.is_file()]
+    assert files == [data_dir / stored.path]
+    content = files[0].read_bytes()
+    assert stored.size == len(content)
+    return content
 
 
 @pytest.mark.requirement("R140")
-@pytest.mark.parametrize("size", [0, 9, 11, LIMIT])
-async def test_other_size_than_announced_is_worth_a_repeat(tmp_path: Path, size: int) -> None:
-    failure = await fail(tmp_path, answering(200, bytes(10)), size=size)
-    assert (failure.reason, failure.final, failure.held) == ("size_mismatch", False, False)
+@pytest.mark.parametrize("size", [None, 0, 9, 10, 11, LIMIT])
+@pytest.mark.parametrize("status", [200, 203])
+async def test_a_whole_transfer_is_kept_whatever_size_was_announced(
+    tmp_path: Path, size: int | None, status: int
+) -> None:
+    assert await store_one(tmp_path, answering(status, bytes(10)), size=size) == bytes(10)
+
+
+async def chunked(peer: Peer) -> None:
+    await peer.request()
+    await peer.send(make_head(200, {"transfer-encoding": "chunked"}) + b"6\r\nrocket\r\n0\r\n\r\n")
+
+
+async def unframed(peer: Peer) -> None:
+    await peer.request()
+    await peer.send(make_head(200, {"connection": "close"}) + b"rocket")
+
+
+async def cut_in_a_chunk(peer: Peer) -> None:
+    await peer.request()
+    await peer.send(make_head(200, {"transfer-encoding": "chunked"}) + b"6\r\nroc")
+
+
+@pytest.mark.parametrize(("script", "size"), [(chunked, 99), (chunked, 1), (unframed, 6), (unframed, 0), (unframed, 5)])
+async def test_what_its_framing_or_its_size_says_is_whole_is_kept(tmp_path: Path, script: Script, size: int) -> None:
+    assert await store_one(tmp_path, script, size=size) == b"rocket"
+
+
+@pytest.mark.parametrize(
+    ("script", "size", "reason"),
+    [(unframed, 7, "incomplete: 6 of 7 bytes"), (cut_in_a_chunk, 6, "protocol"), (cut_in_a_chunk, 3, "protocol")],
+)
+async def test_what_broke_off_is_worth_a_repeat(tmp_path: Path, script: Script, size: int, reason: str) -> None:
+    failed = await fail(tmp_path, script, size=size)
+    assert failed.failure is F.COUNTED
+    assert reason in failed.reason
+
+
+@pytest.mark.parametrize(
+    ("headers", "size"), [({"content-range": "bytes 0-5/6"}, None), ({"content-range": "bytes 0-5/*"}, 6), ({}, 6)]
+)
+async def test_a_part_that_is_the_whole_is_kept(tmp_path: Path, headers: dict[str, str], size: int | None) -> None:
+    assert await store_one(tmp_path, answering(206, b"rocket", headers), size=size) == b"rocket"
+
+
+@pytest.mark.parametrize("label", ["base64", "utf-8", "binary", "aws-chunked", "br", "something/else", "identity", ""])
+@pytest.mark.parametrize("size", [None, 6, 77])
+async def test_a_label_that_is_no_coding_changes_nothing(tmp_path: Path, label: str, size: int | None) -> None:
+    script = answering(200, b"rocket", {"content-encoding": label})
+    assert await store_one(tmp_path, script, size=size) == b"rocket"
+
+
+CODED = gzip.compress(b"rocket" * 100, mtime=0)
+
+
+@pytest.mark.parametrize(
+    ("label", "sent", "size", "kept"),
+    [
+        ("gzip", CODED, 600, b"rocket" * 100),
+        ("x-gzip", CODED, None, b"rocket" * 100),
+        ("deflate", zlib.compress(b"rocket"), 0, b"rocket"),
+        ("aws-chunked, gzip", CODED, 1, b"rocket" * 100),
+        ("gzip", CODED, len(CODED), CODED),  # the file itself is one: its size on the wire is what was announced
+        ("gzip", b"rocket", 7, b"rocket"),  # it only says so
+        ("deflate", b"rocket", None, b"rocket"),
+        ("gzip", CODED[:-4], 600, CODED[:-4]),
+        ("gzip", b"", 600, b""),
+    ],
+    ids=["gzip", "x-gzip", "deflate", "beside a label", "the file itself", "plain", "plain too", "cut", "empty"],
+)
+async def test_a_coding_is_undone_unless_the_bytes_are_the_file_already(
+    tmp_path: Path, label: str, sent: bytes, size: int | None, kept: bytes
+) -> None:
+    assert await store_one(tmp_path, answering(200, sent, {"content-encoding": label}), size=size) == kept
+
+
+@pytest.mark.parametrize("target", ["/a b.txt?x=1\n", "\r\n/a%20b.txt?x=1", "/a\t b.txt?x=1 "])
+async def test_an_address_is_put_right_before_it_is_asked(tmp_path: Path, target: str) -> None:
+    async with fetching(tmp_path, answering(200, b"rocket")) as (fetcher, server):
+        await fetcher.fetch(f" {server.url}{target}", announced_size=6)
+    assert [each.target for each in server.requests] == ["/a%20b.txt?x=1"]
+
+
+# --- redirects --------------------------------------------------------------------------------------------------------
+
+
+def redirecting(*locations: str, status: int = 307) -> Script:
+    """Answer /rocket… with the first of these, /1 with the second and so on, then with the file."""
+
+    async def script(peer: Peer) -> None:
+        while request := await peer.request():
+            step = int(request.target[1]) if request.target[1].isdecimal() else 0
+            if step < len(locations):
+                await peer.answer(status, b"<Error/>", {"location": locations[step], "set-cookie": "a=b"})
+            else:
+                await peer.answer(200, b"rocket")
+
+    return script
+
+
+@pytest.mark.requirement("R137", "R129")
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_followed_with_nothing_of_the_former_request(tmp_path: Path, status: int) -> None:
+    script = redirecting("/1?x=%2F", "2", "/3 ", status=status)
+    async with fetching(tmp_path, script) as (fetcher, server):
+        stored = await fetcher.fetch(server.url + TARGET, announced_size=6)
+        assert (tmp_path / stored.path).read_bytes() == b"rocket"
+    assert [each.target for each in server.requests] == [TARGET, "/1?x=%2F", "/2", "/3"]
+    for each in server.requests:
+        assert not {"cookie", "referer", "authorization", "x-api-key"} & set(each.headers)
+
+
+@pytest.mark.parametrize("locations", [("/1", "/2", "/3", "/4"), (TARGET,), ("/1", "/1")])
+async def test_redirects_without_end_are_a_counted_failure(tmp_path: Path, locations: tuple[str, ...]) -> None:
+    failed = await fail(tmp_path, redirecting(*locations))
+    assert (failed.reason, failed.failure) == ("more than 3 redirects", F.COUNTED)
+
+
+@pytest.mark.requirement("R137")
+@pytest.mark.parametrize(
+    ("location", "failure", "reason"),
+    [
+        ("https://elsewhere.example/a?canary=1", F.CONFIGURATION, "elsewhere.example is not in attachments.allowed"),
+        ("//s3.us-west-1.amazonaws.com/b/a", F.CONFIGURATION, "s3.us-west-1.amazonaws.com is not in attachments.all"),
+        ("http://bucket.s3.amazonaws.com/a", F.REFUSED, "url_scheme"),
+        ("https://bucket.s3.amazonaws.com:8443/a", F.REFUSED, "url_port"),
+        ("https://canary@bucket.s3.amazonaws.com/a", F.REFUSED, "url_userinfo"),
+        ("http://169.254.169.254/latest/meta-data/", F.REFUSED, "url_address"),
+        ("http://[::1]:22/", F.REFUSED, "url_address"),
+        ("http://localhost/", F.REFUSED, "url_loopback"),
+        ("file:///etc/passwd", F.REFUSED, "url_scheme"),
+        ("https://[", F.REFUSED, "url_host"),
+    ],
+)
+async def test_a_redirect_leads_nowhere_that_an_announcement_may_not(
+    tmp_path: Path, location: str, failure: Failure, reason: str
+) -> None:
+    failed = await fail(tmp_path, redirecting(location))
+    assert failed.failure is failure
+    assert reason in failed.reason
+
+
+async def test_redirects_share_one_deadline(tmp_path: Path) -> None:
+    async def script(peer: Peer) -> None:
+        while await peer.request():
+            await anyio.sleep(DEADLINE * 0.8)
+            await peer.answer(302, b"", {"location": "/again"})
+
+    async with fetching(tmp_path, script) as (fetcher, server):
+        started = time.monotonic()
+        with pytest.raises(FetchFailed) as caught:
+            await fetcher.fetch(server.url + TARGET, announced_size=None)
+        assert time.monotonic() - started < DEADLINE + 1.5
+    assert caught.value.failure is F.COUNTED
+
+
+# --- what is not asked ------------------------------------------------------------------------------------------------
 
 
 async def test_announced_as_too_large_is_not_even_asked(tmp_path: Path) -> None:
     async with fetching(tmp_path, answering(200, b"x")) as (fetcher, server):
         with pytest.raises(FetchFailed) as caught:
             await fetcher.fetch(server.url + TARGET, announced_size=LIMIT + 1)
-    assert (caught.value.reason, caught.value.final) == ("too_large", True)
+    assert caught.value.failure is F.CONFIGURATION
+    assert caught.value.reason == f"too large: {LIMIT + 1} bytes announced, {KEY} is {LIMIT}"
     assert server.peers == []
 
 
-async def test_refused_url_is_not_asked(tmp_path: Path) -> None:
+@pytest.mark.requirement("R137")
+@pytest.mark.parametrize(
+    ("url", "failure", "reason"),
+    [
+        ("http://10.0.0.1/?canary", F.REFUSED, "url_address"),
+        ("http://localhost/?canary", F.REFUSED, "url_loopback"),
+        ("https://canary@bucket.s3.amazonaws.com/a", F.REFUSED, "url_userinfo"),
+        ("https://s3.eu-west-1.amazonaws.com/b/a?canary", F.CONFIGURATION, "s3.eu-west-1.amazonaws.com is not in"),
+        ("https://my.bucket.s3.amazonaws.com/a?canary", F.CONFIGURATION, "my.bucket.s3.amazonaws.com is not in"),
+    ],
+)
+async def test_refused_url_is_not_asked(tmp_path: Path, url: str, failure: Failure, reason: str) -> None:
     async with fetching(tmp_path, answering(200, b"x")) as (fetcher, server):
-        for url in (server.url.replace("127.0.0.1", "localhost"), "http://10.0.0.1/?canary"):
-            with pytest.raises(FetchFailed) as caught:
-                await fetcher.fetch(url, announced_size=None)
-            assert caught.value.reason.startswith("url_")
-            assert caught.value.final
-            assert "canary" not in str(caught.value)
+        with pytest.raises(FetchFailed) as caught:
+            await fetcher.fetch(url, announced_size=None)
+    assert caught.value.failure is failure
+    assert reason in caught.value.reason
+    assert ("attachments.allowed_hosts" in caught.value.hint) == (failure is F.CONFIGURATION)
+    assert "canary" not in caught.value.reason + caught.value.hint + str(caught.value)
     assert server.peers == []
 
 
@@ -201,9 +378,31 @@ async def test_name_that_leads_inside_is_never_connected_to(tmp_path: Path, monk
     async with fetching(tmp_path, answering(200, b"x")) as (fetcher, server):
         with pytest.raises(FetchFailed) as caught:
             await fetcher.fetch("https://bucket.s3.amazonaws.com/a", announced_size=None)
-    assert (caught.value.reason, caught.value.final) == ("address", False)
+    assert caught.value.failure is F.COUNTED
+    assert caught.value.reason.startswith("address")
     assert connected == []
     assert server.peers == []
+
+
+async def test_behind_a_proxy_names_are_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        raise AssertionError(f"{host} was resolved here")
+
+    connected: list[str] = []
+
+    async def connect_tcp(*, remote_host: str, **_: object) -> None:
+        connected.append(remote_host)
+        raise OSError
+
+    monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(anyio, "connect_tcp", connect_tcp)
+    fetcher = make_fetcher(ContentStore(tmp_path), check_addresses=False)
+    await ContentStore(tmp_path).sweep()
+    for url in ("https://bucket.s3.amazonaws.com/a", "https://elsewhere.example/a"):
+        with pytest.raises(FetchFailed):
+            await fetcher.fetch(url, announced_size=None)
+    await fetcher.aclose()
+    assert connected == ["bucket.s3.amazonaws.com"]
 
 
 @pytest.mark.parametrize("name", ["files.example.test", "other.example.test"])
@@ -245,7 +444,7 @@ async def test_full_disk_holds_and_a_broken_one_stops(
             await fetcher.fetch(server.url + TARGET, announced_size=1)
         monkeypatch.undo()
     if isinstance(caught.value, FetchFailed):
-        assert (caught.value.reason, caught.value.held, caught.value.final) == ("disk_full", True, False)
+        assert (caught.value.reason, caught.value.failure) == ("disk_full", F.HELD)
     assert_nothing_stored(tmp_path)
 
 

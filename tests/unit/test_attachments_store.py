@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import os
+import zlib
 from pathlib import Path
 
 import anyio
@@ -12,7 +14,7 @@ import pytest
 
 from ecproc.attachments import store as store_module
 from ecproc.attachments.base import Stored
-from ecproc.attachments.store import ContentStore
+from ecproc.attachments.store import ContentStore, Decoding
 
 
 @pytest.fixture
@@ -82,6 +84,64 @@ async def test_nothing_remains_of_an_upload_that_was_cut(store: ContentStore, tm
         except ZeroDivisionError:
             assert cut == "error"
     assert files_below(tmp_path) == []
+
+
+PLAIN = os.urandom(700_000) + bytes(3_000_000)
+
+
+@pytest.mark.parametrize(
+    ("coded", "plain"),
+    [
+        (gzip.compress(PLAIN), PLAIN),
+        (zlib.compress(PLAIN), PLAIN),
+        (gzip.compress(b""), b""),
+        (gzip.compress(b"rock") + gzip.compress(b"et"), b"rocket"),
+        (gzip.compress(bytes(1 << 20)), bytes(1 << 20)),  # ends just where a piece does
+        (gzip.compress(bytes((1 << 20) + 1)), bytes((1 << 20) + 1)),
+    ],
+    ids=["gzip", "zlib", "nothing", "two members", "one piece", "one piece and a byte"],
+)
+async def test_coded_content_is_decoded_in_place(
+    store: ContentStore, tmp_path: Path, coded: bytes, plain: bytes
+) -> None:
+    async with store.receive() as upload:
+        await upload.write(coded)
+        assert await upload.decode(len(plain)) is Decoding.DECODED
+        assert upload.size == len(plain)
+        stored = await upload.keep()
+
+    assert stored.sha256 == hashlib.sha256(plain).hexdigest()
+    assert (tmp_path / stored.path).read_bytes() == plain
+    assert files_below(tmp_path) == [stored.path]
+
+
+@pytest.mark.parametrize(
+    ("content", "outcome"),
+    [
+        (b"plain text", Decoding.UNREADABLE),
+        (b"", Decoding.UNREADABLE),
+        (gzip.compress(PLAIN)[:-9], Decoding.UNREADABLE),
+        (gzip.compress(b"rocket")[:-1] + b"!", Decoding.UNREADABLE),
+        (gzip.compress(b"rocket") + b"and more", Decoding.UNREADABLE),
+        (gzip.compress(bytes(50_000_001)), Decoding.TOO_LARGE),
+        (gzip.compress(bytes(2_000_000)) * 30, Decoding.TOO_LARGE),
+    ],
+    ids=["plain", "empty", "cut", "wrong checksum", "trailing", "bomb", "bomb of members"],
+)
+async def test_what_cannot_be_decoded_stays_as_it_is(
+    store: ContentStore, tmp_path: Path, content: bytes, outcome: Decoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: written.append(len(data)) or write(descriptor, data))
+    async with store.receive() as upload:
+        await upload.write(content)
+        assert await upload.decode(4_000_000) is outcome
+        stored = await upload.keep()
+
+    assert (tmp_path / stored.path).read_bytes() == content
+    assert files_below(tmp_path) == [stored.path]
+    assert sum(written) < len(content) + 4_000_000 + 2 * 1024 * 1024
 
 
 async def test_sweep_removes_what_a_crash_left(store: ContentStore, tmp_path: Path) -> None:

@@ -134,7 +134,17 @@ HOSTILE = [
 
 @pytest.mark.parametrize(("url", "reason"), HOSTILE)
 def test_hostile_url_is_refused(url: str, reason: str) -> None:
-    assert check_url(url, HOSTS) == UrlRefused(reason)
+    refused = check_url(url, HOSTS)
+    assert isinstance(refused, UrlRefused)
+    assert refused.reason == reason
+    assert bool(refused.host) == (reason == "not_allowed")
+
+
+@pytest.mark.parametrize(
+    "host", ["s3.us-west-1.amazonaws.com", "b.s3.dualstack.eu-west-1.amazonaws.com", "my.bucket.s3.amazonaws.com"]
+)
+def test_a_host_that_is_not_allowed_is_named_for_whoever_may_allow_it(host: str) -> None:
+    assert check_url(f"https://{host.upper()}/a?X-Amz-Signature=canary", HOSTS) == UrlRefused("not_allowed", host)
 
 
 def test_no_pattern_lets_a_loopback_or_literal_address_in() -> None:

@@ -1,10 +1,11 @@
 """An outbox entry: where each outcome leads from each state."""
 
+import msgspec
 import pytest
 
 from ecproc.domain.effects import LANES, Effect, EffectKind, Lane
 from ecproc.domain.entry import DEAD, FINISHED, Entry, EntryState, apply_outcome
-from ecproc.domain.events import EffectFailed, EffectStarted, EffectSucceeded, EffectUnknown, Outcome
+from ecproc.domain.events import EffectFailed, EffectStarted, EffectSucceeded, EffectUnknown, Hold, Outcome
 from ecproc.domain.ids import EffectKey, TicketNumber
 from ecproc.domain.recorded import decode_entry, encode_entry
 from ecproc.domain.state import TicketState, plan
@@ -26,7 +27,8 @@ LEADS_TO: list[tuple[Outcome, EntryState]] = [
     (EffectSucceeded(KEY, {"number": "A"}), EntryState.COMPLETED),
     (EffectUnknown(KEY, "timeout", 7), EntryState.UNKNOWN),
     (EffectFailed(KEY, "refused", blamed=True, next_attempt_at=7), EntryState.RETRYABLE),
-    (EffectFailed(KEY, "down", blamed=False, next_attempt_at=7), EntryState.AVAILABLE),
+    (EffectFailed(KEY, "down", blamed=False, next_attempt_at=7), EntryState.RETRYABLE),
+    (EffectFailed(KEY, "odd", blamed=False, next_attempt_at=7, held=Hold.ODD_ANSWER), EntryState.RETRYABLE),
     (EffectFailed(KEY, "refused", blamed=True), EntryState.DISCARDED),
     (EffectFailed(KEY, "refused", blamed=True, parked=True), EntryState.PARKED),
 ]
@@ -51,9 +53,30 @@ def test_only_a_judged_attempt_counts_and_only_a_blamed_one_is_spent() -> None:
     counts = []
     for outcome, _ in LEADS_TO:
         ended = apply_outcome(ended, outcome)
-        counts.append((ended.attempts, ended.blamed))
+        counts.append((ended.attempts, ended.blamed, ended.tries))
 
-    assert counts == [(0, 0), (1, 0), (2, 0), (3, 1), (3, 1), (4, 2), (5, 3)]
+    assert counts == [(0, 0, 0), (1, 0, 1), (2, 0, 2), (3, 1, 3), (3, 1, 4), (3, 1, 5), (4, 2, 6), (5, 3, 7)]
+
+
+@pytest.mark.parametrize("before", list(EntryState))
+@pytest.mark.parametrize("outcome", [outcome for outcome, _ in LEADS_TO if not isinstance(outcome, EffectStarted)])
+@pytest.mark.parametrize(("cause", "counts"), [(0, True), (1, True), (2, False), (77, False)])
+def test_an_outcome_of_another_plan_changes_nothing(
+    before: EntryState, outcome: Outcome, cause: int, counts: bool
+) -> None:
+    known = entry(before)
+    told = msgspec.structs.replace(outcome, cause=cause)
+
+    assert apply_outcome(known, told) == (apply_outcome(known, outcome) if counts else known)
+
+
+@pytest.mark.parametrize("next_outcome", [outcome for outcome, _ in LEADS_TO if outcome != EffectStarted(KEY)])
+def test_what_an_entry_waits_for_is_what_its_last_attempt_said(next_outcome: Outcome) -> None:
+    failed = EffectFailed(KEY, "too large", blamed=False, next_attempt_at=7, held=Hold.CONFIGURATION)
+    waiting = apply_outcome(entry(), failed)
+
+    assert apply_outcome(waiting, EffectStarted(KEY)).held is Hold.CONFIGURATION
+    assert apply_outcome(waiting, next_outcome).held is getattr(next_outcome, "held", None)
 
 
 def test_a_reason_stays_until_it_is_out_of_date() -> None:

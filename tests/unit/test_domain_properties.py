@@ -57,6 +57,7 @@ def told(life: Life) -> Any:
     """Everything that a grouping of facts into steps must not change; places are counted in facts."""
     facts = [item.place for item in life.log if item.kind not in {"Decided", "MessageQuarantined"}]
     places = {"position": {place.position: index for index, place in enumerate(facts, 1)}}
+    places["announced"] = places["position"]
     places["version"] = {place.version: index for index, place in enumerate(facts, 1)}
     changes = [item for item in life.changes if not isinstance(item, Refused)]
     return count_in_facts([life.state, life.effects, changes], places)

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from ecproc.outbox.breaker import Breaker
-from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Uncertain
+from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Odd, Postponed, Uncertain
 
 TROUBLE = Held("503")
 
@@ -120,6 +120,28 @@ def test_what_was_on_its_way_and_succeeded_closes_it() -> None:
     breaker.note(Done(), 0.1)
 
     assert breaker.may_send(0.1)
+
+
+@pytest.mark.parametrize("attempt", [Odd("whatever"), Blamed("no"), Done()])
+def test_any_answer_closes_it(attempt: Attempt) -> None:
+    breaker = opened()
+    probe = breaker.sending()
+
+    breaker.note(attempt, 50, probe=probe)
+
+    assert not breaker.is_open
+
+
+def test_what_our_configuration_refuses_says_nothing_about_the_destination() -> None:
+    breaker, untouched = opened(), make_breaker()
+
+    for _ in range(20):
+        untouched.note(Postponed("no such host here"), 0)
+    breaker.note(Postponed("no such host here"), 50, probe=breaker.sending())
+
+    assert not untouched.is_open
+    assert breaker.is_open
+    assert breaker.may_send(50)
 
 
 @pytest.mark.parametrize(("asked", "rest"), [(77.0, 77.0), (1e9, 300.0)])

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
-from ecproc.attachments.base import FetchFailed, Stored
+from ecproc.attachments.base import Failure, FetchFailed, Stored
 from ecproc.bridge.base import Answer
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import Entry, EntryState
-from ecproc.domain.ids import EffectKey, TicketNumber, create_key
-from ecproc.domain.rows import entry_row
+from ecproc.domain.ids import ClientNumber, EffectKey, TicketNumber, create_key
+from ecproc.domain.rows import Row, entry_row, project
+from ecproc.domain.state import Attachment, AttachmentChanged, ClientTicket, ClientTicketChanged, TicketState
 from ecproc.errors import BridgeUnavailable, StoreUnavailable
-from ecproc.outbox.perform.attachments import AttachmentPerformer
+from ecproc.outbox.perform import bridge as bridge_performer
+from ecproc.outbox.perform.attachments import SEND_AGAIN_HINT, AttachmentPerformer
 from ecproc.outbox.perform.bridge import BridgePerformer
 from ecproc.outbox.perform.desk import DeskPerformer
-from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Uncertain
+from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Odd, Postponed, Uncertain
 from ecproc.store.base import Batch, NewEvent
 from ecproc.store.memory import MemoryStore
 from ecproc.testing.bridge import Line, ScriptedBridge
@@ -27,6 +29,7 @@ from ecproc.testing.clock import VirtualClock
 from ecproc.testing.simloop import simulated_backend
 from ecproc.testing.ticket import file, incident
 from ecproc.wire.queue import decode_message
+from ecproc.wire.responses import Judgement, Verdict
 
 TICKET = TicketNumber("e-CS1")
 
@@ -199,11 +202,20 @@ async def test_otherwise_nothing_is_looked_up(effect_class: str, state: EntrySta
 # --- the bridge -------------------------------------------------------------------------------------------------------
 
 
-async def send(line: Line) -> tuple[Attempt, list[str]]:
-    bridge = ScriptedBridge()
+NUMBER = ClientNumber("LOCAL-0000001")
+
+
+async def send(line: Line, *, tries: int = 0, shown: bool | None = None, **members: Any) -> tuple[Attempt, list[str]]:
+    """Return a number, beside a client ticket that has it returned or not, with `shown` None beside none."""
+    bridge, store = ScriptedBridge(), MemoryStore(VirtualClock().now)
     bridge.sends.append(line)
-    entry = make_entry(EffectKind.RETURN_NUMBER, number="LOCAL-0000001")
-    attempt = await BridgePerformer(bridge, client_name="testClient").perform(TICKET, entry)
+    if shown is not None:
+        state = TicketState(TICKET)
+        changed = ClientTicketChanged(ClientTicket(NUMBER, 1, returned=shown, state="open"))
+        await store.commit(Batch(rows=project(state, [changed])))
+    entry = make_entry(EffectKind.RETURN_NUMBER, number=NUMBER, **members)
+    entry = msgspec.structs.replace(entry, tries=tries)
+    attempt = await BridgePerformer(bridge, store, client_name="testClient").perform(TICKET, entry)
     return attempt, [call.what for call in bridge.calls]
 
 
@@ -219,7 +231,11 @@ async def test_our_number_goes_to_its_ticket() -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (Answer(200, b'{"Response": "Whatever this says"}'), Done({"answer": "Whatever this says"})),
+        (Answer(200, b'{"Response": "Whatever this says"}', request_id="r"), Odd("Whatever this says", "r")),
+        (Answer(200, b'{"Response": "PTN added"}', request_id="r"), Done({"answer": "PTN added"}, "r")),
+        (Answer(403, b'{"message": "Forbidden"}', request_id="r"), Held("Forbidden", down=True, request_id="r")),
+        (Answer(503, b"", request_id="r"), Held("HTTP 503", request_id="r")),
+        (Answer(422, b'{"Response": ["no"]}', request_id="r"), Blamed("no", request_id="r")),
         (Answer(200, b'{"Response": "Bad Path"}'), Held("Bad Path", None, down=True)),
         (Answer(403, b'{"message": "Forbidden"}', 5.0), Held("Forbidden", 5.0, down=True)),
         (Answer(429, b'{"message": "Too Many Requests"}', 9.0), Held("HTTP 429 Too Many Requests", 9.0)),
@@ -237,7 +253,52 @@ async def test_our_number_goes_to_its_ticket() -> None:
     ],
 )
 async def test_what_the_bridge_says_decides(line: Line, expected: Attempt) -> None:
-    assert (await send(line))[0] == expected
+    attempt, _ = await send(line)
+    if isinstance(attempt, Held | Blamed):
+        attempt = msgspec.structs.replace(attempt, hint="")  # what can be done is told by the judge, and tested there
+
+    assert attempt == expected
+
+
+@pytest.mark.requirement("R204", "R223")
+@pytest.mark.parametrize(
+    ("verdict", "expected"),
+    [
+        (Verdict.TIMED_OUT, Uncertain("text", "hint", "r")),
+        (Verdict.MISCONFIGURED, Held("text", 4.0, down=True, hint="hint", request_id="r")),
+        (Verdict.TROUBLE, Held("text", 4.0, hint="hint", request_id="r")),
+        (Verdict.REFUSED, Blamed("text", hint="hint", request_id="r")),
+        (Verdict.INVALID, Blamed("text", hint="hint", request_id="r")),
+        (Verdict.EXPIRED, Blamed("text", hint="hint", request_id="r")),
+    ],
+)
+async def test_each_verdict_has_its_attempt(
+    monkeypatch: pytest.MonkeyPatch, verdict: Verdict, expected: Attempt
+) -> None:
+    monkeypatch.setattr(bridge_performer, "judge_answer", lambda *_: Judgement(verdict, "text", "hint"))
+
+    assert (await send(Answer(200, b"", 4.0, request_id="r")))[0] == expected
+
+
+@pytest.mark.requirement("R120")
+@pytest.mark.parametrize(
+    ("tries", "shown", "rearm", "asks"),
+    [
+        (1, True, False, False),
+        (7, True, False, False),
+        (0, True, False, True),  # nothing was sent yet, so nothing can have been shown
+        (1, False, False, True),
+        (1, None, False, True),
+        (1, True, True, True),  # Ensono lost it: that it was shown once says nothing
+    ],
+)
+async def test_a_number_that_a_message_has_shown_meanwhile_is_not_sent_again(
+    tries: int, shown: bool | None, rearm: bool, asks: bool
+) -> None:
+    attempt, calls = await send(Answer(503, b""), tries=tries, shown=shown, rearm=rearm)
+
+    assert attempt == (Held("HTTP 503") if asks else Done({"answer": "shown by a message"}))
+    assert bool(calls) == asks
 
 
 # --- downloads --------------------------------------------------------------------------------------------------------
@@ -262,13 +323,20 @@ class Fetcher:
 
 
 async def download(
-    fetcher: Fetcher, *, room: bool = True, announced: bool = True, overdue: float = -1, **members: Any
+    fetcher: Fetcher,
+    *,
+    room: bool = True,
+    announced: bool = True,
+    overdue: float = -1,
+    rows: Sequence[Row] = (),
+    **members: Any,
 ) -> Attempt:
     clock = VirtualClock()
     store = MemoryStore(clock.now)
     body = file("f1") if announced else {}
     message = decode_message(msgspec.json.encode({"MessageId": "m1", **incident("Attachment", **body)}))
-    await store.commit(Batch(events=[NewEvent(TICKET, "MessageReceived", message.payload, message_key=message.key)]))
+    event = NewEvent(TICKET, "MessageReceived", message.payload, message_key=message.key)
+    await store.commit(Batch(events=[event], rows=rows))
     store.room = room
     deadline = clock.now() - int(overdue * 1_000_000)
     entry = make_entry(EffectKind.DOWNLOAD, deadline=deadline, **members)
@@ -314,16 +382,59 @@ async def test_without_an_address_there_is_nothing_to_try_again(members: dict[st
 @pytest.mark.parametrize(
     ("failure", "overdue", "expected"),
     [
-        (FetchFailed("connect", held=True, retry_after=4.0), -1, Held("", 4.0)),
-        (FetchFailed("size_mismatch"), -1, Blamed("")),
-        (FetchFailed("too_large", final=True), -1, Blamed("", final=True)),
-        (FetchFailed("expired", final=True, expired=True), -1, Blamed("", final=True)),
-        (FetchFailed("size_mismatch"), 1, Blamed("", final=True)),
-        (FetchFailed("connect", held=True), 1, Held("")),
+        (
+            FetchFailed("tls", Failure.HELD, retry_after=4.0, request_id="r"),
+            -1,
+            Held("tls", 4.0, request_id="r"),
+        ),
+        (FetchFailed("clock skew", Failure.HELD, hint="h"), -1, Held("clock skew", hint="h")),
+        (FetchFailed("tls", Failure.HELD), 1, Held("tls")),
+        (FetchFailed("HTTP 404", Failure.COUNTED, request_id="r"), -1, Blamed("HTTP 404", request_id="r")),
+        (FetchFailed("HTTP 404", Failure.COUNTED), 1, Blamed("expired: HTTP 404", lost=True, hint=SEND_AGAIN_HINT)),
+        (FetchFailed("url_userinfo", Failure.REFUSED), -1, Blamed("url_userinfo", final=True)),
+        (
+            FetchFailed("url_userinfo", Failure.REFUSED),
+            1,
+            Blamed("expired: url_userinfo", lost=True, hint=SEND_AGAIN_HINT),
+        ),
+        (
+            FetchFailed("HTTP 403", Failure.EXPIRED, request_id="r"),
+            -1,
+            Blamed("expired: HTTP 403", lost=True, hint=SEND_AGAIN_HINT, request_id="r"),
+        ),
+        (
+            FetchFailed("HTTP 403", Failure.EXPIRED),
+            1,
+            Blamed("expired: HTTP 403", lost=True, hint=SEND_AGAIN_HINT),
+        ),
+        (FetchFailed("host x", Failure.CONFIGURATION, hint="add x"), -1, Postponed("host x", hint="add x")),
+        (
+            FetchFailed("host x", Failure.CONFIGURATION, hint="add x"),
+            1,
+            Blamed("expired: host x", lost=True, hint=f"add x; then {SEND_AGAIN_HINT}"),
+        ),
     ],
 )
-async def test_past_its_expiry_a_file_is_tried_once(failure: FetchFailed, overdue: float, expected: Attempt) -> None:
-    assert only_reasons_differ(await download(Fetcher(failure), overdue=overdue), expected)
+async def test_past_its_expiry_a_file_is_tried_once_and_before_it_nothing_of_ours_loses_it(
+    failure: FetchFailed, overdue: float, expected: Attempt
+) -> None:
+    assert await download(Fetcher(failure), overdue=overdue) == expected
+
+
+@pytest.mark.parametrize(("status", "asks"), [("stored", False), ("pending", True), ("failed", True), (None, True)])
+@pytest.mark.parametrize("rearm", [True, False])
+async def test_what_a_former_announcement_gave_meanwhile_is_not_fetched_again(
+    status: str | None, asks: bool, rearm: bool
+) -> None:
+    fetcher = Fetcher()
+    known = Attachment("f1", "a", "b", 7, status or "", 1, sha256="cd", path="attachments/cd/cd")
+    rows = project(TicketState(TICKET), [AttachmentChanged(known)]) if status else []
+
+    attempt = await download(fetcher, fields={"attachment": "f1"}, rearm=rearm, rows=rows)
+
+    assert isinstance(attempt, Done)
+    assert bool(fetcher.asked) == (asks or not rearm)
+    assert (attempt.result["sha256"] == "cd") == (not fetcher.asked)
 
 
 async def test_a_disk_that_fails_is_no_attempt() -> None:
@@ -331,12 +442,9 @@ async def test_a_disk_that_fails_is_no_attempt() -> None:
         await download(Fetcher(StoreUnavailable("I/O error")))
 
 
-async def test_no_reason_names_the_address() -> None:
-    for failure in (
-        FetchFailed("connect", held=True),
-        FetchFailed("expired", expired=True),
-        FetchFailed("x", final=True),
-    ):
-        attempt: Any = await download(Fetcher(failure))
+@pytest.mark.parametrize("failure", Failure)
+async def test_no_reason_names_the_address(failure: Failure) -> None:
+    for overdue in (-1, 1):
+        attempt: Any = await download(Fetcher(FetchFailed("x", failure)), overdue=overdue)
         assert "X-Amz" not in attempt.reason
         assert "http" not in attempt.reason

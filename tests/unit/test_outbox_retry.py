@@ -12,10 +12,23 @@ from hypothesis import strategies as st
 
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import Entry, EntryState, apply_outcome
-from ecproc.domain.events import EffectFailed, EffectSucceeded, EffectUnknown
+from ecproc.domain.events import EffectFailed, EffectSucceeded, EffectUnknown, Hold
 from ecproc.domain.ids import EffectKey, TicketNumber
 from ecproc.domain.recorded import encode_event
-from ecproc.outbox.retry import SECOND, Attempt, Blamed, Done, Held, RetryPolicy, Uncertain, back_off, conclude
+from ecproc.outbox.retry import (
+    SECOND,
+    Attempt,
+    Blamed,
+    Done,
+    Held,
+    Odd,
+    Postponed,
+    RetryPolicy,
+    Uncertain,
+    back_off,
+    conclude,
+    supersede,
+)
 
 NOW = 1_700_000_000 * SECOND
 POLICY = RetryPolicy(max_attempts=4, unknown_retry=(60.0, 120.0), longest=100.0)
@@ -44,7 +57,7 @@ def waits(attempt: Attempt, entry: Entry | None = None) -> list[float]:
 
 
 def test_success_ends_it_with_what_the_receiver_told() -> None:
-    assert end(Done({"number": "L-1"})) == EffectSucceeded(EffectKey("k"), {"number": "L-1"})
+    assert end(Done({"number": "L-1"})) == EffectSucceeded(EffectKey("k"), {"number": "L-1"}, cause=1)
 
 
 @pytest.mark.requirement("R204")
@@ -71,7 +84,7 @@ def test_a_destination_in_trouble_costs_the_entry_nothing(blamed: int) -> None:
 
     assert (outcome.blamed, outcome.parked) == (False, False)
     assert apply_outcome(entry, outcome).blamed == blamed
-    assert apply_outcome(entry, outcome).state is EntryState.AVAILABLE
+    assert (apply_outcome(entry, outcome).state, apply_outcome(entry, outcome).tries) == (EntryState.RETRYABLE, 1)
     assert 0.5 <= min(waits(Held("x"))) < max(waits(Held("x"))) <= 1
 
 
@@ -100,16 +113,86 @@ def test_blame_costs_an_attempt_and_waits_longer_each_time(blamed: int, ceiling:
 
 
 @pytest.mark.parametrize("kind", EffectKind)
-@pytest.mark.parametrize(("attempt", "blamed"), [(Blamed("no"), 3), (Blamed("never", final=True), 0)])
-def test_the_last_blame_parks_a_create_and_discards_the_rest(kind: EffectKind, attempt: Attempt, blamed: int) -> None:
+@pytest.mark.parametrize(
+    ("attempt", "blamed", "expected"),
+    [
+        (Blamed("no"), 3, EntryState.PARKED),
+        (Blamed("never", final=True), 0, EntryState.PARKED),
+        (Blamed("gone", lost=True), 0, EntryState.DISCARDED),
+        (Blamed("gone", lost=True), 3, EntryState.DISCARDED),
+    ],
+)
+def test_what_somebody_could_mend_is_parked_and_only_what_is_lost_is_discarded(
+    kind: EffectKind, attempt: Attempt, blamed: int, expected: EntryState
+) -> None:
     entry = make_entry(kind, blamed=blamed)
 
     outcome = end(attempt, entry)
 
     assert isinstance(outcome, EffectFailed)
     assert outcome.next_attempt_at is None
-    expected = EntryState.PARKED if kind is EffectKind.CREATE else EntryState.DISCARDED
     assert apply_outcome(entry, outcome).state is expected
+
+
+@pytest.mark.parametrize(
+    ("attempt", "held", "reason", "seconds"),
+    [
+        (Odd("Ticket was updated, probably"), Hold.ODD_ANSWER, "odd answer: Ticket was updated, probably", 3600),
+        (Odd(""), Hold.ODD_ANSWER, "odd answer: ", 3600),
+        (Postponed("no such host here"), Hold.CONFIGURATION, "no such host here", 3600),
+        (Postponed("too large", 90.0), Hold.CONFIGURATION, "too large", 90),
+        (Postponed("too large", 1e9), Hold.CONFIGURATION, "too large", 3600),
+    ],
+)
+@pytest.mark.parametrize("blamed", [0, 3])
+def test_what_is_nobodys_fault_waits_and_costs_nothing(
+    attempt: Attempt, held: Hold, reason: str, seconds: int, blamed: int
+) -> None:
+    entry = make_entry(EffectKind.DOWNLOAD, blamed=blamed)
+
+    outcome = end(attempt, entry)
+    after = apply_outcome(entry, outcome)
+
+    assert outcome.next_attempt_at == NOW + seconds * SECOND
+    assert (after.state, after.held, after.reason) == (EntryState.RETRYABLE, held, reason)
+    assert (after.blamed, after.attempts, after.tries) == (blamed, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        Odd("?", "r-1"),
+        Blamed("no", request_id="r-1"),
+        Blamed("no", lost=True, request_id="r-1"),
+        Held("503", request_id="r-1"),
+        Postponed("too large", request_id="r-1"),
+        Uncertain("timed out", request_id="r-1"),
+    ],
+)
+def test_the_receivers_name_for_a_call_is_kept(attempt: Attempt) -> None:
+    assert end(attempt).request_id == "r-1"
+
+
+def test_the_receivers_name_for_a_call_stands_in_the_result_of_one_that_succeeded() -> None:
+    assert end(Done({"answer": "PTN added"}, "r-1")).result == {"answer": "PTN added", "request_id": "r-1"}
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [Uncertain("?"), Odd("?"), Held("503"), Blamed("no"), Blamed("no", final=True), Blamed("gone", lost=True)],
+)
+def test_an_attempt_at_a_plan_that_was_replaced_ends_nothing_and_blames_nobody(attempt: Attempt) -> None:
+    outcome = supersede(end(attempt), now=NOW)
+
+    assert isinstance(outcome, EffectFailed)
+    assert (outcome.blamed, outcome.parked, outcome.held, outcome.next_attempt_at) == (False, False, None, NOW)
+    assert (outcome.cause, outcome.reason) == (1, attempt.reason)  # type: ignore[union-attr]
+
+
+def test_success_is_success_whichever_plan_it_was_for() -> None:
+    outcome = end(Done({"sha256": "ab"}))
+
+    assert supersede(outcome, now=NOW) is outcome
 
 
 @given(st.integers(1, 10_000), st.floats(0.5, 1e6))
@@ -129,7 +212,9 @@ TEXTS = st.text(st.characters(), max_size=20) | st.sampled_from(["\ud800", "a\ud
     st.builds(Done, st.dictionaries(TEXTS, TEXTS, max_size=2))
     | st.builds(Uncertain, TEXTS)
     | st.builds(Held, TEXTS, st.none() | st.floats(0, allow_nan=False))
-    | st.builds(Blamed, TEXTS, st.booleans())
+    | st.builds(Blamed, TEXTS, st.booleans(), request_id=TEXTS)
+    | st.builds(Odd, TEXTS, TEXTS)
+    | st.builds(Postponed, TEXTS, request_id=TEXTS)
 )
 def test_whatever_a_receiver_says_the_log_can_keep_it(attempt: Attempt) -> None:
     _, payload = encode_event(end(attempt))

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from ecproc.attachments.base import Fetcher, FetchFailed
+from collections.abc import Mapping
+from typing import Final, assert_never
+
+import msgspec
+
+from ecproc.attachments.base import Failure, Fetcher, FetchFailed
 from ecproc.clock import Clock
+from ecproc.domain.effects import Effect
 from ecproc.domain.entry import Entry
-from ecproc.outbox.retry import Attempt, Blamed, Done, Held
+from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Postponed
 from ecproc.store.base import Store
 from ecproc.wire.translate import attachment_url
+
+SEND_AGAIN_HINT: Final = "ask Ensono to send the file again: what a new message announces is fetched at once"
+"""What can be done about a file that is lost."""
+
+
+class _Attachment(msgspec.Struct):
+    """As much as is needed here of a file's live row."""
+
+    status: str
+    sha256: str | None = None
+    size: int | None = None
+    path: str | None = None
+
+
+_decode_attachment = msgspec.json.Decoder(_Attachment).decode
 
 
 class AttachmentPerformer:
@@ -22,25 +43,47 @@ class AttachmentPerformer:
         self._clock = clock
 
     async def perform(self, stream: str, entry: Entry) -> Attempt:
+        effect = entry.effect
         if not self._store.has_room():
             return Held("the disk is at its reserve", down=True)
-        message = await self._store.read_event(entry.effect.position)
+        stored = await self._find_stored(stream, effect) if effect.rearm else None
+        if stored is not None:
+            return Done(stored)
+        message = await self._store.read_event(effect.position)
         url = attachment_url(message.payload) if message is not None else ""
         if not url:
             return Blamed("the message names no address", final=True)
-        size = entry.effect.fields.get("size")
+        size = effect.fields.get("size")
         try:
-            stored = await self._fetcher.fetch(url, announced_size=int(size) if size is not None else None)
+            fetched = await self._fetcher.fetch(url, announced_size=int(size) if size is not None else None)
         except FetchFailed as error:
-            return self._judge(entry, error)
-        return Done({"sha256": stored.sha256, "size": str(stored.size), "path": stored.path})
+            return _judge(error, overdue=effect.deadline is not None and self._clock.now() > effect.deadline)
+        return Done({"sha256": fetched.sha256, "size": str(fetched.size), "path": fetched.path})
 
-    def _judge(self, entry: Entry, error: FetchFailed) -> Attempt:
-        """Past its address's expiry a file is tried once and no more (decision 9)."""
-        deadline = entry.effect.deadline
-        expired = error.expired or (deadline is not None and self._clock.now() > deadline and not error.held)
-        if expired:
-            return Blamed(f"expired: {error.reason}", final=True)
-        if error.held:
-            return Held(error.reason, error.retry_after)
-        return Blamed(error.reason, final=error.final)
+    async def _find_stored(self, stream: str, effect: Effect) -> Mapping[str, str] | None:
+        """What the address of a former announcement gave while this one was being planned."""
+        for row in await self._store.read_rows("attachment", stream=stream, id=effect.fields.get("attachment", "")):
+            known = _decode_attachment(row.data or b"")
+            if known.status == "stored":
+                return {"sha256": known.sha256 or "", "size": str(known.size), "path": known.path or ""}
+        return None
+
+
+def _judge(error: FetchFailed, *, overdue: bool) -> Attempt:
+    """Past its address's expiry a file is tried once and no more (decision 9); before it only the host's own word
+    that it is over makes it lost."""
+    reason, hint, named = error.reason, error.hint, error.request_id
+    if error.failure is Failure.HELD:
+        return Held(reason, error.retry_after, hint=hint, request_id=named)
+    if overdue or error.failure is Failure.EXPIRED:
+        hint = f"{hint}; then {SEND_AGAIN_HINT}" if hint else SEND_AGAIN_HINT
+        return Blamed(f"expired: {reason}", lost=True, hint=hint, request_id=named)
+    match error.failure:
+        case Failure.CONFIGURATION:
+            return Postponed(reason, hint=hint, request_id=named)
+        case Failure.REFUSED:
+            return Blamed(reason, final=True, hint=hint, request_id=named)
+        case Failure.COUNTED:
+            return Blamed(reason, hint=hint, request_id=named)
+        case _:
+            assert_never(error.failure)

@@ -1,0 +1,103 @@
+"""What the outbox tells: every ended attempt to the metrics, and to the log what somebody may have to know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, assert_never
+
+import structlog
+
+from ecproc.clock import Clock
+from ecproc.domain.entry import Entry
+from ecproc.domain.events import EffectFailed, EffectSucceeded, EffectUnknown
+from ecproc.outbox.retry import Attempt, Blamed, Done, Ended, Held, Odd, Postponed, Uncertain
+from ecproc.telemetry.complaints import Complaints
+from ecproc.telemetry.hooks import Telemetry
+
+log = structlog.get_logger()
+
+_ODD_HINT: Final = "nothing to do unless it goes on: it counts as done once a message shows that it was"
+_RETRY_HINT: Final = "mend the cause, then: ecproc outbox retry "
+_GONE_HINT: Final = "nothing brings it back; what it was for stands in: ecproc outbox list"
+
+
+class Reports:
+    """Repeats of one complaint are counted and told once a minute with their number; a loss is always told."""
+
+    def __init__(self, telemetry: Telemetry, clock: Clock) -> None:
+        self._telemetry = telemetry
+        self._clock = clock
+        self._complaints = Complaints()
+
+    def attempt_ended(
+        self, entry: Entry, attempt: Attempt, outcome: Ended, *, stream: str, destination: str, seconds: float
+    ) -> None:
+        """Tell what an attempt of the entry, as it stood before, led to and how long it took."""
+        self._telemetry.effect_finished(entry.effect.kind, _word(outcome), seconds)
+        if isinstance(outcome, EffectSucceeded):
+            return
+        fields = _describe(entry, outcome, stream)
+        hint = _hint(attempt)
+        if isinstance(outcome, EffectUnknown):
+            self._complain("warning", "effect_unknown", destination, fields, hint=hint)
+        elif outcome.next_attempt_at is None:
+            log.error("effect_lost", **fields, hint=hint or _what_to_do(entry, outcome))
+        else:
+            self._complain("warning" if hint else "info", "effect_retry", destination, fields, hint=hint)
+
+    def breaker_changed(self, destination: str, attempt: Attempt, *, is_open: bool) -> None:
+        """Tell that a destination is left alone from now on, because of this attempt, or that it is well again."""
+        self._telemetry.breaker(destination, is_open=is_open)
+        told = log.warning if is_open else log.info
+        reason = attempt.reason if is_open and not isinstance(attempt, Done) else ""
+        told("breaker", destination=destination, open=is_open, **_present(reason=reason, hint=_hint(attempt)))
+
+    def _complain(self, level: str, event: str, destination: str, fields: Mapping[str, Any], *, hint: str = "") -> None:
+        repeats = self._complaints.count((event, destination, fields.get("reason")), self._clock.monotonic())
+        if repeats is not None:
+            more = _present(hint=hint) | ({"repeats": repeats} if repeats > 1 else {})
+            getattr(log, level)(event, **fields, **more)
+
+
+def _describe(entry: Entry, outcome: EffectFailed | EffectUnknown, stream: str) -> dict[str, Any]:
+    effect = entry.effect
+    return {
+        "key": effect.key,
+        "kind": effect.kind,
+        "lane": entry.lane,
+        "ticket": effect.ticket or stream,
+        "attempt": entry.tries + 1,
+        **_present(reason=outcome.reason, request_id=outcome.request_id),
+    }
+
+
+def _present(**texts: str) -> dict[str, Any]:
+    return {name: text for name, text in texts.items() if text}
+
+
+def _hint(attempt: Attempt) -> str:
+    match attempt:
+        case Blamed(hint=hint) | Held(hint=hint) | Postponed(hint=hint) | Uncertain(hint=hint):
+            return hint
+        case Odd():
+            return _ODD_HINT
+        case Done():
+            return ""
+        case _:
+            assert_never(attempt)
+
+
+def _what_to_do(entry: Entry, outcome: EffectFailed) -> str:
+    return _RETRY_HINT + entry.effect.key if outcome.parked else _GONE_HINT
+
+
+def _word(outcome: Ended) -> str:
+    match outcome:
+        case EffectSucceeded():
+            return "succeeded"
+        case EffectUnknown():
+            return "unknown"
+        case EffectFailed(next_attempt_at=None, parked=parked):
+            return "parked" if parked else "discarded"
+        case EffectFailed(blamed=blamed):
+            return "retryable" if blamed else "held"
