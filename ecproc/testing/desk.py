@@ -107,6 +107,17 @@ class DeskTests(ABC):
                 answer = await desk.perform(make_call(key, "update_client_ticket", number=number, fields=fields))
                 assert answer == DeskAnswer(number, state)
 
+    async def test_a_ticket_is_opened_and_reopened_in_the_state_the_fields_name(self, tmp_path: Path) -> None:
+        async with self.desk_in(tmp_path) as desk:
+            created = await desk.perform(make_call("create", fields={"state": "pending"}))
+            assert created.state == "pending"
+            await desk.perform(make_call("resolve", "resolve_client_ticket", number=created.number))
+            for key, state in [("1", "workinprogress"), ("2", "open")]:
+                call = make_call(key, "reopen_client_ticket", number=created.number, fields={"state": state})
+                assert await desk.perform(call) == DeskAnswer(created.number, state)
+            ended = await desk.perform(make_call("other", fields={"state": "closed"}))
+            assert ended.state == "open"
+
     async def test_look_up_finds_what_was_applied(self, tmp_path: Path) -> None:
         async with self.desk_in(tmp_path) as desk:
             call = make_call("create:e-CS1:g1")

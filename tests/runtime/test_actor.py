@@ -602,3 +602,77 @@ async def test_an_owner_that_decided_meanwhile_wins() -> None:
 
     assert await bench.decisions("e-CS1") == [1, 3]
     assert len(bench.outbox.added) == planned
+
+
+# --- what only the running processor sees -----------------------------------------------------------------------------
+
+
+async def codes(bench: Bench, ticket: str) -> list[str]:
+    return [item["code"] for item in (await bench.document(ticket))["anomalies"]]
+
+
+@pytest.mark.requirement("R121", "R209", "I5")
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_tickets_that_adopt_one_number_are_both_told(at_once: bool) -> None:
+    bench = Bench()
+    tickets = [f"e-CS{count}" for count in range(3)]
+    adopting = [say(ticket, "Create", status="open", clientTicketNumber="INC1") for ticket in tickets]
+    adopting.append(say("e-CS9", "Create", status="open", clientTicketNumber="INC9"))
+
+    async def work() -> None:
+        for batch in [adopting] if at_once else [[message] for message in adopting]:
+            await bench.deliver(*batch)
+            await bench.router.wait_idle()
+
+    await bench.run(work)
+
+    for ticket in tickets:
+        (document,) = [await bench.document(ticket)]
+        assert {item["code"] for item in document["anomalies"]} == {"link_mismatch"}
+        others = {other for other in tickets if any(f"{other}'s" in item["detail"] for item in document["anomalies"])}
+        assert others
+        assert ticket not in others
+    assert await codes(bench, "e-CS9") == []
+    assert await bench.store.undecided_streams() == []
+    await bench.check_replay()
+
+
+@pytest.mark.requirement("R121", "I3")
+async def test_two_bursts_that_adopt_one_number_at_the_same_time_do_not_miss_each_other() -> None:
+    bench = Bench()
+    read_rows = bench.store.read_rows
+
+    async def read_slowly(*args: Any, **kwargs: Any) -> Any:
+        found = await read_rows(*args, **kwargs)
+        await anyio.sleep(1)
+        return found
+
+    bench.store.read_rows = read_slowly  # type: ignore[method-assign]
+
+    async def work() -> None:
+        for ticket in ("e-CS1", "e-CS2"):
+            await bench.deliver(say(ticket, "Create", status="open", clientTicketNumber="INC1"))
+            await anyio.sleep(0.1)
+
+    await bench.run(work)
+
+    assert await codes(bench, "e-CS1") == await codes(bench, "e-CS2") == ["link_mismatch"]
+
+
+@pytest.mark.requirement("R47", "C29", "I5")
+async def test_another_clients_name_is_flagged_once_and_the_message_is_applied() -> None:
+    bench = Bench()
+    names = ["testClient ", "TESTCLIENT", "YourCompanyName", "", "otherClient", "otherClient", "third"]
+    messages = [
+        say("e-CS1", "Notes", status="open", clientName=name, notes=note(f"n{at}")) for at, name in enumerate(names)
+    ]
+
+    await bench.run(lambda: bench.deliver(*messages[:6]))
+    await bench.run(lambda: bench.deliver(*messages[4:]))
+
+    document = await bench.document("e-CS1")
+    assert len(document["notes"]) == 7
+    foreign = [item["detail"] for item in document["anomalies"] if item["code"] == "foreign_client"]
+    assert foreign == ["clientName 'otherClient'", "clientName 'third'"]
+    assert await bench.store.undecided_streams() == []
+    await bench.check_replay()

@@ -644,3 +644,105 @@ def test_no_answer_stops_the_readers(status: int, body: bytes) -> None:
         assert len(bench.delivered) == len({event.message_key for event in bench.delivered})
 
     simulate(main)
+
+
+# --- a queue that brings nothing new and lets nothing go (decision 23) ---
+
+
+def without_handle(count: int) -> Answer:
+    message = number(say(f"e-CS{count}"), count)
+    message = {name: value for name, value in message.items() if name != "ReceiptHandle"}
+    return give_queue(message)
+
+
+STUCK = {
+    "no handle": (without_handle(1), DELETED),
+    "an empty text": (Answer(200, b'{"ReceiveMessageResponse":{"messages":[""]}}'), DELETED),
+    "an empty object": (Answer(200, b'{"ReceiveMessageResponse":{"messages":{"":null}}}'), DELETED),
+    "refused": (messages(1), FORBIDDEN),
+    "odd": (messages(1), Answer(200, b'{"Response": "Whatever"}')),
+    "a time-out in a success": (messages(1), Answer(200, b'{"errorMessage": "Task timed out after 3.00 seconds"}')),
+    "invalid": (messages(1), INVALID),
+    "no answer": (Answer(200, b""), DELETED),
+    "no messages": (Answer(200, b'{"ReceiveMessageResponse":{}}'), DELETED),
+}
+
+
+@pytest.mark.requirement("R17", "R31", "I8")
+@pytest.mark.parametrize("name", STUCK)
+async def test_what_comes_again_and_cannot_be_deleted_is_asked_for_less_and_less(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer, deleted = STUCK[name]
+    bench = Bench(*[answer] * 500, visibility=0.001)
+    bench.bridge.deletes.extend([deleted] * 5000)
+
+    await bench.run(20)
+
+    assert 3 < len(bench.gets) <= 30
+    assert bench.gaps[-1] > 3
+    told = [line for line in capsys.readouterr().out.splitlines() if "delete_failed" in line or "_failed" in line]
+    assert 1 <= len(told) <= 5
+    assert not bench.ingest.drained
+
+
+@pytest.mark.requirement("R17", "R22")
+async def test_duplicates_that_can_be_deleted_are_progress() -> None:
+    bench = Bench(messages(1, 2), *[messages(1, 2, handle=f"again{count}-") for count in range(50)])
+
+    await bench.run(1)
+
+    assert len(bench.gets) > 50
+    assert bench.heard.duplicates == 100
+    assert set(bench.heard.deletes) == {"deleted"}
+
+
+@pytest.mark.requirement("R17", "R20", "I8")
+async def test_one_message_that_is_stuck_does_not_slow_down_the_fresh_ones() -> None:
+    bench = Bench(*[give_queue(*stuck_and_fresh(count)) for count in range(2, 60)])
+
+    await bench.run(1)
+
+    assert len(bench.delivered) == 59
+    assert bench.heard.deletes.count("deleted") == 58
+
+
+def stuck_and_fresh(count: int) -> list[dict[str, Any]]:
+    stuck = {name: value for name, value in number(say("e-CS1"), 1).items() if name != "ReceiptHandle"}
+    return [stuck, dict(number(say(f"e-CS{count}"), count, handle=f"h{count}"))]
+
+
+@pytest.mark.requirement("R17")
+async def test_a_stuck_queue_is_read_on_at_once_when_it_brings_something_fresh() -> None:
+    bench = Bench(*[without_handle(1)] * 6, *[messages(count) for count in range(2, 12)])
+
+    await bench.run(60)
+
+    fresh = bench.gets[6:16]
+    assert fresh[-1] - fresh[0] < 0.5
+    assert len(bench.delivered) == 11
+
+
+@pytest.mark.requirement("R23")
+@pytest.mark.parametrize(("count", "level"), [("9", None), ("10", "warning"), ("15", "error")])
+async def test_a_message_that_was_received_often_is_told_of(
+    count: str, level: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = say("e-CS1")
+    attributes = {**message["Attributes"], "ApproximateReceiveCount": count}
+    bench = Bench(give_queue(number({**message, "Attributes": attributes}, 1, handle="h")))
+
+    await bench.run(1)
+
+    told = [line for line in capsys.readouterr().out.splitlines() if "receives_high" in line]
+    assert [level in line for line in told] == ([] if level is None else [True])
+
+
+@pytest.mark.requirement("R216", "R217", "R14")
+async def test_a_refusal_says_what_to_look_at_and_names_the_request(capsys: pytest.CaptureFixture[str]) -> None:
+    bench = Bench(*[msgspec.structs.replace(FORBIDDEN, request_id="req-1")] * 5)
+
+    await bench.run(20)
+
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "queue_refused" in line]
+    assert all(part in line for part in ("error", "Forbidden", "check bridge.url", "check bridge.api_key", "req-1"))
