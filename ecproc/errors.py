@@ -115,13 +115,15 @@ class BridgeError(EcprocError):
 class BridgeUnavailable(BridgeError):
     """The network or the bridge is at fault for now: no connection, timeout, 5xx, 429 or an unreadable answer.
 
-    `retry_after` is the bridge's own wish in seconds; `sent` says that bytes may have reached the bridge, so that the
-    call's outcome is unknown.
+    `kind` is one word, `detail` says where and why (`host:port: Connection refused`). `retry_after` is the bridge's own
+    wish in seconds; `sent` says that bytes may have reached the bridge, so that the call's outcome is unknown.
     """
 
-    def __init__(self, kind: str, *, retry_after: float | None = None, sent: bool) -> None:
-        super().__init__(f"the bridge is unavailable ({kind})")
+    def __init__(self, kind: str, detail: str = "", *, retry_after: float | None = None, sent: bool) -> None:
+        why = f"{kind}: {detail}" if detail else kind
+        super().__init__(f"the bridge is unavailable ({why})")
         self.kind = kind
+        self.detail = detail
         self.retry_after = retry_after
         self.sent = sent
 

@@ -14,6 +14,7 @@ from ecproc.attachments.resolve import AddressRefused, resolve_global, resolve_l
 from ecproc.attachments.store import ContentStore, Upload
 from ecproc.attachments.url import CheckedUrl, UrlRefused, check_url
 from ecproc.clock import Clock
+from ecproc.config.proxy import Proxy
 from ecproc.errors import StoreUnavailable
 from ecproc.http import HttpClient, HttpFault, HttpResponse, Origin, parse_retry_after
 
@@ -26,7 +27,8 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 class HttpFetcher:
     """Gets attachments into a content store, over connections that carry neither API key nor cookies (R129, R137).
 
-    `timeout` is the total of one download in seconds, `max_bytes` the largest content that is stored.
+    `timeout` is the total of one download in seconds, `max_bytes` the largest content that is stored. Behind a `proxy`,
+    which resolves names by itself, host and port are still checked, the address a name leads to is not.
     """
 
     def __init__(
@@ -39,12 +41,15 @@ class HttpFetcher:
         max_connections: int,
         clock: Clock,
         ca_file: Path | None = None,
+        proxy: Proxy | None = None,
     ) -> None:
         self._store = store
         self._allowed_hosts = allowed_hosts
         self._max_bytes = max_bytes
         self._clock = clock
-        self._client = HttpClient(timeout=timeout, max_connections=max_connections, ca_file=ca_file, keep_alive=False)
+        self._client = HttpClient(
+            timeout=timeout, max_connections=max_connections, ca_file=ca_file, keep_alive=False, proxy=proxy
+        )
 
     async def fetch(self, url: str, *, announced_size: int | None) -> Stored:
         """Download `url` and keep what it holds, durably.

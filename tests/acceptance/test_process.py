@@ -79,7 +79,7 @@ async def test_a_bad_configuration_is_refused_with_every_error_at_once(tmp_path:
     async with open_world(tmp_path, Plan(tickets=0)) as world:
         refused = await world.ask("run", **wrong)
         assert refused.code == 78, refused
-        named = {"web.read_token", "web.command_token", *(f"ECPROC_{name}" for name in wrong if name != "WEB__LISTEN")}
+        named = {"web.read_token", *(f"ECPROC_{name}" for name in wrong if name != "WEB__LISTEN")}
         assert {name for name in named if name not in refused.err} == set()
         assert refused.err.count("error: ") == len(named)
         assert refused.out == ""
@@ -98,7 +98,7 @@ async def test_nothing_is_received_below_the_reserve_and_it_recovers_by_itself(t
     reserve = shutil.disk_usage(tmp_path).free + MARGIN
     plan = Plan(tickets=5, visibility=1.0)
     async with open_world(tmp_path, plan) as world, await world.start(DATA__RESERVE_BYTES=str(reserve)) as running:
-        page = f"{await running.told('web ')}/readyz"
+        page = f"{await running.told('web', 'url')}/readyz"
         assert await get_status(page) == 503
         with anyio.move_on_after(3) as patience:  # several times the pause between two looks at the disk
             await world.reach(lambda ledger: ledger.max_in_flight > 0, running)

@@ -12,9 +12,9 @@ import pytest
 from ecproc.bridge.base import Request
 from ecproc.bridge.http import HttpBridge
 from ecproc.clock import SystemClock
-from ecproc.config import BridgeConfig, Limits, Secret
+from ecproc.config import BridgeConfig, Limits, LiveSecret, Secret
 from ecproc.errors import BridgeUnavailable
-from ecproc.http import make_tls_context, parse_retry_after
+from ecproc.network import make_tls_context, parse_retry_after
 from ecproc.testing.faultserver import FaultServer, answering
 
 CREATE = Request("POST", "/tickets", b"{}")
@@ -25,7 +25,9 @@ async def open_bridge(
     server: FaultServer, *, environment: str = "prod", ca_file: str = ""
 ) -> AsyncIterator[HttpBridge]:
     config = BridgeConfig(url=f"{server.url}/client/{environment}", client_name="Client", timeout=5, ca_file=ca_file)
-    bridge = HttpBridge(config, api_key=lambda: Secret("key"), limits=Limits(), clock=SystemClock())
+    bridge = HttpBridge(
+        config, api_key=LiveSecret("bridge.api_key", [Secret("key")]), limits=Limits(), clock=SystemClock()
+    )
     try:
         yield bridge
     finally:

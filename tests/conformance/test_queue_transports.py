@@ -59,6 +59,23 @@ class Queue(Protocol):
     async def aclose(self) -> None: ...
 
 
+class Asked:
+    """An API key that is what a function says at each call."""
+
+    def __init__(self, key: Callable[[], str]) -> None:
+        self._key = key
+
+    @property
+    def value(self) -> Secret:
+        return Secret(self._key())
+
+    def instead_of(self, refused: Secret) -> Secret | None:
+        return None
+
+    def settle(self, worked: Secret) -> None:
+        raise AssertionError(f"nothing but {self.value} was sent")
+
+
 Make: TypeAlias = Callable[..., Queue]
 Adapter: TypeAlias = type[HttpBridge] | type[FastQueue]
 MakeServerTls: TypeAlias = Callable[..., ssl.SSLContext]
@@ -84,7 +101,7 @@ def make_queue(adapter: Adapter) -> Make:
     def make(url: str, *, ca_file: str = "", key: Callable[[], str] = lambda: KEY, connections: int = 8) -> Queue:
         config = BridgeConfig(url=url, client_name="Client", timeout=DEADLINE, ca_file=ca_file)
         limits = Limits(response_bytes=LIMIT, bridge_connections=connections)
-        return adapter(config, api_key=lambda: Secret(key()), limits=limits, clock=SystemClock())
+        return adapter(config, api_key=Asked(key), limits=limits, clock=SystemClock())
 
     return make
 
@@ -556,11 +573,11 @@ CHILD: Final = """
 import asyncio, sys, uvloop
 from {module} import {name} as Adapter
 from ecproc.clock import SystemClock
-from ecproc.config import BridgeConfig, Limits, Secret
+from ecproc.config import BridgeConfig, Limits, LiveSecret, Secret
 
 async def main(url, close):
     config = BridgeConfig(url=url, client_name="Client", timeout=5)
-    queue = Adapter(config, api_key=lambda: Secret("k"), limits=Limits(), clock=SystemClock())
+    queue = Adapter(config, api_key=LiveSecret("k", [Secret("k")]), limits=Limits(), clock=SystemClock())
     await asyncio.gather(queue.receive(), *(queue.delete(str(number)) for number in range(10)))
     if close == "closed":
         await queue.aclose()

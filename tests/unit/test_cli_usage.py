@@ -190,7 +190,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], int]:
 
     def call(error: BaseException) -> int:
         def load_config(session: Session, **_: object) -> None:
-            session._secrets = ["canary-api-key"]
+            session.learn("canary-api-key")
             raise error
 
         monkeypatch.setattr(Session, "load_config", load_config)

@@ -73,7 +73,9 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
     assert config.outbox.max_pending == 100_000
     assert config.outbox.max_attempts == 12
     assert config.outbox.unknown_retry == (60.0, 120.0)
-    assert config.commands.close_open == "refuse"
+    assert (config.log.level, config.log.format) == ("info", "auto")
+    assert config.bridge.client_name_in == "body"
+    assert config.bridge.proxy_address is None
     assert config.web.listen == "127.0.0.1:8600"
     assert not config.warnings
     assert set(config.origins.values()) == {"default"}
@@ -120,7 +122,7 @@ def test_a_wrong_value_in_the_file_is_no_problem_when_a_variable_replaces_it(tmp
         ("ECPROC_ATTACHMENTS__ALLOWED_HOSTS", '["127.0.0.1", "::1", "localhost"]', ("127.0.0.1", "::1", "localhost")),
         ("ECPROC_ATTACHMENTS__ALLOWED_HOSTS", "", ()),
         ("ECPROC_DATA__DIR", "/var/lib/ecproc", Path("/var/lib/ecproc")),
-        ("ECPROC_COMMANDS__CLOSE_OPEN", "resolve_first", "resolve_first"),
+        ("ECPROC_BRIDGE__CLIENT_NAME_IN", "header", "header"),
         ("ECPROC_DATA__RESERVE_BYTES", "0", 0),
     ],
 )
@@ -181,8 +183,8 @@ BAD_FILES = [
     ),
     ('[desk]\nkind = "servicenow"\n', [("desk.kind must be \"local\", not 'servicenow'", "ecproc.toml:2", "")]),
     (
-        '[commands]\nclose_open = "maybe"\n',
-        [('commands.close_open must be "refuse" or "resolve_first", not \'maybe\'', "ecproc.toml:2", "")],
+        '[log]\nformat = "xml"\n',
+        [('log.format must be "text" or "json" or "auto", not \'xml\'', "ecproc.toml:2", "")],
     ),
     (
         "[outbox]\nunknown_retry = [120, 60]\nmax_attempts = 0\n",
@@ -459,7 +461,7 @@ class TestSecretFiles:
                 "ECPROC_WEB__COMMAND_TOKEN_FILE",
                 "keep one of them",
             ),
-            ("empty is empty", "ECPROC_WEB__READ_TOKEN_FILE", ""),
+            ("empty cannot be used: it is empty", "ECPROC_WEB__READ_TOKEN_FILE", ""),
         ]
 
 
