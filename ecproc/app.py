@@ -53,7 +53,7 @@ _DRAIN_LOOK_SECONDS: Final = 0.1
 @asynccontextmanager
 async def open_reading(config: Config) -> AsyncIterator[Reader]:
     """A read-only view of the data directory, beside a running processor or without one."""
-    async with open_reader(config.data.dir) as reader:
+    async with open_reader(config.data.directory) as reader:
         yield reader
 
 
@@ -125,7 +125,7 @@ class Processor:
         """Take the data directory, bring live state up to this code, and put the parts together."""
         limits = config.limits
         store = await open_store(
-            config.data.dir,
+            config.data.directory,
             now=clock.now,
             identity=msgspec.structs.asdict(config.bridge.identity),
             reserve_bytes=config.data.reserve_bytes,
@@ -134,9 +134,9 @@ class Processor:
         )
         stack.push_async_callback(store.aclose)
         await renew_live_state(store, telemetry)
-        content = ContentStore(config.data.dir)
+        content = ContentStore(config.data.directory)
         await content.sweep()
-        desk = await LocalDesk.open(config.data.dir / "desk.db", clock=clock)
+        desk = await LocalDesk.open(config.data.directory / "desk.db", clock=clock)
         stack.push_async_callback(desk.aclose)
         reloading = Reloading(config, clock=clock, learn=learn)
         api_key = reloading.secrets["bridge.api_key"]
@@ -232,7 +232,7 @@ class Processor:
             host=identity.host,
             client=identity.client_name,
             environment=identity.environment,
-            data_dir=str(self._config.data.dir.absolute()),
+            data_dir=str(self._config.data.directory),
             position=(await self._store.head()).position,
             unfinished=await self._count_entries(),
         )

@@ -31,6 +31,8 @@ class EcprocError(Exception):
     """Any fault ecproc names itself; `exit_code` is what a command that dies of it returns."""
 
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+    hint: str = ""
+    """What to do about it, where that is not part of the text."""
 
 
 class ConfigProblem(Struct, frozen=True):
@@ -98,6 +100,15 @@ class DataDirInUse(StoreError):
         super().__init__(f"{path} is in use by {holder}")
         self.path = path
         self.pid = pid
+
+
+class DataDirUnusable(StoreError):
+    """The operator's data directory cannot be read or written; `hint` says what to do about it."""
+
+    def __init__(self, path: Path, reason: str, *, hint: str) -> None:
+        super().__init__(f"cannot use the data directory {path} (data.dir): {reason}")
+        self.path = path
+        self.hint = hint
 
 
 class WrongEnvironment(StoreError):

@@ -139,7 +139,7 @@ def _describe(error: BaseException, session: Session) -> Sequence[ConfigProblem]
         case ConfigError():
             return error.problems
         case EcprocError():
-            return (ConfigProblem(str(error)),)
+            return (ConfigProblem(str(error), help=error.hint),)
         case OSError():
             return (ConfigProblem(session.redact(str(error))),)
         case _:

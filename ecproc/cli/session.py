@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from ecproc.cli.output import say
 from ecproc.config import Config, LogConfig, list_secret_texts, load_config
 from ecproc.errors import ConfigProblem, EcprocError
-from ecproc.store.datadir import ANCHOR, DATABASE
+from ecproc.store.datadir import ANCHOR, DATABASE, check_readable
 
 if TYPE_CHECKING:
     from ecproc.telemetry.redaction import Redactor
@@ -90,10 +90,14 @@ Ticket: TypeAlias = Annotated[str, Parameter(help="Ensono's number or ours, in a
 
 
 def has_log(config: Config) -> bool:
-    """Whether there is something to read: no processor has run on that data directory otherwise."""
-    database = config.data.dir / DATABASE
+    """Whether there is something to read: no processor has run on that data directory otherwise.
+
+    Raises DataDirUnusable where something stands in the way of a look.
+    """
+    check_readable(config.data.directory)
+    database = config.data.directory / DATABASE
     # A new file is empty for a moment; an empty one with an anchor has lost what it held, which the store tells.
-    return database.is_file() and (database.stat().st_size > 0 or (config.data.dir / ANCHOR).exists())
+    return database.is_file() and (database.stat().st_size > 0 or (config.data.directory / ANCHOR).exists())
 
 
 def require_log(config: Config) -> None:
@@ -108,4 +112,4 @@ def mention_missing_log(config: Config) -> None:
 
 
 def _no_log(config: Config) -> str:
-    return f"there is no event log in {config.data.dir} yet (data.dir): nothing was received"
+    return f"there is no event log in {config.data.directory} yet (data.dir): nothing was received"

@@ -154,6 +154,11 @@ class DataConfig(Struct, frozen=True, kw_only=True):
         268_435_456
     )
 
+    @property
+    def directory(self) -> Path:
+        """The whole path: messages name a place, not what it is called from where we stand."""
+        return self.dir.absolute()
+
 
 class AttachmentsConfig(Struct, frozen=True, kw_only=True):
     """Which attachments are downloaded."""
