@@ -173,14 +173,14 @@ class Processor:
         await self._count_tickets()
         await self._tell_start()
         async with anyio.create_task_group() as tasks:
+            ended = anyio.Event()
+            await tasks.start(self._watch_signals, ended)
             port: int = await tasks.start(self._serve_web)
             log.info("web", url=f"http://{bracket(self._config.web.host)}:{port}")
             await tasks.start(self._pipeline.run, self._idle_interval(drain))
             tasks.start_soon(self._refresh_gauges)
             tasks.start_soon(self._watch_store)
             tasks.start_soon(self._reloading.run)
-            ended = anyio.Event()
-            tasks.start_soon(self._watch_signals, ended)
             if drain is not None:
                 tasks.start_soon(self._watch_drain, ended, drain)
             await ended.wait()
@@ -195,9 +195,10 @@ class Processor:
         bridge = self._config.bridge
         return min(bridge.poll_interval, bridge.visibility / 3) if drain is not None else bridge.poll_interval
 
-    async def _watch_signals(self, ended: anyio.Event) -> None:
+    async def _watch_signals(self, ended: anyio.Event, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         try:
             with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+                task_status.started()
                 async for number in signals:
                     self._take_signal(number, ended)
         finally:

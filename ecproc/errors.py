@@ -102,7 +102,7 @@ class DataDirInUse(StoreError):
         self.pid = pid
 
 
-class DataDirUnusable(StoreError):
+class DataDirUnusable(StoreUnavailable):
     """The operator's data directory cannot be read or written; `hint` says what to do about it."""
 
     def __init__(self, path: Path, reason: str, *, hint: str) -> None:

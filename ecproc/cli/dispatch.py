@@ -141,10 +141,20 @@ def _describe(error: BaseException, session: Session) -> Sequence[ConfigProblem]
         case EcprocError():
             return (ConfigProblem(str(error), help=error.hint),)
         case OSError():
-            return (ConfigProblem(session.redact(str(error))),)
+            return (ConfigProblem(session.redact(_describe_system(error))),)
         case _:
             text = session.redact(f"{type(error).__name__}: {error}")
             return (ConfigProblem(f"a defect of ecproc: {text} ({_find_place(error)})"),)
+
+
+def _describe_system(error: OSError) -> str:
+    """What the system says, with the whole path of the file it is about."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{Path(os.fsdecode(error.filename)).absolute()}: {reason}" if _names_file(error) else reason
+
+
+def _names_file(error: OSError) -> bool:
+    return isinstance(error.filename, str | bytes | os.PathLike)
 
 
 def _find_place(error: BaseException) -> str:

@@ -166,7 +166,7 @@ class World:
     def environment(self, **changed: str) -> dict[str, str]:
         """The documented variables a processor is started with, and where its code is; nothing else.
 
-        `changed` replaces or adds some by their names less `ECPROC_`.
+        `changed` replaces or adds some by their names less `ECPROC_`; a key in a file takes the place of the other one.
         """
         options = {
             "BRIDGE__URL": self.simulator.url,
@@ -181,6 +181,8 @@ class World:
             "WEB__LISTEN": "127.0.0.1:0",
             **changed,
         }
+        if "BRIDGE__API_KEY_FILE" in changed:
+            del options["BRIDGE__API_KEY"]
         return {
             "PYTHONPATH": str(self.plan.package_root),
             **{f"ECPROC_{name}": value for name, value in options.items()},

@@ -53,6 +53,21 @@ class TestTicketCalls:
         assert [each.target for each in queue] == ["/client/dev/queue", "/client/dev/queue/h"]
         assert {each.headers["x-api-key"] for each in server.requests} == {"key"}
 
+    @pytest.mark.requirement("R2", "C28")
+    async def test_a_body_names_the_client_so_nothing_else_does(self) -> None:
+        async with FaultServer(answering(200, b"{}")) as server:
+            config = BridgeConfig(url=server.url, client_name="A&B", client_name_in="query")
+            bridge = HttpBridge(config, api_key=LiveSecret("k", [Secret("k")]), limits=Limits(), clock=SystemClock())
+            await bridge.send(CREATE)
+            await bridge.send(Request("GET", "/tickets/e-CS1"))
+            await bridge.send(Request("GET", "/tickets?a=b"))
+            await bridge.aclose()
+        assert [each.target for each in server.requests] == [
+            "/tickets",
+            "/tickets/e-CS1?clientName=A%26B",
+            "/tickets?a=b&clientName=A%26B",
+        ]
+
     async def test_each_has_a_connection_of_its_own(self) -> None:
         async with FaultServer(answering(200)) as server, open_bridge(server) as bridge:
             for _ in range(3):

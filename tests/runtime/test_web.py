@@ -233,6 +233,19 @@ async def serving(app: Starlette, host: str = "127.0.0.1") -> AsyncIterator[str]
         group.cancel_scope.cancel()
 
 
+async def test_a_rotated_token_counts_at_once(state: Tickets) -> None:
+    tokens = ["the-old-read-token"]
+    app = build_app(state, read_token=lambda: Secret(tokens[-1]), limits=LIMITS)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ecproc") as client:
+
+        async def ask(token: str) -> int:
+            return (await client.get("/metrics", headers={"authorization": f"Bearer {token}"})).status_code
+
+        assert (await ask("the-old-read-token"), await ask("the-new-read-token")) == (200, 401)
+        tokens.append("the-new-read-token")
+        assert (await ask("the-old-read-token"), await ask("the-new-read-token")) == (401, 200)
+
+
 async def test_the_server_answers_on_a_real_socket(state: Tickets, capfd: pytest.CaptureFixture[str]) -> None:
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     app = build_app(state, read_token=Secret, limits=LIMITS)
