@@ -34,7 +34,7 @@ from ecproc.pipeline import Pipeline
 from ecproc.reloading import Reloading
 from ecproc.replaying import renew_live_state
 from ecproc.runtime.documents import find_stream, list_documents, read_document
-from ecproc.store.base import Reader
+from ecproc.store.base import Batch, Reader
 from ecproc.store.sqlite import SqliteStore, open_reader, open_store
 from ecproc.store.verify import VerifiedLog, verify_log
 from ecproc.telemetry.metrics import PrometheusTelemetry
@@ -68,7 +68,6 @@ async def run_processor(
     secret files again; `learn` is given each text that must not be printed because of that.
     Raises StoreError, ConfigError and BridgeRefused.
     """
-    _ignore_hangup()
     arm_failpoints(os.environ.get("ECPROC_FAILPOINTS", ""))
     os.umask(0o077)
     async with AsyncExitStack() as stack:
@@ -202,7 +201,7 @@ class Processor:
                 async for number in signals:
                     self._take_signal(number, ended)
         finally:
-            _ignore_hangup()
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nobody listens any more, and it is to end nothing
 
     def _take_signal(self, number: signal.Signals, ended: anyio.Event) -> None:
         if number is signal.SIGHUP:
@@ -266,6 +265,7 @@ class Processor:
     async def _watch_store(self) -> None:
         """Turn a storage fault into the end of the process, whoever met it first (decision 13)."""
         await self._store.failed.wait()
+        await self._store.commit(Batch())  # raises what everyone else is told, so that it is said once
         raise StoreUnavailable("the storage failed: nothing more can be acknowledged")
 
     async def _serve_web(self, *, task_status: anyio.abc.TaskStatus[int]) -> None:
@@ -336,11 +336,6 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-
-
-def _ignore_hangup() -> None:
-    """Let SIGHUP end nothing while no one listens for it: at the start, and on the way out."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def _open_queue(config: Config, bridge: HttpBridge, *, api_key: LiveSecret, clock: Clock) -> FastQueue | HttpBridge:

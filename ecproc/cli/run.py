@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from functools import partial
 from importlib.util import find_spec
 from typing import Annotated, Final
@@ -34,6 +35,7 @@ def run(
 
     SIGTERM and SIGINT drain within 20 s, a second one ends it at once. SIGHUP reads secret files again.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is to end nothing, also while no one listens for it yet
     from ecproc.app import run_processor
 
     if timeout is not None and not drain:

@@ -145,9 +145,7 @@ def list_secret_texts(config: Config) -> Iterator[str]:
 def secret_texts(option: str, values: Sequence[Secret]) -> Iterator[str]:
     """Every form in which the values of a secret could be printed."""
     for value in values:
-        yield value.reveal()
-        if option == PROXY:
-            yield from list_proxy_secrets(value.reveal())
+        yield from list_proxy_secrets(value.reveal()) if option == PROXY else (value.reveal(),)
 
 
 def _follow(config: Config, option: str, hear: Callable[[SecretChange], None]) -> LiveSecret:
