@@ -20,6 +20,7 @@ from ecproc.bridge.calls import FORBIDDEN, ApiKey, encode_handle, name_client, r
 from ecproc.bridge.tunnel import open_tunnel
 from ecproc.clock import Clock
 from ecproc.config import BridgeConfig, Limits, Secret
+from ecproc.config.proxy import Proxy
 from ecproc.errors import BridgeUnavailable
 from ecproc.network import (
     NO_ANSWER,
@@ -28,6 +29,7 @@ from ecproc.network import (
     FaultKind,
     HttpFault,
     Inflater,
+    Origin,
     classify,
     describe_refusal,
     describe_timeout,
@@ -72,17 +74,10 @@ class FastQueue:
         self._proxy = proxy = config.proxy_address
         self._place = self._origin.place if proxy is None else f"{self._origin.place} through {proxy.place}"
         self._name, name_headers = name_client(config)
-        headers = {
-            "host": self._origin.authority,
-            "accept": "application/json",
-            "accept-encoding": "identity",
-            "user-agent": f"ecproc/{__version__}",
-            **name_headers,
-        }
-        if proxy is not None and not secure:  # a proxy forwards what names the whole address, else it is a tunnel
+        forwarded = proxy if self._tls is None else None
+        if forwarded is not None:  # what is forwarded names the whole address; a tunnel leads to it already
             self._path = f"http://{self._origin.authority}{self._path}"
-            headers |= {"proxy-authorization": proxy.authorization.reveal()} if proxy.authorization else {}
-        self._headers = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._headers = _write_headers(self._origin, forwarded, name_headers)
 
     async def receive(self) -> Answer:
         """GET /queue (R13-R15)."""
@@ -335,6 +330,20 @@ class _Connection(asyncio.Protocol):
         self._head += size
         if self._head > HEAD_BYTES and self._is_awaited:
             self._fail("protocol", NO_ANSWER)
+
+
+def _write_headers(origin: Origin, forwarded: Proxy | None, more: Mapping[str, str]) -> str:
+    """The lines that every request has; those that a proxy forwards are for the proxy too."""
+    headers = {
+        "host": origin.authority,
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "user-agent": f"ecproc/{__version__}",
+        **more,
+    }
+    if forwarded is not None and forwarded.authorization:
+        headers["proxy-authorization"] = forwarded.authorization.reveal()
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 
 def _read_id(headers: Mapping[bytes, bytes]) -> str:
