@@ -91,7 +91,9 @@ async def process(folder: str, *, transport: str, url: str, messages: int, ca_fi
     rewind(url, ca_file)
     watch = _Watch(messages, clock)
     async with AsyncExitStack() as stack:
-        processor = await Processor.open(config, stack, accept_loss=False, telemetry=watch, clock=clock)
+        processor = await Processor.open(
+            config, stack, accept_loss=False, telemetry=watch, clock=clock, learn=lambda text: None
+        )
         async with anyio.create_task_group() as tasks:
             with timing() as time, anyio.fail_after(_PATIENCE):
                 tasks.start_soon(_run, processor)
@@ -106,7 +108,7 @@ async def process(folder: str, *, transport: str, url: str, messages: int, ca_fi
 
 
 async def _run(processor: Processor) -> None:
-    await processor.run(drain=None, announce=lambda line: None)
+    await processor.run(drain=None)
 
 
 def run(lab: Lab) -> list[Row]:

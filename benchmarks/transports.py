@@ -19,8 +19,8 @@ from ecproc.bridge.base import Answer, Queue
 from ecproc.bridge.fast import FastQueue
 from ecproc.bridge.http import HttpBridge
 from ecproc.clock import SystemClock
-from ecproc.config import BridgeConfig, Limits, Secret
-from ecproc.http import make_tls_context
+from ecproc.config import BridgeConfig, Limits, LiveSecret, Secret
+from ecproc.network import make_tls_context
 
 TRANSPORTS: Final[Mapping[str, type[FastQueue] | type[HttpBridge]]] = {"fast": FastQueue, "httpx": HttpBridge}
 """Our adapters by the names of the report."""
@@ -69,7 +69,9 @@ def open_ours(name: str, url: str, *, ca_file: str = "", connections: int = 64) 
     """One of our adapters."""
     limits = Limits(bridge_connections=connections)
     config = bridge_config(url, ca_file)
-    return TRANSPORTS[name](config, api_key=lambda: config.api_key, limits=limits, clock=SystemClock())
+    return TRANSPORTS[name](
+        config, api_key=LiveSecret("bridge.api_key", [config.api_key]), limits=limits, clock=SystemClock()
+    )
 
 
 def rewind(url: str, ca_file: str) -> None:

@@ -31,6 +31,8 @@ class EcprocError(Exception):
     """Any fault ecproc names itself; `exit_code` is what a command that dies of it returns."""
 
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+    hint: str = ""
+    """What to do about it, where that is not part of the text."""
 
 
 class ConfigProblem(Struct, frozen=True):
@@ -100,6 +102,15 @@ class DataDirInUse(StoreError):
         self.pid = pid
 
 
+class DataDirUnusable(StoreUnavailable):
+    """The operator's data directory cannot be read or written; `hint` says what to do about it."""
+
+    def __init__(self, path: Path, reason: str, *, hint: str) -> None:
+        super().__init__(f"cannot use the data directory {path} (data.dir): {reason}")
+        self.path = path
+        self.hint = hint
+
+
 class WrongEnvironment(StoreError):
     """The configuration names another bridge, client or environment than the log was written for (R6)."""
 
@@ -115,13 +126,15 @@ class BridgeError(EcprocError):
 class BridgeUnavailable(BridgeError):
     """The network or the bridge is at fault for now: no connection, timeout, 5xx, 429 or an unreadable answer.
 
-    `retry_after` is the bridge's own wish in seconds; `sent` says that bytes may have reached the bridge, so that the
-    call's outcome is unknown.
+    `kind` is one word, `detail` says where and why (`host:port: Connection refused`). `retry_after` is the bridge's own
+    wish in seconds; `sent` says that bytes may have reached the bridge, so that the call's outcome is unknown.
     """
 
-    def __init__(self, kind: str, *, retry_after: float | None = None, sent: bool) -> None:
-        super().__init__(f"the bridge is unavailable ({kind})")
+    def __init__(self, kind: str, detail: str = "", *, retry_after: float | None = None, sent: bool) -> None:
+        why = f"{kind}: {detail}" if detail else kind
+        super().__init__(f"the bridge is unavailable ({why})")
         self.kind = kind
+        self.detail = detail
         self.retry_after = retry_after
         self.sent = sent
 

@@ -1,4 +1,4 @@
-"""HTTP as every adapter here needs it: bounded in time and size, no redirects, proxies, cookies or logged addresses.
+"""HTTP as every adapter here needs it: bounded in time and size, no redirects, cookies or logged addresses.
 
 The only module that imports httpx. Its client is given no more of an address than the origin: the request target
 travels beside it, so it is sent byte for byte and can appear in none of httpx's log records, errors and reprs.
@@ -6,34 +6,45 @@ travels beside it, so it is sent byte for byte and can appear in none of httpx's
 
 from __future__ import annotations
 
-import socket
 import ssl
-import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import anyio
+import httpcore
 import httpx
 import msgspec
 
 from ecproc import __version__
-from ecproc.errors import ConfigError, ConfigProblem
+from ecproc.config.proxy import Proxy
+from ecproc.network import (
+    NO_ANSWER,
+    PROXY_REFUSES,
+    TUNNEL_HEAD_BYTES,
+    FaultKind,
+    HttpFault,
+    Inflater,
+    Origin,
+    bracket,
+    classify,
+    describe_refusal,
+    describe_timeout,
+    judge_tunnel,
+    make_tls_context,
+    parse_retry_after,
+    pick_request_id,
+)
 
-FaultKind: TypeAlias = Literal["connect", "dns", "tls", "timeout", "protocol", "too_large"]
+__all__ = ["HttpClient", "HttpFault", "HttpResponse", "Origin", "Resolve", "parse_retry_after"]
+
 Resolve: TypeAlias = Callable[[str, int], Awaitable[str]]
 """From a host and port to the one address to connect to."""
 
-RETRY_AFTER_LONGEST: Final = 300.0
-
 _CONNECT_SHARE: Final = 0.9
 _CLOSE_SECONDS: Final = 0.5
-_MAX_CAUSES: Final = 16
-_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _REQUEST_BEGUN: Final = "http11.send_request_headers.started"
 _FAULTS: Final = (
     httpx.HTTPError,
@@ -45,43 +56,23 @@ _FAULTS: Final = (
 )
 
 
-class HttpFault(Exception):
-    """There is no usable answer; `sent` says that the request may have reached the server all the same.
-
-    Neither the text nor the exception's context holds anything of the address, the headers or the body.
-    """
-
-    def __init__(self, kind: FaultKind, *, sent: bool) -> None:
-        super().__init__(kind)
-        self.kind = kind
-        self.sent = sent
-
-
-class Origin(msgspec.Struct, frozen=True):
-    """Where requests go: `http` or `https`, a host name or address without brackets, a port."""
-
-    scheme: str
-    host: str
-    port: int
-
-    @property
-    def authority(self) -> str:
-        """Host and port as the Host header names them."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
-
-
 class HttpResponse:
-    """An answer whose head has arrived; the body is read while the request is open."""
+    """An answer whose head has arrived; the body is read while the request is open. `place` is for its faults."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: httpx.Response, place: str) -> None:
         self._response = response
+        self._place = place
         self.status = response.status_code
 
     def header(self, name: str) -> str | None:
         """A header's value, None where there is none."""
         value: str | None = self._response.headers.get(name)
         return value
+
+    @property
+    def request_id(self) -> str:
+        """What the answering side calls this call, empty if it does not say."""
+        return pick_request_id(self._response.headers)
 
     @property
     def encoding(self) -> str:
@@ -91,7 +82,7 @@ class HttpResponse:
     async def read(self, limit: int) -> bytes:
         """The whole body, decoded if it came as gzip or deflate; at most `limit` bytes before and after decoding."""
         body = bytearray()
-        inflate = Inflater(self.encoding)
+        inflate = Inflater(self.encoding, self._place)
 
         async def take(chunk: bytes) -> None:
             body.extend(inflate.feed(chunk, limit - len(body)))
@@ -103,32 +94,34 @@ class HttpResponse:
     async def copy_to(self, write: Callable[[bytes], Awaitable[None]], limit: int) -> None:
         """Pass the body on as it stands on the wire, piece by piece; more than `limit` bytes are `too_large`."""
         if self._announces_more_than(limit):
-            raise HttpFault("too_large", sent=True)
+            raise self._too_large(limit)
         left = limit
         async with aclosing(self._chunks()) as chunks:
             async for chunk in chunks:
                 left -= len(chunk)
                 if left < 0:
-                    raise HttpFault("too_large", sent=True)
+                    raise self._too_large(limit)
                 await write(chunk)
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
-        kind: FaultKind
         chunks = self._response.aiter_raw()
         while True:
             try:
                 chunk = await anext(chunks, None)
             except _FAULTS as error:
-                kind = _kind_of(error)
+                kind, why = _classify(error)
                 break
             if chunk is None:
                 return
             yield chunk
-        raise HttpFault(kind, sent=True)
+        raise HttpFault(kind, f"{self._place}: {why}", sent=True)
 
     def _announces_more_than(self, limit: int) -> bool:
         length = self.header("content-length") or ""
         return length.isascii() and length.isdecimal() and (len(length) > len(str(limit)) or int(length) > limit)
+
+    def _too_large(self, limit: int) -> HttpFault:
+        return HttpFault("too_large", f"{self._place}: the answer is larger than {limit} bytes", sent=True)
 
 
 async def leave_to_system(host: str, _port: int) -> str:
@@ -140,7 +133,8 @@ class HttpClient:
     """Requests with a total deadline in seconds over at most `max_connections` connections.
 
     TLS is 1.2 or newer and always verified against the system's authorities, or only those of `ca_file`. With
-    `keep_alive` off every request has a connection of its own.
+    `keep_alive` off every request has a connection of its own. With a `proxy` every request goes through it, which then
+    resolves the names; the environment names none.
     """
 
     def __init__(
@@ -150,22 +144,26 @@ class HttpClient:
         max_connections: int,
         ca_file: Path | None = None,
         keep_alive: bool = True,
+        proxy: Proxy | None = None,
     ) -> None:
         self._timeout = timeout
+        self._proxy = proxy
         # httpcore forgets a new connection whose waiting request is cancelled: here nobody ever waits in its pool.
         self._slots = anyio.Semaphore(max_connections)
+        tls = make_tls_context(ca_file)
+        limits = httpx.Limits(
+            max_connections=max_connections, max_keepalive_connections=max_connections if keep_alive else 0
+        )
+        # `open` bounds the whole exchange. Connecting ends a little earlier by itself, because httpcore closes the
+        # socket of a TLS handshake that times out, but not of one that is cancelled; a proxy is connected to before.
+        connect = timeout * _CONNECT_SHARE / (1 if proxy is None else 2)
         self._client = httpx.AsyncClient(
-            verify=make_tls_context(ca_file),
+            transport=_Transport(tls, limits, proxy),
             headers={"user-agent": f"ecproc/{__version__}", "accept-encoding": "identity"},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            # `open` bounds the whole exchange. Connecting ends a little earlier by itself, because httpcore closes the
-            # socket of a TLS handshake that times out, but not of one that is cancelled.
-            timeout=httpx.Timeout(None, connect=timeout * _CONNECT_SHARE),
+            timeout=httpx.Timeout(None, connect=connect),
             follow_redirects=False,
             trust_env=False,
-            limits=httpx.Limits(
-                max_connections=max_connections, max_keepalive_connections=max_connections if keep_alive else 0
-            ),
         )
 
     @asynccontextmanager
@@ -182,51 +180,75 @@ class HttpClient:
         """Send a request and give its answer of any status; everything until the end of the block is on the deadline.
 
         `target` is ASCII and is sent byte for byte. `resolve` chooses the address to connect to, while TLS and the Host
-        header keep the name; without keep-alive only, since connections are told apart by address. Raises `HttpFault`,
-        also out of the block when time runs out.
+        header keep the name; without keep-alive only, since connections are told apart by address, and not asked where
+        a proxy connects. Raises `HttpFault`, also out of the block when time runs out.
         """
         progress = _Progress()
+        place = origin.place if self._proxy is None else f"{origin.place} through {self._proxy.place}"
+        call = _Call(method=method, origin=origin, target=target, headers=headers or {}, content=content, place=place)
         with anyio.move_on_after(self._timeout) as deadline:
             async with self._slots:
-                response = await self._send(
-                    method, origin, target, headers=headers or {}, content=content, resolve=resolve, progress=progress
-                )
+                response = await self._send(call, resolve=resolve, progress=progress)
                 try:
-                    yield HttpResponse(response)
+                    yield HttpResponse(response, place)
                 finally:
                     await _close(response)
         if deadline.cancelled_caught:
-            raise HttpFault("timeout", sent=progress.sent)
+            why = describe_timeout(self._timeout, sent=progress.sent)
+            raise HttpFault("timeout", f"{place}: {why}", sent=progress.sent)
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.aclose()
 
-    async def _send(
-        self,
-        method: str,
-        origin: Origin,
-        target: str,
-        *,
-        headers: Mapping[str, str],
-        content: bytes | None,
-        resolve: Resolve,
-        progress: _Progress,
-    ) -> httpx.Response:
+    async def _send(self, call: _Call, *, resolve: Resolve, progress: _Progress) -> httpx.Response:
         try:
-            address = await resolve(origin.host, origin.port)
-            request = self._client.build_request(
-                method,
-                f"{origin.scheme}://{Origin(origin.scheme, address, origin.port).authority}/",
-                headers={"host": origin.authority, **headers},
-                content=content,
-                extensions={"target": target.encode("ascii"), "sni_hostname": origin.host, "trace": progress.trace},
-            )
-            return await self._client.send(request, stream=True)
+            request = await self._build(call, resolve, progress)
+            response = await self._client.send(request, stream=True)
+        except HttpFault as refused:
+            fault = refused
         except _FAULTS as error:
-            kind = _kind_of(error)
-        # Outside the handler, so that httpx's error with its request and headers is no part of ours.
-        raise HttpFault(kind, sent=progress.sent)
+            kind, why = _classify(error)
+            why = why or describe_timeout(self._timeout, sent=progress.sent)
+            fault = HttpFault(kind, f"{call.place}: {why}", sent=progress.sent)
+        else:
+            if self._proxy is None or call.origin.scheme == "https" or response.status_code != PROXY_REFUSES:
+                return response
+            await _close(response)
+            fault = HttpFault("proxy", f"{self._proxy.place}: {describe_refusal(PROXY_REFUSES)}", sent=False)
+        # Outside the handlers, so that httpx's error with its request and headers is no part of ours.
+        fault.__context__ = None
+        raise fault
+
+    async def _build(self, call: _Call, resolve: Resolve, progress: _Progress) -> httpx.Request:
+        origin, proxy = call.origin, self._proxy
+        target, headers = call.target, {"host": origin.authority, **call.headers}
+        host, port = origin.host, origin.port
+        if proxy is None:
+            host = await resolve(host, port)
+        elif origin.scheme == "http":
+            target = f"http://{origin.authority}{target}"
+            headers |= {"proxy-authorization": proxy.authorization.reveal()} if proxy.authorization else {}
+            host, port = proxy.host, proxy.port
+        return self._client.build_request(
+            call.method,
+            f"{origin.scheme}://{bracket(host)}:{port}/",
+            headers=headers,
+            content=call.content,
+            extensions={"target": target.encode("ascii"), "sni_hostname": origin.host, "trace": progress.trace},
+        )
+
+
+class _Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One request as it was asked for."""
+
+    method: str
+    origin: Origin
+    target: str
+    headers: Mapping[str, str]
+    content: bytes | None
+    place: str
+    """What its faults name."""
 
 
 class _Progress:
@@ -240,64 +262,77 @@ class _Progress:
             self.sent = True
 
 
-class Inflater:
-    """Undoes a body's content coding without ever holding more than was asked for."""
+class _Transport(httpx.AsyncHTTPTransport):
+    """httpx's own transport, on connections that a proxy may have made.
 
-    def __init__(self, encoding: str) -> None:
-        self._inflate = None
-        if encoding in ("gzip", "x-gzip", "deflate"):
-            self._inflate = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-        elif encoding != "identity":
-            raise HttpFault("protocol", sent=True)
-
-    def feed(self, chunk: bytes, room: int) -> bytes:
-        """The next decoded bytes, at most `room` of them."""
-        if self._inflate is None:
-            return chunk
-        piece = _inflate_some(self._inflate, chunk, room + 1)
-        if piece is None:
-            raise HttpFault("protocol", sent=True)
-        if len(piece) > room:
-            raise HttpFault("too_large", sent=True)
-        return piece
-
-    def finish(self) -> None:
-        """Raise if the coded body ended too early or too late."""
-        if self._inflate is not None and (not self._inflate.eof or self._inflate.unused_data):
-            raise HttpFault("protocol", sent=True)
-
-
-def make_tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
-    """A client context: TLS 1.2 or newer, certificate and host name verified; `ca_file` replaces the system's
-    authorities (R3). Raises ConfigError when the file is no readable set of certificates."""
-    # Not ssl.create_default_context, which writes session keys to a file that the environment may name.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if ca_file is None:
-        context.load_default_certs()
-        return context
-    try:
-        context.load_verify_locations(ca_file)
-    except OSError as error:
-        reason = error.strerror or "no certificates"
-        problem = ConfigProblem(f"cannot read CA certificates: {reason}", str(ca_file), "a file of PEM certificates")
-        raise ConfigError(problem) from None
-    return context
-
-
-def parse_retry_after(value: str | None, *, now: int) -> float | None:
-    """Seconds to wait from a Retry-After header (a number or an HTTP date), at most 300; None if it says nothing.
-
-    `now` is microseconds since the epoch.
+    httpcore's proxy classes are no use here: they would send the request's target in place of the tunnel's, in the
+    clear, and report the request begun before the tunnel stands.
     """
-    text = (value or "").strip()
-    if text.isascii() and text.isdecimal():
-        return min(float(text[:10]), RETRY_AFTER_LONGEST)
-    with suppress(ValueError, OverflowError, IndexError, TypeError):
-        date = parsedate_to_datetime(text)
-        at = date if date.tzinfo else date.replace(tzinfo=UTC)
-        return min(max(at.timestamp() - now / 1_000_000, 0.0), RETRY_AFTER_LONGEST)
-    return None
+
+    def __init__(self, tls: ssl.SSLContext, limits: httpx.Limits, proxy: Proxy | None) -> None:
+        super().__init__(verify=tls, limits=limits, trust_env=False)
+        if proxy is not None:
+            self._pool = httpcore.AsyncConnectionPool(
+                ssl_context=tls,
+                max_connections=limits.max_connections,
+                max_keepalive_connections=limits.max_keepalive_connections,
+                keepalive_expiry=limits.keepalive_expiry,
+                network_backend=_ProxyBackend(proxy),
+            )
+
+
+class _ProxyBackend(httpcore.AsyncNetworkBackend):
+    """Connects to the proxy itself, and through a tunnel to everyone else. Raises HttpFault."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+        self._system = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's interface
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        proxy = self._proxy
+        with anyio.move_on_after(timeout):
+            stream, why = await self._connect()
+            if stream is not None and (host, port) != (proxy.host, proxy.port):
+                why = await _open_tunnel(stream, proxy, Origin("https", host, port).place)
+            if stream is not None and not why:
+                return stream
+            raise HttpFault("proxy", f"{proxy.place}: {why}", sent=False)
+        raise HttpFault("timeout", f"{proxy.place}: {describe_timeout(timeout or 0, sent=False)}", sent=False)
+
+    async def _connect(self) -> tuple[httpcore.AsyncNetworkStream | None, str]:
+        """A connection to the proxy, or why there is none."""
+        try:
+            return await self._system.connect_tcp(self._proxy.host, self._proxy.port), ""
+        except httpcore.ConnectError as error:
+            return None, classify(error)[1]
+
+
+async def _open_tunnel(stream: httpcore.AsyncNetworkStream, proxy: Proxy, place: str) -> str:
+    """Why there is no tunnel, empty once it stands; without one the stream is closed."""
+    why: str | None = "the request for a tunnel was cut off"
+    try:
+        await stream.write(proxy.request_tunnel(place))
+        answer = b""
+        while b"\r\n\r\n" not in answer and len(answer) < TUNNEL_HEAD_BYTES:
+            piece = await stream.read(TUNNEL_HEAD_BYTES)
+            if not piece:
+                break
+            answer += piece
+        why = judge_tunnel(answer)
+    except (httpcore.ReadError, httpcore.WriteError) as error:
+        why = classify(error)[1]
+    finally:
+        if why is not None:
+            with anyio.CancelScope(shield=True):
+                await stream.aclose()
+    return why or ""
 
 
 async def _close(response: httpx.Response) -> None:
@@ -305,30 +340,11 @@ async def _close(response: httpx.Response) -> None:
         await response.aclose()
 
 
-def _inflate_some(inflate: zlib._Decompress, chunk: bytes, most: int) -> bytes | None:
-    try:
-        return inflate.decompress(chunk, most)
-    except zlib.error:
-        return None
-
-
-def _kind_of(error: BaseException) -> FaultKind:
+def _classify(error: BaseException) -> tuple[FaultKind, str]:
+    """What kind of failure it is and why; of a timeout the caller knows more."""
     if isinstance(error, httpx.TimeoutException):
-        return "timeout"
-    for cause in _causes(error):
-        if isinstance(cause, socket.gaierror):
-            return "dns"
-        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLWantReadError | ssl.SSLWantWriteError):
-            return "tls"
-    if isinstance(error, httpx.ProtocolError | httpx.InvalidURL | httpx.UnsupportedProtocol):
-        return "protocol"
-    return "connect"
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    cause: BaseException | None = error
-    for _ in range(_MAX_CAUSES):
-        if cause is None:
-            return
-        yield cause
-        cause = cause.__cause__ or cause.__context__
+        return "timeout", ""
+    kind, why = classify(error)
+    if kind == "connect" and isinstance(error, httpx.ProtocolError | httpx.InvalidURL | httpx.UnsupportedProtocol):
+        return "protocol", NO_ANSWER
+    return kind, why

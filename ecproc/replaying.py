@@ -65,15 +65,15 @@ async def replay_log(
     the data directory's lock; otherwise live state is only read, and nothing but the messages as received is trusted.
     """
     if verify or until is not None:
-        order = _Order(directory=config.data.dir, until=until, processes=processes)
+        order = _Order(directory=config.data.directory, until=until, processes=processes)
         async with (
-            open_reader(config.data.dir) as opened,
+            open_reader(config.data.directory) as opened,
             opened.reading() as reader,
             opened.rebuilding(reader) as aside,
         ):
             rebuilt = await _rebuild(reader, aside, order, on_progress)
             return await _report(aside, rebuilt, verify=verify)
-    store = await open_store(config.data.dir, now=SystemClock().now, identity=None, reserve_bytes=0)
+    store = await open_store(config.data.directory, now=SystemClock().now, identity=None, reserve_bytes=0)
     try:
         async with _rebuilt(store, processes, on_progress) as (aside, rebuilt):
             report = await _report(aside, rebuilt, verify=False)

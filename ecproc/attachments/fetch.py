@@ -23,8 +23,9 @@ from ecproc.attachments.resolve import AddressRefused, resolve_global, resolve_l
 from ecproc.attachments.store import ContentStore, Decoding, Upload
 from ecproc.attachments.url import CheckedUrl, check_url
 from ecproc.clock import Clock
+from ecproc.config.proxy import Proxy
 from ecproc.errors import StoreUnavailable
-from ecproc.http import HttpClient, HttpFault, HttpResponse, Origin, Resolve, leave_to_system, parse_retry_after
+from ecproc.http import HttpClient, HttpFault, HttpResponse, Origin, parse_retry_after
 from ecproc.wire.urls import normalise_url
 
 _MOST_REDIRECTS: Final = 3
@@ -38,8 +39,7 @@ class HttpFetcher:
     """Gets attachments into a content store, over connections that carry neither API key nor cookies (R129, R137).
 
     `timeout` is the total of one download in seconds, `max_bytes` the largest content that is stored. Every address is
-    checked, also one that a redirect names; without `check_addresses` (behind a proxy, which resolves names itself)
-    only its text is.
+    checked, also one that a redirect names; behind a `proxy`, which resolves names by itself, only its text is.
     """
 
     def __init__(
@@ -52,15 +52,16 @@ class HttpFetcher:
         max_connections: int,
         clock: Clock,
         ca_file: Path | None = None,
-        check_addresses: bool = True,
+        proxy: Proxy | None = None,
     ) -> None:
         self._store = store
         self._allowed_hosts = allowed_hosts
         self._max_bytes = max_bytes
         self._timeout = timeout
         self._clock = clock
-        self._check_addresses = check_addresses
-        self._client = HttpClient(timeout=timeout, max_connections=max_connections, ca_file=ca_file, keep_alive=False)
+        self._client = HttpClient(
+            timeout=timeout, max_connections=max_connections, ca_file=ca_file, keep_alive=False, proxy=proxy
+        )
 
     async def fetch(self, url: str, *, announced_size: int | None) -> Stored:
         """Download `url` and keep what it holds, durably, whatever size was announced; 0 announces none.
@@ -103,9 +104,10 @@ class HttpFetcher:
     async def _ask(self, url: CheckedUrl, upload: Upload, announced: int | None) -> str | None:
         """The address that the answer sends us to; None once the upload holds the file."""
         answered = False
+        resolve = resolve_loopback if url.loopback else resolve_global
         origin = Origin(url.scheme, url.host, url.port)
         try:
-            async with self._client.open("GET", origin, url.target, resolve=self._resolve(url)) as response:
+            async with self._client.open("GET", origin, url.target, resolve=resolve) as response:
                 answered = True
                 location = response.header("location")
                 if response.status in REDIRECTS and location:
@@ -117,11 +119,6 @@ class HttpFetcher:
         except HttpFault as fault:
             failure = self._explain(fault, answered=answered)
         raise failure
-
-    def _resolve(self, url: CheckedUrl) -> Resolve:
-        if not self._check_addresses:
-            return leave_to_system
-        return resolve_loopback if url.loopback else resolve_global
 
     async def _take(self, response: HttpResponse, upload: Upload, announced: int | None) -> None:
         """Read the file into the upload, whole and without a coding that was only for the transfer."""

@@ -16,8 +16,10 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What the bridge answered: any status, the body up to the byte cap, Retry-After in seconds if it named one, and
-    its own name for the request (R14, R202)."""
+    """What the bridge answered: any status, the body up to the byte cap, Retry-After in seconds if it named one.
+
+    `request_id` is the bridge's own name for the call, which Ensono can look up; empty if it gave none.
+    """
 
     status: int
     body: bytes

@@ -1,17 +1,34 @@
-"""What every call needs whichever adapter makes it: where it goes, its API key, the receipt handle in its path."""
+"""What every call needs whichever adapter makes it: where it goes, its API key, its client's name, the handle."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
 
-from ecproc.config import Secret
+from ecproc.bridge.base import Answer
+from ecproc.config import BridgeConfig, Secret
 from ecproc.errors import BridgeRefused
-from ecproc.http import Origin
+from ecproc.network import Origin
+
+FORBIDDEN: Final = 403
 
 _is_base64: Final = re.compile(r"[A-Za-z0-9+/=]+").fullmatch
+
+
+class ApiKey(Protocol):
+    """The API key as it is now; it may change between two calls (R5)."""
+
+    @property
+    def value(self) -> Secret:
+        """What to send."""
+
+    def instead_of(self, refused: Secret) -> Secret | None:
+        """What to send after a value was refused, None if there is nothing else."""
+
+    def settle(self, worked: Secret) -> None:
+        """From now on send the value that was taken."""
 
 
 def split_url(url: str) -> tuple[Origin, str]:
@@ -21,12 +38,45 @@ def split_url(url: str) -> tuple[Origin, str]:
     return Origin(parts.scheme, parts.hostname or "", port), parts.path
 
 
-def read_key(api_key: Callable[[], Secret]) -> str:
-    """The API key as it is now (R5). Raises BridgeRefused when it cannot be sent."""
-    key = api_key().reveal()
-    if not (key and key.isascii() and key.isprintable()):
+def name_client(config: BridgeConfig) -> tuple[str, dict[str, str]]:
+    """How calls without a body name the client (R2): what is added to their path, and to their headers."""
+    match config.client_name_in:
+        case "query":
+            return f"?clientName={quote(config.client_name, safe='')}", {}
+        case "header":
+            return "", {"clientName": config.client_name}
+        case _:
+            return "", {}
+
+
+async def send_with_key(key: ApiKey, call: Callable[[Secret], Awaitable[Answer]]) -> Answer:
+    """Make a call; one that is refused is made once more with another key if there is one: 403 means not taken (R5)."""
+    value = key.value
+    answer = await call(value)
+    if answer.status != FORBIDDEN:
+        return answer
+    return await repeat_refused(key, value, answer, call)
+
+
+async def repeat_refused(
+    key: ApiKey, refused: Secret, answer: Answer, call: Callable[[Secret], Awaitable[Answer]]
+) -> Answer:
+    """The answer to a call whose key was refused: the second one's if there is another key, else the first one's."""
+    other = key.instead_of(refused)
+    if other is None:
+        return answer
+    again = await call(other)
+    if again.status != FORBIDDEN:
+        key.settle(other)
+    return again
+
+
+def read_key(key: Secret) -> str:
+    """The API key in clear (R1). Raises BridgeRefused when it cannot be sent."""
+    text = key.reveal()
+    if not (text and text.isascii() and text.isprintable()):
         raise BridgeRefused("the API key is empty or no header can carry it", help="check bridge.api_key")
-    return key
+    return text
 
 
 def encode_handle(handle: str) -> str:

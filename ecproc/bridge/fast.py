@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, cast
 
@@ -17,11 +16,27 @@ import httptools
 
 from ecproc import __version__
 from ecproc.bridge.base import Answer
-from ecproc.bridge.calls import encode_handle, read_key, split_url
+from ecproc.bridge.calls import FORBIDDEN, ApiKey, encode_handle, name_client, read_key, repeat_refused, split_url
+from ecproc.bridge.tunnel import open_tunnel
 from ecproc.clock import Clock
 from ecproc.config import BridgeConfig, Limits, Secret
+from ecproc.config.proxy import Proxy
 from ecproc.errors import BridgeUnavailable
-from ecproc.http import FaultKind, HttpFault, Inflater, make_tls_context, parse_retry_after
+from ecproc.network import (
+    NO_ANSWER,
+    PROXY_REFUSES,
+    REQUEST_IDS,
+    FaultKind,
+    HttpFault,
+    Inflater,
+    Origin,
+    classify,
+    describe_refusal,
+    describe_timeout,
+    make_tls_context,
+    parse_retry_after,
+    pick_request_id,
+)
 
 IDLE_SECONDS: Final = 15.0
 """How long a connection may rest and still be used: a server that closes it just then would cost the next call."""
@@ -32,18 +47,20 @@ HEAD_BYTES: Final = 64 * 1024
 _CONNECT_SHARE: Final = 0.9
 _FINAL: Final = 200
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
-_KEPT: Final = _FRAMING | {b"content-encoding", b"retry-after"}
+_IDS: Final = frozenset(name.encode("ascii") for name in REQUEST_IDS)
+_KEPT: Final = _FRAMING | _IDS | {b"content-encoding", b"retry-after"}
 
 
 class FastQueue:
     """The queue calls of `Bridge`; made and used in one running event loop. `api_key` is asked at every call (R1, R5).
 
     TLS is 1.2 or newer and always verified, against the system's authorities or only those of `ca_file` (R3). No
-    redirects, proxies, cookies or log lines; nothing is ever sent twice; the deadline spans everything from waiting for
-    one of `limits.bridge_connections` to the last byte. Raises ConfigError when the CA file cannot be read.
+    redirects, cookies or log lines, and no proxy but `config.proxy`; nothing is ever sent twice but a call that was
+    refused with 403; the deadline spans everything from waiting for one of `limits.bridge_connections` to the last
+    byte. Raises ConfigError when the CA file cannot be read.
     """
 
-    def __init__(self, config: BridgeConfig, *, api_key: Callable[[], Secret], limits: Limits, clock: Clock) -> None:
+    def __init__(self, config: BridgeConfig, *, api_key: ApiKey, limits: Limits, clock: Clock) -> None:
         self._api_key = api_key
         self._clock = clock
         self._timeout = config.timeout
@@ -54,10 +71,13 @@ class FastQueue:
         self._path = f"{path}/queue"
         secure = self._origin.scheme == "https"
         self._tls = make_tls_context(Path(config.ca_file) if config.ca_file else None) if secure else None
-        self._headers = (
-            f"host: {self._origin.authority}\r\naccept: application/json\r\naccept-encoding: identity\r\n"
-            f"user-agent: ecproc/{__version__}\r\n"
-        )
+        self._proxy = proxy = config.proxy_address
+        self._place = self._origin.place if proxy is None else f"{self._origin.place} through {proxy.place}"
+        self._name, name_headers = name_client(config)
+        forwarded = proxy if self._tls is None else None
+        if forwarded is not None:  # what is forwarded names the whole address; a tunnel leads to it already
+            self._path = f"http://{self._origin.authority}{self._path}"
+        self._headers = _write_headers(self._origin, forwarded, name_headers)
 
     async def receive(self) -> Answer:
         """GET /queue (R13-R15)."""
@@ -74,21 +94,29 @@ class FastQueue:
         await asyncio.sleep(0)  # the transports close behind their last callback
 
     async def _call(self, method: str, target: str) -> Answer:
-        key = read_key(self._api_key)
-        request = f"{method} {target} HTTP/1.1\r\n{self._headers}x-api-key: {key}\r\n\r\n".encode("ascii")
+        key = self._api_key.value
+        answer = await self._try(method, target, key)
+        if answer.status == FORBIDDEN:
+            return await repeat_refused(self._api_key, key, answer, lambda other: self._try(method, target, other))
+        return answer
+
+    async def _try(self, method: str, target: str, key: Secret) -> Answer:
+        head = f"{method} {target}{self._name} HTTP/1.1\r\n{self._headers}x-api-key: {read_key(key)}\r\n\r\n"
         deadline = asyncio.get_running_loop().time() + self._timeout
         kind: FaultKind
         sent = False
         try:
             connection = await self._acquire(deadline)
             sent = True
-            return self._read_answer(await self._exchange(connection, request, deadline))
+            return self._read_answer(await self._exchange(connection, head.encode("ascii"), deadline))
         except HttpFault as fault:
-            kind = fault.kind
+            kind, detail, sent = fault.kind, fault.detail, fault.sent
         except OSError as error:
-            kind = _kind_of(error)
+            kind, why = classify(error)
+            why = describe_timeout(self._timeout, sent=sent) if kind == "timeout" else why
+            detail = f"{self._place}: {why}"
         # Outside the handlers, so that nothing of the network's own errors is part of ours.
-        raise BridgeUnavailable(kind, sent=sent)
+        raise BridgeUnavailable(kind, detail, sent=sent)
 
     async def _acquire(self, deadline: float) -> _Connection:
         """A connection and one of the slots; without a timer's cost where both are there."""
@@ -114,26 +142,51 @@ class FastQueue:
         return None
 
     async def _connect(self) -> _Connection:
+        """A new connection, through the proxy if there is one."""
+        if self._proxy is None:
+            return await self._dial(self._origin.host, self._origin.port)
+        if self._tls is not None:
+            return await self._secure(await open_tunnel(self._proxy, self._origin.place))
+        try:
+            return await self._dial(self._proxy.host, self._proxy.port)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            why = classify(error)[1]
+        raise HttpFault("proxy", f"{self._proxy.place}: {why}", sent=False)
+
+    async def _dial(self, host: str, port: int) -> _Connection:
         """A new connection to the first of the host's addresses that answers in its share of the time."""
         loop = asyncio.get_running_loop()
-        host, port = self._origin.host, self._origin.port
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         addresses = dict.fromkeys(str(each[4][0]) for each in found)
+        name = host if self._tls else None
         failure = OSError()
         for address in addresses:
             try:
                 async with asyncio.timeout(self._timeout * _CONNECT_SHARE / len(addresses)):
                     _, connection = await loop.create_connection(
-                        lambda: _Connection(self._most_bytes),
-                        address,
-                        port,
-                        ssl=self._tls,
-                        server_hostname=host if self._tls else None,
+                        self._make, address, port, ssl=self._tls, server_hostname=name
                     )
                 return connection
             except OSError as error:
                 failure = error
         raise failure
+
+    async def _secure(self, tunnel: socket.socket) -> _Connection:
+        """A connection on a tunnel to the origin."""
+        try:
+            async with asyncio.timeout(self._timeout * _CONNECT_SHARE):
+                _, connection = await asyncio.get_running_loop().create_connection(
+                    self._make, sock=tunnel, ssl=self._tls, server_hostname=self._origin.host
+                )
+            return connection
+        except BaseException:
+            tunnel.close()
+            raise
+
+    def _make(self) -> _Connection:
+        return _Connection(self._most_bytes, self._place, self._timeout)
 
     async def _exchange(self, connection: _Connection, request: bytes, deadline: float) -> _Parts:
         try:
@@ -152,24 +205,31 @@ class FastQueue:
 
     def _read_answer(self, parts: _Parts) -> Answer:
         status, headers, body = parts
+        if status == PROXY_REFUSES and self._proxy is not None and self._tls is None:
+            raise HttpFault("proxy", f"{self._proxy.place}: {describe_refusal(status)}", sent=False)
         encoding = headers.get(b"content-encoding", b"identity").strip().lower()
         if encoding != b"identity":
-            body = _inflate(body, encoding, self._most_bytes)
+            inflate = Inflater(encoding.decode("latin-1"), self._place)
+            body = inflate.feed(body, self._most_bytes)
+            inflate.finish()
         wish = headers.get(b"retry-after")
         wait = None if wish is None else parse_retry_after(wish.decode("latin-1"), now=self._clock.now())
-        return Answer(status, body, wait)
+        return Answer(status, body, wait, _read_id(headers))
 
 
 _Parts = tuple[int, Mapping[bytes, bytes], bytes]
 
 
 class _Connection(asyncio.Protocol):
-    """One connection with at most one request on it; what comes unasked closes it."""
+    """One connection with at most one request on it; what comes unasked closes it. `place` and `timeout`
+    are what its faults speak of."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, place: str, timeout: float) -> None:
         self.usable = True
         self.idle_since = 0.0
         self._limit = limit
+        self._place = place
+        self._timeout = timeout
         self._parser = httptools.HttpResponseParser(self)
         self._answer: asyncio.Future[_Parts] | None = None
         self._begin()
@@ -180,7 +240,7 @@ class _Connection(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self._answer = loop.create_future()
         self._transport.write(request)
-        timer = loop.call_at(deadline, self._fail, "timeout")
+        timer = loop.call_at(deadline, self._fail_late)
         try:
             return await self._answer
         finally:
@@ -201,10 +261,13 @@ class _Connection(asyncio.Protocol):
     def _is_awaited(self) -> bool:
         return self._answer is not None and not self._answer.done()
 
-    def _fail(self, kind: FaultKind) -> None:
+    def _fail(self, kind: FaultKind, why: str) -> None:
         if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(HttpFault(kind, sent=True))
+            self._answer.set_exception(HttpFault(kind, f"{self._place}: {why}", sent=True))
         self.abort()
+
+    def _fail_late(self) -> None:
+        self._fail("timeout", describe_timeout(self._timeout, sent=True))
 
     # What the transport calls.
 
@@ -218,7 +281,7 @@ class _Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._fail("protocol")
+            self._fail("protocol", NO_ANSWER)
         if not self._in_body:
             self._add_to_head(len(data))
 
@@ -228,7 +291,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is None and self._in_body and self._is_awaited and not self._headers.keys() & _FRAMING:
             self.on_message_complete()  # a body without a length ends where its connection does
-        self._fail("connect" if isinstance(exc, OSError) else "protocol")
+        self._fail(*(classify(exc) if isinstance(exc, OSError) else ("protocol", NO_ANSWER)))
 
     # What the parser calls. It goes on to the end of its data, whatever we found on the way.
 
@@ -245,12 +308,12 @@ class _Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         self._in_body = True
         if int(self._headers.get(b"content-length", b"0")) > self._limit:
-            self._fail("too_large")
+            self._fail("too_large", f"the answer is larger than {self._limit} bytes")
 
     def on_body(self, body: bytes) -> None:
         self._size += len(body)
         if self._size > self._limit:
-            self._fail("too_large")
+            self._fail("too_large", f"the answer is larger than {self._limit} bytes")
         else:
             self._chunks.append(body)
 
@@ -266,20 +329,23 @@ class _Connection(asyncio.Protocol):
     def _add_to_head(self, size: int) -> None:
         self._head += size
         if self._head > HEAD_BYTES and self._is_awaited:
-            self._fail("protocol")
+            self._fail("protocol", NO_ANSWER)
 
 
-def _inflate(body: bytes, encoding: bytes, limit: int) -> bytes:
-    """Undo a coding that we asked the bridge not to use."""
-    inflate = Inflater(encoding.decode("latin-1"))
-    decoded = inflate.feed(body, limit)
-    inflate.finish()
-    return decoded
+def _write_headers(origin: Origin, forwarded: Proxy | None, more: Mapping[str, str]) -> str:
+    """The lines that every request has; those that a proxy forwards are for the proxy too."""
+    headers = {
+        "host": origin.authority,
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "user-agent": f"ecproc/{__version__}",
+        **more,
+    }
+    if forwarded is not None and forwarded.authorization:
+        headers["proxy-authorization"] = forwarded.authorization.reveal()
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
 
 
-def _kind_of(error: OSError) -> FaultKind:
-    if isinstance(error, TimeoutError):
-        return "timeout"
-    if isinstance(error, socket.gaierror):
-        return "dns"
-    return "tls" if isinstance(error, ssl.SSLError) else "connect"
+def _read_id(headers: Mapping[bytes, bytes]) -> str:
+    """The bridge's name for the call, empty without one."""
+    return pick_request_id({name.decode(): headers[name].decode("latin-1") for name in _IDS & headers.keys()})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from ecproc.bridge.base import Answer, Request
-from ecproc.bridge.calls import encode_handle, read_key, split_url
+from ecproc.bridge.calls import ApiKey, encode_handle, name_client, read_key, send_with_key, split_url
 from ecproc.clock import Clock
 from ecproc.config import BridgeConfig, Limits, Secret
 from ecproc.errors import BridgeUnavailable
@@ -17,15 +16,17 @@ from ecproc.http import HttpClient, HttpFault, Origin, parse_retry_after
 
 class HttpBridge:
     """Ensono's bridge (see `Bridge`). `api_key` is asked at every call, so a rotated key is used at once (R1, R5).
+    Every call goes through `config.proxy` if there is one.
 
     Queue calls share connections. A ticket call has its own: on a connection that the bridge is just about to close
     it would stay unknown whether the call took effect.
     """
 
-    def __init__(self, config: BridgeConfig, *, api_key: Callable[[], Secret], limits: Limits, clock: Clock) -> None:
+    def __init__(self, config: BridgeConfig, *, api_key: ApiKey, limits: Limits, clock: Clock) -> None:
         self._api_key = api_key
         self._clock = clock
         self._most_bytes = limits.response_bytes
+        self._name, self._name_headers = name_client(config)
         self._queue = _Route(_make_client(config, limits, keep_alive=True), *split_url(config.queue_url))
         self._tickets = _Route(_make_client(config, limits, keep_alive=False), *split_url(config.base_url))
 
@@ -47,26 +48,31 @@ class HttpBridge:
         await self._tickets.client.aclose()
 
     async def _call(self, route: _Route, request: Request) -> Answer:
-        headers = self._headers(request)
+        return await send_with_key(self._api_key, lambda key: self._try(route, request, key))
+
+    async def _try(self, route: _Route, request: Request, key: Secret) -> Answer:
+        headers = self._headers(request, key)
         try:
             return await self._exchange(route, request, headers)
         except HttpFault as error:
             fault = error
-        raise BridgeUnavailable(fault.kind, sent=fault.sent)
+        raise BridgeUnavailable(fault.kind, fault.detail, sent=fault.sent)
 
-    async def _exchange(self, route: _Route, request: Request, headers: Mapping[str, str]) -> Answer:
+    async def _exchange(self, route: _Route, request: Request, headers: dict[str, str]) -> Answer:
         target = route.prefix + request.path
+        if request.body is None:
+            target += self._name.replace("?", "&", 1) if "?" in target else self._name
         call = route.client.open(request.method, route.origin, target, headers=headers, content=request.body)
         async with call as response:
             body = await response.read(self._most_bytes)
             wait = parse_retry_after(response.header("retry-after"), now=self._clock.now())
-            return Answer(response.status, body, wait)
+            return Answer(response.status, body, wait, response.request_id)
 
-    def _headers(self, request: Request) -> dict[str, str]:
-        headers = {"x-api-key": read_key(self._api_key), "accept": "application/json"}
-        if request.body is not None:
-            headers["content-type"] = "application/json"
-        return headers
+    def _headers(self, request: Request, key: Secret) -> dict[str, str]:
+        headers = {"x-api-key": read_key(key), "accept": "application/json"}
+        if request.body is None:
+            return headers | self._name_headers
+        return headers | {"content-type": "application/json"}
 
 
 class _Route(msgspec.Struct, frozen=True):
@@ -84,4 +90,5 @@ def _make_client(config: BridgeConfig, limits: Limits, *, keep_alive: bool) -> H
         max_connections=limits.bridge_connections,
         ca_file=Path(config.ca_file) if config.ca_file else None,
         keep_alive=keep_alive,
+        proxy=config.proxy_address,
     )

@@ -90,7 +90,7 @@ async def take_proof(
     async with open_reading(config) as reader:
         stored = await _read_stored(reader, entries=config.limits.document_entries)
     counts = ledger.count_messages()
-    tally = _compare_numbers(_read_desk(config.data.dir / _DESK), ledger, lives)
+    tally = _compare_numbers(_read_desk(config.data.directory / _DESK), ledger, lives)
     lost = _count_lost(stored, ledger, lives)
     effects = stored.entries.get(EntryState.COMPLETED, 0)
     checks = {

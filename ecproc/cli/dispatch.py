@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
@@ -15,7 +16,7 @@ from ecproc import __version__
 from ecproc.cli.catalogue import COMMANDS, CONFIG_HELP, GROUPS
 from ecproc.cli.output import OutputClosed, abandon_output, flush, say
 from ecproc.cli.session import Session, UsageError
-from ecproc.errors import ConfigError, EcprocError, ExitCode
+from ecproc.errors import ConfigError, ConfigProblem, EcprocError, ExitCode
 
 _WORST_FIRST: Final = (
     ExitCode.LOG_DAMAGED,
@@ -29,6 +30,7 @@ _WORST_FIRST: Final = (
 
 def dispatch(tokens: Sequence[str]) -> int:
     """Run the command that these arguments name."""
+    _occupy_standard_files()
     session = Session()
     try:
         code = _call(tokens, session)
@@ -42,6 +44,16 @@ def dispatch(tokens: Sequence[str]) -> int:
     except BaseException as error:
         return _report_failure(error, session)
     return code
+
+
+def _occupy_standard_files() -> None:
+    """Let no file of ours get the number of a standard stream that we were started without: a stray word to it would go
+    into the log's file."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _call(tokens: Sequence[str], session: Session) -> int:
@@ -106,7 +118,9 @@ def _report_failure(error: BaseException, session: Session) -> int:
         return ExitCode.INTERRUPTED
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else ExitCode.FAILED
-    codes = [_report(leaf, session) for leaf in leaves]
+    for failure in dict.fromkeys(failure for leaf in leaves for failure in _describe(leaf, session)):
+        session.fail(failure.message, hint=failure.help, place=failure.location)
+    codes = [leaf.exit_code if isinstance(leaf, EcprocError) else ExitCode.FAILED for leaf in leaves]
     return next(code for code in _WORST_FIRST if code in codes)
 
 
@@ -119,21 +133,28 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _report(error: BaseException, session: Session) -> ExitCode:
+def _describe(error: BaseException, session: Session) -> Sequence[ConfigProblem]:
+    """What to say of a failure; those that say the same are one."""
     match error:
         case ConfigError():
-            for problem in error.problems:
-                say(f"error: {problem}")
-            return error.exit_code
+            return error.problems
         case EcprocError():
-            say(f"error: {error}")
-            return error.exit_code
+            return (ConfigProblem(str(error), help=error.hint),)
         case OSError():
-            say(f"error: {session.redact(str(error))}")
+            return (ConfigProblem(session.redact(_describe_system(error))),)
         case _:
             text = session.redact(f"{type(error).__name__}: {error}")
-            say(f"error: a defect of ecproc: {text} ({_find_place(error)})")
-    return ExitCode.FAILED
+            return (ConfigProblem(f"a defect of ecproc: {text} ({_find_place(error)})"),)
+
+
+def _describe_system(error: OSError) -> str:
+    """What the system says, with the whole path of the file it is about."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{Path(os.fsdecode(error.filename)).absolute()}: {reason}" if _names_file(error) else reason
+
+
+def _names_file(error: OSError) -> bool:
+    return isinstance(error.filename, str | bytes | os.PathLike)
 
 
 def _find_place(error: BaseException) -> str:

@@ -14,7 +14,7 @@ def verify(*, json: Json = False, session: Own) -> ExitCode:
 
     config = session.load_config()
     require_log(config)
-    found = verify_log(config.data.dir)
+    found = verify_log(config.data.directory)
     if isinstance(found, Damage):
         document: object = {"ok": False, "position": found.position, "reason": found.reason}
         text = f"damaged at position {found.position}: {found.reason}"

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
@@ -59,8 +59,10 @@ def flush() -> None:
 
 def say(text: str) -> None:
     """A remark on stderr; a stderr that is closed is no reason to stop."""
-    with suppress(OSError, ValueError):
-        print(text, file=sys.stderr, flush=True)
+    stderr: TextIO | None = sys.stderr  # None in a process that was started without one
+    if stderr is not None:
+        with suppress(OSError, ValueError):
+            print(text, file=stderr, flush=True)
 
 
 def abandon_output() -> None:

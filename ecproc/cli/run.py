@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from functools import partial
 from importlib.util import find_spec
 from typing import Annotated, Final
 
 import anyio
+import structlog
 from cyclopts import Parameter, validators
 
-from ecproc.cli.output import say
 from ecproc.cli.session import Own, UsageError
 from ecproc.errors import ExitCode
+
+log = structlog.get_logger()
 
 DRAIN_SECONDS: Final = 600.0
 
@@ -28,16 +31,22 @@ def run(
     ] = False,
     session: Own,
 ) -> ExitCode:
-    """Run the processor: receive, record, delete, decide, and carry out effects."""
+    """Run the processor: receive, record, delete, decide, and carry out effects.
+
+    SIGTERM and SIGINT drain within 20 s, a second one ends it at once. SIGHUP reads secret files again.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is to end nothing, also while no one listens for it yet
     from ecproc.app import run_processor
 
     if timeout is not None and not drain:
         raise UsageError("--timeout goes with --drain")
     config = session.load_config(require_bridge=True)
+    session.logs_failures = True
     for warning in config.warnings:
-        say(f"warning: {warning}")
+        log.warning("config_warning", reason=warning.message, place=warning.location, hint=warning.help)
     seconds = (timeout or DRAIN_SECONDS) if drain else None
     options = {"use_uvloop": find_spec("uvloop") is not None}
     return anyio.run(
-        partial(run_processor, config, drain=seconds, accept_loss=accept_loss, announce=say), backend_options=options
+        partial(run_processor, config, drain=seconds, accept_loss=accept_loss, learn=session.learn),
+        backend_options=options,
     )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TextIO, TypeAlias
 
 from cyclopts import Parameter
 
 from ecproc.cli.output import say
-from ecproc.config import Config, load_config
-from ecproc.errors import EcprocError
-from ecproc.store.datadir import ANCHOR, DATABASE
+from ecproc.config import Config, LogConfig, list_secret_texts, load_config
+from ecproc.errors import ConfigProblem, EcprocError
+from ecproc.store.datadir import ANCHOR, DATABASE, check_readable
+
+if TYPE_CHECKING:
+    from ecproc.telemetry.redaction import Redactor
 
 
 class UsageError(Exception):
@@ -29,28 +31,56 @@ class Session:
 
     def __init__(self) -> None:
         self.config_path: Path | None = None
-        self._secrets: Sequence[str] = ()
+        self.logs_failures = False
+        """Whether even the command's own failure is a log line: for a process whose stderr is a log."""
+        self._redactor: Redactor | None = None
 
     def load_config(self, *, require_bridge: bool = False) -> Config:
         """The checked configuration, with logging set up for it. Raises ConfigError."""
         self.start_logging()
         config = load_config(self.config_path, os.environ, require_bridge=require_bridge)
-        secrets = (config.bridge.api_key, config.web.read_token, config.web.command_token)
-        self._secrets = [secret.reveal() for secret in secrets if secret]
-        self.start_logging()
+        self.learn(*list_secret_texts(config))
+        self.start_logging(config.log)
         return config
 
-    def start_logging(self) -> None:
-        """Send log lines to stderr: readable on a terminal, JSON elsewhere, without the secrets known by now."""
+    def start_logging(self, log: LogConfig = LogConfig()) -> None:  # noqa: B008 - it is frozen
+        """Send log lines to stderr, without the secrets known by then; a process that has none logs nowhere."""
         from ecproc.telemetry.logs import configure_logging
 
-        configure_logging(sys.stderr, json=not sys.stderr.isatty(), secrets=self._secrets)
+        stderr: TextIO | None = sys.stderr  # None in a process that was started without one
+        stream = _open_nowhere() if stderr is None else stderr
+        as_json = log.format == "json" or (log.format == "auto" and not stream.isatty())
+        configure_logging(stream, json=as_json, redactor=self.redactor, level=log.level.upper())
+
+    @property
+    def redactor(self) -> Redactor:
+        """What masks secrets in everything this command says."""
+        from ecproc.telemetry.redaction import Redactor
+
+        self._redactor = self._redactor or Redactor()
+        return self._redactor
+
+    def learn(self, *secrets: str) -> None:
+        """Print none of these from now on."""
+        self.redactor.learn(*secrets)
 
     def redact(self, text: str) -> str:
         """The text on one line, without secrets."""
-        from ecproc.telemetry.redaction import Redactor
+        return self.redactor.redact(text)
 
-        return Redactor(self._secrets).redact(text)
+    def fail(self, reason: str, *, hint: str = "", place: str = "") -> None:
+        """Say why the command ends: for people, or as the last line of its log."""
+        if self.logs_failures:
+            from structlog import get_logger
+
+            more = {name: text for name, text in (("place", place), ("hint", hint)) if text}
+            get_logger().error("stopped", reason=reason, **more)
+        else:
+            say(f"error: {ConfigProblem(reason, place, hint)}")
+
+
+def _open_nowhere() -> TextIO:
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 Own: TypeAlias = Annotated[Session, Parameter(parse=False)]
@@ -60,10 +90,14 @@ Ticket: TypeAlias = Annotated[str, Parameter(help="Ensono's number or ours, in a
 
 
 def has_log(config: Config) -> bool:
-    """Whether there is something to read: no processor has run on that data directory otherwise."""
-    database = config.data.dir / DATABASE
+    """Whether there is something to read: no processor has run on that data directory otherwise.
+
+    Raises DataDirUnusable where something stands in the way of a look.
+    """
+    check_readable(config.data.directory)
+    database = config.data.directory / DATABASE
     # A new file is empty for a moment; an empty one with an anchor has lost what it held, which the store tells.
-    return database.is_file() and (database.stat().st_size > 0 or (config.data.dir / ANCHOR).exists())
+    return database.is_file() and (database.stat().st_size > 0 or (config.data.directory / ANCHOR).exists())
 
 
 def require_log(config: Config) -> None:
@@ -78,4 +112,4 @@ def mention_missing_log(config: Config) -> None:
 
 
 def _no_log(config: Config) -> str:
-    return f"there is no event log in {config.data.dir} yet (data.dir): nothing was received"
+    return f"there is no event log in {config.data.directory} yet (data.dir): nothing was received"

@@ -11,13 +11,13 @@ from msgspec import Meta, Struct
 from ecproc.config.options import (
     AttachmentsConfig,
     BridgeConfig,
-    CommandsConfig,
     DataConfig,
     DeskConfig,
+    LogConfig,
     OutboxConfig,
-    Secret,
     WebConfig,
 )
+from ecproc.config.secret import Secret
 
 PREFIX: Final = "ECPROC_"
 
@@ -27,8 +27,8 @@ SECTIONS: Final[Mapping[str, type[Struct]]] = {
     "attachments": AttachmentsConfig,
     "desk": DeskConfig,
     "outbox": OutboxConfig,
-    "commands": CommandsConfig,
     "web": WebConfig,
+    "log": LogConfig,
 }
 
 

@@ -6,9 +6,14 @@ from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from ecproc.config.catalogue import OPTIONS
-from ecproc.config.options import BridgeConfig, Config, Secret, WebConfig, is_loopback
+from ecproc.config.options import BridgeConfig, Config, WebConfig, is_loopback
+from ecproc.config.proxy import BadProxy, parse_proxy
+from ecproc.config.secret import Secret
 
 ENVIRONMENTS: Final = ("dev", "echo", "cert", "prod")
+
+HEADER_SECRETS: Final = ("bridge.api_key", "web.read_token", "web.command_token")
+"""The secrets that are sent in a header as they stand."""
 
 _POLL_RANGE: Final = (30.0, 300.0)
 _TOKEN_LENGTH: Final = 16
@@ -16,6 +21,7 @@ _MAX_PORT: Final = 65_535
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 _HOST_PATTERN: Final = re.compile(rf"(?:(?:\*|{_LABEL})\.)*{_LABEL}\.{_LABEL}")
 _HOSTS_HELP: Final = "a lower-case host without scheme or port; * stands for one label, not for the last two"
+_PROXY_HELP: Final = "as in http://proxy.example.com:3128; @ : / and % in user or password as %40 %3A %2F %25"
 _URL_HELP: Final = "https://smconnect.ensono.com/yourclient/prod"
 _LISTEN: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
 
@@ -36,10 +42,11 @@ def check_config(config: Config, *, require_bridge: bool) -> Iterator[Finding]:
         yield from _check_required(bridge)
     if bridge.url:
         yield from check_url(bridge.url)
-    yield from _check_client_name(bridge.client_name)
+    yield from _check_client_name(bridge)
     yield from _check_poll_interval(bridge)
-    for name in ("bridge.api_key", "web.read_token", "web.command_token"):
+    for name in HEADER_SECRETS:
         yield from _check_secret(name, config)
+    yield from _check_proxy(bridge.proxy)
     yield from _check_directory(str(config.data.dir))
     for host in config.attachments.allowed_hosts:
         if not is_loopback(host) and not _HOST_PATTERN.fullmatch(host):
@@ -105,9 +112,19 @@ def _check_required(bridge: BridgeConfig) -> Iterator[Finding]:
             yield Finding(option.name, f"{option.name} is required", f"set {option.variable}{file}")
 
 
-def _check_client_name(client_name: str) -> Iterator[Finding]:
-    if client_name != client_name.strip() or not client_name.isprintable():
+def _check_client_name(bridge: BridgeConfig) -> Iterator[Finding]:
+    name = bridge.client_name
+    if name != name.strip() or not name.isprintable():
         yield Finding("bridge.client_name", "bridge.client_name has white space around it or unprintable characters")
+    elif bridge.client_name_in == "header" and not name.isascii():
+        reason = "bridge.client_name has characters that no HTTP header can carry"
+        yield Finding("bridge.client_name", reason, 'bridge.client_name_in = "query" can carry them')
+
+
+def _check_proxy(proxy: Secret) -> Iterator[Finding]:
+    parsed = parse_proxy(proxy.reveal()) if proxy else None
+    if isinstance(parsed, BadProxy):
+        yield Finding("bridge.proxy", f"bridge.proxy {parsed.reason}", _PROXY_HELP)
 
 
 def _check_poll_interval(bridge: BridgeConfig) -> Iterator[Finding]:
@@ -124,20 +141,26 @@ def _check_poll_interval(bridge: BridgeConfig) -> Iterator[Finding]:
 def _check_secret(name: str, config: Config) -> Iterator[Finding]:
     section, _, key = name.partition(".")
     secret: Secret = getattr(getattr(config, section), key)
-    value = secret.reveal()
-    if not (value.isascii() and value.isprintable()) or value != value.strip():
-        yield Finding(name, f"{name} has characters that no HTTP header can carry", "is it pasted with a line break?")
-    elif section == "web" and 0 < len(value) < _TOKEN_LENGTH:
+    file = config.secret_files.get(name)
+    for value in file.values if file else (secret,):
+        if not fits_header(value.reveal()):
+            reason = f"{name} has characters that no HTTP header can carry"
+            yield Finding(name, reason, "is it pasted with a line break?")
+            return
+    if section == "web" and 0 < len(secret.reveal()) < _TOKEN_LENGTH:
         yield Finding(name, f"{name} is shorter than {_TOKEN_LENGTH} characters", "openssl rand -hex 16", warning=True)
+
+
+def fits_header(value: str) -> bool:
+    """Whether an HTTP header can carry it as it stands."""
+    return value.isascii() and value.isprintable() and value == value.strip()
 
 
 def _check_web(web: WebConfig) -> Iterator[Finding]:
     match = _LISTEN.fullmatch(web.listen)
     if match is None or int(match[2]) > _MAX_PORT:
         yield Finding("web.listen", f"web.listen must be HOST:PORT, not {web.listen!r}", "as in 127.0.0.1:8600")
-    elif not web.is_loopback:
-        for key in ("read_token", "command_token"):
-            if not getattr(web, key):
-                reason = f"web.{key} is required because web.listen is not a loopback address"
-                variable = f"ECPROC_WEB__{key.upper()}"
-                yield Finding("web.listen", reason, f"set it or {variable}[_FILE] to what openssl rand -hex 16 gives")
+    elif not web.is_loopback and not web.read_token:
+        reason = "web.read_token is required because web.listen is not a loopback address"
+        advice = "set it or ECPROC_WEB__READ_TOKEN[_FILE] to what openssl rand -hex 16 gives"
+        yield Finding("web.listen", reason, advice)

@@ -11,7 +11,9 @@ import msgspec
 
 from ecproc.config.catalogue import OPTIONS, PREFIX, SECTIONS, Option, suggest_option, suggest_word
 from ecproc.config.checks import check_config
-from ecproc.config.options import Config, Secret
+from ecproc.config.options import Config, SecretFile
+from ecproc.config.rotation import split_secret
+from ecproc.config.secret import Secret
 from ecproc.errors import ConfigError, ConfigProblem
 
 DEFAULT_FILE: Final = Path("ecproc.toml")
@@ -57,6 +59,7 @@ class _Reading:
         self.values: dict[str, Any] = {}
         self.origins: dict[str, str] = dict.fromkeys(OPTIONS, "default")
         self.failed: set[str] = set()
+        self.secret_files: dict[str, SecretFile] = {}
 
     def read_file(self, path: Path | None, default_path: Path) -> None:
         """Take every option of the TOML file, if there is one."""
@@ -92,7 +95,7 @@ class _Reading:
             section: struct(**{key: value for name, value in self.values.items() if (key := _key_in(section, name))})
             for section, struct in SECTIONS.items()
         }
-        config = Config(origins=self.origins, **sections)  # type: ignore[arg-type]  # SECTIONS has the right types
+        config = Config(origins=self.origins, secret_files=self.secret_files, **sections)  # type: ignore[arg-type]  # SECTIONS has the right types
         for finding in check_config(config, require_bridge=require_bridge):
             if finding.name not in self.failed:
                 problem = ConfigProblem(finding.message, self._place(finding.name), finding.help)
@@ -143,12 +146,14 @@ class _Reading:
         if text is None:
             self.failed.add(option.name)
             return
-        value = text.rstrip("\r\n")
-        if not value:
+        values = split_secret(option.name, text)
+        if isinstance(values, str):
             self.failed.add(option.name)
-            self._problem(f"{path} is empty", variable)
+            self._problem(f"{path} cannot be used: {values}", variable)
+            values = ()
         self.origins[option.name] = f"env {variable}"
-        self.values[option.name] = Secret(value)
+        self.values[option.name] = values[0] if values else Secret()
+        self.secret_files[option.name] = SecretFile(path, values)
         self._warn_of_readers(path, variable)
 
     def _take(self, option: Option, value: object, origin: str, *, as_text: bool) -> None:

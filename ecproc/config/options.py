@@ -1,14 +1,15 @@
 """The options: frozen values with their defaults, bounds and descriptions, and the bounds that are not options."""
 
-import hmac
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
+from ecproc.config.proxy import BadProxy, Proxy, parse_proxy
+from ecproc.config.secret import Secret
 from ecproc.errors import ConfigProblem
 
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
@@ -21,37 +22,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
-
-
-class Secret:
-    """A value only `reveal` shows: printing hides it, pickling and JSON encoding refuse it."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str = "") -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """The value itself, for the one call that needs it."""
-        return self._value
-
-    def __bool__(self) -> bool:
-        return bool(self._value)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Secret) and hmac.compare_digest(self._value.encode(), other._value.encode())
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __str__(self) -> str:
-        return "***" if self._value else ""
-
-    def __repr__(self) -> str:
-        return f"Secret({str(self)!r})"
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret cannot be serialised")
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -110,9 +80,16 @@ class BridgeConfig(Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     client_name: Annotated[str, Meta(description="the clientName Ensono issued; required by run")] = ""
+    client_name_in: Annotated[
+        Literal["body", "query", "header"],
+        Meta(description="where calls without a body name the client: body is not at all"),
+    ] = "body"
     api_key: Annotated[
         Secret,
-        Meta(description="better: ECPROC_BRIDGE__API_KEY or ECPROC_BRIDGE__API_KEY_FILE; required by run"),
+        Meta(
+            description="better: ECPROC_BRIDGE__API_KEY_FILE, which is read again when the file changes and may"
+            " hold two lines, the second for when the first is refused; or ECPROC_BRIDGE__API_KEY; required by run"
+        ),
     ] = Secret()
     poll_interval: Annotated[
         Seconds,
@@ -123,8 +100,15 @@ class BridgeConfig(Struct, frozen=True, kw_only=True):
     max_readers: Annotated[int, Meta(ge=1, le=64, description="concurrent GETs while messages come")] = 8
     transport: Annotated[
         Literal["fast", "httpx"],
-        Meta(description="how the queue is called: fast, or httpx should a proxy or TLS setup need a general client"),
+        Meta(description="how the queue is called: fast, or httpx should a TLS setup need a general client"),
     ] = "fast"
+    proxy: Annotated[
+        Secret,
+        Meta(
+            description="http://[user:password@]host:port for all bridge calls and attachments, better in"
+            " ECPROC_BRIDGE__PROXY_FILE; never taken from HTTP_PROXY and its like"
+        ),
+    ] = Secret()
     ca_file: Annotated[str, Meta(description="private CA certificates (PEM) to trust instead of the system's")] = ""
 
     @property
@@ -150,6 +134,12 @@ class BridgeConfig(Struct, frozen=True, kw_only=True):
         return BridgeIdentity(parts.hostname or "", parts.path.rpartition("/")[0], self.environment, self.client_name)
 
     @property
+    def proxy_address(self) -> Proxy | None:
+        """The proxy to go through, None without one; the checks have seen that it is one."""
+        proxy = parse_proxy(self.proxy.reveal()) if self.proxy else None
+        return None if isinstance(proxy, BadProxy) else proxy
+
+    @property
     def delete_budget(self) -> float:
         """Seconds from sending a GET within which its messages may still be deleted: 25 of 30 (R21)."""
         return self.visibility * 5 / 6
@@ -163,6 +153,11 @@ class DataConfig(Struct, frozen=True, kw_only=True):
     reserve_bytes: Annotated[int, Meta(ge=0, le=2**50, description="below this free space nothing is received")] = (
         268_435_456
     )
+
+    @property
+    def directory(self) -> Path:
+        """The whole path: messages name a place, not what it is called from where we stand."""
+        return self.dir.absolute()
 
 
 class AttachmentsConfig(Struct, frozen=True, kw_only=True):
@@ -199,24 +194,16 @@ class OutboxConfig(Struct, frozen=True, kw_only=True):
     ] = (60.0, 120.0)
 
 
-class CommandsConfig(Struct, frozen=True, kw_only=True):
-    """How commands to Ensono are checked."""
-
-    default_group: Annotated[str, Meta(description="tried once when Ensono rejects a group")] = ""
-    close_open: Annotated[
-        Literal["refuse", "resolve_first"],
-        Meta(description='closing a ticket that is not resolved: "refuse" or "resolve_first"'),
-    ] = "refuse"
-
-
 class WebConfig(Struct, frozen=True, kw_only=True):
     """The built-in HTTP server."""
 
     listen: Annotated[
-        str, Meta(description="HOST:PORT; 0 is any free port; anything but loopback needs both tokens")
+        str, Meta(description="HOST:PORT; 0 is any free port; anything but loopback needs read_token")
     ] = "127.0.0.1:8600"
     read_token: Annotated[Secret, Meta(description="bearer token of /metrics and the JSON API's reads")] = Secret()
-    command_token: Annotated[Secret, Meta(description="bearer token of the JSON API's commands")] = Secret()
+    command_token: Annotated[
+        Secret, Meta(description="bearer token of the JSON API's commands; this version serves none")
+    ] = Secret()
 
     @property
     def host(self) -> str:
@@ -234,6 +221,25 @@ class WebConfig(Struct, frozen=True, kw_only=True):
         return is_loopback(self.host)
 
 
+class LogConfig(Struct, frozen=True, kw_only=True):
+    """What is said on stderr."""
+
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="nothing less important is written")
+    ] = "info"
+    format: Annotated[
+        Literal["text", "json", "auto"],
+        Meta(description="auto is text on a terminal and one JSON object per line elsewhere"),
+    ] = "auto"
+
+
+class SecretFile(Struct, frozen=True):
+    """Where a secret was read from, and every line that may be sent of it, the first one first."""
+
+    path: Path
+    values: tuple[Secret, ...]
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """Everything a process is told from outside, checked; `limits` is not for operators."""
 
@@ -242,9 +248,11 @@ class Config(Struct, frozen=True, kw_only=True):
     attachments: AttachmentsConfig = AttachmentsConfig()
     desk: DeskConfig = DeskConfig()
     outbox: OutboxConfig = OutboxConfig()
-    commands: CommandsConfig = CommandsConfig()
     web: WebConfig = WebConfig()
+    log: LogConfig = LogConfig()
     limits: Limits = Limits()
     origins: Mapping[str, str] = field(default_factory=dict)
     """Per `section.key`: `default`, `file:line`, or `env NAME`."""
+    secret_files: Mapping[str, SecretFile] = field(default_factory=dict)
+    """Per `section.key` of a secret that a file holds."""
     warnings: tuple[ConfigProblem, ...] = ()

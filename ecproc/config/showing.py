@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from ecproc.config.catalogue import OPTIONS, SECTIONS, Option
-from ecproc.config.options import Config, Secret
+from ecproc.config.options import Config
+from ecproc.config.secret import Secret
 
 Scalar: TypeAlias = str | int | float | tuple[str, ...] | tuple[float, ...]
 

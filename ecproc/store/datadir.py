@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from ecproc.errors import DataDirInUse
+from ecproc.errors import DataDirInUse, DataDirUnusable
 from ecproc.store.base import Head
 from ecproc.store.chain import NO_HASH
 
@@ -21,6 +24,16 @@ REBUILD_SUFFIX: Final = ".db"
 
 _DIR_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
+
+
+_RIGHTS: Final = "give it to the user that ecproc runs as (chown), or set data.dir to a directory of that user's"
+_OTHERWISE: Final = "set data.dir (ECPROC_DATA__DIR) to a directory that can be read and written"
+_ADVICE: Final[Mapping[int, str]] = {
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EROFS: "mount it for writing, or set data.dir to a directory that can be written",
+    errno.ENOSPC: "free some space there, or set data.dir to a larger disk",
+}
 
 
 class _Anchor(msgspec.Struct, frozen=True):
@@ -44,10 +57,11 @@ class DataDir:
     def acquire(cls, path: Path) -> DataDir:
         """Create the directory (0700) if need be and lock it; a directory in use is left exactly as it is.
 
-        Raises DataDirInUse, or OSError.
+        Raises DataDirInUse or DataDirUnusable.
         """
-        _make_directory(path)
-        lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, _FILE_MODE)
+        with naming_trouble(path):
+            _make_directory(path)
+            lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, _FILE_MODE)
         try:
             _take_lock(path, lock)
         except BaseException:
@@ -102,6 +116,48 @@ def read_anchor(path: Path) -> Head | None:
     if head.position < 0 or len(head.hash) != len(NO_HASH):
         raise AnchorUnreadable(f"the file {ANCHOR} names no position and hash")
     return head
+
+
+def check_readable(path: Path) -> None:
+    """Raise DataDirUnusable if `path` or the log in it is there and cannot be read; nothing there is no trouble."""
+    with naming_trouble(path):
+        try:
+            with os.scandir(path):
+                pass
+            if not os.access(path / DATABASE, os.R_OK) and (path / DATABASE).exists():
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except FileNotFoundError:
+            if _dangling_link(path) is not None:
+                raise
+
+
+@contextmanager
+def naming_trouble(path: Path) -> Iterator[None]:
+    """Turn what the system says about a data directory into what its operator needs to know."""
+    try:
+        yield
+    except OSError as error:
+        trouble = describe_trouble(path.absolute(), error)
+    else:
+        return
+    raise trouble
+
+
+def describe_trouble(path: Path, error: OSError) -> DataDirUnusable:
+    """Why that directory cannot be used, and what to do about it."""
+    link = _dangling_link(path)
+    if link is not None:
+        reason = f"{link} is a link to {link.readlink()}, which is not there"
+        return DataDirUnusable(path, reason, hint="mount or create what the link leads to, or set data.dir anew")
+    reason = error.strerror or type(error).__name__
+    return DataDirUnusable(path, reason, hint=_ADVICE.get(error.errno or 0, _OTHERWISE))
+
+
+def _dangling_link(path: Path) -> Path | None:
+    """The link on the way to `path` that leads nowhere."""
+    with suppress(OSError):
+        return next((link for link in (path, *path.parents) if link.is_symlink() and not link.exists()), None)
+    return None
 
 
 def measure_files(path: Path) -> int:

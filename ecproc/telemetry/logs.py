@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, TypeAlias
 
 import orjson
 import structlog
@@ -23,23 +24,29 @@ _QUIET: Final = ("httpx", "httpcore", "uvicorn", "uvicorn.error", "uvicorn.acces
 _MAX_DEPTH: Final = 4
 _MAX_ITEMS: Final = 50
 _MAX_FRAMES: Final = 20
+_Render: TypeAlias = Callable[[WrappedLogger, str, EventDict], str]
+
 _SMALLEST_INT, _LARGEST_INT = -(2**63), 2**63 - 1
 
 
-def configure_logging(stream: TextIO, *, json: bool, secrets: Iterable[str] = (), level: int = logging.INFO) -> None:
+def configure_logging(
+    stream: TextIO, *, json: bool, redactor: Redactor | None = None, level: int | str = logging.INFO
+) -> None:
     """Send what structlog and the standard library log to `stream`, one line each.
 
-    Fields are `ts` (RFC 3339 UTC), `level`, `event` and what was bound; values of `secrets`, URL queries, API keys and
-    receipt handles are masked, control characters escaped. May be called again: the last call counts.
+    Fields are `ts` (RFC 3339 UTC), `level`, `event` and what was bound; URL queries, API keys, receipt handles and what
+    `redactor` knows by the time of a line are masked, control characters escaped. May be called again: the last call
+    counts.
     """
     stamp: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
     ]
-    handler = _Handler(stream)
+    render = _render_json if json else _render_text
+    handler = _Handler(stream, render)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            processors=[_Clean(Redactor(secrets)), _render_json if json else _render_text],
+            processors=[_Clean(redactor or Redactor()), render],
             foreign_pre_chain=[*stamp, structlog.stdlib.add_logger_name],
         )
     )
@@ -47,7 +54,7 @@ def configure_logging(stream: TextIO, *, json: bool, secrets: Iterable[str] = ()
     root.handlers = [handler]
     root.setLevel(level)
     for name in _QUIET:
-        logging.getLogger(name).setLevel(max(level, logging.WARNING))
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -64,10 +71,16 @@ def configure_logging(stream: TextIO, *, json: bool, secrets: Iterable[str] = ()
 class _Handler(logging.StreamHandler[TextIO]):
     """A stream handler that never shows a record it could not format: the default one would print it unredacted."""
 
+    def __init__(self, stream: TextIO, render: _Render) -> None:
+        super().__init__(stream)
+        self._render = render
+
     def handleError(self, record: logging.LogRecord) -> None:
-        error = sys.exc_info()[1]
+        error = type(sys.exc_info()[1]).__name__
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         with suppress(Exception):
-            self.stream.write(f'{{"level":"error","event":"a log line was lost","error":"{type(error).__name__}"}}\n')
+            lost = {"ts": now, "level": "error", "event": "a log line was lost", "error": error}
+            self.stream.write(f"{self._render(None, '', lost)}\n")
 
 
 class _Clean:

@@ -59,8 +59,15 @@ class Redactor:
     """Masks the registered secrets, and what has the shape of one, in any text."""
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms = {form for secret in secrets if len(secret) >= _SHORTEST_SECRET for form in _forms_of(secret)}
-        ordered = sorted(forms, key=len, reverse=True)
+        self._forms: set[str] = set()
+        self._longest = 0
+        self._secrets: re.Pattern[str] | None = None
+        self.learn(*secrets)
+
+    def learn(self, *secrets: str) -> None:
+        """Mask these too from now on; what was learnt before stays."""
+        self._forms.update(form for secret in secrets if len(secret) >= _SHORTEST_SECRET for form in _forms_of(secret))
+        ordered = sorted(self._forms, key=len, reverse=True)
         self._longest = len(ordered[0]) if ordered else 0
         self._secrets = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 

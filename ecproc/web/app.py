@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -28,9 +29,10 @@ _DEFAULT_LIMIT: Final = 100
 _SHOWN: Final = 80
 
 
-def build_app(state: WebState, *, read_token: Secret, limits: Limits) -> Starlette:
+def build_app(state: WebState, *, read_token: Callable[[], Secret], limits: Limits) -> Starlette:
     """The ASGI application; with a `read_token` all but health and version is for its bearers only.
 
+    The token is asked for at every request, so a rotated one counts at once.
     Nothing here changes state. No answer may be cached, and errors of the JSON API are `{"error": "…"}`.
     """
     pages = _Pages(state, limits.web_tickets)
@@ -105,9 +107,9 @@ class _Pages:
 class _Guard:
     """Asks for the token where one is needed, and marks every answer as private."""
 
-    def __init__(self, app: ASGIApp, token: Secret) -> None:
+    def __init__(self, app: ASGIApp, token: Callable[[], Secret]) -> None:
         self._app = app
-        self._digest = _digest(token.reveal()) if token else None
+        self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_marked(message: Message) -> None:
@@ -124,11 +126,12 @@ class _Guard:
             await self._app(scope, receive, send_marked)
 
     def _may_pass(self, scope: Scope) -> bool:
-        if self._digest is None or scope["path"] in _OPEN:
+        wanted = self._token()
+        if not wanted or scope["path"] in _OPEN:
             return True
         kind, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
         # Digests are of one length, so the comparison says nothing about the token's.
-        return hmac.compare_digest(_digest(token.strip()), self._digest) and kind.lower() == "bearer"
+        return hmac.compare_digest(_digest(token.strip()), _digest(wanted.reveal())) and kind.lower() == "bearer"
 
 
 def _digest(token: str) -> bytes:

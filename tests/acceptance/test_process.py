@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -79,7 +80,7 @@ async def test_a_bad_configuration_is_refused_with_every_error_at_once(tmp_path:
     async with open_world(tmp_path, Plan(tickets=0)) as world:
         refused = await world.ask("run", **wrong)
         assert refused.code == 78, refused
-        named = {"web.read_token", "web.command_token", *(f"ECPROC_{name}" for name in wrong if name != "WEB__LISTEN")}
+        named = {"web.read_token", *(f"ECPROC_{name}" for name in wrong if name != "WEB__LISTEN")}
         assert {name for name in named if name not in refused.err} == set()
         assert refused.err.count("error: ") == len(named)
         assert refused.out == ""
@@ -98,7 +99,7 @@ async def test_nothing_is_received_below_the_reserve_and_it_recovers_by_itself(t
     reserve = shutil.disk_usage(tmp_path).free + MARGIN
     plan = Plan(tickets=5, visibility=1.0)
     async with open_world(tmp_path, plan) as world, await world.start(DATA__RESERVE_BYTES=str(reserve)) as running:
-        page = f"{await running.told('web ')}/readyz"
+        page = f"{await running.told('web', 'url')}/readyz"
         assert await get_status(page) == 503
         with anyio.move_on_after(3) as patience:  # several times the pause between two looks at the disk
             await world.reach(lambda ledger: ledger.max_in_flight > 0, running)
@@ -151,3 +152,60 @@ async def get_status(page: str) -> int:
     """The status a page answers with."""
     async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
         return (await client.get(page)).status_code
+
+
+# --- what it says -----------------------------------------------------------------------------------------------------
+
+
+async def test_every_line_is_json_from_the_first_to_the_last(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("simulator-key", encoding="utf-8")
+    key.chmod(0o644)  # which is worth a warning
+    async with open_world(tmp_path, Plan(tickets=2, visibility=0.5)) as world:
+        options = {"BRIDGE__API_KEY_FILE": str(key), "WEB__LISTEN": "[::1]:0"}
+        async with await world.start("--drain", "--timeout", "30", **options) as running:
+            assert await running.ended() == 0, running.said
+        lines = [json.loads(line) for line in running.said.splitlines()]
+        told = {line["event"]: line for line in lines}
+        assert list(told) == ["config_warning", "started", "web", "drained", "stopped"]
+        assert all(list(line)[:3] == ["ts", "level", "event"] for line in lines)
+        assert told["config_warning"]["hint"] == f"chmod 600 {key}"
+        assert told["web"]["url"].startswith("http://[::1]:")
+        started = told["started"]
+        assert (started["host"], started["client"], started["environment"]) == ("127.0.0.1", "testClient", "dev")
+        assert (started["data_dir"], started["position"], started["unfinished"]) == (str(world.data), 1, {})
+        assert told["drained"]["position"] > 1
+        assert told["stopped"]["exit_code"] == 0
+
+
+async def test_text_and_level_are_the_operators_to_choose(tmp_path: Path) -> None:
+    async with open_world(tmp_path, Plan(tickets=0, visibility=0.2)) as world:
+        plain = await world.ask("run", "--drain", LOG__FORMAT="text")
+        assert [line.split()[1:3] for line in plain.err.splitlines()] == [
+            ["info", "started"],
+            ["info", "web"],
+            ["info", "drained"],
+            ["info", "stopped"],
+        ]
+        quiet = await world.ask("run", "--drain", LOG__LEVEL="error")
+        assert (quiet.code, quiet.err) == (0, "")
+
+
+async def test_a_start_that_fails_ends_its_log_with_the_reason_once(tmp_path: Path) -> None:
+    async with open_world(tmp_path, Plan(tickets=0)) as world:
+        (tmp_path / "data").symlink_to("nowhere")
+        failed = await world.ask("run")
+        assert failed.code == 70, failed
+        [line] = [json.loads(line) for line in failed.err.splitlines()]
+        assert (line["level"], line["event"]) == ("error", "stopped")
+        assert f"{world.data} is a link to nowhere, which is not there" in line["reason"]
+        assert "data.dir" in line["hint"]
+
+
+async def test_a_drain_that_runs_out_of_time_says_what_it_waited_for(tmp_path: Path) -> None:
+    async with open_world(tmp_path, Plan(tickets=0, visibility=30)) as world:
+        late = await world.ask("run", "--drain", "--timeout", "0.5", LOG__LEVEL="warning")
+        assert late.code == 75
+        [line] = [json.loads(line) for line in late.err.splitlines()]
+        assert line["event"] == "drained"
+        assert line["reason"] == "the queue was not seen empty for a whole visibility window"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import signal
 import subprocess
@@ -10,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import anyio
 import msgspec
@@ -122,16 +123,20 @@ class Running:
             return await self._process.wait()
         raise Broken({"ends": [f"the process still runs after {within:g} s; it said:\n{self.said[-2000:]}"]})
 
-    async def told(self, start: str) -> str:
-        """The rest of the first line of standard error that begins like this."""
-        lines: list[str] = []
+    def list_lines(self) -> list[dict[str, Any]]:
+        """The whole lines of its log so far."""
+        return [json.loads(line) for line in self.said.splitlines(keepends=True) if line.endswith("\n")]
+
+    async def told(self, event: str, field: str) -> str:
+        """That field of the first line of its log about this event."""
+        lines: list[dict[str, Any]] = []
 
         def find() -> bool:
-            lines[:] = [line for line in self.said.splitlines(keepends=True) if line.startswith(start)]
-            return bool(lines) and lines[0].endswith("\n")
+            lines[:] = [line for line in self.list_lines() if line["event"] == event]
+            return bool(lines)
 
         await wait_for(find)
-        return lines[0].removeprefix(start).strip()
+        return str(lines[0][field])
 
 
 async def wait_for(condition: Callable[[], bool], within: float = PATIENCE) -> None:
@@ -161,7 +166,7 @@ class World:
     def environment(self, **changed: str) -> dict[str, str]:
         """The documented variables a processor is started with, and where its code is; nothing else.
 
-        `changed` replaces or adds some by their names less `ECPROC_`.
+        `changed` replaces or adds some by their names less `ECPROC_`; a key in a file takes the place of the other one.
         """
         options = {
             "BRIDGE__URL": self.simulator.url,
@@ -176,6 +181,8 @@ class World:
             "WEB__LISTEN": "127.0.0.1:0",
             **changed,
         }
+        if "BRIDGE__API_KEY_FILE" in changed:
+            del options["BRIDGE__API_KEY"]
         return {
             "PYTHONPATH": str(self.plan.package_root),
             **{f"ECPROC_{name}": value for name, value in options.items()},

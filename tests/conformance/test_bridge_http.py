@@ -12,9 +12,9 @@ import pytest
 from ecproc.bridge.base import Request
 from ecproc.bridge.http import HttpBridge
 from ecproc.clock import SystemClock
-from ecproc.config import BridgeConfig, Limits, Secret
+from ecproc.config import BridgeConfig, Limits, LiveSecret, Secret
 from ecproc.errors import BridgeUnavailable
-from ecproc.http import make_tls_context, parse_retry_after
+from ecproc.network import make_tls_context, parse_retry_after
 from ecproc.testing.faultserver import FaultServer, answering
 
 CREATE = Request("POST", "/tickets", b"{}")
@@ -25,7 +25,9 @@ async def open_bridge(
     server: FaultServer, *, environment: str = "prod", ca_file: str = ""
 ) -> AsyncIterator[HttpBridge]:
     config = BridgeConfig(url=f"{server.url}/client/{environment}", client_name="Client", timeout=5, ca_file=ca_file)
-    bridge = HttpBridge(config, api_key=lambda: Secret("key"), limits=Limits(), clock=SystemClock())
+    bridge = HttpBridge(
+        config, api_key=LiveSecret("bridge.api_key", [Secret("key")]), limits=Limits(), clock=SystemClock()
+    )
     try:
         yield bridge
     finally:
@@ -50,6 +52,21 @@ class TestTicketCalls:
         assert "content-type" not in get.headers
         assert [each.target for each in queue] == ["/client/dev/queue", "/client/dev/queue/h"]
         assert {each.headers["x-api-key"] for each in server.requests} == {"key"}
+
+    @pytest.mark.requirement("R2", "C28")
+    async def test_a_body_names_the_client_so_nothing_else_does(self) -> None:
+        async with FaultServer(answering(200, b"{}")) as server:
+            config = BridgeConfig(url=server.url, client_name="A&B", client_name_in="query")
+            bridge = HttpBridge(config, api_key=LiveSecret("k", [Secret("k")]), limits=Limits(), clock=SystemClock())
+            await bridge.send(CREATE)
+            await bridge.send(Request("GET", "/tickets/e-CS1"))
+            await bridge.send(Request("GET", "/tickets?a=b"))
+            await bridge.aclose()
+        assert [each.target for each in server.requests] == [
+            "/tickets",
+            "/tickets/e-CS1?clientName=A%26B",
+            "/tickets?a=b&clientName=A%26B",
+        ]
 
     async def test_each_has_a_connection_of_its_own(self) -> None:
         async with FaultServer(answering(200)) as server, open_bridge(server) as bridge:

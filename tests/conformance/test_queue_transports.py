@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 import sys
 import time
@@ -11,17 +12,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias, get_args
 
 import anyio
 import anyio.lowlevel
+import msgspec
 import pytest
 
 from ecproc.bridge.base import Answer
 from ecproc.bridge.fast import FastQueue
 from ecproc.bridge.http import HttpBridge
 from ecproc.clock import SystemClock
-from ecproc.config import BridgeConfig, Limits, Secret
+from ecproc.config import BridgeConfig, Limits, LiveSecret, Secret
 from ecproc.errors import BridgeRefused, BridgeUnavailable, ConfigError
 from ecproc.testing.faultserver import (
     FaultServer,
@@ -45,6 +47,14 @@ KEY: Final = "canary-api-key"
 HANDLE: Final = "canary/handle+=="
 LIMIT: Final = 256 * 1024
 GZIP: Final = {"content-encoding": "gzip"}
+PLACE: Final = r"127\.0\.0\.1:\d+: "
+WORDS: Final = {
+    "timeout": re.compile(f"{PLACE}no answer within 0.5 s"),
+    "connect": re.compile(f"{PLACE}(Connection reset by peer|Broken pipe|the connection failed)"),
+    "protocol": re.compile(f"{PLACE}(no whole HTTP answer came|the answer('s coding| has a coding) .*)"),
+    "too_large": re.compile(f"{PLACE}the (decoded answer is too large|answer is larger than {LIMIT} bytes)"),
+}
+"""What a fault may say of why."""
 EXITS: Final = 10
 """Per event loop."""
 
@@ -59,6 +69,24 @@ class Queue(Protocol):
     async def aclose(self) -> None: ...
 
 
+class Asked:
+    """An API key that is what a function says at each call."""
+
+    def __init__(self, key: Callable[[], str]) -> None:
+        self._key = key
+
+    @property
+    def value(self) -> Secret:
+        return Secret(self._key())
+
+    def instead_of(self, refused: Secret) -> Secret | None:
+        return None
+
+    def settle(self, worked: Secret) -> None:
+        raise AssertionError(f"nothing but {self.value} was sent")
+
+
+NameIn: TypeAlias = Literal["body", "query", "header"]
 Make: TypeAlias = Callable[..., Queue]
 Adapter: TypeAlias = type[HttpBridge] | type[FastQueue]
 MakeServerTls: TypeAlias = Callable[..., ssl.SSLContext]
@@ -81,12 +109,39 @@ def adapter(request: pytest.FixtureRequest) -> Adapter:
 def make_queue(adapter: Adapter) -> Make:
     """What makes the adapter for a URL."""
 
-    def make(url: str, *, ca_file: str = "", key: Callable[[], str] = lambda: KEY, connections: int = 8) -> Queue:
-        config = BridgeConfig(url=url, client_name="Client", timeout=DEADLINE, ca_file=ca_file)
+    def make(
+        url: str,
+        *,
+        ca_file: str = "",
+        key: Callable[[], str] = lambda: KEY,
+        connections: int = 8,
+        name_in: NameIn = "body",
+    ) -> Queue:
+        config = BridgeConfig(
+            url=url, client_name="Übër Client/1", client_name_in=name_in, timeout=DEADLINE, ca_file=ca_file
+        )
+        if name_in == "header":
+            config = msgspec.structs.replace(config, client_name="Client 1")
         limits = Limits(response_bytes=LIMIT, bridge_connections=connections)
-        return adapter(config, api_key=lambda: Secret(key()), limits=limits, clock=SystemClock())
+        return adapter(config, api_key=Asked(key), limits=limits, clock=SystemClock())
 
     return make
+
+
+def make_with(adapter: Adapter, url: str, key: LiveSecret) -> Queue:
+    """An adapter with a key that can change."""
+    config = BridgeConfig(url=url, client_name="Client", timeout=DEADLINE)
+    return adapter(config, api_key=key, limits=Limits(), clock=SystemClock())
+
+
+def accepting(key: str) -> Script:
+    """Answer 200 to whoever brings that key, 403 to everyone else."""
+
+    async def script(peer: Peer) -> None:
+        while request := await peer.request():
+            await peer.answer(200 if request.headers["x-api-key"] == key else 403, b"{}")
+
+    return script
 
 
 @asynccontextmanager
@@ -211,6 +266,43 @@ class TestRequests:
             await queue.aclose()
         assert [each.headers["x-api-key"] for each in server.requests] == ["old", "new"]
 
+    @pytest.mark.requirement("R5")
+    async def test_refused_key_is_followed_once_by_the_other_one_which_then_stays(self, adapter: Adapter) -> None:
+        async with FaultServer(accepting("B")) as server:
+            queue = make_with(adapter, server.url, LiveSecret("bridge.api_key", [Secret("A"), Secret("B")]))
+            statuses = [(await queue.receive()).status, (await queue.delete("h")).status]
+            await queue.aclose()
+        assert statuses == [200, 200]
+        assert [each.headers["x-api-key"] for each in server.requests] == ["A", "B", "B"]
+
+    async def test_keys_that_are_all_refused_cost_two_calls_each_and_stay_in_order(self, adapter: Adapter) -> None:
+        async with FaultServer(accepting("C")) as server:
+            queue = make_with(adapter, server.url, LiveSecret("bridge.api_key", [Secret("A"), Secret("B")]))
+            statuses = [(await queue.receive()).status for _ in range(2)]
+            await queue.aclose()
+        assert statuses == [403, 403]
+        assert [each.headers["x-api-key"] for each in server.requests] == ["A", "B", "A", "B"]
+
+    @pytest.mark.requirement("R2", "C28")
+    async def test_calls_without_a_body_name_the_client_only_when_configured(self, make_queue: Make) -> None:
+        seen = {}
+        async with FaultServer(answering(200, b"{}")) as server:
+            for where in get_args(NameIn):
+                queue = make_queue(server.url, name_in=where)
+                await queue.receive()
+                await queue.delete("a/b")
+                await queue.aclose()
+                seen[where] = [(each.target, each.headers.get("clientname")) for each in server.requests]
+                server.requests.clear()
+        assert seen == {
+            "body": [("/queue", None), ("/queue/a%2Fb", None)],
+            "query": [
+                ("/queue?clientName=%C3%9Cb%C3%ABr%20Client%2F1", None),
+                ("/queue/a%2Fb?clientName=%C3%9Cb%C3%ABr%20Client%2F1", None),
+            ],
+            "header": [("/queue", "Client 1"), ("/queue/a%2Fb", "Client 1")],
+        }
+
     @pytest.mark.parametrize("key", ["", "canary-ké", "canary\r\nx: y"])
     async def test_key_that_no_header_can_carry_is_refused_unsent(self, make_queue: Make, key: str) -> None:
         async with FaultServer(answering(200)) as server:
@@ -257,6 +349,22 @@ class TestAnswers:
     async def test_retry_after_is_read(self, make_queue: Make, value: str, seconds: float | None) -> None:
         async with open_queue(make_queue, answering(503, b"", {"Retry-After": value})) as (queue, _):
             assert (await queue.receive()).retry_after == seconds
+
+    @pytest.mark.requirement("R14", "R202")
+    @pytest.mark.parametrize(
+        ("headers", "request_id"),
+        [
+            ({"x-amz-request-id": "c", "x-amz-apigw-id": "b", "X-Amzn-RequestId": "a"}, "a"),
+            ({"x-amz-request-id": "c", "x-amz-apigw-id": "b"}, "b"),
+            ({"x-amz-request-id": "c" * 1000}, "c" * 128),
+            ({"x-amzn-requestid": ""}, ""),
+        ],
+    )
+    async def test_the_bridge_s_name_for_the_call_is_kept(
+        self, make_queue: Make, headers: dict[str, str], request_id: str
+    ) -> None:
+        async with open_queue(make_queue, answering(500, b"{}", headers)) as (queue, _):
+            assert (await queue.receive()).request_id == request_id
 
     async def test_interim_answers_are_skipped(self, make_queue: Make) -> None:
         async def script(peer: Peer) -> None:
@@ -334,6 +442,7 @@ class TestFaults:
         async with open_queue(make_queue, script) as (queue, _):
             fault = await fail_in_time(queue)
         assert fault.kind in kinds
+        assert WORDS[fault.kind].fullmatch(fault.detail), fault.detail
         assert fault.sent
         assert fault.retry_after is None
 
@@ -360,12 +469,14 @@ class TestFaults:
         fault = await fail_in_time(queue)
         await queue.aclose()
         assert (fault.kind, fault.sent) == ("connect", False)
+        assert str(fault) == f"the bridge is unavailable (connect: 127.0.0.1:{server.port}: Connection refused)"
 
     async def test_unknown_host(self, make_queue: Make) -> None:
         queue = make_queue("https://bridge.invalid/client/prod")
         fault = await fail_in_time(queue)
         await queue.aclose()
         assert fault.kind in ("dns", "timeout")
+        assert re.fullmatch(r"bridge\.invalid:443: (\S.*|no connection within 0\.5 s)", fault.detail)
         assert not fault.sent
 
     async def test_waiting_for_a_free_connection_is_on_the_deadline_and_not_sent(self, make_queue: Make) -> None:
@@ -497,6 +608,8 @@ class TestTls:
             await queue.aclose()
             assert server.requests == []
         assert not error.sent
+        if (told := TLS_WORDS.get(fault)) is not None:
+            assert error.detail.startswith(f"127.0.0.1:{server.port}: certificate verify failed: {told}")
         # asyncio's own TLS tells a server that hangs up on our version as nothing but a reset.
         assert error.kind == "tls" or (adapter, fault, error.kind) == (FastQueue, "old_tls", "connect")
 
@@ -544,6 +657,13 @@ class TestTls:
             make_queue("https://127.0.0.1", ca_file=str(path))
 
 
+TLS_WORDS: Final = {
+    "unknown_ca": "unable to get local issuer certificate",
+    "wrong_host": "IP address mismatch, certificate is not valid for '127.0.0.1'",
+    "expired": "certificate has expired",
+}
+
+
 def allow_only_tls_1_1(context: ssl.SSLContext) -> None:
     """Offer TLS 1.1 alone; that this is deprecated is the point."""
     with pytest.warns(DeprecationWarning):
@@ -556,11 +676,11 @@ CHILD: Final = """
 import asyncio, sys, uvloop
 from {module} import {name} as Adapter
 from ecproc.clock import SystemClock
-from ecproc.config import BridgeConfig, Limits, Secret
+from ecproc.config import BridgeConfig, Limits, LiveSecret, Secret
 
 async def main(url, close):
     config = BridgeConfig(url=url, client_name="Client", timeout=5)
-    queue = Adapter(config, api_key=lambda: Secret("k"), limits=Limits(), clock=SystemClock())
+    queue = Adapter(config, api_key=LiveSecret("k", [Secret("k")]), limits=Limits(), clock=SystemClock())
     await asyncio.gather(queue.receive(), *(queue.delete(str(number)) for number in range(10)))
     if close == "closed":
         await queue.aclose()

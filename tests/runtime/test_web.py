@@ -67,7 +67,7 @@ def state() -> Tickets:
 
 def client_of(state: Tickets, token: str = "") -> httpx.AsyncClient:
     """A client that calls the application without a socket."""
-    app = build_app(state, read_token=Secret(token), limits=LIMITS)
+    app = build_app(state, read_token=lambda: Secret(token), limits=LIMITS)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://ecproc")
 
 
@@ -233,9 +233,22 @@ async def serving(app: Starlette, host: str = "127.0.0.1") -> AsyncIterator[str]
         group.cancel_scope.cancel()
 
 
+async def test_a_rotated_token_counts_at_once(state: Tickets) -> None:
+    tokens = ["the-old-read-token"]
+    app = build_app(state, read_token=lambda: Secret(tokens[-1]), limits=LIMITS)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ecproc") as client:
+
+        async def ask(token: str) -> int:
+            return (await client.get("/metrics", headers={"authorization": f"Bearer {token}"})).status_code
+
+        assert (await ask("the-old-read-token"), await ask("the-new-read-token")) == (200, 401)
+        tokens.append("the-new-read-token")
+        assert (await ask("the-old-read-token"), await ask("the-new-read-token")) == (401, 200)
+
+
 async def test_the_server_answers_on_a_real_socket(state: Tickets, capfd: pytest.CaptureFixture[str]) -> None:
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    app = build_app(state, read_token=Secret(), limits=LIMITS)
+    app = build_app(state, read_token=Secret, limits=LIMITS)
     with anyio.fail_after(10):
         async with serving(app) as address, httpx.AsyncClient(base_url=address, trust_env=False) as client:
             assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
@@ -248,7 +261,7 @@ async def test_the_server_answers_on_a_real_socket(state: Tickets, capfd: pytest
 
 
 async def test_cancelled_it_frees_the_port_and_leaves_no_task(state: Tickets) -> None:
-    app = build_app(state, read_token=Secret(), limits=LIMITS)
+    app = build_app(state, read_token=Secret, limits=LIMITS)
     with anyio.fail_after(10):
         before = asyncio.all_tasks()
         async with serving(app) as address, httpx.AsyncClient(base_url=address, trust_env=False) as client:
@@ -303,7 +316,7 @@ async def test_an_answer_under_way_is_finished() -> None:
 
 
 async def test_a_busy_port_is_a_problem_with_words(state: Tickets) -> None:
-    app = build_app(state, read_token=Secret(), limits=LIMITS)
+    app = build_app(state, read_token=Secret, limits=LIMITS)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(ConfigError) as caught:
@@ -317,13 +330,13 @@ async def test_a_busy_port_is_a_problem_with_words(state: Tickets) -> None:
     [("192.0.2.1", "Cannot assign requested address"), ("ä..b", "that is not a host name"), ("a..b", "")],
 )
 async def test_an_address_that_is_not_ours_is_a_problem_too(host: str, message: str, state: Tickets) -> None:
-    app = build_app(state, read_token=Secret(), limits=LIMITS)
+    app = build_app(state, read_token=Secret, limits=LIMITS)
     with anyio.fail_after(10), pytest.raises(ConfigError, match=f"cannot listen on {re.escape(host)}:0: {message}"):
         await serve(app, host, 0, limits=LIMITS)
 
 
 async def test_oversized_headers_are_refused(state: Tickets) -> None:
-    app = build_app(state, read_token=Secret(), limits=Limits(web_header_bytes=4_096))
+    app = build_app(state, read_token=Secret, limits=Limits(web_header_bytes=4_096))
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
             port = await group.start(

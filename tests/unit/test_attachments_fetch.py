@@ -48,7 +48,7 @@ TARGET = "/rocket%20one.jpg?X-Amz-Signature=canary%2Fsignature"
 EXPIRED = Path(__file__).parents[1] / "fixtures" / "responses" / "error-presigned-url-expired.xml"
 
 
-def make_fetcher(store: ContentStore, *, check_addresses: bool = True) -> HttpFetcher:
+def make_fetcher(store: ContentStore) -> HttpFetcher:
     return HttpFetcher(
         store,
         allowed_hosts=("*.s3.amazonaws.com", "127.0.0.1"),
@@ -56,7 +56,6 @@ def make_fetcher(store: ContentStore, *, check_addresses: bool = True) -> HttpFe
         timeout=DEADLINE,
         max_connections=4,
         clock=SystemClock(),
-        check_addresses=check_addresses,
     )
 
 
@@ -382,27 +381,6 @@ async def test_name_that_leads_inside_is_never_connected_to(tmp_path: Path, monk
     assert caught.value.reason.startswith("address")
     assert connected == []
     assert server.peers == []
-
-
-async def test_behind_a_proxy_names_are_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
-        raise AssertionError(f"{host} was resolved here")
-
-    connected: list[str] = []
-
-    async def connect_tcp(*, remote_host: str, **_: object) -> None:
-        connected.append(remote_host)
-        raise OSError
-
-    monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
-    monkeypatch.setattr(anyio, "connect_tcp", connect_tcp)
-    fetcher = make_fetcher(ContentStore(tmp_path), check_addresses=False)
-    await ContentStore(tmp_path).sweep()
-    for url in ("https://bucket.s3.amazonaws.com/a", "https://elsewhere.example/a"):
-        with pytest.raises(FetchFailed):
-            await fetcher.fetch(url, announced_size=None)
-    await fetcher.aclose()
-    assert connected == ["bucket.s3.amazonaws.com"]
 
 
 @pytest.mark.parametrize("name", ["files.example.test", "other.example.test"])

@@ -190,7 +190,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], int]:
 
     def call(error: BaseException) -> int:
         def load_config(session: Session, **_: object) -> None:
-            session._secrets = ["canary-api-key"]
+            session.learn("canary-api-key")
             raise error
 
         monkeypatch.setattr(Session, "load_config", load_config)
@@ -207,7 +207,8 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], int]:
         (LogDamaged(7, "the event is missing"), 71, "damaged at position 7: the event is missing"),
         (WrongEnvironment("another bridge"), 78, "another bridge"),
         (BridgeRefused("the key"), 78, "the bridge refuses our calls: the key"),
-        (OSError(98, "Address already in use"), 1, "Address already in use"),
+        (OSError(98, "Address already in use"), 1, "error: Address already in use"),
+        (OSError(13, "Permission denied", "/x/y"), 1, "error: /x/y: Permission denied\n"),
         (ExceptionGroup("x", [ExceptionGroup("y", [LogDamaged(1, "a")]), StoreUnavailable("b")]), 71, "error: b"),
         (ConfigError(ConfigProblem("a", "f:1", "b")), 78, "error: a\n  --> f:1\n  = help: b"),
     ],
@@ -223,6 +224,43 @@ def test_each_fault_has_its_message_and_exit_code(
     captured = capsys.readouterr()
     assert message in captured.err
     assert captured.out == ""
+
+
+def test_what_a_group_of_failures_says_alike_is_said_once(
+    failing: Callable[[BaseException], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = [StoreUnavailable("disk full") for _ in range(3)]
+    assert failing(BaseExceptionGroup("x", [same[0], ExceptionGroup("y", [*same[1:], LogDamaged(1, "a")])])) == 71
+    assert capsys.readouterr().err.splitlines() == [
+        "error: disk full",
+        "error: the event log is damaged at position 1: a",
+    ]
+
+
+@pytest.mark.parametrize("arguments", [["tickets"], ["show", "A"], ["events"], ["log", "verify"], ["outbox", "list"]])
+def test_a_data_directory_in_the_way_is_named_whole_with_reason_and_remedy(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "file").touch()
+    for name, reason in (
+        ("link", f"{tmp_path}/link is a link to nowhere, which is not there"),
+        ("link/below", f"{tmp_path}/link is a link to nowhere, which is not there"),
+        ("file", "Not a directory"),
+        ("file/below", "Not a directory"),
+    ):
+        monkeypatch.setenv("ECPROC_DATA__DIR", name)
+        assert main(arguments) == ExitCode.STORAGE
+        captured = capsys.readouterr()
+        first, remedy = captured.err.splitlines()
+        assert first == f"error: cannot use the data directory {tmp_path}/{name} (data.dir): {reason}"
+        assert remedy.startswith("  = help: ")
+        assert captured.out == ""
+
+
+def test_a_log_that_is_not_there_yet_is_named_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tickets"]) == ExitCode.OK
+    assert f"there is no event log in {tmp_path}/data yet" in capsys.readouterr().err
 
 
 @pytest.mark.requirement("I11")

@@ -1,5 +1,6 @@
 """Configuration: what is accepted, where values come from, and what an operator reads when something is wrong."""
 
+import base64
 import copy
 import json
 import pickle
@@ -11,7 +12,18 @@ import msgspec
 import orjson
 import pytest
 
-from ecproc.config import BridgeConfig, Config, Limits, Secret, WebConfig, describe_config, load_config, template
+from ecproc.config import (
+    BridgeConfig,
+    Config,
+    Limits,
+    Secret,
+    SecretFile,
+    WebConfig,
+    describe_config,
+    list_secret_texts,
+    load_config,
+    template,
+)
 from ecproc.config.options import is_loopback
 from ecproc.errors import (
     BridgeRefused,
@@ -73,7 +85,9 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
     assert config.outbox.max_pending == 100_000
     assert config.outbox.max_attempts == 12
     assert config.outbox.unknown_retry == (60.0, 120.0)
-    assert config.commands.close_open == "refuse"
+    assert (config.log.level, config.log.format) == ("info", "auto")
+    assert config.bridge.client_name_in == "body"
+    assert config.bridge.proxy_address is None
     assert config.web.listen == "127.0.0.1:8600"
     assert not config.warnings
     assert set(config.origins.values()) == {"default"}
@@ -120,7 +134,7 @@ def test_a_wrong_value_in_the_file_is_no_problem_when_a_variable_replaces_it(tmp
         ("ECPROC_ATTACHMENTS__ALLOWED_HOSTS", '["127.0.0.1", "::1", "localhost"]', ("127.0.0.1", "::1", "localhost")),
         ("ECPROC_ATTACHMENTS__ALLOWED_HOSTS", "", ()),
         ("ECPROC_DATA__DIR", "/var/lib/ecproc", Path("/var/lib/ecproc")),
-        ("ECPROC_COMMANDS__CLOSE_OPEN", "resolve_first", "resolve_first"),
+        ("ECPROC_BRIDGE__CLIENT_NAME_IN", "header", "header"),
         ("ECPROC_DATA__RESERVE_BYTES", "0", 0),
     ],
 )
@@ -181,9 +195,20 @@ BAD_FILES = [
     ),
     ('[desk]\nkind = "servicenow"\n', [("desk.kind must be \"local\", not 'servicenow'", "ecproc.toml:2", "")]),
     (
-        '[commands]\nclose_open = "maybe"\n',
-        [('commands.close_open must be "refuse" or "resolve_first", not \'maybe\'', "ecproc.toml:2", "")],
+        '[log]\nformat = "xml"\n',
+        [('log.format must be "text" or "json" or "auto", not \'xml\'', "ecproc.toml:2", "")],
     ),
+    (
+        '[bridge]\nclient_name = "Übër"\nclient_name_in = "header"\n',
+        [
+            (
+                "bridge.client_name has characters that no HTTP header can carry",
+                "ecproc.toml:2",
+                'bridge.client_name_in = "query" can carry them',
+            )
+        ],
+    ),
+    ("[commands]\ndefault_group = 'x'\n", [("unknown section [commands]", "ecproc.toml:1", "")]),
     (
         "[outbox]\nunknown_retry = [120, 60]\nmax_attempts = 0\n",
         [
@@ -402,6 +427,66 @@ def test_lines_are_right_for_every_way_to_write_a_key(text: str, tmp_path: Path)
     assert place == f"ecproc.toml:{line}"
 
 
+PROXY_HELP = "as in http://proxy.example.com:3128; @ : / and % in user or password as %40 %3A %2F %25"
+
+
+@pytest.mark.parametrize(
+    ("proxy", "reason"),
+    [
+        (f"https://u:{CANARY}@proxy.example:3128", "is not of the form http://[user:password@]host:port"),
+        (f"socks5://u:{CANARY}@proxy.example:3128", "is not of the form http://[user:password@]host:port"),
+        ("proxy.example:3128", "is not of the form http://[user:password@]host:port"),
+        ("http://proxy.example", "is not of the form http://[user:password@]host:port"),
+        (f"http://proxy.example:3128/{CANARY}", "is not of the form http://[user:password@]host:port"),
+        (f"http://u:{CANARY}/x@proxy.example:3128", "is not of the form http://[user:password@]host:port"),
+        ("http://proxy.example:0", "has a port that does not exist"),
+        ("http://proxy.example:70000", "has a port that does not exist"),
+        ("http://[1:2]:3128", "has an address that does not exist"),
+        (f"http://{CANARY}@proxy.example:3128", "has something other than user:password before its @"),
+        (f"http://u%3A:{CANARY}@proxy.example:3128", "has something other than user:password before its @"),
+        (f"http://u:{CANARY}%0d%0ax@proxy.example:3128", "has something other than user:password before its @"),
+    ],
+)
+def test_a_wrong_proxy_is_refused_without_repeating_it(proxy: str, reason: str, tmp_path: Path) -> None:
+    found = problems_of(None, tmp_path, BRIDGE | {"ECPROC_BRIDGE__PROXY": proxy})
+    assert found == [(f"bridge.proxy {reason}", "ECPROC_BRIDGE__PROXY", PROXY_HELP)]
+    assert CANARY not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "place", "authorization"),
+    [
+        ("http://Proxy.Example:3128", "proxy.example:3128", ""),
+        ("http://[0:0::1]:3128/", "[::1]:3128", ""),
+        ("http://u:p%40%3A%C3%BC@10.0.0.1:80", "10.0.0.1:80", f"Basic {base64.b64encode('u:p@:ü'.encode()).decode()}"),
+        ("http://u:@10.0.0.1:80", "10.0.0.1:80", "Basic dTo="),
+    ],
+)
+def test_a_proxy_is_taken_apart(proxy: str, place: str, authorization: str, tmp_path: Path) -> None:
+    config = load(None, tmp_path, BRIDGE | {"ECPROC_BRIDGE__PROXY": proxy})
+    address = config.bridge.proxy_address
+    assert address is not None
+    assert (address.place, address.authorization.reveal()) == (place, authorization)
+
+
+@pytest.mark.requirement("I11")
+def test_every_form_of_a_secret_is_named_to_be_masked(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("first-key\nsecond-key\n", encoding="utf-8")
+    file.chmod(0o600)
+    env = {
+        "ECPROC_BRIDGE__API_KEY_FILE": str(file),
+        "ECPROC_BRIDGE__PROXY": "http://user:pass%40word@proxy.example:3128",
+        "ECPROC_WEB__READ_TOKEN": "0123456789abcdef",
+    }
+    config = load(None, tmp_path, env)
+    basic = base64.b64encode(b"user:pass@word").decode()
+    wanted = {"first-key", "second-key", "pass%40word", "pass@word", "0123456789abcdef", basic}
+    assert wanted <= set(list_secret_texts(config))
+    assert {row.key: row.value for row in describe_config(config)}["bridge.proxy"] == "***"
+    assert not config.warnings
+
+
 class TestSecretFiles:
     """`..._FILE` variables, as container and service managers mount secrets."""
 
@@ -413,6 +498,31 @@ class TestSecretFiles:
         assert config.bridge.api_key.reveal() == CANARY
         assert config.origins["bridge.api_key"] == "env ECPROC_BRIDGE__API_KEY_FILE"
         assert not config.warnings
+
+    @pytest.mark.requirement("R5")
+    def test_a_key_file_may_hold_two_lines_and_no_more(self, tmp_path: Path) -> None:
+        file = tmp_path / "key"
+        file.write_text("first\r\n\nsecond\n", encoding="utf-8")
+        file.chmod(0o600)
+        env = {"ECPROC_BRIDGE__API_KEY_FILE": str(file)}
+        config = load(None, tmp_path, env)
+        assert config.bridge.api_key == Secret("first")
+        assert config.secret_files["bridge.api_key"] == SecretFile(file, (Secret("first"), Secret("second")))
+        file.write_text("first\nsecond\nthird\n", encoding="utf-8")
+        assert problems_of(None, tmp_path, env) == [
+            ("key cannot be used: it has more than two lines", "ECPROC_BRIDGE__API_KEY_FILE", "")
+        ]
+        file.write_text(f"first\n {CANARY}\n", encoding="utf-8")
+        assert [message for message, _, _ in problems_of(None, tmp_path, env)] == [
+            "bridge.api_key has characters that no HTTP header can carry"
+        ]
+
+    def test_a_token_file_holds_one_line(self, tmp_path: Path) -> None:
+        file = tmp_path / "token"
+        file.write_text("0123456789abcdef\n0123456789abcdef\n", encoding="utf-8")
+        assert [
+            message for message, _, _ in problems_of(None, tmp_path, {"ECPROC_WEB__READ_TOKEN_FILE": str(file)})
+        ] == ["web.read_token has characters that no HTTP header can carry"]
 
     def test_it_wins_over_the_configuration_file(self, tmp_path: Path) -> None:
         file = tmp_path / "token"
@@ -459,7 +569,7 @@ class TestSecretFiles:
                 "ECPROC_WEB__COMMAND_TOKEN_FILE",
                 "keep one of them",
             ),
-            ("empty is empty", "ECPROC_WEB__READ_TOKEN_FILE", ""),
+            ("empty cannot be used: it is empty", "ECPROC_WEB__READ_TOKEN_FILE", ""),
         ]
 
 
@@ -601,6 +711,11 @@ def test_problems_read_like_compiler_messages() -> None:
         (DataDirInUse(Path("data")), 69, "data is in use by another process"),
         (StoreUnavailable("disk full"), 70, "disk full"),
         (LogDamaged(5, "the hash differs"), 71, "the event log is damaged at position 5: the hash differs"),
+        (
+            BridgeUnavailable("dns", "h: unknown", sent=False),
+            75,
+            "the bridge is unavailable (dns: h: unknown)",
+        ),
         (BridgeUnavailable("timeout", sent=True), 75, "the bridge is unavailable (timeout)"),
         (WrongEnvironment("another client"), 78, "another client"),
         (

@@ -40,7 +40,7 @@ def logging_to(stream: io.StringIO, **options: Any) -> Iterator[None]:
 def lines_of(write: Callable[[Any], object], **options: Any) -> list[dict[str, Any]]:
     """The JSON lines that `write` logs through a structlog logger."""
     stream = io.StringIO()
-    with logging_to(stream, json=True, secrets=[KEY, TOKEN], **options):
+    with logging_to(stream, json=True, redactor=Redactor([KEY, TOKEN]), **options):
         write(structlog.get_logger())
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
@@ -85,7 +85,7 @@ def test_the_standard_library_s_records_take_the_same_way_and_http_clients_are_q
 
 def test_each_line_is_readable_on_a_terminal() -> None:
     stream = io.StringIO()
-    with logging_to(stream, json=False, secrets=[KEY]):
+    with logging_to(stream, json=False, redactor=Redactor([KEY])):
         structlog.get_logger().info("polled", messages=3, names=["a", "b"], key=KEY)
     line = stream.getvalue()
     assert line[2] == line[5] == ":"
@@ -125,7 +125,7 @@ LEAKS: list[tuple[str, object]] = [
 @pytest.mark.parametrize("value", [value for _, value in LEAKS], ids=[name for name, _ in LEAKS])
 def test_no_secret_leaves_in_a_line(value: object, as_json: bool) -> None:
     stream = io.StringIO()
-    with logging_to(stream, json=as_json, secrets=[KEY, TOKEN]):
+    with logging_to(stream, json=as_json, redactor=Redactor([KEY, TOKEN])):
         log = structlog.get_logger()
         log.info("field", value=value)
         log.info(f"event {value if isinstance(value, str) else ''}")
@@ -147,6 +147,7 @@ def test_a_line_that_cannot_be_formatted_is_not_shown_raw() -> None:
         logging.getLogger("library").warning(template, KEY)
 
     [line] = lines_of(write)
+    assert line.pop("ts").endswith("Z")
     assert line == {"level": "error", "event": "a log line was lost", "error": "TypeError"}
 
 
