@@ -164,6 +164,7 @@ class Processor:
             rng=random.Random(),
             telemetry=telemetry,
         )
+        reloading.on_new_key = pipeline.ingest.try_now
         return cls(config, pipeline, store=store, reloading=reloading, telemetry=telemetry, clock=clock)
 
     async def run(self, *, drain: float | None) -> ExitCode:

@@ -9,7 +9,7 @@ import structlog
 
 from ecproc.clock import Clock
 from ecproc.config import Config, SecretChange, Secrets, secret_texts
-from ecproc.config.rotation import PROXY
+from ecproc.config.rotation import API_KEY, PROXY
 
 log = structlog.get_logger()
 
@@ -18,10 +18,12 @@ LOOK_SECONDS: Final = 3.0
 
 
 class Reloading:
-    """The configuration's secrets as they are now; `learn` is given every text that must not be printed from now on."""
+    """The configuration's secrets as they are now; `learn` is given every text that must not be printed from now on.
+    `on_new_key` is called when the bridge's key is another one: what was refused may be tried at once."""
 
     def __init__(self, config: Config, *, clock: Clock, learn: Callable[[str], None]) -> None:
         self.secrets = Secrets(config, self._hear)
+        self.on_new_key: Callable[[], None] = lambda: None
         self._clock = clock
         self._learn = learn
         self._told_fixed = False
@@ -51,6 +53,8 @@ class Reloading:
             log.error("secret_not_reloaded", **known, reason=change.reason, hint=advice)
         elif change.option != PROXY:
             log.info("secret_reloaded", **known)
+            if change.option == API_KEY:
+                self.on_new_key()
         elif not self._told_proxy:
             self._told_proxy = True
             log.warning("secret_not_reloaded", **known, reason="the proxy is fixed", hint="restart to use the new one")

@@ -12,9 +12,10 @@ from ecproc.config.options import Config, SecretFile
 from ecproc.config.proxy import BadProxy, list_proxy_secrets, parse_proxy
 from ecproc.config.secret import Secret
 
+API_KEY: Final = "bridge.api_key"
 PROXY: Final = "bridge.proxy"
 
-_TWO_LINES: Final = frozenset({"bridge.api_key"})
+_TWO_LINES: Final = frozenset({API_KEY})
 _MOST_BYTES: Final = 64 * 1024
 
 _Stamp: TypeAlias = tuple[int, ...]

@@ -82,6 +82,7 @@ class Ingest:
         self._hold = 0.0
         self._held_by_bridge = False
         self._stopping = anyio.Event()
+        self._woken = anyio.Event()
         self._complaints = Complaints()
         self._unsettled_at = clock.monotonic()
         self._proven_at = -1.0
@@ -102,11 +103,19 @@ class Ingest:
                 pause = self._hold or interval * self._rng.uniform(0.9, 1.1)
                 self._hold = 0.0
                 with anyio.move_on_after(pause):
-                    await self._stopping.wait()
+                    await self._woken.wait()
+                if not self._stopping.is_set():
+                    self._woken = anyio.Event()
 
     def stop(self) -> None:
         """Receive nothing more; what was received is still appended and deleted."""
         self._stopping.set()
+        self._woken.set()
+
+    def try_now(self) -> None:
+        """Ask again at once: what the bridge refused, a rotated key, has changed."""
+        self._failures = 0
+        self._woken.set()
 
     @property
     def drained(self) -> bool:

@@ -746,3 +746,20 @@ async def test_a_refusal_says_what_to_look_at_and_names_the_request(capsys: pyte
 
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "queue_refused" in line]
     assert all(part in line for part in ("error", "Forbidden", "check bridge.url", "check bridge.api_key", "req-1"))
+
+
+@pytest.mark.requirement("R5")
+async def test_a_new_key_is_tried_at_once() -> None:
+    bench = Bench(*[FORBIDDEN] * 100)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.ingest.run)
+        await anyio.sleep(100)
+        refused = len(bench.gets)
+        bench.bridge.receives.clear()
+        bench.bridge.receives.append(messages(1))
+        bench.ingest.try_now()
+        await anyio.sleep(0.1)
+        assert len(bench.gets) > refused
+        assert len(bench.delivered) == 1
+        bench.ingest.stop()
