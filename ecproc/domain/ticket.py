@@ -144,7 +144,7 @@ def _flag_repeated(state: TicketState, message: Message) -> list[Change]:
 
 def _is_repeat(state: TicketState, message: Message) -> bool:
     """Whether this very Create came before; a draft that leaves again may do so in the same words (C20)."""
-    body = (message.status, sorted(message.fields.items()), [note.id for note in message.notes])
+    body = (message.status, sorted(message.fields.items()), [note.body for note in message.notes])
     known = digest(repr(body))
     repeated = known in state.creates and state.state != change.State.DRAFT
     state.creates.add(known)
@@ -280,7 +280,7 @@ def _evolve_outcome(state: TicketState, outcome: Outcome, place: Place) -> list[
 def _evolve_download(state: TicketState, effect: Effect, outcome: Outcome, place: Place) -> list[Change]:
     """A file that was had is had, whichever address it came from; only that of its last announcement can fail it, and
     one that waits for a person is not given up."""
-    known = state.attachments.get(effect.fields.get("attachment", ""))
+    known = _find_file(state, effect)
     if known is None:
         return []
     if isinstance(outcome, EffectSucceeded):
@@ -291,6 +291,12 @@ def _evolve_download(state: TicketState, effect: Effect, outcome: Outcome, place
         return []
     state.attachments[known.id] = msgspec.structs.replace(known, status="failed")
     return [AttachmentChanged(state.attachments[known.id])]
+
+
+def _find_file(state: TicketState, effect: Effect) -> Attachment | None:
+    """The file of a download; in an older log it may go by another id than its message gives it today."""
+    known = state.attachments.get(effect.fields.get("attachment", ""))
+    return known or next((item for item in state.attachments.values() if item.announced == effect.position), None)
 
 
 def _store_file(state: TicketState, known: Attachment, result: Mapping[str, str], place: Place) -> list[Change]:

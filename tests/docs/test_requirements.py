@@ -156,3 +156,15 @@ def test_the_hand_written_texts_are_complete_and_short(tree: Path, old: str, new
 
     assert built.returncode == 1
     assert complaint in built.stderr
+
+
+def test_what_is_put_off_stands_on_the_page_with_its_reason(tree: Path) -> None:
+    source = tree / "docs" / "requirements.toml"
+    source.write_text(source.read_text(encoding="utf-8") + '[later.F1]\ntext = "A thing"\nwhy = "others come first"\n')
+    assert build(tree).returncode == 0
+    assert read_line(tree, "F1") == "- **F1** A thing. *Later: others come first.*"
+
+    source.write_text(source.read_text(encoding="utf-8").replace('why = "others come first"', 'why = ""'))
+    refused = build(tree)
+    assert refused.returncode == 1
+    assert "F1 is put off without a text or a reason" in refused.stderr

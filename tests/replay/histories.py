@@ -164,7 +164,7 @@ def write_oddities(url_base: str) -> Iterator[RawMessage]:
     file = {"attachmentName": "gone.txt", "attachmentSize": "12", "attachmentType": "text/plain"}
     place = {
         "attachmentInfo": "https://envisiontest.servicenow.com/1",
-        "attachment": f"{url_base}/s3/outbound/gone.txt",
+        "attachment": f"{url_base}/s3/outbound/gone.txt?X-Amz-Date=20230101T000000Z&X-Amz-Expires=60",
     }
     yield write_message(8, "Attachment", {**case, **file, **place})
     yield write_message(9, "Closure", {**case, "status": "closed", "changed": {"status": "closed"}})
@@ -174,6 +174,29 @@ def write_oddities(url_base: str) -> Iterator[RawMessage]:
     yield write_message(3, "Update", {**case, "ticketNumber": ODD_CHANGE}, group=ODD_CHANGE)
     yield write_message(1, "Update", "no object", group="e-CS0700003")
     yield write_message(1, "Update", {"ticketType": "Problem"}, group="e-CS0700004")
+    yield from write_irregularities()
+
+
+def write_irregularities() -> Iterator[RawMessage]:
+    """Messages with parts that cannot be read as they are, or that tell of something missed."""
+    shared = {**ODD_CASE, "status": "open", "clientTicketNumber": "INC0000042"}
+    for group in ("e-CS0700005", "e-CS0700006"):
+        yield write_message(1, "Create", {**shared, "ticketNumber": group}, group=group)
+    case = {**ODD_CASE, "ticketNumber": "e-CS0700007", "status": "open", "priority": "4", "group": "A"}
+    created = {**case, "clientName": "somebodyElse", "openedTime": "yesterday", "notes": "as text"}
+    yield write_message(1, "Create", created, group="e-CS0700007")
+    yield write_message(2, "Create", created, group="e-CS0700007")
+    for count, text in enumerate(("one", "two"), 3):
+        notes = {"type": "work_notes", "id": "n1", "body": text}
+        yield write_message(count, "Notes", {**case, "notes": notes}, group="e-CS0700007", dedup_id="d" * 64)
+    update = {**case, "priority": "9", "changed": {"priority": "9"}, "group": "B", "origin": {"a": 1}}
+    yield write_message(5, "Update", update, group="e-CS0700007", message_id="null")
+    change = {**ODD_CASE, "ticketType": "Change", "ticketNumber": "e-CHG0700008", "type": "Standard"}
+    yield write_message(1, "Create", {**change, "state": "Scheduled"}, group="e-CHG0700008")
+    asked = {"approvalId": "a1", "approvalState": "Requested", "approverName": "A", "approverEmail": "a@example.com"}
+    yield write_message(2, "Approval Request", {**change, "state": "Scheduled", **asked}, group="e-CHG0700008")
+    yield write_message(3, "Update", {**change, "type": "Normal", "state": "Implement"}, group="e-CHG0700008")
+    yield write_message(4, "Closure", {**change, "type": "Normal", "state": "Closed"}, group="e-CHG0700008")
 
 
 def write_latecomer() -> RawMessage:
@@ -182,13 +205,20 @@ def write_latecomer() -> RawMessage:
 
 
 def write_message(
-    sequence: int, transaction: str, body: object, *, group: str = ODD_TICKET, message_id: str | None = None
+    sequence: int,
+    transaction: str,
+    body: object,
+    *,
+    group: str = ODD_TICKET,
+    message_id: str | None = None,
+    dedup_id: str = "",
 ) -> RawMessage:
     """One message as the guide writes it; `sequence` orders it within its group."""
     attributes = {
         "MessageGroupId": group,
         "SequenceNumber": str(18_875_507_807_458_288_128 + sequence),
         "TransactionType": transaction,
+        **({"MessageDeduplicationId": dedup_id} if dedup_id else {}),
     }
     body_text = msgspec.Raw(msgspec.json.encode(body))
     return RawMessage(Body=body_text, Attributes=attributes, MessageId=message_id or f"{group}-{sequence}")
