@@ -7,7 +7,10 @@ from collections.abc import Callable
 from ecproc.simulator.script import Script, World
 from ecproc.simulator.texts import CHANGES, CLOSE_NOTES, GROUPS, PEOPLE
 
-KEPT = ("type", "shortDescription", "description", "risk", "impact", "category", "group", "startDate", "backoutPlan")
+KEPT = (
+    *("type", "shortDescription", "description", "risk", "impact", "category", "group", "startDate", "backoutPlan"),
+    "approval",
+)
 FIRST_STATES = {"Normal": "Assess", "Standard": "Scheduled", "Emergency": "Authorize"}
 PATH = ("Assess", "Authorize", "Scheduled", "Implement", "Review")
 WORDS = {"New": "Draft"}

@@ -290,7 +290,8 @@ def tell_states(outcome: Outcome) -> list[list[str]]:
     """The states each generation's client ticket must be told, its own first one included unless it was adopted.
 
     A case that is first seen at an end is created and then brought to that end.
-    A change that falls back to Draft, or jumps back without it, ends its client ticket; leaving Draft opens another.
+    A change that falls back to Draft, or jumps back without it, ends its client ticket; leaving Draft opens another. A
+    change that is cancelled after the client rejected it was ended by the client already (the guide's row 8).
     """
     if outcome.type != "Change":
         first, rest = outcome.history[0], list(outcome.history[1:])
@@ -301,7 +302,8 @@ def tell_states(outcome: Outcome) -> list[list[str]]:
     for before, state in pairwise([None, *outcome.history]):
         back = before in _CHANGE_PATH and state in _CHANGE_PATH and _follows(before, state)
         if live and (back or state == _DRAFT or state in _FINAL):
-            told[-1].append(str(state))
+            if not (state == "Cancelled" and outcome.fields.get("approval") == "rejected"):
+                told[-1].append(str(state))
             live = False
         elif live:
             told[-1].append(str(state))

@@ -98,6 +98,7 @@ def write_twins(world: World, number: int) -> Life:
     case.move("pending")
     case.move("workinprogress")
     case.move("pending")
+    case.anomalies.append("repeated_dedup_id")
     life = case.finish("twins")
     twin = msgspec.structs.replace(life.messages[1], message_id=life.messages[3].message_id)
     return put_in_order(msgspec.structs.replace(life, messages=(*life.messages[:3], twin)))

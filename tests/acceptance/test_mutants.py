@@ -42,13 +42,14 @@ MUTANTS: Final = {
             Change(
                 "runtime/ingest.py",
                 """\
-        await self._append(ordered)
+        fresh = await self._append(ordered)
         failpoint("append.committed")
-        self._deleting.create_task(self._delete_all(ordered, started))
+        deleting = self._deleting.create_task(self._delete_all(ordered, started))
 """,
                 """\
-        await self._delete_all(ordered, started)
-        await self._append(ordered)
+        deleting = self._deleting.create_task(self._delete_all(ordered, started))
+        await deleting
+        fresh = await self._append(ordered)
         failpoint("append.committed")
 """,
             ),

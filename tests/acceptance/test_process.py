@@ -167,7 +167,9 @@ async def test_every_line_is_json_from_the_first_to_the_last(tmp_path: Path) -> 
             assert await running.ended() == 0, running.said
         lines = [json.loads(line) for line in running.said.splitlines()]
         told = {line["event"]: line for line in lines}
-        assert list(told) == ["config_warning", "started", "web", "drained", "stopped"]
+        assert [event for event in told if event != "anomaly"] == [
+            *("config_warning", "started", "web", "drained", "stopped")
+        ]
         assert all(list(line)[:3] == ["ts", "level", "event"] for line in lines)
         assert told["config_warning"]["hint"] == f"chmod 600 {key}"
         assert told["web"]["url"].startswith("http://[::1]:")
