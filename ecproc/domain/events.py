@@ -75,7 +75,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """A queue message as understood. `at` is its SentTimestamp in microseconds; texts are verbatim.
 
     `status` is the body's status or state; `changed` is None where the body has no such member. `fields` are the
-    body's own, without identity, state, notes and attachment members. `dedup_id` is the queue's, or its end.
+    body's own, without identity, state, notes and attachment members. `dedup` is a digest of the queue's deduplication
+    id, 0 for none.
     """
 
     position: int
@@ -97,7 +98,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     approval: ApprovalRequest | None = None
     opened_at: int | None = None
     client_name: str = ""
-    dedup_id: str = ""
+    dedup: int = 0
     remarks: tuple[Remark, ...] = ()
 
 

@@ -13,6 +13,7 @@ EffectKey = NewType("EffectKey", str)
 """An effect's permanent idempotency key."""
 
 _PLACEHOLDERS: Final = frozenset({"", "null", "none", "nil", "nan", "undefined", "n/a", "na", "-", "--"})
+_LONGEST_PLACEHOLDER: Final = max(map(len, _PLACEHOLDERS))
 _BLANK: Final = " \t\r\n\v\f\xa0\u200b\ufeff"
 
 SEQUENCE_BYTES: Final = 16
@@ -23,7 +24,7 @@ NO_SEQUENCE: Final = bytes(SEQUENCE_BYTES)
 def identity(text: str | None) -> str:
     """The text where it names something; empty where it only fills the place of a name (decision 21)."""
     bare = (text or "").strip(_BLANK)
-    return "" if bare.lower() in _PLACEHOLDERS else bare
+    return "" if len(bare) <= _LONGEST_PLACEHOLDER and bare.lower() in _PLACEHOLDERS else bare
 
 
 def message_key(sequence: bytes, message_id: str) -> bytes:

@@ -64,8 +64,8 @@ class TicketState(msgspec.Struct):
     getting) a client ticket, 0 for none; `live` says that this client ticket was not ended yet. `left_draft` says that
     the current generation of a change was seen outside Draft, `began` with which sequence it started. `sequence` is the
     highest folded. `opened_at` is 0 while nothing readable says it. `notes` are the digests of their texts by id,
-    `creates` those of Create messages, `dedup_ids` when each of the last few minutes' was sent; `told` holds what is
-    said once per ticket.
+    `creates` those of Create messages, `dedups` when each of the last few minutes' deduplication ids was sent; `told`
+    holds what is said once per ticket.
     """
 
     stream: str
@@ -93,7 +93,7 @@ class TicketState(msgspec.Struct):
     notes: dict[str, int] = {}
     message_ids: set[str] = set()
     creates: set[int] = set()
-    dedup_ids: dict[str, int] = {}
+    dedups: dict[int, int] = {}
     told: set[str] = set()
     history_count: int = 0
     anomaly_count: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final, assert_never
+from zlib import crc32
 
 import msgspec
 
@@ -53,6 +54,9 @@ from ecproc.domain.state import (
 
 DEDUP_WINDOW: Final = 5 * 60 * 1_000_000
 """Microseconds in which the queue itself drops a repeated MessageDeduplicationId."""
+
+_MANY_DEDUPS: Final = 16
+_encode = msgspec.msgpack.Encoder().encode
 
 RETURN_GRACE: Final = 5 * 60 * 1_000_000
 """Microseconds after which a message without our number means that Ensono lost it (decision 8)."""
@@ -131,21 +135,22 @@ def _names_opening(message: Message) -> bool:
 
 def _flag_repeated(state: TicketState, message: Message) -> list[Change]:
     """Flag a deduplication id that another message of the last minutes had: probably the same news twice (R41)."""
-    if not message.dedup_id:
+    if not message.dedup:
         return []
-    recent = {key: at for key, at in state.dedup_ids.items() if at > message.at - DEDUP_WINDOW}
-    known = message.dedup_id in recent
-    state.dedup_ids = {**recent, message.dedup_id: message.at}
-    if not known:
+    oldest = message.at - DEDUP_WINDOW
+    known = state.dedups.get(message.dedup)
+    state.dedups[message.dedup] = message.at
+    if len(state.dedups) > _MANY_DEDUPS:
+        state.dedups = {dedup: at for dedup, at in state.dedups.items() if at > oldest}
+    if known is None or known <= oldest:
         return []
-    detail = f"another message had the MessageDeduplicationId that ends in {message.dedup_id[-16:]}"
+    detail = "another message of the last five minutes had this MessageDeduplicationId"
     return [flag(state, "repeated_dedup_id", detail, message.position)]
 
 
 def _is_repeat(state: TicketState, message: Message) -> bool:
     """Whether this very Create came before; a draft that leaves again may do so in the same words (C20)."""
-    body = (message.status, sorted(message.fields.items()), [note.body for note in message.notes])
-    known = digest(repr(body))
+    known = crc32(_encode((message.status, message.fields, [note.body for note in message.notes])))
     repeated = known in state.creates and state.state != change.State.DRAFT
     state.creates.add(known)
     return repeated

@@ -22,6 +22,7 @@ from ecproc.store.base import Batch, Fence, NewEvent, Snapshot
 from ecproc.wire.members import FIELDS
 
 _GUIDES_OWN: Final = "yourcompanyname"
+"""The guide's samples name this client beside the real one (C29)."""
 
 
 class Adoption(msgspec.Struct, frozen=True):
@@ -57,6 +58,7 @@ def take_step(fold: StreamFold, *, client_name: str, limit: int, snapshot_events
     effects: list[Effect] = []
     refused: dict[int, Quarantined] = {}
     compact: list[CompactFact] = []
+    ours = ("", client_name.strip().lower(), _GUIDES_OWN)
     noticed: dict[str, Noticed] = {}
     adopted: list[Adoption] = []
     expected, facts, wanted, unknown_fields = fold.through, 0, 0, 0
@@ -72,8 +74,8 @@ def take_step(fold: StreamFold, *, client_name: str, limit: int, snapshot_events
             elif isinstance(change, ClientTicketChanged) and change.adopted:
                 adopted.append(Adoption(change.client_ticket.number, event.position))
         if isinstance(fact, Message):
-            unknown_fields += len(fact.fields.keys() - FIELDS)
-            if names_other_client(fact, client_name):
+            unknown_fields += 0 if fact.fields.keys() <= FIELDS else len(fact.fields.keys() - FIELDS)
+            if fact.client_name.lower() not in ours:
                 _notice(state, noticed, _name_client(fact))
         if not isinstance(fact, Quarantined):
             told, fold.fields = compact_fact(event, fact, refused, fold.fields)
@@ -106,12 +108,6 @@ def take_step(fold: StreamFold, *, client_name: str, limit: int, snapshot_events
         after=(state.type, state.state) if state.type else None,
         decided=wanted,
     )
-
-
-def names_other_client(message: Message, client_name: str) -> bool:
-    """Whether the message is somebody else's by its clientName, which varies in the guide's own samples (C29)."""
-    named = message.client_name
-    return bool(named) and named.lower() not in (client_name.strip().lower(), _GUIDES_OWN)
 
 
 def _name_client(message: Message) -> Noticed:

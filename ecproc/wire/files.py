@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
 
 from ecproc.domain.events import AttachmentInfo, Remark
 from ecproc.domain.ids import identity
@@ -20,6 +19,10 @@ from ecproc.wire.urls import normalise_url
 _SYS_ID: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", re.IGNORECASE)
 _BEHIND_ATTACHMENT: Final = re.compile(r"/attachment/+([^/?#]+)", re.IGNORECASE)
 _IN_QUERY: Final = re.compile(r"[?&](?:sysparm_)?sys_id=([^&#]+)", re.IGNORECASE)
+_SIGNED: Final = re.compile(
+    r"[?&]X-Amz-Date=(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z(?![^&#])", re.IGNORECASE | re.ASCII
+)
+_LIFETIME: Final = re.compile(r"[?&]X-Amz-Expires=(\d{1,18})(?![^&#])", re.IGNORECASE | re.ASCII)
 _SESSION: Final = re.compile(r"[?&]X-Amz-Security-Token=[^&]", re.IGNORECASE)
 _BYTES: Final = re.compile(r"\s*([0-9][0-9,. ]*?)(?:\.0+)?\s*(?:bytes?|b)?\s*", re.IGNORECASE)
 
@@ -81,9 +84,12 @@ def _identify(info: str, name: str, size: int | None, message_id: str) -> str:
 
 def presigned_expiry(url: str) -> int | None:
     """When a pre-signed URL stops to work, in microseconds UTC (R138, C34)."""
+    signed_at, lifetime = _SIGNED.search(url), _LIFETIME.search(url)
+    if signed_at is None or lifetime is None:
+        return None
     try:
-        query = parse_qs(urlsplit(url).query)
-        signed = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        return (signed + timedelta(seconds=int(query["X-Amz-Expires"][0])) - EPOCH) // MICROSECOND
-    except (KeyError, ValueError, OverflowError):
+        year, month, day, hour, minute, second = map(int, signed_at.groups())
+        signed = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+        return (signed + timedelta(seconds=int(lifetime[1])) - EPOCH) // MICROSECOND
+    except (ValueError, OverflowError):
         return None

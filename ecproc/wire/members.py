@@ -141,13 +141,12 @@ def read_fields(body: Mapping[str, Any], remarks: list[Remark]) -> dict[str, str
         if name in _NOT_FIELDS:
             continue
         text = value if type(value) is str else read_text(name, value, remarks)
-        if name in TIMES:
-            if not text:
-                continue
-            if known_time(text) is None:
-                remarks.append(Remark("unknown_value", f"{name} {text[:_SHOWN]!r} is no time"))
-        if text is not None:
-            fields[name] = text
+        if text is None or (not text and name in TIMES):
+            continue
+        fields[name] = text
+    for name in TIMES & fields.keys():
+        if known_time(fields[name]) is None:
+            remarks.append(Remark("unknown_value", f"{name} {fields[name][:_SHOWN]!r} is no time"))
     return fields
 
 

@@ -16,6 +16,7 @@ import msgspec
 from ecproc.wire.lenient import DECODE_ERRORS, decode_json, fold_name
 
 _TEXT_LIMIT: Final = 300
+_EXAMINED: Final = 2_000
 _LEVELS: Final = 3
 
 
@@ -290,4 +291,5 @@ def _request_id(value: Any) -> str:
 def _mask(text: str) -> str:
     """A stranger's words without what must not be kept: an address's query, a receipt handle; and no longer than anyone
     reads."""
-    return _HANDLE.sub("***", _ADDRESS.sub(r"\1", text))[:_TEXT_LIMIT]
+    # Cut first: a search for addresses takes the square of what a stranger may send.
+    return _HANDLE.sub("***", _ADDRESS.sub(r"\1", text[:_EXAMINED]))[:_TEXT_LIMIT]

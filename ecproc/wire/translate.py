@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
+from zlib import crc32
 
 import msgspec
 
@@ -24,7 +25,6 @@ _HELD: Final = 14 * _DAY
 _APPROVAL_STATES: Final = frozenset({"requested", "approved", "rejected"})
 _NO: Final = frozenset({"false", "no", "0"})
 _YES: Final = frozenset({"true", "yes", "1", ""})
-_DEDUP_LENGTH: Final = 32
 _DATE_LENGTH: Final = 10
 _SHOWN: Final = 80
 
@@ -85,7 +85,7 @@ def _message(
         fields=read_fields(body, remarks),
         changed=read_changed(body.get("changed"), body, remarks),
         client_name=_name(body, "clientName", remarks),
-        dedup_id=identity(attributes.MessageDeduplicationId)[-_DEDUP_LENGTH:],
+        dedup=crc32(attributes.MessageDeduplicationId.encode()) if attributes.MessageDeduplicationId else 0,
     )
 
 
@@ -171,9 +171,11 @@ def _read_approval(message: Message, body: Mapping[str, Any], remarks: list[Rema
 def _name(body: Mapping[str, Any], member: str, remarks: list[Remark]) -> str:
     """What identifies something; a number there is a name too, true and false are none."""
     value = body.get(member)
+    if type(value) is str:
+        return identity(value) if value else ""
     if value is None or isinstance(value, bool):
         return ""
-    return identity(value if type(value) is str else read_text(member, value, remarks))
+    return identity(read_text(member, value, remarks))
 
 
 def attachment_url(payload: bytes) -> str:

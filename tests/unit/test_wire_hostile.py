@@ -9,13 +9,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ecproc.domain.events import Message, Place, Undecodable
+from ecproc.domain.ids import identity
 from ecproc.domain.times import parse_time
 from ecproc.wire.files import presigned_expiry
+from ecproc.wire.lenient import decode_json
+from ecproc.wire.notes import read_notes
 from ecproc.wire.payload import attributes_of, body_of
 from ecproc.wire.queue import BadAnswer, Envelope, Received, decode_answer, decode_message
 from ecproc.wire.responses import judge_answer, judge_delete, judge_receive
 from ecproc.wire.split import nests_deeper, split_array, split_object
 from ecproc.wire.translate import attachment_url, translate
+from ecproc.wire.urls import normalise_url
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MESSAGES = [path.read_bytes() for path in sorted((FIXTURES / "messages").glob("*.json"))]
@@ -334,3 +338,29 @@ def test_any_text_is_a_time_or_none(text: str) -> None:
     parse_time(text)
     presigned_expiry(text)
     presigned_expiry(f"https://x/?X-Amz-Date=20230208T172243Z&X-Amz-Expires={text}")
+
+
+# --- texts made to take long ---
+
+LONG = 200_000
+
+
+@pytest.mark.requirement("I8", "I9")
+@pytest.mark.parametrize(
+    "work",
+    [
+        pytest.param(lambda: normalise_url("https://a/" + "a%" * LONG), id="address"),
+        pytest.param(lambda: presigned_expiry("https://a/?" + "&X-Amz-Date=2023" * LONG), id="expiry"),
+        pytest.param(
+            lambda: judge_answer(400, b'{"message":"' + b"https://a" * LONG + b'"}'), id="addresses in an error"
+        ),
+        pytest.param(lambda: judge_delete(400, b'{"message":"' + b"timed AQEB" * LONG + b'"}'), id="words in an error"),
+        pytest.param(lambda: read_notes("2023-01-01 00:00:00 - " + "(a) " * LONG, "m", []), id="head of a journal"),
+        pytest.param(lambda: read_notes("2023-01-01 00:00:00 - x (Comments)\nq\n" * 10_000, "m", []), id="journal"),
+        pytest.param(lambda: decode_json(b'{"a":"' + rb"\ud83d" * LONG + b'"}'), id="escapes"),
+        pytest.param(lambda: identity(" " * LONG + "null"), id="blanks"),
+    ],
+)
+def test_a_text_made_to_take_long_takes_no_more_than_its_length(work: Callable[[], object]) -> None:
+    """Patterns that go back and forth take hours here; the suite's own time limit would end them."""
+    work()
