@@ -17,7 +17,7 @@ from ecproc.telemetry.hooks import Telemetry
 log = structlog.get_logger()
 
 _ODD_HINT: Final = "nothing to do unless it goes on: it counts as done once a message shows that it was"
-_RETRY_HINT: Final = "mend the cause, then: ecproc outbox retry "
+_PARKED_HINT: Final = "it is kept and waits until somebody mends the cause; see: ecproc outbox list"
 _GONE_HINT: Final = "nothing brings it back; what it was for stands in: ecproc outbox list"
 
 
@@ -41,7 +41,7 @@ class Reports:
         if isinstance(outcome, EffectUnknown):
             self._complain("warning", "effect_unknown", destination, fields, hint=hint)
         elif outcome.next_attempt_at is None:
-            log.error("effect_lost", **fields, hint=hint or _what_to_do(entry, outcome))
+            log.error("effect_lost", **fields, hint=hint or _what_to_do(outcome))
         else:
             self._complain("warning" if hint else "info", "effect_retry", destination, fields, hint=hint)
 
@@ -87,8 +87,8 @@ def _hint(attempt: Attempt) -> str:
             assert_never(attempt)
 
 
-def _what_to_do(entry: Entry, outcome: EffectFailed) -> str:
-    return _RETRY_HINT + entry.effect.key if outcome.parked else _GONE_HINT
+def _what_to_do(outcome: EffectFailed) -> str:
+    return _PARKED_HINT if outcome.parked else _GONE_HINT
 
 
 def _word(outcome: Ended) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from typing import Final, Protocol
@@ -338,16 +339,15 @@ class Router:
             self._log_quarantine(stream, refused)
 
     def _log_anomaly(self, stream: str, anomaly: Flagged) -> None:
-        repeats = self._complaints.count(("anomaly", anomaly.code), self._clock.monotonic())
-        if repeats is not None:
-            log.info(
-                "anomaly",
-                ticket=stream,
-                position=anomaly.position,
-                code=anomaly.code,
-                reason=anomaly.detail,
-                repeats=repeats,
-            )
+        self._complaints.tell(
+            logging.INFO,
+            "anomaly",
+            anomaly.code,
+            now=self._clock.monotonic(),
+            ticket=stream,
+            position=anomaly.position,
+            detail=anomaly.detail,
+        )
 
     def _log_quarantine(self, stream: str, refused: Quarantined) -> None:
         log.error(

@@ -18,30 +18,23 @@ from ecproc.domain.ids import NO_SEQUENCE
 from ecproc.domain.recorded import Kind
 from ecproc.errors import BridgeUnavailable
 from ecproc.failpoints import failpoint
+from ecproc.runtime.deletes import Deletes
 from ecproc.store.base import Batch, NewEvent, RecordedEvent, Store
 from ecproc.telemetry.complaints import Complaints
 from ecproc.telemetry.hooks import Telemetry
 from ecproc.wire.queue import BadAnswer, Envelope, Received, decode_answer
-from ecproc.wire.requests import quote_segment
-from ecproc.wire.responses import Judgement, Verdict, judge_delete, judge_receive
+from ecproc.wire.responses import Judgement, Verdict, judge_receive
 
 log = structlog.get_logger()
 _stdlib_log = logging.getLogger(__name__)
 
 _FIRST_BACK_OFF = 0.5
 _LONGEST_BACK_OFF = 60.0
-_DELETE_PAUSE = 0.2
-_LONGEST_DELETE_PAUSE = 5.0
 _NO_ROOM_PAUSE = 1.0
 _PER_ANSWER = 10
 """Messages that one GET brings at most (R13)."""
 _MANY_RECEIVES = 10
 _TOO_MANY_RECEIVES = 15
-_NO_HANDLE = Judgement(
-    Verdict.INVALID,
-    "the message has no receipt handle: it is in the log and cannot be deleted",
-    "ask Ensono to remove it from the queue",
-)
 
 
 class Ingest:
@@ -70,7 +63,16 @@ class Ingest:
         self._clock = clock
         self._rng = rng
         self._telemetry = telemetry
-        self._deletes = asyncio.Semaphore(limits.deletes_at_once)
+        self._complaints = Complaints()
+        self._deletes = Deletes(
+            queue,
+            self._complaints,
+            budget=config.delete_budget,
+            at_once=limits.deletes_at_once,
+            clock=clock,
+            rng=rng,
+            telemetry=telemetry,
+        )
         self._held = 0
         self._freed = asyncio.Event()
         self._readers = 0
@@ -83,7 +85,6 @@ class Ingest:
         self._held_by_bridge = False
         self._stopping = anyio.Event()
         self._woken = anyio.Event()
-        self._complaints = Complaints()
         self._unsettled_at = clock.monotonic()
         self._proven_at = -1.0
         self.last_success: float | None = None
@@ -213,10 +214,12 @@ class Ingest:
         hold = self._back_off(self._failures, at_least=retry_after or 0.0)
         self._held_by_bridge |= outcome != "error" or retry_after is not None
         refused = outcome == "refused"
-        self._complain(
+        self._complaints.tell(
+            logging.ERROR if refused else logging.WARNING,
             "queue_refused" if refused else "receive_failed",
-            judgement,
-            level=logging.ERROR if refused else logging.WARNING,
+            judgement.text,
+            now=self._clock.monotonic(),
+            hint=judgement.hint,
             outcome=outcome,
             status=None if answer is None else answer.status,
             request_id=judgement.request_id or ("" if answer is None else answer.request_id),
@@ -228,13 +231,6 @@ class Ingest:
         hold = max(at_least, self._rng.uniform(ceiling / 2, ceiling))
         self._hold = max(self._hold, hold)
         return hold
-
-    def _complain(self, event: str, judgement: Judgement, *, level: int, **fields: object) -> None:
-        """Say it, unless the same was said a moment ago."""
-        repeats = self._complaints.count((event, judgement.text), self._clock.monotonic())
-        if repeats is not None:
-            told = {"reason": judgement.text, "hint": judgement.hint, "repeats": repeats, **fields}
-            log.log(level, event, **{name: value for name, value in told.items() if value not in (None, "")})
 
     async def _append_and_delete(self, messages: Sequence[Envelope], started: float) -> bool:
         """Append the batch, and leave its deletes to themselves: the reader need not wait for them. Where all of it was
@@ -256,6 +252,12 @@ class Ingest:
         outcomes = await asyncio.gather(*[self._delete(message, started) for message in messages])
         self._pace(outcomes)
         return "deleted" in outcomes
+
+    async def _delete(self, message: Envelope, started: float) -> str:
+        outcome = await self._deletes.delete(message, started)
+        self._held -= 1
+        self._freed.set()
+        return outcome
 
     def _pace(self, outcomes: Sequence[str]) -> None:
         """Halve the readers when a delivery's time ran out, for it comes again and costs one of twenty receives (R23);
@@ -292,82 +294,15 @@ class Ingest:
 
     def _warn_of_receives(self, message: Envelope, count: int) -> None:
         """A message is lost to a failure queue at its twentieth receive (R23)."""
-        hint = f"at the 20th it is lost: see why it is not deleted; ask Ensono about {message.message_id[:80]}"
-        level = logging.ERROR if count >= _TOO_MANY_RECEIVES else logging.WARNING
-        self._complain(
+        self._complaints.tell(
+            logging.ERROR if count >= _TOO_MANY_RECEIVES else logging.WARNING,
             "receives_high",
-            Judgement(Verdict.TROUBLE, f"received {count} times", hint),
-            level=level,
+            f"received {count} times",
+            now=self._clock.monotonic(),
+            hint="at the 20th receive it is lost: see why it is not deleted, and ask Ensono about it",
             ticket=message.stream,
             message_id=message.message_id,
             receives=count,
-        )
-
-    async def _delete(self, message: Envelope, started: float) -> str:
-        """Delete with this delivery's handle while it is good; a later delivery brings another one (R21, R31)."""
-        outcome = "invalid"
-        if message.receipt_handle is None:
-            self._complain_of(message, _NO_HANDLE)
-        else:
-            async with self._deletes:
-                outcome = await self._delete_in_time(message, message.receipt_handle, started)
-        self._release(1)
-        self._telemetry.message_deleted(outcome)
-        if outcome == "deleted":
-            failpoint("delete.sent")
-            self._telemetry.receive_to_delete(self._clock.monotonic() - started)
-        return outcome
-
-    async def _delete_in_time(self, message: Envelope, handle: str, started: float) -> str:
-        outcome, pause = "skipped", _DELETE_PAUSE
-        deadline = started + self._config.delete_budget
-        while self._clock.monotonic() < deadline:
-            outcome, wait = await self._delete_once(message, handle)
-            if wait is None:
-                return outcome
-            wait = max(wait, pause * self._rng.uniform(1, 2))
-            pause = min(2 * pause, _LONGEST_DELETE_PAUSE)
-            if self._clock.monotonic() + wait >= deadline:
-                return outcome
-            await self._clock.sleep(wait)
-        return outcome
-
-    async def _delete_once(self, message: Envelope, handle: str) -> tuple[str, float | None]:
-        """The outcome of one DELETE, and how long to wait before another one may do better; None if none can."""
-        try:
-            answer = await self._queue.delete(handle)
-        except BridgeUnavailable as error:
-            self._complain_of(message, Judgement(Verdict.TROUBLE, str(error)))
-            return "error", 0.0
-        judgement = judge_delete(answer.status, answer.body)
-        match judgement.verdict:
-            case Verdict.ACCEPTED:
-                return "deleted", None
-            case Verdict.EXPIRED:
-                return "expired", None
-            case Verdict.INVALID:
-                self._complain_of(message, judgement, answer, encoded_length=len(quote_segment(handle)))
-                return "invalid", None
-            case Verdict.TROUBLE | Verdict.TIMED_OUT:
-                self._complain_of(message, judgement, answer)
-                return "error", answer.retry_after or 0.0
-            case _:
-                self._complain_of(message, judgement, answer)
-                return "error", None
-
-    def _complain_of(
-        self, message: Envelope, judgement: Judgement, answer: Answer | None = None, **fields: object
-    ) -> None:
-        self._complain(
-            "delete_failed",
-            judgement,
-            level=logging.ERROR if judgement.verdict is Verdict.INVALID else logging.WARNING,
-            ticket=message.stream,
-            message_id=message.message_id,
-            receives=message.receive_count,
-            status=None if answer is None else answer.status,
-            request_id=judgement.request_id or ("" if answer is None else answer.request_id),
-            **fields,
         )
 
 

@@ -7,6 +7,9 @@ from collections.abc import Hashable
 from typing import Final
 
 import msgspec
+import structlog
+
+log = structlog.get_logger()
 
 _EVERY: Final = 60.0
 _REMEMBERED: Final = 256
@@ -18,7 +21,7 @@ class _Told(msgspec.Struct):
 
 
 class Complaints:
-    """Says which repeats of a complaint are worth a log line. Pure: time comes in as monotonic seconds."""
+    """Says which repeats of a complaint are worth a log line; time comes in as monotonic seconds."""
 
     def __init__(self) -> None:
         self._told: OrderedDict[Hashable, _Told] = OrderedDict()
@@ -35,3 +38,11 @@ class Complaints:
             return repeats
         told.since += 1
         return None
+
+    def tell(self, level: int, event: str, reason: str, *, now: float, **fields: object) -> None:
+        """Log it, unless the same event was logged with this reason a moment ago; fields that say nothing are left
+        out."""
+        repeats = self.count((event, reason), now)
+        if repeats is not None:
+            told = {"reason": reason, **fields, "repeats": repeats if repeats > 1 else None}
+            log.log(level, event, **{name: value for name, value in told.items() if value not in (None, "")})

@@ -104,7 +104,7 @@ async def test_each_end_has_its_line(attempt: Attempt, level: str, event: str, w
 @pytest.mark.parametrize(
     ("attempt", "kind", "hint"),
     [
-        (Blamed("no", final=True), EffectKind.UPDATE, "ecproc outbox retry k"),
+        (Blamed("no", final=True), EffectKind.UPDATE, "ecproc outbox list"),
         (Blamed("gone", lost=True), EffectKind.COMMENT, "nothing brings it back"),
         (Blamed("no", final=True, hint="name another group"), EffectKind.UPDATE, "name another group"),
     ],
