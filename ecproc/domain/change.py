@@ -112,6 +112,7 @@ def open_ticket(state: TicketState, message: Message) -> list[Change]:
     in no state that is known: what it does then says the next message (decision 21)."""
     changes: list[Change] = set_fields(state, message, message.fields, late=False)
     changes += _check_values(state, message, changes)
+    _note_answer(state, message.fields.get("approval", ""))
     target = _target(message)
     if target is not None:
         if message.transaction is Transaction.CREATE and target not in NEXT[change_type(state)][S.DRAFT] | {S.DRAFT}:
@@ -135,6 +136,7 @@ def apply_record(state: TicketState, message: Message, *, late: bool) -> list[Ch
     if late:
         return changes
     changes += _check_values(state, message, changes) + _compare_type(state, message, before)
+    _note_answer(state, message.fields.get("approval", ""))
     target = _target(message)
     changes += _unknown_state(state, message, target)
     if state.state in FINAL:
@@ -190,13 +192,14 @@ def _enter(state: TicketState, message: Message, target: State) -> list[Change]:
     if target is S.DRAFT:
         changes += end_generation(state) + close_approvals(state, "void")
     elif target in FINAL:
-        rejected = target is S.CANCELLED and _is_rejected(state)
+        rejected = target is S.CANCELLED and state.rejected
         changes += _check_close_code(state, message, target) + close_approvals(state, "superseded")
         changes += end_generation(state, closed=target is S.CLOSED, rejected=rejected)
     else:
         changes += _leave_draft(state, message, before, target)
         if target not in _ASKING:
             changes += close_approvals(state, "superseded")
+            state.rejected = False  # whatever was answered, the change goes on
         state.left_draft = True
     return changes
 
@@ -214,9 +217,10 @@ def _leave_draft(state: TicketState, message: Message, before: State | None, tar
 
 
 def _next_generation(state: TicketState, message: Message) -> list[Change]:
+    changes = end_generation(state)
     state.generation += 1
-    state.began = message.sequence
-    return [start_generation(state)]
+    state.began, state.rejected = message.sequence, False
+    return [*changes, start_generation(state)]
 
 
 def _judge(state: TicketState, message: Message, before: State | None, target: State) -> list[Change]:
@@ -245,7 +249,10 @@ def add_approval(state: TicketState, message: Message, *, late: bool) -> list[Ch
         return _flag_former(state, message, known)
     word = "superseded" if asked.state in _DECISIONS and _is_decided(state) else asked.state
     changes = _put_approval(state, asked, word, state.generation, asked=asked) + _flag_unneeded(state, message)
-    return changes + close_approvals(state, "superseded") if word in _DECISIONS else changes
+    if word not in _DECISIONS:
+        return changes
+    _note_answer(state, word)
+    return changes + close_approvals(state, "superseded")
 
 
 def _is_news(state: TicketState, known: Approval, word: str) -> bool:
@@ -257,15 +264,18 @@ def _is_news(state: TicketState, known: Approval, word: str) -> bool:
 
 
 def _flag_former(state: TicketState, message: Message, known: Approval) -> list[Change]:
+    """Flag an answer that comes to nothing: to a former generation, or after another answer (R177)."""
     asked = message.approval
-    if asked is None or known.generation == state.generation or asked.state == known.state:
+    if asked is None or asked.state not in _DECISIONS or asked.state == known.state:
         return []
-    detail = f"{asked.state} for {known.id[:80]}, which was asked in generation {known.generation}"
+    detail = f"{asked.state} for {known.id[:80]}, which is {known.state} in generation {known.generation}"
     return flag_once(state, "approval_unexpected", detail, message.position)
 
 
 def _flag_unneeded(state: TicketState, message: Message) -> list[Change]:
-    """Only a normal change is approved by the client (R172)."""
+    """Only a normal change is approved by the client, and only one that has left its draft (R172, R149)."""
+    if state.state == S.DRAFT:
+        return flag_once(state, "approval_unexpected", "an approval on a draft", message.position)
     kind = change_type(state)
     if kind is ChangeType.NORMAL:
         return []
@@ -293,11 +303,11 @@ def _put_approval(
     return [ApprovalChanged(approval, asked=asked)]
 
 
-def _is_rejected(state: TicketState) -> bool:
-    """Whether the client's answer to this generation was no, as its approvals or the record say."""
-    told = state.fields.get("approval", "").strip().lower() == "rejected"
-    own = (item for item in state.approvals.values() if item.generation == state.generation)
-    return told or any(item.state == "rejected" for item in own)
+def _note_answer(state: TicketState, word: str) -> None:
+    """Learn from the record, or from the first answer of an approver, whether the client said no."""
+    word = word.strip().lower()
+    if word in _DECISIONS:
+        state.rejected = word == "rejected"
 
 
 def _is_decided(state: TicketState) -> bool:

@@ -202,6 +202,8 @@ def _news(changes: list[Change]) -> dict[str, str]:
 
 
 def _comment(draft: _Draft, note_id: str, fields: Mapping[str, str]) -> None:
+    if not fields["body"].strip():
+        return  # flagged already, and nothing to tell
     draft.add(EffectKind.COMMENT, note_key(draft.state.stream, note_id), fields=fields)
 
 

@@ -12,9 +12,15 @@ MessageId = NewType("MessageId", str)
 EffectKey = NewType("EffectKey", str)
 """An effect's permanent idempotency key."""
 
-_PLACEHOLDERS: Final = frozenset({"", "null", "none", "nil", "nan", "undefined", "n/a", "na", "-", "--"})
-_LONGEST_PLACEHOLDER: Final = max(map(len, _PLACEHOLDERS))
-_BLANK: Final = " \t\r\n\v\f\xa0\u200b\ufeff"
+_PLACEHOLDERS: Final = frozenset(
+    {"", "null", "none", "nil", "nan", "undefined", "n/a", "na", "n.a", "0", "true", "false", "object object"}
+)
+_LONGEST_PLACEHOLDER: Final = 20
+_AROUND: Final = "\"'()[]<>{} -–—._?"
+_UNREADABLE: Final = "\ufffd"
+_BLANK: Final = "".join(chr(code) for code in range(0x3001) if chr(code).isspace()) + (
+    "\x00\xad\u180e\u200b\u200c\u200d\u2060\ufeff"
+)
 
 SEQUENCE_BYTES: Final = 16
 NO_SEQUENCE: Final = bytes(SEQUENCE_BYTES)
@@ -22,9 +28,12 @@ NO_SEQUENCE: Final = bytes(SEQUENCE_BYTES)
 
 
 def identity(text: str | None) -> str:
-    """The text where it names something; empty where it only fills the place of a name (decision 21)."""
+    """The text where it names something; empty where it only fills the place of a name (decision 21), or where a part
+    of it could not be read: two names must not become one."""
     bare = (text or "").strip(_BLANK)
-    return "" if len(bare) <= _LONGEST_PLACEHOLDER and bare.lower() in _PLACEHOLDERS else bare
+    if len(bare) <= _LONGEST_PLACEHOLDER and bare.strip(_AROUND).lower() in _PLACEHOLDERS:
+        return ""
+    return "" if _UNREADABLE in bare else bare
 
 
 def message_key(sequence: bytes, message_id: str) -> bytes:

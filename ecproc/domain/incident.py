@@ -53,6 +53,7 @@ VALUES: Final[Mapping[str, frozenset[str]]] = {
 }
 """Fields with a closed list of values (R50, R59), in lower case; impact and urgency may hold mapped ones (R51)."""
 _PENDING_FIELDS: Final = ("statusNextAction", "offHoldDate")
+_WITH_STATUS: Final = frozenset({Transaction.CREATE, Transaction.UPDATE, Transaction.CLOSURE, Transaction.NOTES})
 _IGNORABLE: Final = frozenset(
     {"updatedOn", "openedTime", "urgency", "impact", "category", "origin", "ensonoGroup", *_PENDING_FIELDS}
 )
@@ -76,6 +77,8 @@ def open_ticket(state: TicketState, message: Message) -> list[Change]:
         text = State.OPEN
     if text is not None:
         changes += _enter(state, message, text)
+    elif message.transaction in _WITH_STATUS:
+        changes += flag_once(state, "unknown_value", "no status", message.position)
     if state.started == 0:
         changes.append(start_generation(state))
     return changes

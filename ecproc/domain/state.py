@@ -63,9 +63,10 @@ class TicketState(msgspec.Struct):
     `opened` turns true with the first message that is understood. `started` is the last generation that has (or is
     getting) a client ticket, 0 for none; `live` says that this client ticket was not ended yet. `left_draft` says that
     the current generation of a change was seen outside Draft, `began` with which sequence it started. `sequence` is the
-    highest folded. `opened_at` is 0 while nothing readable says it. `notes` are the digests of their texts by id,
-    `creates` those of Create messages, `dedups` when each of the last few minutes' deduplication ids was sent; `told`
-    holds what is said once per ticket.
+    highest folded. `rejected` says that the client's answer to this generation was no, `held_back` names the generation
+    whose cancel was left to the client for that. `opened_at` is 0 while nothing readable says it. `notes` are the
+    digests of their texts by id, `records` those of messages that carry the record, `dedups` when each of the last few
+    minutes' deduplication ids was sent; `told` holds what is said once per ticket.
     """
 
     stream: str
@@ -84,6 +85,8 @@ class TicketState(msgspec.Struct):
     sequence: bytes = NO_SEQUENCE
     began: bytes = NO_SEQUENCE
     cancels: int = 0
+    rejected: bool = False
+    held_back: int = 0
     fields: dict[str, str] = {}
     field_sequences: dict[str, bytes] = {}
     client_tickets: list[ClientTicket] = []
@@ -92,7 +95,7 @@ class TicketState(msgspec.Struct):
     held_notes: list[Note] = []
     notes: dict[str, int] = {}
     message_ids: set[str] = set()
-    creates: set[int] = set()
+    records: set[int] = set()
     dedups: dict[int, int] = {}
     told: set[str] = set()
     history_count: int = 0
@@ -265,8 +268,11 @@ def start_generation(state: TicketState) -> GenerationStarted:
 def end_generation(state: TicketState, *, closed: bool = False, rejected: bool = False) -> list[Change]:
     """End the current client ticket if it was not ended yet."""
     if not state.live:
-        return []
+        # What was left to the client is ended all the same when the change goes on without it.
+        late, state.held_back = state.held_back == state.started > 0, 0
+        return [GenerationEnded(state.started)] if late else []
     state.live = False
+    state.held_back = state.started if rejected else 0
     return [GenerationEnded(state.started, closed, rejected)]
 
 

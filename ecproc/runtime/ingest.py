@@ -33,6 +33,7 @@ _LONGEST_BACK_OFF = 60.0
 _NO_ROOM_PAUSE = 1.0
 _PER_ANSWER = 10
 """Messages that one GET brings at most (R13)."""
+_REMEMBERED = 10_000
 _MANY_RECEIVES = 10
 _TOO_MANY_RECEIVES = 15
 
@@ -81,6 +82,7 @@ class Ingest:
         self._failed = False
         self._stalls = 0
         self._stalled = False
+        self._gone: dict[bytes, float] = {}
         self._hold = 0.0
         self._held_by_bridge = False
         self._stopping = anyio.Event()
@@ -245,13 +247,31 @@ class Ingest:
             return True
         self._stalled = True
         self._back_off(self._stalls)
+        self._complaints.tell(
+            logging.WARNING,
+            "delete_failed",
+            "the same messages come again and none of them leaves the queue",
+            now=self._clock.monotonic(),
+            hint="see why the bridge does not delete them, before it drops them at their 20th receive",
+            ticket=ordered[0].stream,
+            message_id=ordered[0].message_id,
+        )
         return False
 
     async def _delete_all(self, messages: Sequence[Envelope], started: float) -> bool:
-        """Whether any of them is gone from the queue now."""
+        """Whether any of them is gone from the queue now, as far as that can be: one that came back was not."""
         outcomes = await asyncio.gather(*[self._delete(message, started) for message in messages])
         self._pace(outcomes)
-        return "deleted" in outcomes
+        left = [self._is_gone(message, started) for message in messages]
+        return any(gone and outcome == "deleted" for gone, outcome in zip(left, outcomes, strict=True))
+
+    def _is_gone(self, message: Envelope, started: float) -> bool:
+        """Whether it was not deleted before the GET that brought it."""
+        before = self._gone.pop(message.key, None)
+        self._gone[message.key] = self._clock.monotonic()
+        if len(self._gone) > _REMEMBERED:
+            del self._gone[next(iter(self._gone))]
+        return before is None or before > started
 
     async def _delete(self, message: Envelope, started: float) -> str:
         outcome = await self._deletes.delete(message, started)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final
@@ -13,6 +14,16 @@ log = structlog.get_logger()
 
 _EVERY: Final = 60.0
 _REMEMBERED: Final = 256
+
+
+_VARYING: Final = re.compile(r"(?<!HTTP )(?<![\w.])[0-9a-fA-F:.TZ+-]*\d[0-9a-fA-F:.TZ+-]*(?![\w])")
+"""Times, counts and request ids: what differs between two complaints about the same thing."""
+
+
+def _shape(complaint: Hashable) -> Hashable:
+    if isinstance(complaint, tuple):
+        return tuple(map(_shape, complaint))
+    return _VARYING.sub("#", complaint) if isinstance(complaint, str) else complaint
 
 
 class _Told(msgspec.Struct):
@@ -28,6 +39,7 @@ class Complaints:
 
     def count(self, complaint: Hashable, now: float) -> int | None:
         """How often it has come since it was last told, this time included; None while it is only to be counted."""
+        complaint = _shape(complaint)
         told = self._told.get(complaint)
         if told is None or now - told.at >= _EVERY:
             repeats = 1 if told is None else told.since + 1
@@ -42,7 +54,7 @@ class Complaints:
     def tell(self, level: int, event: str, reason: str, *, now: float, **fields: object) -> None:
         """Log it, unless the same event was logged with this reason a moment ago; fields that say nothing are left
         out."""
-        repeats = self.count((event, reason), now)
+        repeats = self.count((level, event, reason), now)
         if repeats is not None:
             told = {"reason": reason, **fields, "repeats": repeats if repeats > 1 else None}
             log.log(level, event, **{name: value for name, value in told.items() if value not in (None, "")})

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, Final
+from urllib.parse import unquote
 
 from ecproc.domain.events import AttachmentInfo, Remark
 from ecproc.domain.ids import identity
 from ecproc.domain.times import EPOCH, MICROSECOND
-from ecproc.wire.lenient import fold_name, scalar_text
+from ecproc.wire.lenient import DECODE_ERRORS, decode_json, fold_name, scalar_text
 from ecproc.wire.members import read_text
 from ecproc.wire.queue import parse_int
 from ecproc.wire.urls import normalise_url
 
-_SYS_ID: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])", re.IGNORECASE)
-_BEHIND_ATTACHMENT: Final = re.compile(r"/attachment/+([^/?#]+)", re.IGNORECASE)
+_SYS_ID: Final = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
+_ATTACHMENT: Final = frozenset({"attachment", "attachments", "sys_attachment"})
+_WORDS: Final = frozenset({"file", "download", "upload", "content", "view", "raw", "data", *_ATTACHMENT})
+"""What may stand behind an id in a path, and is none."""
 _IN_QUERY: Final = re.compile(r"[?&](?:sysparm_)?sys_id=([^&#]+)", re.IGNORECASE)
 _SIGNED: Final = re.compile(
     r"[?&]X-Amz-Date=(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z(?![^&#])", re.IGNORECASE | re.ASCII
@@ -57,29 +61,51 @@ def _read_size(text: str, remarks: list[Remark]) -> int | None:
 
 
 def _read_info(value: Any) -> str:
-    """attachmentInfo as text: an address, a bare sys_id, or a reference's value and link."""
+    """attachmentInfo as text: an address, a bare sys_id, or what a reference has of them."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        value = _read_object(value)
     if isinstance(value, dict):
         parts = {fold_name(name): scalar_text(item) or "" for name, item in value.items()}
         return next((parts[name] for name in ("sysid", "value", "link", "displayvalue") if parts.get(name)), "")
     return identity(scalar_text(value))
 
 
+def _read_object(text: str) -> Any:
+    try:
+        return decode_json(text.encode()).value
+    except DECODE_ERRORS:
+        return text
+
+
 def _identify(info: str, name: str, size: int | None, message_id: str) -> str:
-    """The file's sys_id wherever attachmentInfo has it, else a hash of what tells it from others (R139)."""
-    for pattern in (_BEHIND_ATTACHMENT, _IN_QUERY):
-        found = pattern.search(info)
-        if found and _SYS_ID.fullmatch(found[1]):
-            return found[1].lower()
-    if sys_ids := _SYS_ID.findall(info.partition("?")[0]) or _SYS_ID.findall(info):
-        last: str = sys_ids[-1]
+    """The file's own id wherever attachmentInfo has it; else what tells it from others: losing a file is worse than
+    having it twice (R139)."""
+    address = unquote(info)
+    path, _, query = address.partition("?")
+    own = _own_segment([segment for segment in path.split("/") if segment])
+    if own:
+        return own
+    named = [found for found in _IN_QUERY.findall(f"?{query}") if _SYS_ID.fullmatch(found)]
+    if named:
+        last: str = named[-1]
         return last.lower()
-    own = _BEHIND_ATTACHMENT.search(info)
-    if own and identity(own[1]) and own[1].lower() != "file":
-        return own[1]
-    if info and "/" not in info:
-        return info
-    known_by = (name, str(size), info.partition("?")[0] if info else message_id)
+    known_by = (name, str(size), message_id)
     return hashlib.sha256("\0".join(known_by).encode()).hexdigest()[:32]
+
+
+def _own_segment(segments: Sequence[str]) -> str:
+    """The segment of a path that names the file: a sys_id at its end or behind `attachment`, or what stands behind that
+    word or alone and is no word itself."""
+    while segments and segments[-1].lower() in _WORDS:
+        segments = segments[:-1]
+    for before, segment in zip(["", *segments], segments, strict=False):
+        if _SYS_ID.fullmatch(segment) and (segment == segments[-1] or before.lower() in _ATTACHMENT):
+            return segment.lower()
+    behind = [own for before, own in pairwise(segments) if before.lower() in _ATTACHMENT]
+    if behind and identity(behind[0]) and "." not in behind[0]:
+        return behind[0]
+    alone = len(segments) == 1 and any(character.isdigit() for character in segments[0])
+    return identity(segments[0]) if alone else ""
 
 
 def presigned_expiry(url: str) -> int | None:

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from ecproc.wire.split import nests_deeper
+from ecproc.wire.split import nests_deeper, split_object
 
 DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeError, ValueError, RecursionError)
 DEEPEST: Final = 100
@@ -24,7 +24,11 @@ DEEPEST: Final = 100
 _decode = msgspec.json.Decoder().decode
 _PADDING: Final = "\ufeff\x00 \t\r\n"
 _WHOLE_NUMBERS: Final = 1e15
-_SEPARATORS: Final = str.maketrans("", "", " _-")
+_SEPARATORS: Final = str.maketrans("", "", " _-\ufeff\u200b\ufffd")
+_MOJIBAKE: Final = "ï»¿"
+"""A byte order mark that somebody read as Latin-1."""
+_OBJECT_BEGINS: Final = b" \t\r\n\xef\xbb\xbf"
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _HIGH: Final = r"[dD][89abAB][0-9a-fA-F]{2}"
 _LOW: Final = r"[dD][c-fC-F][0-9a-fA-F]{2}"
 _ESCAPE: Final = re.compile(
@@ -56,7 +60,7 @@ def decode_json(raw: bytes) -> Decoded:
 
 def _decode_mended(raw: bytes) -> Decoded:
     text = raw.decode("utf-8", "replace")
-    bare = text.strip(_PADDING)
+    bare = text.strip(_PADDING).removeprefix(_MOJIBAKE)
     mended = _ESCAPE.sub(_mend_escape, bare)
     value = json.loads(mended, strict=False, parse_float=_finite, parse_constant=lambda _: None)
     return Decoded(value, mended=mended != bare or "\ufffd" in text or not _is_strict(bare))
@@ -106,6 +110,22 @@ def text_of(raw: bytes | None) -> str | None:
     except DECODE_ERRORS:
         return None
     return None if mended else scalar_text(value)
+
+
+def object_members(raw: bytes) -> dict[str, bytes] | None:
+    """The members of a JSON object as raw bytes, also of one that a decoder refuses; None if it is no object."""
+    try:
+        return {name: bytes(value) for name, value in _members.decode(raw).items()}
+    except DECODE_ERRORS:
+        return split_object(raw) if raw.lstrip(_OBJECT_BEGINS).startswith(b"{") else None
+
+
+def loose_text(raw: bytes | None) -> str | None:
+    """A JSON scalar as text, mended; for words of a closed list, which a character more or less does not change."""
+    try:
+        return None if raw is None else scalar_text(decode_json(raw).value)
+    except DECODE_ERRORS:
+        return None
 
 
 def inner_text(raw: bytes) -> bytes:

@@ -28,29 +28,36 @@ _NOT_FIELDS: Final = frozenset(
 _KNOWN: Final = FIELDS | _NOT_FIELDS
 _CANONICAL: Final[Mapping[str, str]] = {
     **{fold_name(name): name for name in _KNOWN},
-    **dict.fromkeys(("note", "comment", "comments"), "notes"),
     "updateon": "updatedOn",  # as the guide's table spells it (C13)
     "approvalld": "approvalId",  # as the guide's table reads (C14)
 }
 TICKET_TYPES: Final[Mapping[str, TicketType]] = {item.value.lower(): item for item in TicketType}
+_NOTES: Final = ("comments", "comment", "note")
+"""What notes are called where they are not called so."""
 _DIGITS_WANTED: Final = frozenset({"priority", "impact", "urgency"})
 _ADDRESS: Final = "attachment"
 _LISTS: Final = frozenset({"cis"})
 _EMPTY: Final = (None, "")
 _TIME_LENGTH: Final = 32
 """Of a time that is remembered: a hostile one is not."""
+_LATEST: Final = 7_258_118_400_000_000
 _SHOWN: Final = 80
 
 
-def read_members(body: Mapping[str, Any]) -> Mapping[str, Any]:
+def read_members(body: Mapping[str, Any], remarks: list[Remark]) -> Mapping[str, Any]:
     """The body's members by the guide's names; where one came under two spellings, the guide's own counts."""
     if body.keys() <= _KNOWN:
         return body
     read: dict[str, Any] = {}
     for name, value in body.items():
         own = canonical_name(name)
+        if own in read and value not in _EMPTY and read[own] not in _EMPTY and read[own] != value:
+            remarks.append(Remark("unreadable_part", f"{own[:_SHOWN]} came under two names with two values"))
         if own not in read or read[own] in _EMPTY or (name == own and value not in _EMPTY):
             read[own] = value
+    alias = next((name for name in _NOTES if name in read), None)
+    if alias is not None and "notes" not in read:
+        read["notes"] = read.pop(alias)
     return read
 
 
@@ -125,13 +132,15 @@ def _unfit(name: str, what: str) -> Remark:
 
 
 def known_time(text: str) -> int | None:
-    """The time a text names, remembered: each of a ticket's messages repeats its times."""
+    """The time a text names, remembered: each of a ticket's messages repeats its times. None also for one that no
+    ticket can have: before 1970, or after 2199."""
     return _parse_known(text) if len(text) <= _TIME_LENGTH else None
 
 
 @lru_cache(maxsize=4096)
 def _parse_known(text: str) -> int | None:
-    return parse_time(text)
+    moment = parse_time(text)
+    return moment if moment is not None and 0 < moment < _LATEST else None
 
 
 def read_fields(body: Mapping[str, Any], remarks: list[Remark]) -> dict[str, str]:
@@ -170,11 +179,14 @@ def read_changed(value: Any, body: Mapping[str, Any], remarks: list[Remark]) -> 
     changed: dict[str, str] = {}
     for spelled, item in members.items():
         name = canonical_name(spelled)
-        if name in ("state", "status"):
-            name = "status"
-        elif name in _NOT_FIELDS:
-            continue
-        changed[name] = read_text(name, _news_of(item), remarks) or ""
+        name = "status" if name == "state" else name
+        news = _news_of(item)
+        text = "" if news is None else read_text(name, news, remarks)
+        if name in _NOT_FIELDS and name != "status":
+            if name not in body and name not in ("state", *_NOTES):
+                remarks.append(Remark("unreadable_part", f"changed has {name}, the body does not"))
+        elif text is not None and (text or name != "status"):  # what cannot be read clears nothing
+            changed[name] = text
     return changed
 
 

@@ -36,11 +36,19 @@ def _read_any(value: Any, message_id: str, remarks: list[Remark]) -> Iterator[No
         case list():
             for index, item in enumerate(value):
                 yield from _read_item(item, f"{message_id}:{index}", remarks)
+        case dict() if len(value) == 1 and (inner := _unwrap(value)) is not None:
+            yield from _read_any(inner, message_id, remarks)
         case dict() if _is_by_id(value):
             for key, item in value.items():
                 yield from _read_item(item, key, remarks)
         case _:
             yield from _read_item(value, f"{message_id}:0", remarks)
+
+
+def _unwrap(value: Mapping[str, Any]) -> list[Any] | None:
+    """The list in an object that holds nothing else, as XML is made into JSON."""
+    (inner,) = value.values()
+    return inner if isinstance(inner, list) else None
 
 
 def _is_by_id(value: Mapping[str, Any]) -> bool:
@@ -57,8 +65,9 @@ def _read_text_notes(text: str, message_id: str, remarks: list[Remark]) -> Itera
         except DECODE_ERRORS:
             pass  # a text that only looks like JSON
     entries = list(_ENTRY.finditer(text))
-    if not entries and bare:
-        yield Note(id=f"{message_id}:0", body=text, author="", email="")
+    before = text[: entries[0].start()] if entries else text
+    if before.strip():
+        yield Note(id=f"{message_id}:0", body=before.rstrip() if entries else text, author="", email="")
     for entry, after in zip(entries, [*entries[1:], None], strict=True) if entries else ():
         end = after.start() if after else len(text)
         yield _read_entry(entry, text[entry.end() : end].strip(), remarks)
@@ -80,7 +89,7 @@ def _read_item(item: Any, fallback: str, remarks: list[Remark]) -> Iterator[Note
         remarks.append(Remark("unreadable_part", f"a note is {_name_shape(item)}"))
         return
     members = {fold_name(name): value for name, value in item.items()}
-    _check_kind(_pick("type", members, ("type",), remarks), remarks)
+    _check_kind(_pick("type", members, ("type", "element"), remarks), remarks)
     body = _pick("a note's body", members, _BODIES, remarks)
     if not body:
         remarks.append(Remark("unreadable_part", "a note has no body"))

@@ -7,8 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from ecproc.wire.lenient import DECODE_ERRORS, TooDeep, decode_json, fold_name, text_of
-from ecproc.wire.queue import object_members
+from ecproc.wire.lenient import DECODE_ERRORS, TooDeep, decode_json, fold_name, loose_text, object_members, text_of
 from ecproc.wire.split import split_object
 
 _STRINGS_IN_STRINGS: Final = 3
@@ -100,14 +99,17 @@ def _read_documented(payload: bytes) -> Content | None:
 
 def _read_tolerant(payload: bytes) -> Content:
     """Any message, its attributes under every spelling (C2, C44)."""
-    known = {fold_name(name): text_of(value) or "" for name, value in attributes_of(payload).items()}
+    raw = {fold_name(name): value for name, value in attributes_of(payload).items()}
+    known = {name: text_of(value) or "" for name, value in raw.items()}
+    available = raw.get("clientreferenceavailable", b"null")
     attributes = Attributes(
         SentTimestamp=known.get("senttimestamp", ""),
         SequenceNumber=known.get("sequencenumber", ""),
         MessageDeduplicationId=known.get("messagededuplicationid", ""),
         MessageGroupId=known.get("messagegroupid", ""),
-        ClientReferenceAvailable=known.get("clientreferenceavailable", "") or True,
-        TransactionType=known.get("transactiontype", ""),
+        # What stands there and is no word is none that says yes.
+        ClientReferenceAvailable=True if available == b"null" else loose_text(available) or "?",
+        TransactionType=loose_text(raw.get("transactiontype")) or "",
     )
     body, mended = read_body(body_of(payload))
     return Content(attributes, body, mended)

@@ -12,8 +12,11 @@ import msgspec
 
 from ecproc.domain.events import Transaction
 from ecproc.domain.ids import NO_SEQUENCE, SEQUENCE_BYTES, identity, message_key
-from ecproc.wire.lenient import DECODE_ERRORS, fold_name, inner_text, text_of
-from ecproc.wire.split import split_array, split_object
+from ecproc.wire.lenient import DECODE_ERRORS, fold_name, inner_text, loose_text, object_members, text_of
+from ecproc.wire.members import read_members, read_text
+from ecproc.wire.payload import NoBody, read_body
+from ecproc.wire.responses import tells_error
+from ecproc.wire.split import split_array
 
 UNGROUPED: Final = "ungrouped"
 """The stream of messages that name neither a group nor a ticket."""
@@ -24,8 +27,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 _BLANK: Final = b" \t\r\n"
 _TAIL: Final = 256
 _DERIVED: Final = "derived-"
-_MESSAGES: Final = frozenset({"messages", "message"})
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_MESSAGES: Final = ("messages", "message")
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 _raw = msgspec.json.Decoder(msgspec.Raw)
 _encode = msgspec.json.Encoder().encode
@@ -184,16 +186,19 @@ def _decode_tolerant(body: bytes) -> Received | BadAnswer:
         return found
     if not _is_whole(body, found.levels):
         return BadAnswer("the answer is cut off", found.request_id)
-    messages = _list_messages(found.messages)
-    if messages is None:
+    listed = [_list_messages(raw) for raw in found.messages]
+    messages = [message for each in listed for message in each or ()]
+    if not messages and None in listed:
         return BadAnswer("`messages` is neither null, an array nor a message", found.request_id)
+    if not messages and (words := tells_error(body)):
+        return BadAnswer(f"no messages, and an error beside them: {words}", found.request_id)
     return Received(tuple(map(decode_message, messages)), found.request_id)
 
 
 class _Found(msgspec.Struct, frozen=True):
-    """The raw `messages` member, the RequestId, and how many objects they stand in: results may be nested (C1)."""
+    """The raw `messages` members, the RequestId, and how many objects they stand in: results may be nested (C1)."""
 
-    messages: bytes
+    messages: list[bytes]
     request_id: str | None
     levels: int
 
@@ -206,9 +211,9 @@ def _find(body: bytes) -> _Found | BadAnswer:
     while "receivemessageresult" in level:
         levels.append(level := _folded_members(level["receivemessageresult"]))
     request_id = next(filter(None, map(_request_id, levels)), None)
-    for level in reversed(levels):
-        for name in _MESSAGES & level.keys():
-            return _Found(level[name], request_id, len(levels) + 1)
+    found = [level[name] for level in reversed(levels) for name in _MESSAGES if name in level]
+    if found:
+        return _Found(found, request_id, len(levels) + 1)
     return BadAnswer("no `messages` in the answer", request_id)
 
 
@@ -245,14 +250,6 @@ def _folded_members(raw: bytes) -> dict[str, bytes]:
     return {fold_name(name): value for name, value in (object_members(raw) or {}).items()}
 
 
-def object_members(raw: bytes) -> dict[str, bytes] | None:
-    """The members of a JSON object as raw bytes, also of one that a decoder refuses; None if it is no object."""
-    try:
-        return {name: bytes(value) for name, value in _members.decode(raw).items()}
-    except DECODE_ERRORS:
-        return split_object(raw) if raw.lstrip(_BLANK + _BOM).startswith(b"{") else None
-
-
 def _is_json(raw: bytes) -> bool:
     try:
         _raw.decode(raw)
@@ -278,7 +275,7 @@ def decode_message(raw: bytes) -> Envelope:
         message_id=message_id,
         sequence=sequence,
         payload=_payload(attributes, body, folded.get("md5ofbody")),
-        transaction=parse_transaction(text_of(known.get("transactiontype")) or ""),
+        transaction=parse_transaction(loose_text(known.get("transactiontype")) or ""),
         receipt_handle=text_of(folded.get("receipthandle")) or None,
         sent_ms=parse_int(text_of(known.get("senttimestamp"))),
         receive_count=parse_int(text_of(known.get("approximatereceivecount"))),
@@ -318,12 +315,14 @@ def _attributes(raw: bytes | None) -> dict[str, bytes]:
 
 def _stream(known: Mapping[str, bytes], body: bytes) -> str:
     group = identity(text_of(known.get("messagegroupid")))
-    return group or identity(text_of(_folded_members(_object_of(body)).get("ticketnumber"))) or UNGROUPED
+    return group or _ticket_number(body) or UNGROUPED
 
 
-def _object_of(body: bytes) -> bytes:
-    """The body's object, also where it stands in a string."""
-    return inner_text(body) if body.startswith(b'"') else body
+def _ticket_number(body: bytes) -> str:
+    """The ticketNumber as a fold will read it."""
+    value, _ = read_body(body)
+    number = None if isinstance(value, NoBody) else read_members(value, []).get("ticketNumber")
+    return "" if isinstance(number, bool) else identity(read_text("ticketNumber", number, []))
 
 
 def _derived_id(stream: str, sequence: bytes, body: bytes) -> str:

@@ -17,7 +17,7 @@ from ecproc.wire.lenient import DECODE_ERRORS, decode_json, fold_name
 
 _TEXT_LIMIT: Final = 300
 _EXAMINED: Final = 2_000
-_LEVELS: Final = 3
+_LEVELS: Final = 6
 
 
 class Verdict(StrEnum):
@@ -81,17 +81,31 @@ _STATUSES: Final = range(100, 600)
 _TROUBLE: Final = frozenset({408, 425, 429})
 _CODES: Final = frozenset({"code", "statuscode", "httpstatus", "httpstatuscode", "status"})
 _ERRORS: Final = frozenset(
-    {"error", "errors", "errormessage", "errortype", "errorcode", "type", "fault", "faultstring", "exception"}
+    {
+        *("error", "errors", "errormessage", "errortype", "errorcode", "type", "fault", "faultstring", "exception"),
+        *("stacktrace", "errordescription"),
+    }
 )
 """Names, folded, under which an answer tells of an error; `__type` is AWS's."""
-_FAILED: Final = frozenset({"failure", "failed", "fail", "error"})
-_WORDS: Final = ("response", "message", "errormessage", "error", "fault", "faultstring", "body", "code", "detail")
+_FAILED: Final = frozenset({"failure", "failed", "fail", "error", "unsuccessful", "false"})
+_RESULTS: Final = frozenset({"status", "result", "outcome", "success", "ok"})
+_OUTER: Final = frozenset({"response", "requestid", "responsemetadata", "statuscode"})
+_INNER: Final = frozenset({"code", "body", "requestid"})
+_WORDS: Final = (
+    *("errormessage", "error", "errors", "fault", "faultstring", "errordescription", "response", "message", "reason"),
+    *("title", "detail", "body", "code"),
+)
+"""Names, folded, under which an answer's words stand: an error's before those of a success beside it."""
+_LISTED: Final = frozenset({"response", "message"})
+_RAW_WORDS: Final = 120
 _TIMED_OUT: Final = re.compile(r"(?i)timed?[ -]?out|timeout")
 _PASSES: Final = re.compile(r"(?i)throttl|rate exceeded|too many requests|internal|unavailable|try again|busy")
 _REFUSES: Final = re.compile(
     r"(?i)not found|no record|not exist|not authori[sz]ed|denied|invalid|unable|cannot|can't|could not|fail|error"
 )
+_CODE: Final = re.compile(r"\s*(\d{3})(?:\.0+)?(?![\d.])", re.ASCII)
 _ADDRESS: Final = re.compile(r"(https?://[^\s?#\"']*)[?#][^\s\"']*")
+_TAG: Final = re.compile(r"<[^<>]*>")
 _HANDLE: Final = re.compile(r"AQEB[^\s\"',;]*")
 
 
@@ -99,7 +113,7 @@ def judge_answer(status: int, body: bytes) -> Judgement:
     """Judge the answer to a ticket call."""
     value = _value(body)
     status = _inner_status(value, status)
-    text, listed = _words(value)
+    text, listed = _words(value, body)
     own = _request_id(value)
     verdict, hint = _KNOWN.get(text.strip().lower(), (None, ""))
     if verdict is None and listed:
@@ -109,20 +123,32 @@ def judge_answer(status: int, body: bytes) -> Judgement:
     if status not in _OK:
         told = f"HTTP {status} {text}".strip()[:_TEXT_LIMIT]
         return Judgement(_judge_status(status, text), told, _hint_of(status), own)
+    success = text.strip().lower() in _SUCCESS
     if _tells_error(value):
-        return Judgement(_judge_error(value, text), text or "an error without words", "", own)
-    if text.strip().lower() in _SUCCESS:
+        told = f"{text!r} and an error without words" if success or not text else text
+        return Judgement(_judge_error(value, text), told, "", own)
+    if success and _is_plain(value):
         return Judgement(Verdict.ACCEPTED, text, "", own)
-    return Judgement(*_judge_unknown(status, value, text), "", own)
+    return Judgement(*_judge_unknown(status, value, body, text=text), "", own)
 
 
-def _judge_unknown(status: int, value: Any, text: str) -> tuple[Verdict, str]:
+def _is_plain(value: Any) -> bool:
+    """Whether the answer is one of the guide's: words in Response, or a code and words, and nothing that could take
+    them back."""
+    if not isinstance(value, dict) or not {fold_name(name) for name in value} <= _OUTER:
+        return False
+    response = next((item for name, item in value.items() if fold_name(name) == "response"), None)
+    if isinstance(response, dict):
+        return {fold_name(name) for name in response} <= _INNER
+    return isinstance(response, str)
+
+
+def _judge_unknown(status: int, value: Any, body: bytes, *, text: str) -> tuple[Verdict, str]:
     """A 2xx in words that are no known success."""
-    if not text.strip():
-        what = "nothing in it" if value in (None, {}, "") else "an answer nobody can read"
-        return Verdict.TROUBLE, f"HTTP {status} with {what}"
-    if not isinstance(value, dict):
-        return Verdict.TROUBLE, f"HTTP {status} with an answer nobody can read: {text}"
+    if not body.strip() or value in ({}, ""):
+        return Verdict.TROUBLE, f"HTTP {status} with nothing in it"
+    if not text.strip() or not isinstance(value, dict):
+        return Verdict.TROUBLE, f"HTTP {status} with an answer nobody can read: {text}".strip(": ")
     if _TIMED_OUT.search(text):
         return Verdict.TIMED_OUT, text
     return (Verdict.REFUSED if _REFUSES.search(text) else Verdict.ODD), text
@@ -170,13 +196,34 @@ def _judge_delete_tolerant(status: int, body: bytes) -> Judgement:
         return Judgement(Verdict.EXPIRED, "the receipt handle has expired", "", _request_id(value))
     if "ReceiptHandleIsInvalid" in text:
         return Judgement(Verdict.INVALID, "ReceiptHandleIsInvalid", "", _request_id(value))
-    names = {fold_name(name) for name in value} if isinstance(value, dict) else set()
-    if status in _OK and "deletemessageresponse" in names and not _tells_error(value):
+    if _inner_status(value, status) in _OK and _is_deleted(value) and not _tells_error(value):
         return Judgement(Verdict.ACCEPTED, f"HTTP {status}")
     judged = judge_answer(status, body)
     if judged.verdict is Verdict.ACCEPTED:  # the words of another call's success
         return msgspec.structs.replace(judged, verdict=Verdict.ODD)
     return judged
+
+
+def _is_deleted(value: Any) -> bool:
+    """Whether this is the documented answer under other spellings, and nothing besides."""
+    if not isinstance(value, dict):
+        return False
+    folded = {fold_name(name): item for name, item in value.items()}
+    response = folded.pop("deletemessageresponse", None)
+    metadata = {fold_name(name) for name in response} if isinstance(response, dict) else set()
+    return bool(metadata & {"responsemetadata", "requestid"}) and folded.keys() <= _OUTER
+
+
+def tells_error(body: bytes) -> str:
+    """The words of an error that stands in a queue answer beside no messages; empty if there is none."""
+    value = _value(body)
+    if not isinstance(value, dict):
+        return ""
+    beside = {name: item for name, item in value.items() if not _ENVELOPE.fullmatch(name.encode())}
+    inside = _tells_error(value) or _inner_status(value, 200) not in _OK
+    if not inside and not {fold_name(name) for name in beside} & {"message", "messages"}:
+        return ""
+    return _words(beside, b"")[0] or "an error without words"
 
 
 def judge_receive(status: int, body: bytes) -> Judgement:
@@ -230,14 +277,15 @@ def _inner_status(value: Any, status: int) -> int:
 
 
 def _code(item: Any) -> int:
-    text = "" if isinstance(item, bool) else str(item)
-    return int(text) if len(text) == 3 and text.isdecimal() and int(text) in _STATUSES else 0
+    """A status code as number or text, also with a fraction or words behind it; 0 for what is none."""
+    match = None if isinstance(item, bool) else _CODE.match(str(item))
+    return int(match[1]) if match and int(match[1]) in _STATUSES else 0
 
 
 def _tells_error(value: Any) -> bool:
     for name, item in _members(value):
         folded = fold_name(name)
-        if folded == "status" and str(item).strip().lower() in _FAILED:
+        if folded in _RESULTS and str(item).strip().lower() in _FAILED:
             return True
         # A plain `type` says many things, AWS's `__type` is an error's; an Error without content is one all the same.
         if folded in _ERRORS and (folded != "type" or name.startswith("__")) and (item or name == "Error"):
@@ -250,18 +298,23 @@ def _members(value: Any, levels: int = _LEVELS) -> Iterator[tuple[str, Any]]:
         for name, item in value.items():
             yield name, item
             yield from _members(item, levels - 1)
+    elif isinstance(value, list) and levels:
+        for item in value:
+            yield from _members(item, levels - 1)
 
 
-def _words(value: Any) -> tuple[str, bool]:
-    """The answer's words, and whether they came as a list, which is always an error (R221)."""
+def _words(value: Any, body: bytes) -> tuple[str, bool]:
+    """The answer's words, and whether they came as a list where words stand, which is always an error (R221)."""
     if isinstance(value, str):
         return _mask(value), False
     if not isinstance(value, dict):
-        return "", False
+        text = _TAG.sub(" ", body[:_EXAMINED].decode("utf-8", "replace"))
+        return _mask(" ".join(text.split()))[:_RAW_WORDS], False
     folded = {fold_name(name): item for name, item in value.items()}
-    found = next((folded[name] for name in _WORDS if folded.get(name) not in (None, "", {})), None)
+    name = next((name for name in _WORDS if folded.get(name) or (folded.get(name) == [] and name in _LISTED)), "")
+    found = folded.get(name)
     if isinstance(found, list):
-        return _mask(" ".join(map(str, found))), True
+        return _mask(" ".join(map(str, found))), name in _LISTED
     if isinstance(found, dict):
         return _mask(_words_of_object(found)), False
     told = [str(found)] if found is not None else []

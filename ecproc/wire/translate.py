@@ -17,14 +17,16 @@ from ecproc.wire.notes import read_notes
 from ecproc.wire.payload import Attributes, NoBody, body_of, read_body, read_payload
 from ecproc.wire.queue import is_derived, parse_int, parse_sequence, parse_transaction
 
-_LATEST_MS: Final = 253_402_300_799_999
-"""The end of the year 9999: no calendar shows what is later."""
+_EARLIEST_MS: Final = 946_684_800_000
+"""The year 2000: seconds, taken for milliseconds, are long before it."""
+_LATEST_MS: Final = 7_258_118_400_000
+"""The year 2200."""
 _DAY: Final = 86_400 * 1_000_000
 _KEPT: Final = 4 * _DAY
 _HELD: Final = 14 * _DAY
 _APPROVAL_STATES: Final = frozenset({"requested", "approved", "rejected"})
-_NO: Final = frozenset({"false", "no", "0"})
-_YES: Final = frozenset({"true", "yes", "1", ""})
+_NO: Final = frozenset({"false", "no", "0", "n", "f", "off"})
+_YES: Final = frozenset({"true", "yes", "1", "y", "t", "on", ""})
 _DATE_LENGTH: Final = 10
 _SHOWN: Final = 80
 
@@ -36,8 +38,8 @@ def translate(payload: bytes, place: Place, message_id: str) -> Message | Undeco
     at = _read_sent(attributes.SentTimestamp, place, remarks)
     if isinstance(content.body, NoBody):
         return _undecodable(place, at, content.body.reason, content.body.detail)
-    body = read_members(content.body)
-    type_text = _name(body, "ticketType", remarks)
+    body = read_members(content.body, remarks)
+    type_text = identity((read_text("ticketType", body.get("ticketType"), remarks) or "").replace("\ufffd", ""))
     ticket_type = TICKET_TYPES.get(type_text.lower())
     if type_text and ticket_type is None:
         return _undecodable(place, at, "unknown_ticket_type", f"ticketType {type_text[:_SHOWN]!r}")
@@ -118,7 +120,7 @@ def _read_sent(text: str, place: Place, remarks: list[Remark]) -> int:
     """When the message was sent; when it was recorded where nothing readable says it. One that waited longer than the
     queue's four days tells that others may have been dropped; one older than any queue holds (14 days) is a copy."""
     sent = parse_int(text)
-    if sent is None or sent > _LATEST_MS:
+    if sent is None or not _EARLIEST_MS <= sent <= _LATEST_MS:
         remarks.append(Remark("unreadable_part", f"SentTimestamp {text[:_SHOWN]!r}: the time of receipt stands for it"))
         return place.at
     at = sent * 1000
@@ -136,13 +138,13 @@ def _read_sequence(text: str, remarks: list[Remark]) -> bytes:
 
 
 def _is_available(value: bool | str, remarks: list[Remark]) -> bool:
-    """ClientReferenceAvailable, true where it says nothing (R39)."""
+    """ClientReferenceAvailable, true where it says nothing (R39); an unknown word does not say yes."""
     if isinstance(value, bool):
         return value
     word = value.strip().lower()
     if word not in _NO | _YES:
         remarks.append(Remark("unknown_value", f"ClientReferenceAvailable {value[:_SHOWN]!r}"))
-    return word not in _NO
+    return word in _YES
 
 
 def _opened_at(fields: Mapping[str, str]) -> int | None:
@@ -156,7 +158,7 @@ def _read_approval(message: Message, body: Mapping[str, Any], remarks: list[Rema
     if not approval_id:
         return None
     text = (read_text("approvalState", body.get("approvalState"), remarks) or "").strip()
-    asks = not text and message.transaction is Transaction.APPROVAL_REQUEST
+    asks = body.get("approvalState") in (None, "") and message.transaction is Transaction.APPROVAL_REQUEST
     word = "requested" if asks else text.lower()
     if word not in _APPROVAL_STATES:
         remarks.append(Remark("unknown_value", f"approvalState {text[:_SHOWN]!r} of {approval_id[:_SHOWN]}"))
@@ -181,7 +183,9 @@ def _name(body: Mapping[str, Any], member: str, remarks: list[Remark]) -> str:
 def attachment_url(payload: bytes) -> str:
     """The download URL in a logged message: a bearer secret, empty if it has none."""
     body, _ = read_body(body_of(payload))
-    return "" if isinstance(body, NoBody) else read_text("attachment", read_members(body).get("attachment"), []) or ""
+    return (
+        "" if isinstance(body, NoBody) else read_text("attachment", read_members(body, []).get("attachment"), []) or ""
+    )
 
 
 def _undecodable(place: Place, at: int, reason: str, detail: str) -> Undecodable:

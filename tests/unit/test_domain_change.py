@@ -621,3 +621,48 @@ def test_a_rejected_change_that_goes_back_to_new_is_cancelled_and_created_anew()
 
     life.when(move("New", "Redraft")).then(new_keys=[f"cancel:{T}:g1"])
     life.when(move("Assess")).when(move("Cancelled")).then(new_keys=[f"cancel:{T}:g2"])
+
+
+@pytest.mark.requirement("R187", "R190")
+def test_an_answer_that_the_change_went_on_after_holds_nothing_back() -> None:
+    rejected = change("Approval Request", state="Assess", **approver("ap1", "Rejected"))
+    approved = change("Update", type="Normal", state="Authorize", approval="approved")
+
+    given(*OURS, rejected, approved).when(move("Cancelled")).then(new_keys=[f"cancel:{T}:g1"])
+    given(*OURS, rejected, move("Scheduled")).when(move("Cancelled")).then(new_keys=[f"cancel:{T}:g1"])
+
+
+@pytest.mark.requirement("R189", "R190")
+def test_a_rejection_is_of_its_own_generation_only() -> None:
+    rejected = change("Update", type="Normal", state="Assess", approval="rejected")
+    life = given(*OURS, rejected, move("New", "Redraft"), move("Assess"))
+
+    life.when(move("Cancelled")).then(new_keys=[f"cancel:{T}:g2"])
+
+
+@pytest.mark.requirement("R190", "R192")
+def test_a_cancel_that_was_left_to_the_client_is_made_up_for_when_the_change_comes_back() -> None:
+    rejected = change("Update", type="Normal", state="Assess", approval="rejected")
+    life = given(*OURS, rejected).when(move("Cancelled")).then(new_keys=[])
+
+    life.when(move("New")).then(new_keys=[f"cancel:{T}:g1"])
+    life.when(move("Assess")).then(new_keys=[f"create:{T}:g2"])
+
+
+@pytest.mark.requirement("R165", "R171")
+@pytest.mark.parametrize("word", [["Cancelled", "x"], {"a": "b"}, {"display_value": None, "value": None}])
+def test_an_approval_state_that_is_no_word_asks_for_nothing(word: object) -> None:
+    asked = {**approver("ap1"), "approvalState": word}
+
+    life = given(CREATE).when(change("Approval Request", state="Assess", **asked)).then(approvals={}, new_keys=[])
+
+    assert "unknown_value" in life.anomalies
+
+
+@pytest.mark.requirement("R177")
+def test_an_answer_behind_the_first_one_is_flagged_and_decides_nothing() -> None:
+    life = given(*OURS, change("Approval Request", state="Assess", **approver("ap1", "Approved")))
+
+    life.when(change("Approval Request", state="Assess", **approver("ap1", "Rejected")))
+
+    life.then(approvals={"ap1": "approved"}, anomalies=["approval_unexpected"], new_keys=[])

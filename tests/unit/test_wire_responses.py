@@ -85,6 +85,11 @@ def test_a_success_that_says_nothing_or_that_nobody_can_read_is_not_trusted(body
         ({"statusCode": 200, "body": '{"Response":"PTN added"}'}, ACCEPTED),
         ({"Response": "Ticket not found"}, REFUSED),
         ({"Response": "PTN added", "fault": {"faultstring": "Invalid ApiKey"}}, REFUSED),
+        ({"Response": {"code": 500.0, "body": "PTN added"}}, TROUBLE),
+        ({"Response": {"code": "500 Internal Server Error", "body": "PTN added"}}, TROUBLE),
+        ({"Response": "PTN added", "success": False}, REFUSED),
+        ({"Response": "PTN added", "message": "Internal server error"}, ODD),
+        ({"Response": "PTN added", "result": [{"deep": {"error": "not stored"}}]}, REFUSED),
     ],
 )
 def test_an_error_in_a_success_is_none(body: object, verdict: Verdict) -> None:
@@ -182,7 +187,11 @@ def test_no_signature_is_in_what_is_told_of_an_upload_url() -> None:
     ("body", "status", "verdict"),
     [
         (read("queue-delete"), 200, ACCEPTED),
-        *((body, 200, ACCEPTED) for body in (b'{"DeleteMessageResponse":null}', b'{"deleteMessageResponse":{"x":1}}')),
+        (b'{"deleteMessageResponse":{"responseMetadata":{"RequestId":"r"}}}', 202, ACCEPTED),
+        *((body, 200, TROUBLE) for body in (b'{"DeleteMessageResponse":null}', b'{"DeleteMessageResponse":{"x":1}}')),
+        (b'{"DeleteMessageResponse":{"ResponseMetadata":{}},"message":"Internal server error"}', 200, REFUSED),
+        (b'{"DeleteMessageResponse":{"ResponseMetadata":{"HTTPStatusCode":500}}}', 200, TROUBLE),
+        (b'{"statusCode":500,"body":"{\\"DeleteMessageResponse\\":{\\"ResponseMetadata\\":{}}}"}', 200, TROUBLE),
         *((body, status, TROUBLE) for body in (b"", b"{}", b"null", b"[]") for status in (200, 204)),
         (b'{"errorMessage":"Task timed out after 3.00 seconds"}', 200, TIMED_OUT),
         (b'{"DeleteMessageResponse":{"Error":{"Code":"Other"}}}', 200, REFUSED),

@@ -165,8 +165,8 @@ def test_a_ticket_type_is_read_in_any_case(text: str) -> None:
     [
         *(("", value, True) for value in (False, True, None, "true")),
         *(("A", value, True) for value in (False, "false", " False ")),
-        *(("A", value, False) for value in (True, "true", None, "", "maybe")),
-        *(("A", value, True) for value in (0, "No")),
+        *(("A", value, False) for value in (True, "true", None, "", "Yes", 1)),
+        *(("A", value, True) for value in (0, "No", "maybe", "F", [], {"a": True})),
     ],
 )
 def test_a_number_is_missing_if_it_is_empty_or_the_flag_says_no(number: str, available: object, missing: bool) -> None:
