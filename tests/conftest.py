@@ -1,11 +1,15 @@
 """What every test may use: the asyncio backend, the property-test profiles and the guide's own messages."""
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 from hypothesis import settings
+from structlog.testing import capture_logs
 
 MESSAGES = Path(__file__).parent / "fixtures" / "messages"
 
@@ -30,3 +34,21 @@ def guide_message() -> Callable[[str], bytes]:
         return (MESSAGES / f"{name}.json").read_bytes()
 
     return read_message
+
+
+@pytest.fixture
+def fresh_loggers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let no test before this one have a say in where log lines go: a configured logger keeps its settings for good."""
+    structlog.reset_defaults()
+    for name, module in list(sys.modules.items()):
+        if name.startswith("ecproc.") and hasattr(module, "log"):
+            monkeypatch.setattr(module, "log", structlog.get_logger())
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def log_lines(fresh_loggers: None) -> Iterator[list[MutableMapping[str, Any]]]:
+    """Give the log lines of this test, as they come."""
+    with capture_logs() as lines:
+        yield lines

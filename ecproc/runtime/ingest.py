@@ -34,6 +34,7 @@ _NO_ROOM_PAUSE = 1.0
 _PER_ANSWER = 10
 """Messages that one GET brings at most (R13)."""
 _REMEMBERED = 10_000
+_NEVER = -1.0
 _MANY_RECEIVES = 10
 _TOO_MANY_RECEIVES = 15
 
@@ -82,7 +83,7 @@ class Ingest:
         self._failed = False
         self._stalls = 0
         self._stalled = False
-        self._gone: dict[bytes, float] = {}
+        self._gone: dict[bytes, tuple[float, int]] = {}
         self._hold = 0.0
         self._held_by_bridge = False
         self._stopping = anyio.Event()
@@ -266,12 +267,12 @@ class Ingest:
         return any(gone and outcome == "deleted" for gone, outcome in zip(left, outcomes, strict=True))
 
     def _is_gone(self, message: Envelope, started: float) -> bool:
-        """Whether it was not deleted before the GET that brought it."""
-        before = self._gone.pop(message.key, None)
-        self._gone[message.key] = self._clock.monotonic()
+        """Whether it was not deleted before the GET that brought it, nor more often than there are readers for it."""
+        before, times = self._gone.pop(message.key, (_NEVER, 0))
+        self._gone[message.key] = (self._clock.monotonic(), times + 1)
         if len(self._gone) > _REMEMBERED:
             del self._gone[next(iter(self._gone))]
-        return before is None or before > started
+        return times == 0 or (before > started and times < self._config.max_readers)
 
     async def _delete(self, message: Envelope, started: float) -> str:
         outcome = await self._deletes.delete(message, started)

@@ -1,4 +1,4 @@
-"""Client numbers that two tickets took over: each ticket folds alone, so this is looked for where they are written."""
+"""Client numbers that two tickets have: each ticket folds alone, so this is looked for where they are written."""
 
 from __future__ import annotations
 
@@ -7,45 +7,45 @@ from collections.abc import Sequence
 import msgspec
 
 from ecproc.domain.events import Noticed
-from ecproc.runtime.step import Adoption, Step, notice_event
+from ecproc.runtime.step import Link, Step, notice_event
 from ecproc.store.base import NewEvent, Reader
 
 
 class SharedNumbers:
-    """Adds to the steps that adopt a number the notice, to both tickets, that another one has it too."""
+    """Adds to the steps that link a number the notice, to both tickets, that another one has it too."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._adopting: dict[str, str] = {}
+        self._linking: dict[str, str] = {}
 
     async def notice(self, steps: Sequence[Step]) -> list[Step]:
         """The steps with what is to be noticed in them; `release` them once they are written."""
-        return [await self._check(step) if step.adopted else step for step in steps]
+        return [await self._check(step) if step.linked else step for step in steps]
 
     def release(self, steps: Sequence[Step]) -> None:
-        """Forget what these steps adopt: the store knows it now."""
+        """Forget what these steps link: the store knows it now."""
         for step in steps:
-            for adoption in step.adopted:
-                self._adopting.pop(adoption.number, None)
+            for link in step.linked:
+                self._linking.pop(link.number, None)
 
     async def _check(self, step: Step) -> Step:
         stream = step.batch.fence.stream if step.batch.fence is not None else ""
         events = list(step.batch.events)
-        for adoption in step.adopted:
+        for link in step.linked:
             # What is on its way into the store is not found there: the first to come here claims the number.
-            other = self._adopting.setdefault(adoption.number, stream)
-            found = await self._reader.read_rows("client_ticket", id=adoption.number)
+            other = self._linking.setdefault(link.number, stream)
+            found = await self._reader.read_rows("client_ticket", id=link.number)
             others = {other, *(row.stream for row in found)} - {stream}
-            events = _add_notices(events, adoption, stream, sorted(others))
+            events = _add_notices(events, link, stream, sorted(others))
         return msgspec.structs.replace(step, batch=msgspec.structs.replace(step.batch, events=events))
 
 
-def _add_notices(events: list[NewEvent], adoption: Adoption, stream: str, others: Sequence[str]) -> list[NewEvent]:
-    theirs = [notice_event(other, _notice(adoption, stream)) for other in others]
-    ours = [notice_event(stream, _notice(adoption, other)) for other in others]
+def _add_notices(events: list[NewEvent], link: Link, stream: str, others: Sequence[str]) -> list[NewEvent]:
+    theirs = [notice_event(other, _notice(link, stream)) for other in others]
+    ours = [notice_event(stream, _notice(link, other)) for other in others]
     # The step's own events stay together and last: its compact form goes by the last one.
     return [*theirs, *events, *ours]
 
 
-def _notice(adoption: Adoption, other: str) -> Noticed:
-    return Noticed(adoption.position, "link_mismatch", f"client number {adoption.number[:80]} is also {other[:80]}'s")
+def _notice(link: Link, other: str) -> Noticed:
+    return Noticed(link.position, "link_mismatch", f"client number {link.number[:80]} is also {other[:80]}'s")

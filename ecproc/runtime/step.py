@@ -25,8 +25,8 @@ _GUIDES_OWN: Final = "yourcompanyname"
 """The guide's samples name this client beside the real one (C29)."""
 
 
-class Adoption(msgspec.Struct, frozen=True):
-    """A client number that a ticket took over from the message at that position."""
+class Link(msgspec.Struct, frozen=True):
+    """A client number that the event at that position gave a ticket."""
 
     number: str
     position: int
@@ -40,7 +40,7 @@ class Step(msgspec.Struct, frozen=True):
     entries: tuple[Entry, ...]
     anomalies: tuple[Flagged, ...]
     quarantined: tuple[Quarantined, ...]
-    adopted: tuple[Adoption, ...]
+    linked: tuple[Link, ...]
     unknown_fields: int
     before: tuple[str, str | None] | None
     after: tuple[str, str | None] | None
@@ -60,7 +60,7 @@ def take_step(fold: StreamFold, *, client_name: str, limit: int, snapshot_events
     compact: list[CompactFact] = []
     ours = ("", client_name.strip().lower(), _GUIDES_OWN)
     noticed: dict[str, Noticed] = {}
-    adopted: list[Adoption] = []
+    linked: list[Link] = []
     expected, facts, wanted, unknown_fields = fold.through, 0, 0, 0
     while fold.pending and facts < limit:
         event, fact = fold.pending.popleft()
@@ -71,8 +71,8 @@ def take_step(fold: StreamFold, *, client_name: str, limit: int, snapshot_events
         for change in step_changes:
             if isinstance(change, Refused):
                 refused[event.position] = Quarantined(event.position, change.reason, change.detail)
-            elif isinstance(change, ClientTicketChanged) and change.adopted:
-                adopted.append(Adoption(change.client_ticket.number, event.position))
+            elif isinstance(change, ClientTicketChanged) and (change.adopted or change.created):
+                linked.append(Link(change.client_ticket.number, event.position))
         if isinstance(fact, Message):
             unknown_fields += 0 if fact.fields.keys() <= FIELDS else len(fact.fields.keys() - FIELDS)
             if fact.client_name.lower() not in ours:
@@ -102,7 +102,7 @@ def take_step(fold: StreamFold, *, client_name: str, limit: int, snapshot_events
         entries=entries,
         anomalies=tuple([change for change in changes if isinstance(change, Flagged)]),
         quarantined=tuple(refused.values()),
-        adopted=tuple(adopted),
+        linked=tuple(linked),
         unknown_fields=unknown_fields,
         before=before,
         after=(state.type, state.state) if state.type else None,

@@ -129,6 +129,8 @@ def _decode_documented(body: bytes) -> Received | None:
         return None
     request_id = _documented_request_id(level)
     while level.ReceiveMessageResult is not msgspec.UNSET:
+        if level.messages is not msgspec.UNSET:
+            return None
         level = level.ReceiveMessageResult
         request_id = request_id or _documented_request_id(level)
     if level.messages is msgspec.UNSET:
@@ -207,13 +209,16 @@ def _find(body: bytes) -> _Found | BadAnswer:
     level = _folded_members(body)
     if "receivemessageresponse" not in level:
         return BadAnswer("no ReceiveMessageResponse in the answer")
-    levels = [level := _folded_members(level["receivemessageresponse"])]
-    while "receivemessageresult" in level:
-        levels.append(level := _folded_members(level["receivemessageresult"]))
-    request_id = next(filter(None, map(_request_id, levels)), None)
-    found = [level[name] for level in reversed(levels) for name in _MESSAGES if name in level]
+    raw: bytes | None = level["receivemessageresponse"]
+    levels, found = [level], list[bytes]()
+    while raw is not None:
+        levels.append(level := _folded_members(raw))
+        # They may stand there under two spellings, and on two levels.
+        found += [value for name, value in (object_members(raw) or {}).items() if fold_name(name) in _MESSAGES]
+        raw = level.get("receivemessageresult")
+    request_id = next(filter(None, map(_request_id, levels[1:])), None)
     if found:
-        return _Found(found, request_id, len(levels) + 1)
+        return _Found(found, request_id, len(levels))
     return BadAnswer("no `messages` in the answer", request_id)
 
 

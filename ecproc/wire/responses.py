@@ -125,7 +125,7 @@ def judge_answer(status: int, body: bytes) -> Judgement:
         return Judgement(_judge_status(status, text), told, _hint_of(status), own)
     success = text.strip().lower() in _SUCCESS
     if _tells_error(value):
-        told = f"{text!r} and an error without words" if success or not text else text
+        told = f"{text!r} and an error without words" if success else text or "an error without words"
         return Judgement(_judge_error(value, text), told, "", own)
     if success and _is_plain(value):
         return Judgement(Verdict.ACCEPTED, text, "", own)

@@ -44,7 +44,8 @@ def translate(payload: bytes, place: Place, message_id: str) -> Message | Undeco
     if type_text and ticket_type is None:
         return _undecodable(place, at, "unknown_ticket_type", f"ticketType {type_text[:_SHOWN]!r}")
     ticket_number = _name(body, "ticketNumber", remarks)
-    if not ticket_number and not identity(attributes.MessageGroupId):
+    group = identity(attributes.MessageGroupId)
+    if not ticket_number and (not group or group.startswith('"')):  # a damaged one is kept in its quotes
         return _undecodable(place, at, "unroutable", "neither MessageGroupId nor ticketNumber")
     if content.mended:
         remarks.append(Remark("unreadable_part", "the body has characters that could not be read as they were"))

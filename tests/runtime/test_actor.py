@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from ecproc.config import Limits
 from ecproc.domain.entry import Entry
-from ecproc.domain.events import Decided, EffectStarted
+from ecproc.domain.events import Decided, EffectStarted, EffectSucceeded
+from ecproc.domain.ids import EffectKey
 from ecproc.domain.recorded import Kind, encode_event
 from ecproc.errors import StoreUnavailable
 from ecproc.runtime import actor
@@ -676,3 +677,20 @@ async def test_another_clients_name_is_flagged_once_and_the_message_is_applied()
     assert foreign == ["clientName 'otherClient'", "clientName 'third'"]
     assert await bench.store.undecided_streams() == []
     await bench.check_replay()
+
+
+@pytest.mark.requirement("R121", "R209")
+async def test_a_number_that_the_desk_gives_although_another_ticket_has_it_is_told_to_both() -> None:
+    bench = Bench()
+    created = EffectSucceeded(EffectKey("create:e-CS2:g1"), {"number": "LOCAL-0000001"})
+
+    async def work() -> None:
+        await bench.deliver(say("e-CS1", "Create", status="open", clientTicketNumber="LOCAL-0000001"))
+        await bench.deliver(say("e-CS2", "Create", status="open"))
+        await bench.router.wait_idle()
+        committed = await bench.store.commit(Batch(events=[NewEvent("e-CS2", *encode_event(created), wanted=True)]))
+        bench.router.deliver([event for event in committed.events if event is not None])
+
+    await bench.run(work)
+
+    assert await codes(bench, "e-CS1") == await codes(bench, "e-CS2") == ["link_mismatch"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -36,6 +36,7 @@ FORBIDDEN = Answer(403, b'{"message": "Forbidden"}')
 THROTTLED = Answer(429, b'{"message": "Too Many Requests"}')
 BROKEN = Answer(500, b'{"message": "Internal server error"}')
 LOST = BridgeUnavailable("timeout", sent=True)
+Lines = list[MutableMapping[str, Any]]
 
 
 @pytest.fixture
@@ -672,9 +673,7 @@ STUCK = {
 
 @pytest.mark.requirement("R17", "R31", "I8")
 @pytest.mark.parametrize("name", STUCK)
-async def test_what_comes_again_and_cannot_be_deleted_is_asked_for_less_and_less(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_what_comes_again_and_cannot_be_deleted_is_asked_for_less_and_less(name: str, log_lines: Lines) -> None:
     answer, deleted = STUCK[name]
     bench = Bench(*[answer] * 500, visibility=0.001)
     bench.bridge.deletes.extend([deleted] * 5000)
@@ -683,8 +682,8 @@ async def test_what_comes_again_and_cannot_be_deleted_is_asked_for_less_and_less
 
     assert 3 < len(bench.gets) <= 30
     assert bench.gaps[-1] > 3
-    told = [line for line in capsys.readouterr().out.splitlines() if "_failed" in line]
-    assert 1 <= len(told) <= 5
+    assert 1 <= len(log_lines) <= 5
+    assert {line["event"] for line in log_lines} <= {"delete_failed", "receive_failed"}
     assert not bench.ingest.drained
 
 
@@ -732,27 +731,27 @@ async def test_a_stuck_queue_is_read_on_at_once_when_it_brings_something_fresh()
 
 @pytest.mark.requirement("R23")
 @pytest.mark.parametrize(("count", "level"), [("9", None), ("10", "warning"), ("15", "error")])
-async def test_a_message_that_was_received_often_is_told_of(
-    count: str, level: str | None, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_message_that_was_received_often_is_told_of(count: str, level: str | None, log_lines: Lines) -> None:
     message = say("e-CS1")
     attributes = {**message["Attributes"], "ApproximateReceiveCount": count}
     bench = Bench(give_queue(number({**message, "Attributes": attributes}, 1, handle="h")))
 
     await bench.run(1)
 
-    told = [line for line in capsys.readouterr().out.splitlines() if "receives_high" in line]
-    assert [level in line for line in told] == ([] if level is None else [True])
+    told = [(line["event"], line["log_level"]) for line in log_lines]
+    assert told == ([] if level is None else [("receives_high", level)])
 
 
 @pytest.mark.requirement("R216", "R217", "R14")
-async def test_a_refusal_says_what_to_look_at_and_names_the_request(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_refusal_says_what_to_look_at_and_names_the_request(log_lines: Lines) -> None:
     bench = Bench(*[msgspec.structs.replace(FORBIDDEN, request_id="req-1")] * 5)
 
     await bench.run(20)
 
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "queue_refused" in line]
-    assert all(part in line for part in ("error", "Forbidden", "check bridge.url", "check bridge.api_key", "req-1"))
+    (line,) = log_lines
+    assert (line["event"], line["log_level"], line["reason"]) == ("queue_refused", "error", "Forbidden")
+    assert (line["status"], line["request_id"]) == (403, "req-1")
+    assert all(part in line["hint"] for part in ("check bridge.url", "check bridge.api_key"))
 
 
 @pytest.mark.requirement("R5")

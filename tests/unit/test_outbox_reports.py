@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from random import Random
 from typing import Any
 
 import anyio
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from ecproc.domain.effects import Effect, EffectKind
@@ -20,19 +18,14 @@ from ecproc.telemetry.hooks import Telemetry
 from ecproc.testing.clock import VirtualClock
 from ecproc.testing.simloop import simulated_backend
 
+pytestmark = pytest.mark.usefixtures("fresh_loggers")
+
 POLICY = RetryPolicy(max_attempts=12, unknown_retry=(60.0, 120.0), longest=3600.0)
 
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, Any]]:
     return simulated_backend()
-
-
-@pytest.fixture(autouse=True)
-def default_logging() -> Iterator[None]:
-    structlog.reset_defaults()
-    yield
-    structlog.reset_defaults()
 
 
 class Told(Telemetry):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ecproc.domain.events import Transaction
+from ecproc.domain.events import Place, Transaction, Undecodable
 from ecproc.domain.ids import NO_SEQUENCE, message_key
 from ecproc.wire.payload import attributes_of, body_of
 from ecproc.wire.queue import (
@@ -22,6 +22,7 @@ from ecproc.wire.queue import (
     parse_sequence,
     parse_transaction,
 )
+from ecproc.wire.translate import translate
 
 RESPONSES = Path(__file__).parents[1] / "fixtures" / "responses"
 GuideMessage = Callable[[str], bytes]
@@ -343,3 +344,56 @@ def test_a_derived_id_is_of_the_documented_parts() -> None:
     raw = {"Body": {}, "Attributes": {"MessageGroupId": "e-CS1", "SequenceNumber": "5"}}
 
     assert decode(raw).message_id == f"derived-{hashlib.sha256(parts).hexdigest()}"
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        '{"Messages":[{}],"messages":null}',
+        '{"messages":null,"Message":[{}]}',
+        '{"messages":[{}],"ReceiveMessageResult":{"messages":null}}',
+        '{"messages":null,"ReceiveMessageResult":{"messages":[{}]}}',
+    ],
+)
+@pytest.mark.requirement("R15", "C1")
+def test_messages_are_found_wherever_they_stand(response: str) -> None:
+    assert len(received(f'{{"ReceiveMessageResponse":{response}}}'.encode()).messages) == 1
+
+
+@pytest.mark.parametrize(
+    "beside", ['"errorMessage":"boom"', '"statusCode":500', '"message":"x"', '"Error":{"Code":"A"}']
+)
+@pytest.mark.requirement("R14", "R222")
+def test_an_error_beside_no_messages_is_no_empty_queue(beside: str) -> None:
+    envelope = '"ReceiveMessageResponse":{"ReceiveMessageResult":{"messages":%s}}'
+
+    assert isinstance(decode_answer(f"{{{envelope % 'null'},{beside}}}".encode()), BadAnswer)
+    assert len(received(f"{{{envelope % '[{}]'},{beside}}}".encode()).messages) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"ticketNumber":{"display_value":"e-CS1","value":"0"}}',
+        '{"ticketNumber":["e-CS1"]}',
+        '{"ticket_number":" e-CS1 "}',
+        r'"{\"ticketNumber\":\"e-CS1\"}"',
+        r'"\u0000{\"ticketNumber\":\"e-CS1\"}"',
+        '{"ticketNumber":"e-CS1","bad":"\\ud83d"}',
+    ],
+)
+@pytest.mark.requirement("R36", "R20")
+def test_without_a_group_the_ticket_is_found_as_a_fold_would_find_it(body: str) -> None:
+    assert decode_message(f'{{"Body":{body},"Attributes":{{"MessageGroupId":0}}}}'.encode()).stream == "e-CS1"
+
+
+@pytest.mark.requirement("R36", "I9")
+def test_names_that_cannot_be_read_do_not_become_one_ticket() -> None:
+    body = rb'{"ticketNumber":"e-CS1\ud83d","ticketType":"Incident"}'
+    raw = b'{"Body":' + body + rb',"Attributes":{"MessageGroupId":"e-CS1\ud83d"}}'
+    envelope = decode_message(raw)
+    fact = translate(envelope.payload, Place(1, 1, 1), envelope.message_id)
+
+    assert envelope.stream == "ungrouped"
+    assert isinstance(fact, Undecodable)
+    assert fact.reason == "unroutable"
