@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from msgspec import Struct
 
@@ -123,11 +123,20 @@ class BridgeError(EcprocError):
     exit_code = ExitCode.TEMPORARY
 
 
+_NETWORK_HINTS: Final = {
+    "dns": "check the host in bridge.url and this machine's resolver",
+    "connect": "check the host and port in bridge.url, and whether a firewall or a proxy (bridge.proxy) is in the way",
+    "tls": "check whether something on the way opens TLS; its certificates belong in bridge.ca_file",
+    "timeout": "check the way to the bridge (firewall, bridge.proxy), and whether bridge.timeout is long enough",
+}
+
+
 class BridgeUnavailable(BridgeError):
     """The network or the bridge is at fault for now: no connection, timeout, 5xx, 429 or an unreadable answer.
 
-    `kind` is one word, `detail` says where and why (`host:port: Connection refused`). `retry_after` is the bridge's own
-    wish in seconds; `sent` says that bytes may have reached the bridge, so that the call's outcome is unknown.
+    `kind` is one word, `detail` says where and why (`host:port: Connection refused`), `hint` what a person can look at.
+    `retry_after` is the bridge's own wish in seconds; `sent` says that bytes may have reached the bridge, so that the
+    call's outcome is unknown.
     """
 
     def __init__(self, kind: str, detail: str = "", *, retry_after: float | None = None, sent: bool) -> None:
@@ -135,6 +144,7 @@ class BridgeUnavailable(BridgeError):
         super().__init__(f"the bridge is unavailable ({why})")
         self.kind = kind
         self.detail = detail
+        self.hint = _NETWORK_HINTS.get(kind, "")
         self.retry_after = retry_after
         self.sent = sent
 

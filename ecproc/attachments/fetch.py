@@ -21,7 +21,7 @@ from ecproc.attachments.answers import (
 from ecproc.attachments.base import Failure, FetchFailed, Stored
 from ecproc.attachments.resolve import AddressRefused, resolve_global, resolve_loopback
 from ecproc.attachments.store import ContentStore, Decoding, Upload
-from ecproc.attachments.url import CheckedUrl, check_url
+from ecproc.attachments.url import REFUSALS, CheckedUrl, check_url
 from ecproc.clock import Clock
 from ecproc.config.proxy import Proxy
 from ecproc.errors import StoreUnavailable
@@ -89,7 +89,7 @@ class HttpFetcher:
             reason = f"host {checked.host} is not in attachments.allowed_hosts"
             hint = f"if it is Ensono's, add {checked.host} to attachments.allowed_hosts and start again"
             raise FetchFailed(reason, Failure.CONFIGURATION, hint=hint)
-        raise FetchFailed(f"url_{checked.reason}", Failure.REFUSED)
+        raise FetchFailed(f"url_{checked.reason}: {REFUSALS[checked.reason]}", Failure.REFUSED)
 
     async def _download(self, url: CheckedUrl, upload: Upload, announced: int | None) -> None:
         with anyio.move_on_after(self._timeout + _REDIRECTED_SECONDS):

@@ -10,6 +10,20 @@ import msgspec
 
 from ecproc.config import is_loopback
 
+REFUSALS: Final = {
+    "length": "it is longer than any bucket's address",
+    "characters": "it has characters that no address may have",
+    "fragment": "it has a fragment",
+    "scheme": "only https is asked",
+    "userinfo": "it names a user",
+    "host": "it names no host",
+    "port": "only port 443 is asked",
+    "address": "an IP address stands where the host's name should",
+    "loopback": "it leads to this machine",
+    "punycode": "its host's name is not ASCII",
+}
+"""What is wrong with an address, by the word of its refusal."""
+
 _MAX_LENGTH: Final = 8192
 _MAX_HOST: Final = 253
 _MAX_PORT: Final = 65_535

@@ -60,6 +60,7 @@ class _Reading:
         self.origins: dict[str, str] = dict.fromkeys(OPTIONS, "default")
         self.failed: set[str] = set()
         self.secret_files: dict[str, SecretFile] = {}
+        self.unread = False
 
     def read_file(self, path: Path | None, default_path: Path) -> None:
         """Take every option of the TOML file, if there is one."""
@@ -73,8 +74,7 @@ class _Reading:
         else:
             return
         text = self._read_text(path, place, "the configuration file")
-        if text is not None:
-            self._take_document(path, text)
+        self.unread = text is None or not self._take_document(path, text)
 
     def read_variables(self) -> None:
         """Take every `ECPROC_*` variable; a name we do not know is a problem, not noise."""
@@ -96,20 +96,22 @@ class _Reading:
             for section, struct in SECTIONS.items()
         }
         config = Config(origins=self.origins, secret_files=self.secret_files, **sections)  # type: ignore[arg-type]  # SECTIONS has the right types
-        for finding in check_config(config, require_bridge=require_bridge):
+        # What a file that nobody could read sets is not known to be missing.
+        for finding in check_config(config, require_bridge=require_bridge and not self.unread):
             if finding.name not in self.failed:
                 problem = ConfigProblem(finding.message, self._place(finding.name), finding.help)
                 (self.warnings if finding.warning else self.problems).append(problem)
         return msgspec.structs.replace(config, warnings=tuple(self.warnings))
 
-    def _take_document(self, path: Path, text: str) -> None:
+    def _take_document(self, path: Path, text: str) -> bool:
+        """Whether the text is TOML; its options are taken if so."""
         try:
             document = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             match = _ERROR_LINE.match(str(error))
             reason, line = (match[1], match[2] or text.count("\n") + 1) if match else (str(error), 1)
             self._problem(f"not valid TOML: {reason}", f"{path}:{line}")
-            return
+            return False
         lines = _line_numbers(text)
         for section, table in document.items():
             place = f"{path}:{lines.get(section, 1)}"
@@ -121,6 +123,7 @@ class _Reading:
                 for key, value in table.items():
                     self._take_key(section, key, value, f"{path}:{lines.get(f'{section}.{key}', 1)}")
         self._warn_of_readers(path)
+        return True
 
     def _take_key(self, section: str, key: str, value: object, place: str) -> None:
         if option := OPTIONS.get(f"{section}.{key}"):

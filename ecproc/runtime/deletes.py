@@ -80,7 +80,7 @@ class Deletes:
         try:
             answer = await self._queue.delete(handle)
         except BridgeUnavailable as error:
-            self._complain(message, Judgement(Verdict.TROUBLE, str(error)))
+            self._complain(message, Judgement(Verdict.TROUBLE, str(error), error.hint))
             return "error", 0.0
         judgement = judge_delete(answer.status, answer.body)
         match judgement.verdict:

@@ -166,7 +166,7 @@ class Ingest:
         try:
             answer = await self._queue.receive()
         except BridgeUnavailable as error:
-            self._fail("error", Judgement(Verdict.TROUBLE, str(error)), None)
+            self._fail("error", Judgement(Verdict.TROUBLE, str(error), error.hint), None)
             return ()
         except BaseException:
             self._unsettled_at = self._clock.monotonic()

@@ -259,6 +259,17 @@ async def test_the_budget_counts_from_sending_the_get() -> None:
     assert sorted(bench.heard.deletes) == ["deleted", "deleted", "skipped"]
 
 
+async def test_what_the_network_does_to_a_read_and_to_a_delete_says_where_to_look(log_lines: Lines) -> None:
+    bench = Bench(BridgeUnavailable("dns", "h: unknown", sent=False), messages(1))
+    bench.bridge.deletes.append(BridgeUnavailable("connect", "h:443: refused", sent=False))
+
+    await bench.run(10)
+
+    hints = {line["event"]: line["hint"] for line in log_lines}
+    assert "resolver" in hints["receive_failed"]
+    assert "firewall" in hints["delete_failed"]
+
+
 @pytest.mark.requirement("R29", "R30", "R31")
 @pytest.mark.parametrize(
     ("first", "again", "outcome"),

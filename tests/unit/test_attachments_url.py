@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecproc.attachments.url import CheckedUrl, UrlRefused, check_url
+from ecproc.attachments.url import REFUSALS, CheckedUrl, UrlRefused, check_url
 from ecproc.config import AttachmentsConfig
 
 HOSTS = AttachmentsConfig().allowed_hosts
@@ -137,6 +137,7 @@ def test_hostile_url_is_refused(url: str, reason: str) -> None:
     refused = check_url(url, HOSTS)
     assert isinstance(refused, UrlRefused)
     assert refused.reason == reason
+    assert reason in {*REFUSALS, "not_allowed"}
     assert bool(refused.host) == (reason == "not_allowed")
 
 

@@ -337,6 +337,17 @@ def test_loopback_is_only_this_machine() -> None:
     assert not any(map(is_loopback, ["0.0.0.0", "::", "10.0.0.1", "localhost.example.com", "127.0.0.1.nip.io", ""]))
 
 
+@pytest.mark.parametrize("text", ["[bridge\n", None])
+def test_what_a_file_that_cannot_be_read_sets_is_not_called_missing(text: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "ecproc.toml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, {}, default_path=tmp_path / "none.toml")
+    assert len(caught.value.problems) == 1
+    assert "required" not in str(caught.value)
+
+
 @pytest.mark.requirement("R1")
 def test_run_needs_url_client_name_and_key_and_nothing_else_does(tmp_path: Path) -> None:
     assert problems_of('[bridge]\napi_key = ""\n', tmp_path, require_bridge=True) == [

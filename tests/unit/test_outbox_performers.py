@@ -254,10 +254,17 @@ async def test_our_number_goes_to_its_ticket() -> None:
 )
 async def test_what_the_bridge_says_decides(line: Line, expected: Attempt) -> None:
     attempt, _ = await send(line)
-    if isinstance(attempt, Held | Blamed):
+    if isinstance(attempt, Held | Blamed | Uncertain):
         attempt = msgspec.structs.replace(attempt, hint="")  # what can be done is told by the judge, and tested there
 
     assert attempt == expected
+
+
+@pytest.mark.parametrize("sent", [True, False])
+async def test_a_number_that_the_network_lost_says_where_to_look(sent: bool) -> None:
+    attempt, _ = await send(BridgeUnavailable("tls", "h:443: certificate verify failed", sent=sent))
+    assert isinstance(attempt, Uncertain if sent else Held)
+    assert "bridge.ca_file" in attempt.hint
 
 
 @pytest.mark.requirement("R204", "R223")

@@ -46,7 +46,9 @@ class BridgePerformer:
         try:
             answer = await self._bridge.send(Request(method, path, body))
         except BridgeUnavailable as error:
-            return Uncertain(str(error)) if error.sent else Held(str(error), error.retry_after)
+            if error.sent:
+                return Uncertain(str(error), error.hint)
+            return Held(str(error), error.retry_after, hint=error.hint)
         return _judge(answer)
 
     async def _is_shown(self, stream: str, effect: Effect) -> bool:
