@@ -65,8 +65,8 @@ class TicketState(msgspec.Struct):
     the current generation of a change was seen outside Draft, `began` with which sequence it started. `sequence` is the
     highest folded. `rejected` says that the client's answer to this generation was no, `held_back` names the generation
     whose cancel was left to the client for that. `opened_at` is 0 while nothing readable says it. `notes` are the
-    digests of their texts by id, `records` those of messages that carry the record, `dedups` when each of the last few
-    minutes' deduplication ids was sent; `told` holds what is said once per ticket.
+    digests of their texts by id, `creates` those of Create messages, `dedups` when each of the last few minutes'
+    deduplication ids was sent; `told` holds what is said once per ticket.
     """
 
     stream: str
@@ -95,7 +95,7 @@ class TicketState(msgspec.Struct):
     held_notes: list[Note] = []
     notes: dict[str, int] = {}
     message_ids: set[str] = set()
-    records: set[int] = set()
+    creates: set[int] = set()
     dedups: dict[int, int] = {}
     told: set[str] = set()
     history_count: int = 0

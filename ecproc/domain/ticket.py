@@ -124,9 +124,8 @@ def _evolve_message(state: TicketState, message: Message) -> list[Change]:
     if message.transaction is Transaction.UNKNOWN:
         detail = f"TransactionType {message.transaction_name[:80]!r}"
         return [*changes, flag(state, "unknown_type", detail, message.position)]
-    if message.transaction in _RECORDS and _is_repeat(state, message):
-        detail = f"the same {message.transaction} came before under another MessageId"
-        return [*changes, flag(state, "duplicate", detail, message.position)]
+    if message.transaction is Transaction.CREATE and _is_repeat(state, message):
+        return [*changes, flag(state, "duplicate", "the Create came again under another MessageId", message.position)]
     return changes + _apply_message(state, message, kind, late=late)
 
 
@@ -150,16 +149,11 @@ def _flag_repeated(state: TicketState, message: Message) -> list[Change]:
 
 
 def _is_repeat(state: TicketState, message: Message) -> bool:
-    """Whether this very news came before: a Create, or what says when it was updated. What says no such thing may be
-    told twice in the same words and be news, as may be that a draft is left again (C20)."""
-    stamped = (message.changed or {}).get("updatedOn") or message.fields.get("updatedOn")
-    if message.transaction is not Transaction.CREATE and not stamped:
-        return False
-    told = (message.transaction, message.status, message.fields, message.changed, [note.body for note in message.notes])
-    known = crc32(_encode(told))
-    leaves = state.state == change.State.DRAFT and message.transaction is not Transaction.REDRAFT
-    repeated = known in state.records and not leaves
-    state.records.add(known)
+    """Whether this very Create came before; a draft that leaves again may do so in the same words (C20). Any other news
+    may come in the same words and be news: it is applied in its order (R41)."""
+    known = crc32(_encode((message.status, message.fields, [note.body for note in message.notes])))
+    repeated = known in state.creates and state.state != change.State.DRAFT
+    state.creates.add(known)
     return repeated
 
 
