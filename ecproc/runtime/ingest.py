@@ -36,6 +36,8 @@ _PER_ANSWER = 10
 _REMEMBERED = 10_000
 _NEVER = -1.0
 _MANY_RECEIVES = 10
+_TOLD = frozenset({"error", "invalid"})
+"""Outcomes of a delete that say in the log why it failed."""
 _TOO_MANY_RECEIVES = 15
 
 
@@ -243,28 +245,33 @@ class Ingest:
         fresh = await self._append(ordered)
         failpoint("append.committed")
         deleting = self._deleting.create_task(self._delete_all(ordered, started))
-        if fresh or await deleting:
+        if fresh or "deleted" in (outcomes := await deleting):
             self._stalls = 0
             return True
         self._stalled = True
         self._back_off(self._stalls)
+        if _TOLD.isdisjoint(outcomes):
+            self._tell_of_return(ordered[0])
+        return False
+
+    def _tell_of_return(self, message: Envelope) -> None:
         self._complaints.tell(
             logging.WARNING,
             "delete_failed",
             "the same messages come again and none of them leaves the queue",
             now=self._clock.monotonic(),
             hint="see why the bridge does not delete them, before it drops them at their 20th receive",
-            ticket=ordered[0].stream,
-            message_id=ordered[0].message_id,
+            ticket=message.stream,
+            message_id=message.message_id,
         )
-        return False
 
-    async def _delete_all(self, messages: Sequence[Envelope], started: float) -> bool:
-        """Whether any of them is gone from the queue now, as far as that can be: one that came back was not."""
+    async def _delete_all(self, messages: Sequence[Envelope], started: float) -> list[str]:
+        """What became of each; what was deleted before and came back all the same is `returned`."""
         outcomes = await asyncio.gather(*[self._delete(message, started) for message in messages])
         self._pace(outcomes)
-        left = [self._is_gone(message, started) for message in messages]
-        return any(gone and outcome == "deleted" for gone, outcome in zip(left, outcomes, strict=True))
+        gone = [self._is_gone(message, started) for message in messages]
+        pairs = zip(outcomes, gone, strict=True)
+        return ["returned" if outcome == "deleted" and not is_gone else outcome for outcome, is_gone in pairs]
 
     def _is_gone(self, message: Envelope, started: float) -> bool:
         """Whether it was not deleted before the GET that brought it, nor more often than there are readers for it."""
