@@ -269,12 +269,15 @@ class Ingest:
         """What became of each; what was deleted before and came back all the same is `returned`."""
         outcomes = await asyncio.gather(*[self._delete(message, started) for message in messages])
         self._pace(outcomes)
-        gone = [self._is_gone(message, started) for message in messages]
-        pairs = zip(outcomes, gone, strict=True)
-        return ["returned" if outcome == "deleted" and not is_gone else outcome for outcome, is_gone in pairs]
+        pairs = zip(messages, outcomes, strict=True)
+        return [
+            "returned" if outcome == "deleted" and not self._note_delete(message, started) else outcome
+            for message, outcome in pairs
+        ]
 
-    def _is_gone(self, message: Envelope, started: float) -> bool:
-        """Whether it was not deleted before the GET that brought it, nor more often than there are readers for it."""
+    def _note_delete(self, message: Envelope, started: float) -> bool:
+        """Remember the delete, and say whether the message is gone by it: it was not deleted before the GET that
+        brought it, nor more often than there are readers for it."""
         before, times = self._gone.pop(message.key, (_NEVER, 0))
         self._gone[message.key] = (self._clock.monotonic(), times + 1)
         if len(self._gone) > _REMEMBERED:

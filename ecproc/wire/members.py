@@ -67,11 +67,6 @@ def canonical_name(name: str) -> str:
     return name if name in _KNOWN else _CANONICAL.get(fold_name(name), name)
 
 
-def is_field(name: str) -> bool:
-    """Whether a member of that name is one of the ticket's fields."""
-    return name not in _NOT_FIELDS
-
-
 def read_text(name: str, value: Any, remarks: list[Remark]) -> str | None:
     """A member's value as text, None for null: a structure that is not ServiceNow's way to write a text says nothing,
     and that it came is remarked."""

@@ -658,6 +658,18 @@ def test_no_answer_stops_the_readers(status: int, body: bytes) -> None:
     simulate(main)
 
 
+@pytest.mark.requirement("R31")
+@pytest.mark.parametrize("first", [FORBIDDEN, EXPIRED])
+async def test_a_delete_that_succeeds_at_the_second_delivery_is_no_return(first: Answer, log_lines: Lines) -> None:
+    bench = Bench(messages(1), messages(1))
+    bench.bridge.deletes.append(first)
+
+    await bench.run(10)
+
+    assert bench.heard.deletes[-1] == "deleted"
+    assert "come again" not in str(log_lines)
+
+
 # --- a queue that brings nothing new and lets nothing go (decision 23) ---
 
 
