@@ -31,7 +31,7 @@ endif
 check: .venv/.dev
 	@.venv/bin/ruff format --check -q .
 	@.venv/bin/ruff check -q .
-	@.venv/bin/mypy $(wildcard ecproc benchmarks docs)
+	@.venv/bin/mypy $(wildcard ecproc benchmarks docs tests)
 	@.venv/bin/lint-imports --no-logo
 	@.venv/bin/python docs/build_requirements.py --check
 	@.venv/bin/python docs/build_diagrams.py --check

@@ -11,7 +11,7 @@ from benchmarks.measure import Sample, timing
 from benchmarks.messages import make_events
 from benchmarks.raw import RawLog, append_statements, slow_down_commits, weigh
 from ecproc.clock import SystemClock
-from ecproc.store.base import Batch, NewEvent
+from ecproc.domain.log import Batch, NewEvent
 from ecproc.store.sqlite import open_store
 
 TICKETS = 1000

@@ -9,8 +9,8 @@ import msgspec
 from benchmarks.lab import Call, Lab, Row
 from benchmarks.measure import Sample, timing
 from benchmarks.messages import PER_ANSWER, decode_events, make_answer
-from ecproc.runtime.history import read_fact
-from ecproc.store.base import RecordedEvent
+from ecproc.domain.log import RecordedEvent
+from ecproc.fold.history import read_fact
 from ecproc.wire.queue import decode_answer
 
 _PASSES = 10

@@ -15,10 +15,10 @@ from benchmarks.messages import make_bulk_events
 from benchmarks.transports import bridge_config
 from ecproc.clock import SystemClock
 from ecproc.domain.events import Decided
-from ecproc.domain.recorded import encode_event
+from ecproc.domain.log import Batch, NewEvent
 from ecproc.domain.state import FOLD_VERSION
+from ecproc.fold.recorded import encode_event
 from ecproc.runtime.replay import rebuild
-from ecproc.store.base import Batch, NewEvent
 from ecproc.store.sqlite import SqliteStore, open_store
 
 _TENTHS = 10

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any, Final, Literal, TypeAlias
 
 from ecproc.domain.ids import message_key
-from ecproc.domain.recorded import Kind
-from ecproc.store.base import NewEvent
+from ecproc.domain.log import NewEvent
+from ecproc.fold.recorded import Kind
 from ecproc.wire.queue import Received, decode_answer
 
 Mix: TypeAlias = Literal["quiet", "busy"]

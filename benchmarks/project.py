@@ -18,11 +18,12 @@ from ecproc.clock import SystemClock
 from ecproc.config import Limits
 from ecproc.domain.effects import Lane
 from ecproc.domain.entry import Entry
+from ecproc.domain.log import Batch, RecordedEvent, StreamCounters
+from ecproc.domain.log import Row as LiveRow
 from ecproc.outbox.dispatcher import Dispatcher, OutboxBounds
 from ecproc.outbox.retry import Attempt, Done, RetryPolicy
-from ecproc.runtime.actor import Router
-from ecproc.store.base import Batch, Committed, RecordedEvent, StreamState
-from ecproc.store.base import Row as LiveRow
+from ecproc.runtime.projector import Projector
+from ecproc.store.base import Committed
 from ecproc.store.chain import payload_hash
 from ecproc.store.sqlite import SqliteStore, open_store
 from ecproc.telemetry.hooks import NullTelemetry
@@ -79,22 +80,22 @@ class _Tapped:
 
 
 async def project(folder: str, *, tickets: int, messages: int, mix: str) -> Sample:
-    """Decide and project messages that stand in the log, as the Router does, then write the same rows raw."""
+    """Decide and project messages that stand in the log, as the Projector does, then write the same rows raw."""
     tapped, sink = _Tapped(), _Sink()
     store = await _open(folder, tapped)
     events = await _append(store, tickets=tickets, messages=messages, mix=mix)
-    router = Router(
+    projector = Projector(
         store, sink, client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=NullTelemetry()
     )
     tapped.start(store)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(router.run)
+        tasks.start_soon(projector.run)
         await checkpoint()
         with timing() as watch, anyio.fail_after(_PATIENCE):
             for start in range(0, len(events), 10):
-                router.deliver(events[start : start + 10])
+                projector.deliver(events[start : start + 10])
                 await checkpoint()
-            await router.wait_idle()
+            await projector.wait_idle()
         tasks.cancel_scope.cancel()
     await store.aclose()
     return _beside_raw(folder, watch.sample(messages), tapped)
@@ -106,13 +107,13 @@ async def settle(folder: str, *, tickets: int, messages: int) -> Sample:
     store = await _open(folder, tapped)
     events = await _append(store, tickets=tickets, messages=messages, mix="busy")
     async with anyio.create_task_group() as tasks:
-        router = Router(
+        projector = Projector(
             store, sink, client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=NullTelemetry()
         )
-        tasks.start_soon(router.run)
+        tasks.start_soon(projector.run)
         await checkpoint()
-        router.deliver(events)
-        await router.wait_idle()
+        projector.deliver(events)
+        await projector.wait_idle()
         tasks.cancel_scope.cancel()
     tapped.start(store)
     dispatcher = _dispatcher(store)
@@ -176,7 +177,8 @@ def _group(written: Written, size: int) -> list[tuple[list[Statement], int]]:
         for batch, _ in part:
             rows.update({(row.table, row.stream, row.id): row for row in batch.rows})
         streams = {
-            event.stream: StreamState(event.version, event.version, event.version, event.position) for event in events
+            event.stream: StreamCounters(event.version, event.version, event.version, event.position)
+            for event in events
         }
         compact: list[tuple[object, ...]] = [(event.position, event.stream, data) for event, data in _compact(part)]
         statements: list[Statement] = [

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from ecproc.store.base import NewEvent
+from ecproc.domain.log import NewEvent
 from ecproc.store.chain import NO_HASH
 from ecproc.store.logfile import CHECKPOINT_BYTES, LogFile
 from ecproc.store.schema import Statement, connect_writer, row_statements, sql, stream_statements

@@ -13,9 +13,9 @@ from benchmarks.logs import build_part, renew_log
 from benchmarks.measure import Sample, peak_rss_bytes, timing
 from ecproc.clock import SystemClock
 from ecproc.config import Config, DataConfig
-from ecproc.domain.recorded import Kind
+from ecproc.fold.compact import decode_step
+from ecproc.fold.recorded import Kind
 from ecproc.replaying import replay_log
-from ecproc.runtime.compact import decode_step
 from ecproc.runtime.replay import rebuild
 from ecproc.store.datadir import DATABASE
 from ecproc.store.sqlite import open_reader

@@ -1,4 +1,4 @@
-"""What a ticket's actor costs beside its work: steps through the Router, and the same steps made without it."""
+"""What a ticket's actor costs beside its work: steps through the Projector, and the same steps made without it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from benchmarks.messages import make_events
 from ecproc.clock import SystemClock
 from ecproc.config import Limits
 from ecproc.domain.entry import Entry
-from ecproc.runtime.actor import Router
-from ecproc.runtime.fold import StreamFold
-from ecproc.runtime.step import take_step
-from ecproc.store.base import Batch, RecordedEvent, Store
+from ecproc.domain.log import Batch, RecordedEvent
+from ecproc.fold.step import take_step
+from ecproc.fold.stream import StreamFold
+from ecproc.runtime.projector import Projector
+from ecproc.store.base import Store
 from ecproc.store.memory import MemoryStore
 from ecproc.store.sqlite import open_store
 from ecproc.telemetry.hooks import NullTelemetry
@@ -63,10 +64,10 @@ def _bursts(events: list[RecordedEvent], *, tickets: int, burst: int) -> list[li
 
 
 async def on_disk(folder: str, *, tickets: int, messages: int, held: int) -> Sample:
-    """Deliver messages of tickets that are known already to a Router that holds so many folded states; of the others it
+    """Deliver messages of known tickets to a Projector that holds so many folded states; of the others it
     reads the log."""
     store = await open_store(Path(folder) / "data", now=SystemClock().now, identity=None, reserve_bytes=0)
-    router = Router(
+    projector = Projector(
         store,
         _Sink(),
         client_name="testClient",
@@ -76,15 +77,15 @@ async def on_disk(folder: str, *, tickets: int, messages: int, held: int) -> Sam
     )
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(router.run)
+            tasks.start_soon(projector.run)
             await anyio.wait_all_tasks_blocked()
-            router.deliver(await _fill(store, tickets=tickets, start=0, messages=tickets))
-            await router.wait_idle()
+            projector.deliver(await _fill(store, tickets=tickets, start=0, messages=tickets))
+            await projector.wait_idle()
             events = await _fill(store, tickets=tickets, start=tickets, messages=messages)
             with timing() as watch:
                 for delivered in _bursts(events, tickets=tickets, burst=1):
-                    router.deliver(delivered)
-                    await router.wait_idle()
+                    projector.deliver(delivered)
+                    await projector.wait_idle()
             tasks.cancel_scope.cancel()
     finally:
         await store.aclose()
@@ -92,27 +93,27 @@ async def on_disk(folder: str, *, tickets: int, messages: int, held: int) -> Sam
 
 
 async def in_turn(*, tickets: int, messages: int, burst: int) -> Sample:
-    """Bursts of tickets that are known already, each through the Router and then once more without it; the second's
+    """Bursts of tickets that are known already, each through the Projector and then once more without it; the second's
     seconds are a fact. In turn, because the difference is small beside what a machine's speed does within seconds."""
     stores = [MemoryStore(SystemClock().now) for _ in range(2)]
-    router = Router(
+    projector = Projector(
         stores[0], _Sink(), client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=NullTelemetry()
     )
     plain = _Plain(stores[1])
     routed = bare = 0.0
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(router.run)
+        tasks.start_soon(projector.run)
         await anyio.wait_all_tasks_blocked()
         known = [await _fill(store, tickets=tickets, start=0, messages=tickets) for store in stores]
-        router.deliver(known[0])
-        await router.wait_idle()
+        projector.deliver(known[0])
+        await projector.wait_idle()
         await plain.deliver(known[1])
         events = [await _fill(store, tickets=tickets, start=tickets, messages=messages) for store in stores]
         with timing():
             for ours, theirs in zip(*[_bursts(each, tickets=tickets, burst=burst) for each in events], strict=True):
                 began = time.process_time()
-                router.deliver(ours)
-                await router.wait_idle()
+                projector.deliver(ours)
+                await projector.wait_idle()
                 between = time.process_time()
                 await plain.deliver(theirs)
                 routed, bare = routed + between - began, bare + time.process_time() - between
@@ -147,17 +148,17 @@ class _Plain:
 async def idle(*, tickets: int) -> Sample:
     """Bytes that the machinery keeps for each ticket it has seen, when none has work; folded states not counted."""
     store = MemoryStore(SystemClock().now)
-    router = Router(
+    projector = Projector(
         store, _Sink(), client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=NullTelemetry()
     )
     events = await _fill(store, tickets=tickets, start=0, messages=tickets)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(router.run)
+        tasks.start_soon(projector.run)
         await anyio.wait_all_tasks_blocked()
         gc.collect()
         tracemalloc.start()
-        router.deliver(events)
-        await router.wait_idle()
+        projector.deliver(events)
+        await projector.wait_idle()
         await anyio.wait_all_tasks_blocked()
         gc.collect()
         found = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, name) for name in _MACHINERY])
@@ -214,7 +215,7 @@ def _cold(lab: Lab, tickets: int) -> Row:
 def _idle(lab: Lab, tickets: int) -> Row:
     sample = lab.take(Call("benchmarks.tickets:idle", {"tickets": tickets}))
     row = make_row("ticket_idle", f"{tickets:,} idle tickets", per="ticket", ours=[sample])
-    return _with_figure(row, [sample.facts["bytes"]], unit="B", note="allocated by Router, anyio and asyncio")
+    return _with_figure(row, [sample.facts["bytes"]], unit="B", note="allocated by Projector, anyio and asyncio")
 
 
 def _with_difference(row: Row, ours: list[Sample], bare: list[Sample], *, note: str) -> Row:

@@ -26,15 +26,16 @@ from ecproc.bridge.http import HttpBridge
 from ecproc.clock import Clock, SystemClock
 from ecproc.config import Config, LiveSecret
 from ecproc.desk.local import LocalDesk
-from ecproc.domain.recorded import decode_entry
+from ecproc.domain.log import Batch
 from ecproc.errors import ExitCode, StoreUnavailable
 from ecproc.failpoints import arm_failpoints
+from ecproc.fold.recorded import decode_entry
 from ecproc.network import bracket
 from ecproc.pipeline import Pipeline
+from ecproc.reading.documents import find_stream, list_documents, read_document
 from ecproc.reloading import Reloading
 from ecproc.replaying import renew_live_state
-from ecproc.runtime.documents import find_stream, list_documents, read_document
-from ecproc.store.base import Batch, Reader
+from ecproc.store.base import Reader
 from ecproc.store.sqlite import SqliteStore, open_reader, open_store
 from ecproc.store.verify import VerifiedLog, verify_log
 from ecproc.telemetry.metrics import PrometheusTelemetry

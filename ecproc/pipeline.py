@@ -15,15 +15,16 @@ from ecproc.clock import Clock
 from ecproc.config import Config
 from ecproc.desk.base import Desk
 from ecproc.domain.effects import Lane
+from ecproc.domain.log import RecordedEvent
 from ecproc.failpoints import failpoint
 from ecproc.outbox.dispatcher import Dispatcher, OutboxBounds
 from ecproc.outbox.perform.attachments import AttachmentPerformer
 from ecproc.outbox.perform.bridge import BridgePerformer
 from ecproc.outbox.perform.desk import DeskPerformer
 from ecproc.outbox.retry import RetryPolicy
-from ecproc.runtime.actor import Router
 from ecproc.runtime.ingest import Ingest
-from ecproc.store.base import RecordedEvent, Store
+from ecproc.runtime.projector import Projector
+from ecproc.store.base import Store
 from ecproc.telemetry.hooks import Telemetry
 
 _ATTEMPT_MARGIN: Final = 60.0
@@ -31,7 +32,7 @@ _ATTEMPT_MARGIN: Final = 60.0
 
 
 class Pipeline:
-    """Ingest, router and dispatcher. `recovered` turns true when what a former process left has been taken up."""
+    """Ingest, projector and dispatcher. `recovered` turns true when what a former process left has been taken up."""
 
     def __init__(
         self,
@@ -70,7 +71,7 @@ class Pipeline:
             rng=rng,
             telemetry=telemetry,
         )
-        self.router = Router(
+        self.projector = Projector(
             store,
             self.dispatcher,
             client_name=config.bridge.client_name,
@@ -81,7 +82,7 @@ class Pipeline:
         self.ingest = Ingest(
             queue,
             store,
-            deliver=self.router.deliver,
+            deliver=self.projector.deliver,
             config=config.bridge,
             limits=limits,
             clock=clock,
@@ -94,7 +95,7 @@ class Pipeline:
     @property
     def idle(self) -> bool:
         """Whether everything received is decided and every effect came to its end."""
-        return self.recovered and self.router.idle and self.dispatcher.idle
+        return self.recovered and self.projector.idle and self.dispatcher.idle
 
     async def run(
         self, idle_interval: float | None = None, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -104,7 +105,7 @@ class Pipeline:
         failpoint("start.recovered")
         self.recovered = True
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.router.run)
+            tasks.start_soon(self.projector.run)
             tasks.start_soon(self.dispatcher.run)
             task_status.started()
             await self.ingest.run(idle_interval=idle_interval)
@@ -115,7 +116,7 @@ class Pipeline:
         self.ingest.stop()
         await self.dispatcher.stop()  # before the actors come to rest: they no longer wait for room in the outbox
         await self._received.wait()
-        await self.router.wait_idle()
+        await self.projector.wait_idle()
 
     def _deliver_outcomes(self, events: Sequence[RecordedEvent], wake: bool) -> None:
-        self.router.deliver(events, wake=wake)
+        self.projector.deliver(events, wake=wake)

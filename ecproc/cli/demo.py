@@ -28,7 +28,7 @@ from ecproc.errors import ExitCode
 from ecproc.simulator.faults import MILD, NONE
 from ecproc.simulator.lives import DECK_SIZE, generate_lives
 from ecproc.simulator.queue import QueueRules
-from ecproc.simulator.script import Life
+from ecproc.simulator.script import ScriptedLife
 from ecproc.simulator.server import Simulator, run_simulator
 from ecproc.simulator.settings import SimulatorConfig
 
@@ -98,7 +98,7 @@ def _make_folder(keep: Path | None) -> Path:
     return keep
 
 
-async def _play(folder: Path, *, messages: int, faults: bool) -> tuple[Proof, Sequence[Life]]:
+async def _play(folder: Path, *, messages: int, faults: bool) -> tuple[Proof, Sequence[ScriptedLife]]:
     config = SimulatorConfig(
         queue=QueueRules(visibility=VISIBILITY), faults=MILD if faults else NONE, client="demo", seed=_SEED
     )
@@ -128,7 +128,7 @@ async def _end_on_sigterm() -> None:
             raise Failed("stopped by SIGTERM")
 
 
-def _write_lives(simulator: Simulator, messages: int) -> Sequence[Life]:
+def _write_lives(simulator: Simulator, messages: int) -> Sequence[ScriptedLife]:
     write = partial(
         generate_lives,
         _SEED,
@@ -159,7 +159,7 @@ async def _run(child: Child, watch: Watch, screen: Screen, *, kills: Sequence[fl
         raise Failed(f"the processor ended with exit code {child.exit_code}:\n{child.last_words()}")
 
 
-def _write_hints(lives: Sequence[Life], kept: Path | None) -> Sequence[str]:
+def _write_hints(lives: Sequence[ScriptedLife], kept: Path | None) -> Sequence[str]:
     """How to look at a ticket with a story worth reading."""
     life = max(lives, key=lambda life: (life.outcome.generation, len(life.messages)))
     program = os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).name == "ecproc" else "ecproc"

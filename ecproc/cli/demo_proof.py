@@ -15,11 +15,11 @@ from ecproc.app import open_reading
 from ecproc.cli.replay import ReplayDocument
 from ecproc.config import Config
 from ecproc.domain.entry import EntryState
-from ecproc.domain.recorded import Kind, decode_entry
-from ecproc.runtime.documents import list_documents
-from ecproc.runtime.history import message_id_of
+from ecproc.fold.history import message_id_of
+from ecproc.fold.recorded import Kind, decode_entry
+from ecproc.reading.documents import list_documents
 from ecproc.simulator.ledger import Ledger
-from ecproc.simulator.script import Life, Outcome
+from ecproc.simulator.script import Expected, ScriptedLife
 from ecproc.store.base import Reader
 from ecproc.wire.payload import body_of
 
@@ -84,7 +84,7 @@ class _Tally(msgspec.Struct, frozen=True):
 
 
 async def take_proof(
-    config: Config, ledger: Ledger, lives: Sequence[Life], *, replayed: ReplayDocument, least_redelivered: float
+    config: Config, ledger: Ledger, lives: Sequence[ScriptedLife], *, replayed: ReplayDocument, least_redelivered: float
 ) -> Proof:
     """Count everything anew from both sides; `least_redelivered` is the share the faults must have come to."""
     async with open_reading(config) as reader:
@@ -139,7 +139,7 @@ async def _read_stored(reader: Reader, *, entries: int) -> _Stored:
     return _Stored(bodies, appended, {document["ticket"]: document for document in documents}, states)
 
 
-def _count_lost(stored: _Stored, ledger: Ledger, lives: Sequence[Life]) -> int:
+def _count_lost(stored: _Stored, ledger: Ledger, lives: Sequence[ScriptedLife]) -> int:
     left = {message.message_id for message in ledger.list_left()}
     sent = (message for life in lives for message in life.messages if message.message_id not in left)
     return sum(stored.bodies.get(message.message_id) != message.body for message in sent)
@@ -154,7 +154,7 @@ def _read_desk(path: Path) -> Mapping[str, Sequence[str]]:
     return opened
 
 
-def _compare_numbers(desk: Mapping[str, Sequence[str]], ledger: Ledger, lives: Sequence[Life]) -> _Tally:
+def _compare_numbers(desk: Mapping[str, Sequence[str]], ledger: Ledger, lives: Sequence[ScriptedLife]) -> _Tally:
     """Count the client tickets and the numbers Ensono was given: every ticket of ours must be there, and only those."""
     doubled = missing = 0
     for life in lives:
@@ -166,7 +166,7 @@ def _compare_numbers(desk: Mapping[str, Sequence[str]], ledger: Ledger, lives: S
     return _Tally(doubled, missing)
 
 
-def _find_problems(outcome: Outcome, document: Mapping[str, Any] | None) -> Iterator[str]:
+def _find_problems(outcome: Expected, document: Mapping[str, Any] | None) -> Iterator[str]:
     """Where a ticket's document is not what its script led to."""
     if document is None:
         yield "it has no document"

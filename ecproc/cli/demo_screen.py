@@ -15,8 +15,8 @@ from ecproc.app import open_reading
 from ecproc.cli.output import say
 from ecproc.cli.session import has_log
 from ecproc.config import Config
-from ecproc.domain.recorded import Kind
 from ecproc.errors import StoreError
+from ecproc.fold.recorded import Kind
 from ecproc.simulator.ledger import Ledger
 
 _BAR: Final = 40

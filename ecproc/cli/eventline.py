@@ -9,10 +9,10 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from ecproc.cli.masking import is_json, mask_json, mask_text
-from ecproc.domain.recorded import Kind
+from ecproc.domain.log import RecordedEvent
 from ecproc.domain.times import format_time
-from ecproc.runtime.history import message_id_of
-from ecproc.store.base import RecordedEvent
+from ecproc.fold.history import message_id_of
+from ecproc.fold.recorded import Kind
 from ecproc.wire.payload import attributes_of, body_of
 
 _TIMES: Final = frozenset({"at", "deadline", "next_attempt_at"})

@@ -11,17 +11,18 @@ from cyclopts import Parameter, validators
 
 from ecproc.cli.eventline import describe_event
 from ecproc.cli.output import flush, write_line
-from ecproc.cli.session import Failed, Own, Reveal, Ticket, has_log, mention_missing_log
+from ecproc.cli.session import Failed, Own, Reveal, TicketArgument, has_log, mention_missing_log
 from ecproc.config import Config
-from ecproc.runtime.documents import find_stream
-from ecproc.store.base import Reader, RecordedEvent
+from ecproc.domain.log import RecordedEvent
+from ecproc.reading.documents import find_stream
+from ecproc.store.base import Reader
 
 FOLLOW_SECONDS: Final = 0.5
 _PAGE: Final = 500
 
 
 def events(
-    ticket: Ticket | None = None,
+    ticket: TicketArgument | None = None,
     /,
     *,
     after: Annotated[

@@ -15,9 +15,10 @@ from ecproc.cli.output import say, wants_json
 from ecproc.cli.session import Json, Own, Reveal, has_log, mention_missing_log
 from ecproc.config import Config
 from ecproc.domain.entry import Entry
-from ecproc.domain.recorded import decode_entry
+from ecproc.domain.log import Row
 from ecproc.domain.times import format_time
-from ecproc.store.base import Reader, Row
+from ecproc.fold.recorded import decode_entry
+from ecproc.store.base import Reader
 
 _State = Literal["available", "executing", "unknown", "retryable", "completed", "cancelled", "discarded", "parked"]
 _Lane = Literal["desk", "bridge", "attachments"]

@@ -30,7 +30,7 @@ class _Row(msgspec.Struct, frozen=True):
     detail: str
 
 
-class Quarantined(msgspec.Struct, frozen=True, omit_defaults=True):
+class QuarantinedMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     """A message in quarantine as it is listed; `at` is when it was received."""
 
     position: int
@@ -67,7 +67,7 @@ async def _list(config: Config, *, as_json: bool, reveal: bool) -> None:
     say(f"{len(rows)} messages in quarantine")
 
 
-async def _read_messages(reader: Reader, *, reveal: bool) -> AsyncIterator[Quarantined]:
+async def _read_messages(reader: Reader, *, reveal: bool) -> AsyncIterator[QuarantinedMessage]:
     rows = [
         msgspec.json.decode(row.data or b"", type=_Row) async for page in reader.scan_rows("quarantine") for row in page
     ]
@@ -75,10 +75,10 @@ async def _read_messages(reader: Reader, *, reveal: bool) -> AsyncIterator[Quara
         yield await _read_message(reader, row, reveal=reveal)
 
 
-async def _read_message(reader: Reader, row: _Row, *, reveal: bool) -> Quarantined:
+async def _read_message(reader: Reader, row: _Row, *, reveal: bool) -> QuarantinedMessage:
     event = await reader.read_event(row.position)
     shown = show_body(event.payload if event else b"", reveal=reveal)
-    return Quarantined(
+    return QuarantinedMessage(
         **msgspec.structs.asdict(row),
         at=format_time(event.at) if event else None,
         body=shown.body,

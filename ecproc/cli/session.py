@@ -86,7 +86,7 @@ def _open_nowhere() -> TextIO:
 Own: TypeAlias = Annotated[Session, Parameter(parse=False)]
 Json: TypeAlias = Annotated[bool, Parameter(help="Print one JSON document, also on a terminal.", show_default=False)]
 Reveal: TypeAlias = Annotated[bool, Parameter(help="Show URL queries, which may hold keys.", show_default=False)]
-Ticket: TypeAlias = Annotated[str, Parameter(help="Ensono's number or ours, in any case, with or without e-.")]
+TicketArgument: TypeAlias = Annotated[str, Parameter(help="Ensono's number or ours, in any case, with or without e-.")]
 
 
 def has_log(config: Config) -> bool:

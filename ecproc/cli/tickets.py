@@ -10,10 +10,10 @@ from cyclopts import Parameter, validators
 
 from ecproc.cli.masking import mask_json
 from ecproc.cli.output import wants_json, write_human, write_line
-from ecproc.cli.session import Failed, Json, Own, Reveal, Ticket, has_log, mention_missing_log, require_log
+from ecproc.cli.session import Failed, Json, Own, Reveal, TicketArgument, has_log, mention_missing_log, require_log
 from ecproc.config import Config
 from ecproc.domain import change, incident
-from ecproc.runtime.documents import document_of, find_stream, list_documents, read_document
+from ecproc.reading.documents import document_of, find_stream, list_documents, read_document
 from ecproc.store.base import Reader
 
 
@@ -54,7 +54,7 @@ async def _print_tickets(config: Config, *, ticket_type: str | None, state: str 
 
 
 def show(
-    ticket: Ticket,
+    ticket: TicketArgument,
     /,
     *,
     at: Annotated[

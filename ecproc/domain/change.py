@@ -12,7 +12,7 @@ from ecproc.domain.events import ApprovalRequest, Message, Transaction
 from ecproc.domain.state import (
     Approval,
     ApprovalChanged,
-    Change,
+    Delta,
     TicketState,
     end_generation,
     flag,
@@ -107,10 +107,10 @@ def change_type(state: TicketState) -> ChangeType:
     return _TYPES.get(state.fields.get("type", "").strip().lower(), ChangeType.NORMAL)
 
 
-def open_ticket(state: TicketState, message: Message) -> list[Change]:
+def open_ticket(state: TicketState, message: Message) -> list[Delta]:
     """Take the first message's state and fields; ask for a client change unless one was adopted, or it is a draft or
     in no state that is known: what it does then says the next message (decision 21)."""
-    changes: list[Change] = set_fields(state, message, message.fields, late=False)
+    changes: list[Delta] = set_fields(state, message, message.fields, late=False)
     changes += _check_values(state, message, changes)
     _note_answer(state, message.fields.get("approval", ""))
     target = _target(message)
@@ -129,10 +129,10 @@ def open_ticket(state: TicketState, message: Message) -> list[Change]:
     return changes
 
 
-def apply_record(state: TicketState, message: Message, *, late: bool) -> list[Change]:
+def apply_record(state: TicketState, message: Message, *, late: bool) -> list[Delta]:
     """Apply a message that carries the change's record: there is no `changed`, its body's fields count (R158)."""
     before = change_type(state)
-    changes: list[Change] = set_fields(state, message, message.fields, late=late)
+    changes: list[Delta] = set_fields(state, message, message.fields, late=late)
     if late:
         return changes
     changes += _check_values(state, message, changes) + _compare_type(state, message, before)
@@ -154,7 +154,7 @@ def _target(message: Message) -> State | None:
     return S.DRAFT if message.transaction is Transaction.REDRAFT else None
 
 
-def _unknown_state(state: TicketState, message: Message, target: State | None) -> list[Change]:
+def _unknown_state(state: TicketState, message: Message, target: State | None) -> list[Delta]:
     if message.status and target is None:
         return [flag(state, "unknown_value", f"state {message.status[:80]!r}", message.position)]
     if target is None and message.transaction in _WITH_STATE and state.state is None:
@@ -162,7 +162,7 @@ def _unknown_state(state: TicketState, message: Message, target: State | None) -
     return []
 
 
-def _check_values(state: TicketState, message: Message, changes: list[Change]) -> list[Change]:
+def _check_values(state: TicketState, message: Message, changes: list[Delta]) -> list[Delta]:
     flags = flag_unknown_values(state, changes, VALUES, message.position)
     named = message.fields.get("type", "").strip()
     if named and named.lower() not in _TYPES:
@@ -170,7 +170,7 @@ def _check_values(state: TicketState, message: Message, changes: list[Change]) -
     return flags
 
 
-def _compare_type(state: TicketState, message: Message, before: ChangeType) -> list[Change]:
+def _compare_type(state: TicketState, message: Message, before: ChangeType) -> list[Delta]:
     """A change keeps its type, by which its path is judged (R151)."""
     after = change_type(state)
     if after is before or not message.fields.get("type"):
@@ -178,16 +178,16 @@ def _compare_type(state: TicketState, message: Message, before: ChangeType) -> l
     return flag_once(state, "type_changed", f"type {before} to {after}", message.position, about=message.message_id)
 
 
-def _check_close_code(state: TicketState, message: Message, target: State) -> list[Change]:
+def _check_close_code(state: TicketState, message: Message, target: State) -> list[Delta]:
     """A change that is closed says how it went (R160)."""
     if target is not S.CLOSED or message.fields.get("closeCode", "").strip():
         return []
     return [flag(state, "no_close_code", "Closed without a closeCode", message.position)]
 
 
-def _enter(state: TicketState, message: Message, target: State) -> list[Change]:
+def _enter(state: TicketState, message: Message, target: State) -> list[Delta]:
     before = State(state.state) if state.state is not None else None
-    changes: list[Change] = _judge(state, message, before, target)
+    changes: list[Delta] = _judge(state, message, before, target)
     changes.append(move(state, target, message))
     if target is S.DRAFT:
         changes += end_generation(state) + close_approvals(state, "void")
@@ -204,7 +204,7 @@ def _enter(state: TicketState, message: Message, target: State) -> list[Change]:
     return changes
 
 
-def _leave_draft(state: TicketState, message: Message, before: State | None, target: State) -> list[Change]:
+def _leave_draft(state: TicketState, message: Message, before: State | None, target: State) -> list[Delta]:
     """Start the generation that begins with this step, if one does: a return to the first state counts as a redraft."""
     if before is S.DRAFT and state.left_draft:
         return close_approvals(state, "void") + _next_generation(state, message)
@@ -216,14 +216,14 @@ def _leave_draft(state: TicketState, message: Message, before: State | None, tar
     return []
 
 
-def _next_generation(state: TicketState, message: Message) -> list[Change]:
+def _next_generation(state: TicketState, message: Message) -> list[Delta]:
     changes = end_generation(state)
     state.generation += 1
     state.began, state.rejected = message.sequence, False
     return [*changes, start_generation(state)]
 
 
-def _judge(state: TicketState, message: Message, before: State | None, target: State) -> list[Change]:
+def _judge(state: TicketState, message: Message, before: State | None, target: State) -> list[Delta]:
     """The anomaly of a step that its type's path does not have; behind a final state, flagged already, only a return to
     the first one is another."""
     path = NEXT[change_type(state)]
@@ -236,7 +236,7 @@ def _judge(state: TicketState, message: Message, before: State | None, target: S
     return [flag(state, code, f"{before} to {target}", message.position)]
 
 
-def add_approval(state: TicketState, message: Message, *, late: bool) -> list[Change]:
+def add_approval(state: TicketState, message: Message, *, late: bool) -> list[Delta]:
     """Add an approval request to the generation it was asked in, or the answer Ensono reports; the first decision
     counts. What was asked in a former generation is answered there, where it decides nothing any more (R180)."""
     asked = message.approval
@@ -263,7 +263,7 @@ def _is_news(state: TicketState, known: Approval, word: str) -> bool:
     return word == "requested"
 
 
-def _flag_former(state: TicketState, message: Message, known: Approval) -> list[Change]:
+def _flag_former(state: TicketState, message: Message, known: Approval) -> list[Delta]:
     """Flag an answer that comes to nothing: to a former generation, or after another answer (R177)."""
     asked = message.approval
     if asked is None or asked.state not in _DECISIONS or asked.state == known.state:
@@ -272,7 +272,7 @@ def _flag_former(state: TicketState, message: Message, known: Approval) -> list[
     return flag_once(state, "approval_unexpected", detail, message.position)
 
 
-def _flag_unneeded(state: TicketState, message: Message) -> list[Change]:
+def _flag_unneeded(state: TicketState, message: Message) -> list[Delta]:
     """Only a normal change is approved by the client, and only one that has left its draft (R172, R149)."""
     if state.state == S.DRAFT:
         return flag_once(state, "approval_unexpected", "an approval on a draft", message.position)
@@ -282,14 +282,14 @@ def _flag_unneeded(state: TicketState, message: Message) -> list[Change]:
     return flag_once(state, "approval_unexpected", f"an approval on a change of type {kind}", message.position)
 
 
-def _add_former(state: TicketState, asked: ApprovalRequest) -> list[Change]:
+def _add_former(state: TicketState, asked: ApprovalRequest) -> list[Delta]:
     word = "void" if asked.state == "requested" else "superseded"
     return _put_approval(state, asked, word, state.generation - 1)
 
 
 def _put_approval(
     state: TicketState, told: ApprovalRequest, word: str, generation: int, *, asked: ApprovalRequest | None = None
-) -> list[Change]:
+) -> list[Delta]:
     known = state.approvals.get(told.id)
     approval = Approval(
         id=told.id,
@@ -314,9 +314,9 @@ def _is_decided(state: TicketState) -> bool:
     return any(item.generation == state.generation and item.state in _DECISIONS for item in state.approvals.values())
 
 
-def close_approvals(state: TicketState, word: str) -> list[Change]:
+def close_approvals(state: TicketState, word: str) -> list[Delta]:
     """Give every approval of this generation that is still open that state."""
-    changes: list[Change] = []
+    changes: list[Delta] = []
     for known in list(state.approvals.values()):
         if known.state == "requested" and known.generation == state.generation:
             closed = msgspec.structs.replace(known, state=word)

@@ -29,9 +29,9 @@ from ecproc.domain.ids import (
 from ecproc.domain.state import (
     ApprovalChanged,
     AttachmentChanged,
-    Change,
     ClientTicket,
     ClientTicketChanged,
+    Delta,
     FieldsChanged,
     GenerationEnded,
     GenerationStarted,
@@ -82,7 +82,7 @@ class _Draft:
         )
 
 
-def decide(state: TicketState, fact: Fact, changes: list[Change], place: Place) -> list[Effect]:
+def decide(state: TicketState, fact: Fact, changes: list[Delta], place: Place) -> list[Effect]:
     """The effects of one fact, given the state just after it and what it changed. Never reads former decisions."""
     draft = _Draft(state, place)
     if isinstance(fact, Message):
@@ -94,7 +94,7 @@ def decide(state: TicketState, fact: Fact, changes: list[Change], place: Place) 
     return draft.effects
 
 
-def _decide_message(draft: _Draft, message: Message, changes: list[Change]) -> None:
+def _decide_message(draft: _Draft, message: Message, changes: list[Delta]) -> None:
     fresh = False
     for item in changes:
         match item:
@@ -133,7 +133,7 @@ def _create(draft: _Draft, started: GenerationStarted) -> None:
         _comment(draft, note.id, {"body": note.body, "author": note.author, "email": note.email})
 
 
-def _end(draft: _Draft, message: Message, ended: GenerationEnded, changes: list[Change]) -> None:
+def _end(draft: _Draft, message: Message, ended: GenerationEnded, changes: list[Delta]) -> None:
     if not ended.closed and (ended.rejected or _is_over(draft.state, ended.generation)):
         return
     verb, kind = ("close", EffectKind.CLOSE) if ended.closed else ("cancel", EffectKind.CANCEL)
@@ -156,7 +156,7 @@ def _return_number(draft: _Draft, known: ClientTicket, *, rearm: bool = False) -
     draft.add(EffectKind.RETURN_NUMBER, key, generation=known.generation, number=known.number, rearm=rearm)
 
 
-def _follow_record(draft: _Draft, message: Message, changes: list[Change], *, fresh: bool) -> None:
+def _follow_record(draft: _Draft, message: Message, changes: list[Delta], *, fresh: bool) -> None:
     """Bring the client ticket to the ticket's new state and fields, in one effect."""
     state = draft.state
     moved = next((item for item in changes if isinstance(item, Moved)), None)
@@ -191,7 +191,7 @@ _VERBS: Final = {
 }
 
 
-def _news(changes: list[Change]) -> dict[str, str]:
+def _news(changes: list[Delta]) -> dict[str, str]:
     """All fields these changes set, without the bookkeeping that is no news to the desk (R61)."""
     fields: dict[str, str] = {}
     for item in changes:

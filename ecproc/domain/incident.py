@@ -9,7 +9,7 @@ from typing import Final
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.events import Message, Transaction
 from ecproc.domain.state import (
-    Change,
+    Delta,
     FieldsChanged,
     Moved,
     TicketState,
@@ -68,9 +68,9 @@ def parse_state(text: str) -> State | None:
     return _NAMES.get(word)
 
 
-def open_ticket(state: TicketState, message: Message) -> list[Change]:
+def open_ticket(state: TicketState, message: Message) -> list[Delta]:
     """Take the first message's state and fields, and ask for a client ticket unless one was adopted."""
-    changes: list[Change] = set_fields(state, message, message.fields, late=False)
+    changes: list[Delta] = set_fields(state, message, message.fields, late=False)
     changes += flag_unknown_values(state, changes, VALUES, message.position)
     text = message.status
     if message.transaction is Transaction.RETURN_ENSONO_NUM and text is None:
@@ -84,13 +84,13 @@ def open_ticket(state: TicketState, message: Message) -> list[Change]:
     return changes
 
 
-def apply_record(state: TicketState, message: Message, *, late: bool) -> list[Change]:
+def apply_record(state: TicketState, message: Message, *, late: bool) -> list[Delta]:
     """Apply a message that carries the ticket's record: only `changed` where it has one, else the body (R61, R63)."""
     fields, status = _read_record(state, message)
     if late and state.state != State.PENDING:
         # They were cleared, or never set, by what came before this message but was sent after it.
         fields = {name: value for name, value in fields.items() if name not in _PENDING_FIELDS}
-    changes: list[Change] = set_fields(state, message, fields, late=late)
+    changes: list[Delta] = set_fields(state, message, fields, late=late)
     changes += flag_unknown_values(state, changes, VALUES, message.position)
     if late:
         return changes
@@ -111,10 +111,10 @@ def _read_record(state: TicketState, message: Message) -> tuple[Mapping[str, str
     return changed, status if message.transaction is Transaction.CLOSURE else None
 
 
-def _find_drift(state: TicketState, message: Message, changed: Mapping[str, str]) -> list[Change]:
+def _find_drift(state: TicketState, message: Message, changed: Mapping[str, str]) -> list[Delta]:
     """Fields that the message has otherwise than the ticket although it does not say that it changed them: a message
     before it never came (R61)."""
-    changes: list[Change] = []
+    changes: list[Delta] = []
     status = parse_state(message.status) if message.status and "status" not in changed else None
     if status is not None and state.state is not None and status != state.state:
         detail = f"status is {status} in the message, {state.state} here"
@@ -128,20 +128,20 @@ def _find_drift(state: TicketState, message: Message, changed: Mapping[str, str]
     return changes
 
 
-def _flag_final(state: TicketState, message: Message) -> list[Change]:
+def _flag_final(state: TicketState, message: Message) -> list[Delta]:
     if state.state not in FINAL:
         return []
     detail = f"{message.transaction_name} on a {state.state} ticket"
     return [flag(state, "after_final", detail, message.position)]
 
 
-def _enter(state: TicketState, message: Message, text: str) -> list[Change]:
+def _enter(state: TicketState, message: Message, text: str) -> list[Delta]:
     target = parse_state(text)
     if target is None:
         unknown = flag(state, "unknown_value", f"status {text[:80]!r}", message.position)
         return [unknown, *_flag_final(state, message)]
     before = State(state.state) if state.state is not None else None
-    changes: list[Change] = []
+    changes: list[Delta] = []
     if target not in EXPECTED[before] and not (before is None and message.transaction is not Transaction.CREATE):
         code = "after_final" if before in FINAL else "unexpected_state"
         changes.append(flag(state, code, f"{before or 'start'} to {target}", message.position))
@@ -153,7 +153,7 @@ def _enter(state: TicketState, message: Message, text: str) -> list[Change]:
     return changes
 
 
-def _clear(state: TicketState, names: Iterable[str]) -> list[Change]:
+def _clear(state: TicketState, names: Iterable[str]) -> list[Delta]:
     """Drop these fields; the desk, which may have them, is told that they are empty now."""
     dropped = {name: "" for name in names if state.fields.pop(name, None)}
     return [FieldsChanged(dropped)] if dropped else []

@@ -204,7 +204,7 @@ class Refused(msgspec.Struct, frozen=True):
     detail: str
 
 
-Change = (
+Delta = (
     Moved
     | Flagged
     | FieldsChanged
@@ -226,7 +226,7 @@ def flag(state: TicketState, code: str, detail: str, position: int) -> Flagged:
     return Flagged(code=code, detail=detail, position=position, order=state.anomaly_count)
 
 
-def flag_once(state: TicketState, code: str, detail: str, position: int, *, about: str = "") -> list[Change]:
+def flag_once(state: TicketState, code: str, detail: str, position: int, *, about: str = "") -> list[Delta]:
     """Record an anomaly unless this ticket has it already: every message repeats the whole record. `about` is what it
     is known by, if not by its detail."""
     known = f"{code} {about or detail}"
@@ -265,7 +265,7 @@ def start_generation(state: TicketState) -> GenerationStarted:
     return GenerationStarted(state.generation, notes)
 
 
-def end_generation(state: TicketState, *, closed: bool = False, rejected: bool = False) -> list[Change]:
+def end_generation(state: TicketState, *, closed: bool = False, rejected: bool = False) -> list[Delta]:
     """End the current client ticket if it was not ended yet."""
     if not state.live:
         # What was left to the client is ended all the same when the change goes on without it.
@@ -276,7 +276,7 @@ def end_generation(state: TicketState, *, closed: bool = False, rejected: bool =
     return [GenerationEnded(state.started, closed, rejected)]
 
 
-def set_fields(state: TicketState, message: Message, fields: Mapping[str, str], *, late: bool) -> list[Change]:
+def set_fields(state: TicketState, message: Message, fields: Mapping[str, str], *, late: bool) -> list[Delta]:
     """Set fields that differ; a late message sets only those that no newer message did."""
     sequences, sequence = state.field_sequences, message.sequence
     if late:
@@ -289,11 +289,11 @@ def set_fields(state: TicketState, message: Message, fields: Mapping[str, str], 
 
 
 def flag_unknown_values(
-    state: TicketState, changes: Iterable[Change], known: Mapping[str, frozenset[str]], position: int
-) -> list[Change]:
+    state: TicketState, changes: Iterable[Delta], known: Mapping[str, frozenset[str]], position: int
+) -> list[Delta]:
     """Flag what these changes set a field with a closed list to, where the list does not have it; it is kept as it
     came (R50)."""
-    flags: list[Change] = []
+    flags: list[Delta] = []
     for change in changes:
         if not isinstance(change, FieldsChanged):
             continue

@@ -38,9 +38,9 @@ from ecproc.domain.ids import (
 from ecproc.domain.state import (
     Attachment,
     AttachmentChanged,
-    Change,
     ClientTicket,
     ClientTicketChanged,
+    Delta,
     NoteAdded,
     NumberMissing,
     Planned,
@@ -65,7 +65,7 @@ _SIZE_DIGITS: Final = 18
 _RECORDS: Final = frozenset({Transaction.CREATE, Transaction.UPDATE, Transaction.CLOSURE, Transaction.REDRAFT})
 
 
-def evolve(state: TicketState, fact: Fact, place: Place) -> list[Change]:
+def evolve(state: TicketState, fact: Fact, place: Place) -> list[Delta]:
     """Fold one fact into the state in place and return what it changed. Never raises on any history."""
     match fact:
         case Message():
@@ -84,7 +84,7 @@ def evolve(state: TicketState, fact: Fact, place: Place) -> list[Change]:
             assert_never(fact)
 
 
-def apply_decided(state: TicketState, decided: Decided) -> list[Change]:
+def apply_decided(state: TicketState, decided: Decided) -> list[Delta]:
     """Write down the effects of a recorded decision; nothing else of the state is touched (decision 4)."""
     return [Planned(add_entry(state, effect)) for effect in decided.effects]
 
@@ -98,7 +98,7 @@ def _touch(state: TicketState, position: int, version: int, at: int) -> None:
 # --- messages ---------------------------------------------------------------------------------------------------------
 
 
-def _evolve_message(state: TicketState, message: Message) -> list[Change]:
+def _evolve_message(state: TicketState, message: Message) -> list[Delta]:
     kind = state.type or message.ticket_type
     if kind is None:
         return [Refused("no_ticket_type", "no known ticketType in this message or any before it")]
@@ -112,7 +112,7 @@ def _evolve_message(state: TicketState, message: Message) -> list[Change]:
     state.message_ids.add(message.message_id)
     late = NO_SEQUENCE != message.sequence < state.sequence
     state.sequence = max(state.sequence, message.sequence)
-    changes: list[Change] = []
+    changes: list[Delta] = []
     if late:
         changes.append(flag(state, "late", "a newer message of this ticket was folded before", message.position))
     for remark in message.remarks:
@@ -133,7 +133,7 @@ def _names_opening(message: Message) -> bool:
     return any(message.fields.get(name) for name in ("openedTime", "openedAt"))
 
 
-def _flag_repeated(state: TicketState, message: Message) -> list[Change]:
+def _flag_repeated(state: TicketState, message: Message) -> list[Delta]:
     """Flag a deduplication id that another message of the last minutes had: probably the same news twice (R41)."""
     if not message.dedup:
         return []
@@ -157,9 +157,9 @@ def _is_repeat(state: TicketState, message: Message) -> bool:
     return repeated
 
 
-def _apply_message(state: TicketState, message: Message, kind: TicketType, *, late: bool) -> list[Change]:
+def _apply_message(state: TicketState, message: Message, kind: TicketType, *, late: bool) -> list[Delta]:
     machine = change if kind is TicketType.CHANGE else incident
-    changes: list[Change] = []
+    changes: list[Delta] = []
     if not state.opened:
         state.opened = True
         if state.ticket != state.stream:
@@ -185,9 +185,9 @@ def _apply_message(state: TicketState, message: Message, kind: TicketType, *, la
     return changes
 
 
-def _adopt(state: TicketState, message: Message) -> list[Change]:
+def _adopt(state: TicketState, message: Message) -> list[Delta]:
     """Take over a ticket that has a client number already, or whose Create we never saw (decision 6)."""
-    changes: list[Change] = []
+    changes: list[Delta] = []
     if message.transaction is not Transaction.CREATE:
         changes.append(flag(state, "adopted", f"first message is {message.transaction_name}", message.position))
     if message.client_number:
@@ -200,7 +200,7 @@ def _adopt(state: TicketState, message: Message) -> list[Change]:
     return changes
 
 
-def _compare_numbers(state: TicketState, message: Message) -> list[Change]:
+def _compare_numbers(state: TicketState, message: Message) -> list[Delta]:
     """Notice that Ensono has another number than ours, has ours, or lost it (R120, R121)."""
     theirs, ours = message.client_number, state.client_ticket
     known = not theirs or (ours is not None and ours.number == theirs)
@@ -218,7 +218,7 @@ def _compare_numbers(state: TicketState, message: Message) -> list[Change]:
     return [NumberMissing(ours)] if lost else []
 
 
-def _confirm_number(state: TicketState, ours: ClientTicket) -> list[Change]:
+def _confirm_number(state: TicketState, ours: ClientTicket) -> list[Delta]:
     """Ensono shows our number: it has it, whatever it answered when we returned it."""
     if ours.returned:
         return []
@@ -226,8 +226,8 @@ def _confirm_number(state: TicketState, ours: ClientTicket) -> list[Change]:
     return [ClientTicketChanged(state.client_tickets[-1])]
 
 
-def _add_notes(state: TicketState, message: Message) -> list[Change]:
-    changes: list[Change] = []
+def _add_notes(state: TicketState, message: Message) -> list[Delta]:
+    changes: list[Delta] = []
     before = len(state.notes)
     for note in message.notes:
         text = digest(note.body)
@@ -244,7 +244,7 @@ def _add_notes(state: TicketState, message: Message) -> list[Change]:
     return changes
 
 
-def _announce(state: TicketState, info: AttachmentInfo, position: int, *, late: bool) -> list[Change]:
+def _announce(state: TicketState, info: AttachmentInfo, position: int, *, late: bool) -> list[Delta]:
     """A file that is announced again while it is not here has a fresh address: the newest announcement's counts."""
     known = state.attachments.get(info.id)
     if known is not None and (known.status == "stored" or (late and known.status == "pending")):
@@ -265,7 +265,7 @@ def _announce(state: TicketState, info: AttachmentInfo, position: int, *, late: 
 # --- outcomes ---------------------------------------------------------------------------------------------------------
 
 
-def _evolve_outcome(state: TicketState, outcome: Outcome, place: Place) -> list[Change]:
+def _evolve_outcome(state: TicketState, outcome: Outcome, place: Place) -> list[Delta]:
     entry = state.entries.get(outcome.key)
     if entry is None:
         return []
@@ -283,7 +283,7 @@ def _evolve_outcome(state: TicketState, outcome: Outcome, place: Place) -> list[
     return _update_client_ticket(state, effect, outcome.result, place)
 
 
-def _evolve_download(state: TicketState, effect: Effect, outcome: Outcome, place: Place) -> list[Change]:
+def _evolve_download(state: TicketState, effect: Effect, outcome: Outcome, place: Place) -> list[Delta]:
     """A file that was had is had, whichever address it came from; only that of its last announcement can fail it, and
     one that waits for a person is not given up."""
     known = _find_file(state, effect)
@@ -305,7 +305,7 @@ def _find_file(state: TicketState, effect: Effect) -> Attachment | None:
     return known or next((item for item in state.attachments.values() if item.announced == effect.position), None)
 
 
-def _store_file(state: TicketState, known: Attachment, result: Mapping[str, str], place: Place) -> list[Change]:
+def _store_file(state: TicketState, known: Attachment, result: Mapping[str, str], place: Place) -> list[Delta]:
     size = _parse_size(result.get("size", ""), known.size)
     stored = msgspec.structs.replace(
         known, status="stored", size=size, sha256=result.get("sha256"), path=result.get("path")
@@ -321,12 +321,12 @@ def _parse_size(text: str, announced: int | None) -> int | None:
     return int(text) if text.isdecimal() and len(text) <= _SIZE_DIGITS else announced
 
 
-def _link(state: TicketState, effect: Effect, result: Mapping[str, str], place: Place) -> list[Change]:
+def _link(state: TicketState, effect: Effect, result: Mapping[str, str], place: Place) -> list[Delta]:
     number = ClientNumber(identity(result.get("number")))
     known = [item.number for item in state.client_tickets if item.generation == effect.generation]
     if not number or number in known:
         return []
-    changes: list[Change] = []
+    changes: list[Delta] = []
     if known:
         detail = f"{', '.join(known)} and {number} for generation {effect.generation}"
         changes.append(flag(state, "double_create", detail, place.position))
@@ -342,7 +342,7 @@ def _generation_of(client_ticket: ClientTicket) -> int:
     return client_ticket.generation
 
 
-def _update_client_ticket(state: TicketState, effect: Effect, result: Mapping[str, str], place: Place) -> list[Change]:
+def _update_client_ticket(state: TicketState, effect: Effect, result: Mapping[str, str], place: Place) -> list[Delta]:
     for index, known in enumerate(state.client_tickets):
         if known.number != (effect.number or result.get("number")):
             continue

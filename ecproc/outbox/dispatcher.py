@@ -17,16 +17,17 @@ from ecproc.domain.effects import IDEMPOTENT, EffectKind, Lane
 from ecproc.domain.entry import DEAD, Entry, EntryState, apply_outcome
 from ecproc.domain.events import EffectStarted, EffectUnknown, Hold, Outcome
 from ecproc.domain.ids import EffectKey
-from ecproc.domain.recorded import decode_entry, encode_event, wants_decision
-from ecproc.domain.rows import entry_row
+from ecproc.domain.log import Batch, NewEvent, RecordedEvent
 from ecproc.errors import StoreError
 from ecproc.failpoints import failpoint
+from ecproc.fold.recorded import decode_entry, encode_event, wants_decision
+from ecproc.fold.rows import entry_row
 from ecproc.outbox.breaker import Breaker
 from ecproc.outbox.lanes import Run, Wait, choose_next
 from ecproc.outbox.perform.base import Performer
 from ecproc.outbox.reports import Reports
 from ecproc.outbox.retry import SECOND, Attempt, Ended, RetryPolicy, Uncertain, conclude, supersede
-from ecproc.store.base import Batch, NewEvent, RecordedEvent, Store
+from ecproc.store.base import Store
 from ecproc.telemetry.hooks import Telemetry
 
 log = structlog.get_logger()

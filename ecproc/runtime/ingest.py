@@ -15,11 +15,12 @@ from ecproc.bridge.base import Answer, Queue
 from ecproc.clock import Clock
 from ecproc.config import BridgeConfig, Limits
 from ecproc.domain.ids import NO_SEQUENCE
-from ecproc.domain.recorded import Kind
+from ecproc.domain.log import Batch, NewEvent, RecordedEvent
 from ecproc.errors import BridgeUnavailable
 from ecproc.failpoints import failpoint
+from ecproc.fold.recorded import Kind
 from ecproc.runtime.deletes import Deletes
-from ecproc.store.base import Batch, NewEvent, RecordedEvent, Store
+from ecproc.store.base import Store
 from ecproc.telemetry.complaints import Complaints
 from ecproc.telemetry.hooks import Telemetry
 from ecproc.wire.queue import BadAnswer, Envelope, Received, decode_answer

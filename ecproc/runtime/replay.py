@@ -9,10 +9,10 @@ from typing import Final, NamedTuple
 import msgspec
 
 from ecproc.clock import Clock
-from ecproc.domain.rows import Row
+from ecproc.domain.log import Compact, RecordedEvent, Row, StreamCounters
 from ecproc.errors import LogDamaged
-from ecproc.runtime.streams import compact_events, fold_compact, fold_events
-from ecproc.store.base import ALL, Compact, Reader, Rebuild, RecordedEvent, Span, StreamState
+from ecproc.fold.whole import compact_events, fold_compact, fold_events
+from ecproc.store.base import ALL, Reader, Rebuild, Span
 
 _WRITE_ROWS: Final = 5_000
 
@@ -87,7 +87,7 @@ class _Folded(NamedTuple):
 
     stream: str
     rows: list[Row]
-    counters: StreamState
+    counters: StreamCounters
     size: int
     events: Sequence[RecordedEvent] = ()
 
@@ -100,7 +100,7 @@ class _Writing:
         self._aside = aside
         self._report = report
         self._rows: list[Row] = []
-        self._counters: list[tuple[str, StreamState]] = []
+        self._counters: list[tuple[str, StreamCounters]] = []
         self._compact: list[Compact] = []
 
     async def add(self, folded: _Folded, *, renew: bool) -> None:
@@ -162,7 +162,7 @@ async def _from_compact(reader: Reader, span: Span) -> AsyncIterator[_Folded]:
                 yield await _from_log(reader, stream, state)
 
 
-async def _from_log(reader: Reader, stream: str, state: StreamState) -> _Folded:
+async def _from_log(reader: Reader, stream: str, state: StreamCounters) -> _Folded:
     events = await reader.read_stream(stream)
     if len(events) != state.version:
         raise CompactUnusable(f"{len(events)} of {state.version} events of stream {stream!r}")

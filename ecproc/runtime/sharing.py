@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import msgspec
 
 from ecproc.domain.events import Noticed
-from ecproc.runtime.step import Link, Step, notice_event
-from ecproc.store.base import NewEvent, Reader
+from ecproc.domain.log import NewEvent
+from ecproc.fold.step import Link, Step, notice_event
+from ecproc.store.base import Reader
 
 
 class SharedNumbers:

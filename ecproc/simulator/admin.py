@@ -6,8 +6,8 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from ecproc.simulator.bridge import INSTANCES, Bridge, RawMessage
-from ecproc.simulator.exchange import Reply, Request, give_json
+from ecproc.simulator.bridge import INSTANCES, EnvisionBridge, RawMessage
+from ecproc.simulator.exchange import HttpRequest, Reply, give_json
 from ecproc.simulator.faults import PRESETS, FaultPlan
 from ecproc.simulator.settings import Scenario
 from ecproc.simulator.stage import Stage
@@ -22,18 +22,18 @@ class Admin:
     `"mild"`, `"none"`) · `POST scenario` (answers the expected outcomes, as `GET scenario` does for all so far).
     """
 
-    def __init__(self, bridge: Bridge, stage: Stage) -> None:
+    def __init__(self, bridge: EnvisionBridge, stage: Stage) -> None:
         self._bridge = bridge
         self._stage = stage
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: HttpRequest) -> Reply:
         """Answer one request; what it can't read it refuses with the reason."""
         try:
             return self._route(request)
         except (msgspec.DecodeError, KeyError) as error:
             return give_json({"message": str(error)}, 400)
 
-    def _route(self, request: Request) -> Reply:
+    def _route(self, request: HttpRequest) -> Reply:
         match request.method, request.path.removeprefix(PREFIX):
             case "GET", "ledger":
                 return give_json(self._bridge.ledger.describe())
@@ -51,7 +51,7 @@ class Admin:
             case _:
                 return give_json({"message": "no such page"}, 404)
 
-    def _send_messages(self, request: Request) -> Reply:
+    def _send_messages(self, request: HttpRequest) -> Reply:
         env = parse_qs(request.query).get("env", [self._bridge.config.env])[0]
         if env not in INSTANCES:
             return give_json({"message": f"no environment {env}"}, 400)

@@ -15,8 +15,8 @@ from ecproc.simulator.exchange import (
     BAD_PATH,
     FORBIDDEN,
     MISSING_TOKEN,
+    HttpRequest,
     Reply,
-    Request,
     give_deleted,
     give_json,
     give_messages,
@@ -24,7 +24,7 @@ from ecproc.simulator.exchange import (
     refuse_expired,
     refuse_invalid,
 )
-from ecproc.simulator.faults import Fault, FaultSource, Lane, QueueFault
+from ecproc.simulator.faults import CallKind, Fault, FaultSource, QueueFault
 from ecproc.simulator.files import FileStore
 from ecproc.simulator.ledger import Ledger
 from ecproc.simulator.queue import DeleteOutcome, FifoQueue, QueueMessage
@@ -44,7 +44,7 @@ class RawMessage(msgspec.Struct, frozen=True):
     MD5OfBody: str | None = None
 
 
-class Bridge:
+class EnvisionBridge:
     """One client's bridge in all four environments. `clock` gives seconds since the epoch and never runs backwards."""
 
     def __init__(self, config: SimulatorConfig, *, url_base: str, clock: Callable[[], float], rng: Random) -> None:
@@ -91,7 +91,7 @@ class Bridge:
             env,
         )
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: HttpRequest) -> Reply:
         """Answer one request, or let it suffer the fault that is due."""
         self.ledger.record_started()
         lane = _find_lane(request.path)
@@ -123,9 +123,9 @@ class Bridge:
         """Note that a request's answer left, was dropped, or that its client went away."""
         self.ledger.record_ended()
 
-    def _apply(self, request: Request, lane: Lane) -> Reply:
+    def _apply(self, request: HttpRequest, lane: CallKind) -> Reply:
         now = self.clock()
-        if lane is Lane.FILES:
+        if lane is CallKind.FILES:
             self.ledger.calls["file"] += 1
             reply = self.files.answer(request, now)
             operation = "file"
@@ -135,7 +135,7 @@ class Bridge:
             self.ledger.refused[operation] += 1
         return reply
 
-    def _route(self, request: Request, now: float) -> tuple[str, Reply]:
+    def _route(self, request: HttpRequest, now: float) -> tuple[str, Reply]:
         """Go by client, environment and resource, which are all case-sensitive (R7), then by key."""
         segments = request.path.split("/")[1:]
         client, env, resource = [*segments, "", "", ""][:3]
@@ -150,7 +150,7 @@ class Bridge:
             return self._call_queue(request, INSTANCES[env], parts, now)
         return self._call_tickets(request, env, [unquote(part) for part in parts], now)
 
-    def _call_queue(self, request: Request, instance: str, parts: list[str], now: float) -> tuple[str, Reply]:
+    def _call_queue(self, request: HttpRequest, instance: str, parts: list[str], now: float) -> tuple[str, Reply]:
         if request.method == "GET" and not parts:
             self.ledger.calls["receive"] += 1
             deliveries = self.queues[instance].receive(now)
@@ -178,7 +178,7 @@ class Bridge:
                 queue.put_back(deletion)
         return give_deleted(self._make_id())
 
-    def _call_tickets(self, request: Request, env: str, parts: list[str], now: float) -> tuple[str, Reply]:
+    def _call_tickets(self, request: HttpRequest, env: str, parts: list[str], now: float) -> tuple[str, Reply]:
         system = self.systems[INSTANCES[env]]
         operation = "update"
         match request.method, parts:
@@ -214,7 +214,7 @@ class Bridge:
     def _refuse_path(self) -> Reply:
         return refuse({"Response": BAD_PATH}, self.config.refusal_status)
 
-    def _mirror(self, request: Request, operation: str, ticket: Ticket) -> None:
+    def _mirror(self, request: HttpRequest, operation: str, ticket: Ticket) -> None:
         """Send an echoed call to the dev queue, incidents and requests only (R8-R10)."""
         if ticket.kind == "Change":
             return
@@ -222,7 +222,7 @@ class Bridge:
         for message in mirror_call(operation, ticket, payload, self.config.client_name, rng=self._rng):
             self.send(message, "dev")
 
-    def _announce_unheard(self, request: Request, reply: Reply) -> None:
+    def _announce_unheard(self, request: HttpRequest, reply: Reply) -> None:
         """Let ReturnEnsonoNum follow a create whose answer the client does not get (R74, R97)."""
         if request.method != "POST" or reply.refused:
             return
@@ -238,10 +238,10 @@ class Bridge:
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
 
 
-def _find_lane(path: str) -> Lane:
+def _find_lane(path: str) -> CallKind:
     if path.startswith("/s3/"):
-        return Lane.FILES
-    return Lane.QUEUE if path.split("/", 4)[3:4] == ["queue"] else Lane.TICKETS
+        return CallKind.FILES
+    return CallKind.QUEUE if path.split("/", 4)[3:4] == ["queue"] else CallKind.TICKETS
 
 
 def _read_number(created: Reply) -> str:

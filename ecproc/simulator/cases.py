@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ecproc.simulator.script import Script, World
+from ecproc.simulator.script import Script, Setting
 from ecproc.simulator.texts import CLOSE_NOTES, GROUPS, TROUBLES
 
 KEPT = ("description", "shortDescription", "group", "priority", "impact", "urgency", "category", "origin", "cis")
@@ -13,7 +13,7 @@ KEPT = ("description", "shortDescription", "group", "priority", "impact", "urgen
 class CaseScript(Script):
     """One incident or request as Ensono's people work on it."""
 
-    def __init__(self, world: World, *, ticket: str, client_number: str = "") -> None:
+    def __init__(self, world: Setting, *, ticket: str, client_number: str = "") -> None:
         kind = world.rng.choice(("Incident", "Incident", "Request"))
         super().__init__(world, ticket=ticket, kind=kind, client_number=client_number)
         short, description = self.rng.choice(TROUBLES)

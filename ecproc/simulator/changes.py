@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ecproc.simulator.script import Script, World
+from ecproc.simulator.script import Script, Setting
 from ecproc.simulator.texts import CHANGES, CLOSE_NOTES, GROUPS, PEOPLE
 
 KEPT = (
@@ -19,7 +19,7 @@ WORDS = {"New": "Draft"}
 class ChangeScript(Script):
     """One change as Ensono's people work on it; states are named as on the wire."""
 
-    def __init__(self, world: World, *, ticket: str, type_name: str, client_number: str = "") -> None:
+    def __init__(self, world: Setting, *, ticket: str, type_name: str, client_number: str = "") -> None:
         super().__init__(world, ticket=ticket, kind="Change", client_number=client_number)
         short, description = self.rng.choice(CHANGES)
         group, ensono_group = self.rng.choice(GROUPS)

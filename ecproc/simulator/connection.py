@@ -8,7 +8,7 @@ from typing import Final, Protocol, cast
 
 import httptools
 
-from ecproc.simulator.exchange import Reply, Request
+from ecproc.simulator.exchange import HttpRequest, Reply
 
 MAX_BODY: Final = 64 * 1024 * 1024
 NEEDED: Final = {b"x-api-key": "x-api-key", b"content-type": "content-type"}
@@ -19,10 +19,10 @@ REASONS.update({413: "Content Too Large", 429: "Too Many Requests", 500: "Intern
 class Service(Protocol):
     """What stands behind the connections; `answer` never waits and never raises for what a client sent."""
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: HttpRequest) -> Reply:
         """Give the reply to write."""
 
-    def record_answered(self, request: Request) -> None:
+    def record_answered(self, request: HttpRequest) -> None:
         """Hear that the answer left or was dropped, or that the client went away before."""
 
 
@@ -34,9 +34,9 @@ class Connection(asyncio.Protocol):
         self._open_connections = open_connections
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
-        self._waiting: deque[tuple[Request, bool]] = deque()
+        self._waiting: deque[tuple[HttpRequest, bool]] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._held: Request | None = None
+        self._held: HttpRequest | None = None
         self.closed = asyncio.Event()
         self._start_request()
 
@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         path, _, query = self._url.decode("latin-1").partition("?")
-        request = Request(
+        request = HttpRequest(
             method=self._parser.get_method().decode(),
             path=path,
             query=query,
@@ -128,7 +128,7 @@ class Connection(asyncio.Protocol):
             self._finish(self._held, reply, keep=keep)
         self._serve()
 
-    def _finish(self, request: Request, reply: Reply, *, keep: bool) -> None:
+    def _finish(self, request: HttpRequest, reply: Reply, *, keep: bool) -> None:
         if not reply.dropped:
             self._write(reply, keep=keep)
         elif self._transport is not None:

@@ -12,7 +12,7 @@ JSON = "application/json"
 XML = "application/xml"
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request; `path` is the raw target before `?`, percent-encoding untouched."""
 
     method: str

@@ -13,7 +13,7 @@ import msgspec
 F = TypeVar("F", bound=StrEnum)
 
 
-class Lane(StrEnum):
+class CallKind(StrEnum):
     """The three kinds of calls that have their own faults; `files` are pre-signed downloads and uploads."""
 
     QUEUE = "queue"
@@ -132,14 +132,14 @@ class FaultSource:
     def change_plan(self, plan: FaultPlan) -> None:
         """Follow another plan from now on; counting starts anew, counts stay."""
         self.plan = plan
-        lanes = {Lane.QUEUE: plan.queue, Lane.TICKETS: plan.tickets, Lane.FILES: plan.files}
+        lanes = {CallKind.QUEUE: plan.queue, CallKind.TICKETS: plan.tickets, CallKind.FILES: plan.files}
         self._latencies = {lane: faults.latency for lane, faults in lanes.items()}
         self._calls = {
             lane: {fault: Quota(getattr(faults, fault), self._rng) for fault in Fault} for lane, faults in lanes.items()
         }
         self._messages = {fault: Quota(getattr(plan.messages, fault), self._rng) for fault in QueueFault}
 
-    def draw_call(self, lane: Lane) -> Fault | None:
+    def draw_call(self, lane: CallKind) -> Fault | None:
         """Give the fault that happens to this call of the lane."""
         fault = _take_first_due(self._calls[lane])
         if fault is not None:
@@ -153,7 +153,7 @@ class FaultSource:
             self.counts[f"messages.{fault}"] += 1
         return fault
 
-    def draw_latency(self, lane: Lane) -> float:
+    def draw_latency(self, lane: CallKind) -> float:
         """Give the seconds this answer takes."""
         low, high = self._latencies[lane]
         return self._rng.uniform(low, high) if high > 0 else 0.0

@@ -11,8 +11,8 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from ecproc.simulator.exchange import XML, Reply, Request
-from ecproc.simulator.ledger import Ledger, Upload
+from ecproc.simulator.exchange import XML, HttpRequest, Reply
+from ecproc.simulator.ledger import Ledger, UploadedFile
 from ecproc.simulator.presigned import (
     UPLOAD_LIFETIME,
     UrlVerdict,
@@ -62,7 +62,7 @@ class FileStore:
         self._slots[path] = _Slot(ticket, name)
         return sign_url(url_base, path, signed_at=now, lifetime=UPLOAD_LIFETIME, method="PUT")
 
-    def answer(self, request: Request, now: float) -> Reply:
+    def answer(self, request: HttpRequest, now: float) -> Reply:
         """Serve a download or take an upload."""
         if "x-api-key" in request.headers:
             self._ledger.leaked_keys += 1
@@ -77,14 +77,14 @@ class FileStore:
             case UrlVerdict.VALID:
                 return self._give_file(request)
 
-    def _give_file(self, request: Request) -> Reply:
+    def _give_file(self, request: HttpRequest) -> Reply:
         file = self._files.get(unquote(request.path))
         if file is None:
             return _refuse("NoSuchKey", "The specified key does not exist.", status=404)
         self._ledger.downloads[file.id] += 1
         return Reply(status=200, body=file.content, content_type=file.type)
 
-    def _take_upload(self, request: Request) -> Reply:
+    def _take_upload(self, request: HttpRequest) -> Reply:
         slot = self._slots.get(unquote(request.path))
         if slot is None or slot.used:
             return _refuse("AccessDenied", "The URL was used before")
@@ -97,7 +97,7 @@ class FileStore:
                 return _refuse("InvalidRequest", "The body is not Base64", status=400)
         slot.used = True
         digest = hashlib.sha256(content).hexdigest()
-        self._ledger.uploads.append(Upload(slot.ticket, name, len(content), digest, content_type))
+        self._ledger.uploads.append(UploadedFile(slot.ticket, name, len(content), digest, content_type))
         return Reply(status=200, content_type=content_type)
 
 

@@ -32,7 +32,7 @@ class MessageCounts(msgspec.Struct, frozen=True, kw_only=True):
     lost: int
 
 
-class Upload(msgspec.Struct, frozen=True):
+class UploadedFile(msgspec.Struct, frozen=True):
     """A file the client put to a one-time URL."""
 
     ticket: str
@@ -67,7 +67,7 @@ class LedgerDocument(msgspec.Struct, frozen=True, kw_only=True):
     notes: Mapping[str, list[str]]
     decisions: Mapping[str, list[Decision]]
     downloads: Mapping[str, int]
-    uploads: list[Upload]
+    uploads: list[UploadedFile]
     calls: Mapping[str, int]
     refused: Mapping[str, int]
     faults: Mapping[str, int]
@@ -93,7 +93,7 @@ class Ledger:
         self.notes: defaultdict[str, list[str]] = defaultdict(list)
         self.decisions: defaultdict[str, list[Decision]] = defaultdict(list)
         self.downloads: Counter[str] = Counter()
-        self.uploads: list[Upload] = []
+        self.uploads: list[UploadedFile] = []
         self.calls: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.leaked_keys = 0

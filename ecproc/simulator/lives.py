@@ -12,7 +12,7 @@ from ecproc.simulator import cases, changes
 from ecproc.simulator.cases import CaseScript
 from ecproc.simulator.changes import ChangeScript
 from ecproc.simulator.queue import FIRST_SEQUENCE, SEQUENCE_STEP, QueueMessage
-from ecproc.simulator.script import Life, World
+from ecproc.simulator.script import ScriptedLife, Setting
 
 MESSAGE_GAP_MS = 7
 STORIES = {**cases.STORIES, **changes.STORIES}
@@ -26,17 +26,17 @@ def generate_lives(
     base_time_ms: int,
     url_base: str = "http://127.0.0.1",
     client_name: str = "testClient",
-) -> list[Life]:
+) -> list[ScriptedLife]:
     """Give this many tickets' lives, the same for the same arguments; DECK_SIZE tickets show every plot.
 
     Messages carry SequenceNumbers and SentTimestamps (from `base_time_ms` on) of one global order in which the lives
     run side by side. Attachment URLs on `url_base` are signed at `base_time_ms`. The numbers depend on the seed.
     """
     rng = Random(seed)
-    world = World(rng=rng, base_time_ms=base_time_ms, url_base=url_base, client_name=client_name)
+    world = Setting(rng=rng, base_time_ms=base_time_ms, url_base=url_base, client_name=client_name)
     first = 1_000_000 + seed % 300 * 10_000
     deck: list[str] = []
-    lives: list[Life] = []
+    lives: list[ScriptedLife] = []
     for number in range(first, first + tickets):
         if not deck:
             deck = _shuffle_deck(rng)
@@ -44,7 +44,7 @@ def generate_lives(
     return _stamp(lives, rng, base_time_ms)
 
 
-def order_messages(lives: Iterable[Life]) -> list[QueueMessage]:
+def order_messages(lives: Iterable[ScriptedLife]) -> list[QueueMessage]:
     """Give all messages in the order Ensono sends them: the lives mixed, each life's own order kept."""
     messages = [message for life in lives for message in life.messages]
     return sorted(messages, key=lambda message: int(str(message.attributes["SequenceNumber"])))
@@ -56,7 +56,7 @@ def _shuffle_deck(rng: Random) -> list[str]:
     return deck
 
 
-def _write_life(world: World, story: str, number: int) -> Life:
+def _write_life(world: Setting, story: str, number: int) -> ScriptedLife:
     if story in cases.STORIES:
         client_number = f"INC{number + 7_000_000}" if story in cases.NUMBERED else ""
         case = CaseScript(world, ticket=f"e-CS{number}", client_number=client_number)
@@ -69,7 +69,7 @@ def _write_life(world: World, story: str, number: int) -> Life:
     return change.finish(story)
 
 
-def _stamp(lives: Sequence[Life], rng: Random, base_time_ms: int) -> list[Life]:
+def _stamp(lives: Sequence[ScriptedLife], rng: Random, base_time_ms: int) -> list[ScriptedLife]:
     """Mix the lives into one order and number their messages by it."""
     times: list[tuple[float, int]] = []
     for place, life in enumerate(lives):

@@ -27,7 +27,7 @@ class ExpectedFile(msgspec.Struct, frozen=True):
     sha256: str
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Expected(msgspec.Struct, frozen=True, kw_only=True):
     """What a ticket's document must show once its whole life was received, in the outer contract's words.
 
     It follows from the script alone. `history` holds the `to` of each entry. `client_tickets` counts the client's own
@@ -50,17 +50,17 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     anomalies: tuple[str, ...]
 
 
-class Life(msgspec.Struct, frozen=True, kw_only=True):
+class ScriptedLife(msgspec.Struct, frozen=True, kw_only=True):
     """One ticket from its first message to its last; `story` names the plot, `files` are what its URLs lead to."""
 
     story: str
     ticket: str
     messages: tuple[QueueMessage, ...]
     files: tuple[File, ...]
-    outcome: Outcome
+    outcome: Expected
 
 
-class World(msgspec.Struct, frozen=True, kw_only=True):
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """What all lives of one run share: pre-signed URLs start at `base_time_ms` on `url_base`."""
 
     rng: Random
@@ -72,7 +72,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
 class Script:
     """Writes one ticket's messages and keeps its expected outcome beside them."""
 
-    def __init__(self, world: World, *, ticket: str, kind: str, client_number: str = "") -> None:
+    def __init__(self, world: Setting, *, ticket: str, kind: str, client_number: str = "") -> None:
         self.rng = world.rng
         self.ticket = ticket
         self.kind = kind
@@ -160,10 +160,10 @@ class Script:
         }
         self.say("Attachment", body, md5=not change)
 
-    def finish(self, story: str) -> Life:
+    def finish(self, story: str) -> ScriptedLife:
         """Close the script."""
         adopted = self._client_number or None
-        outcome = Outcome(
+        outcome = Expected(
             ticket=self.ticket,
             type=self.kind,
             state=self.history[-1],
@@ -178,7 +178,7 @@ class Script:
             fields={name: value for name, value in self.known.items() if value},
             anomalies=tuple(self.anomalies),
         )
-        return Life(
+        return ScriptedLife(
             story=story,
             ticket=self.ticket,
             messages=tuple(self._messages),

@@ -13,9 +13,9 @@ import anyio
 
 from ecproc.clock import SystemClock
 from ecproc.simulator.admin import PREFIX, Admin
-from ecproc.simulator.bridge import Bridge
+from ecproc.simulator.bridge import EnvisionBridge
 from ecproc.simulator.connection import Connection
-from ecproc.simulator.exchange import Reply, Request
+from ecproc.simulator.exchange import HttpRequest, Reply
 from ecproc.simulator.ledger import Ledger
 from ecproc.simulator.settings import SimulatorConfig
 from ecproc.simulator.stage import Stage
@@ -27,7 +27,7 @@ FLUSH_SECONDS: Final = 0.8
 class Simulator:
     """A running simulator."""
 
-    def __init__(self, bridge: Bridge, stage: Stage) -> None:
+    def __init__(self, bridge: EnvisionBridge, stage: Stage) -> None:
         self.bridge = bridge
         self.stage = stage
         self._admin = Admin(bridge, stage)
@@ -44,14 +44,14 @@ class Simulator:
         """What the bridge saw and did so far."""
         return self.bridge.ledger
 
-    def answer(self, request: Request) -> Reply:
+    def answer(self, request: HttpRequest) -> Reply:
         """Answer one request, the bridge's or our own pages'."""
         answer = self._admin.answer if request.path.startswith(PREFIX) else self.bridge.answer
         reply = answer(request)
         self.wake_waiters()
         return reply
 
-    def record_answered(self, request: Request) -> None:
+    def record_answered(self, request: HttpRequest) -> None:
         """Count the request as over; our own pages don't count."""
         if not request.path.startswith(PREFIX):
             self.bridge.record_answered()
@@ -83,7 +83,7 @@ async def run_simulator(
     connections: set[Connection] = set()
     with _bind(config) as listener:
         url_base = f"http://{config.host}:{listener.getsockname()[1]}"
-        bridge = Bridge(config, url_base=url_base, clock=clock or _start_clock(), rng=Random(config.seed))
+        bridge = EnvisionBridge(config, url_base=url_base, clock=clock or _start_clock(), rng=Random(config.seed))
         alarms = _Alarms(loop)
         stage = Stage(bridge, alarms.set)
         simulator = Simulator(bridge, stage)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from ecproc.simulator.bridge import Bridge
+from ecproc.simulator.bridge import EnvisionBridge
 from ecproc.simulator.lives import generate_lives, order_messages
 from ecproc.simulator.queue import QueueMessage
-from ecproc.simulator.script import Life
+from ecproc.simulator.script import ScriptedLife
 from ecproc.simulator.settings import Scenario
 
 SHORTEST_NAP = 0.02
@@ -19,12 +19,12 @@ SHORTEST_NAP = 0.02
 class Stage:
     """The sender on Ensono's side. `schedule` runs a function after so many seconds on the caller's clock."""
 
-    def __init__(self, bridge: Bridge, schedule: Callable[[float, Callable[[], None]], object]) -> None:
+    def __init__(self, bridge: EnvisionBridge, schedule: Callable[[float, Callable[[], None]], object]) -> None:
         self._bridge = bridge
         self._schedule = schedule
-        self.lives: list[Life] = []
+        self.lives: list[ScriptedLife] = []
 
-    def start(self, scenario: Scenario) -> Sequence[Life]:
+    def start(self, scenario: Scenario) -> Sequence[ScriptedLife]:
         """Write a scenario's lives for this bridge, offer their files and begin to send; gives the lives."""
         config = self._bridge.config
         lives = generate_lives(
@@ -37,7 +37,7 @@ class Stage:
         self.play(lives, rate=scenario.rate)
         return lives
 
-    def play(self, lives: Sequence[Life], *, rate: float | None = None) -> None:
+    def play(self, lives: Sequence[ScriptedLife], *, rate: float | None = None) -> None:
         """Offer the lives' files and send their messages, stamped with the time they are sent at."""
         self.lives.extend(lives)
         for life in lives:

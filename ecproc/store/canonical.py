@@ -8,7 +8,8 @@ from typing import Final
 
 import msgspec
 
-from ecproc.store.base import TABLES, Difference, Row, StreamState
+from ecproc.domain.log import Row, StreamCounters
+from ecproc.store.base import TABLES, Difference
 from ecproc.store.chain import encode_field
 
 STREAM_TABLE: Final = "stream"
@@ -17,7 +18,7 @@ STREAM_TABLE: Final = "stream"
 CANONICAL_TABLES: Final = tuple(sorted((*TABLES, STREAM_TABLE)))
 
 
-def counters_row(stream: str, state: StreamState) -> Row:
+def counters_row(stream: str, state: StreamCounters) -> Row:
     """The counters of a stream with events as a row; `wanted` is left out: it says what is to do, not what is."""
     data = msgspec.json.encode({"version": state.version, "through": state.through, "last": state.last})
     return Row(table=STREAM_TABLE, stream=stream, id="", ordinal=0, data=data)

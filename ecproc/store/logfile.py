@@ -10,9 +10,10 @@ from typing import Final
 
 from msgspec.structs import astuple
 
+from ecproc.domain.log import StreamCounters
 from ecproc.errors import LogDamaged, StoreError
 from ecproc.failpoints import failpoint
-from ecproc.store.base import TABLES, Committed, Head, StreamState
+from ecproc.store.base import TABLES, Committed, Head
 from ecproc.store.datadir import AnchorUnreadable, DataDir, read_anchor
 from ecproc.store.plan import Group, Prepared
 from ecproc.store.schema import (
@@ -49,7 +50,7 @@ class LogFile:
         self._data_dir = data_dir
         self._connection = connection
         self._guard = guard
-        self._streams: dict[str, StreamState] = {}
+        self._streams: dict[str, StreamCounters] = {}
         self._anchored = Head(0, b"")
         self._highest_key: bytes = connection.execute(sql("read_highest_key")).fetchone()[0] or b""
         self._dirty_since: float | None = None
@@ -126,12 +127,12 @@ class LogFile:
         """Whether an event with that key is in the log."""
         return self._connection.execute(sql("find_message"), (message_key,)).fetchone() is not None
 
-    def stream_state(self, stream: str) -> StreamState:
+    def stream_state(self, stream: str) -> StreamCounters:
         """The stream's counters, from memory if it is among those seen first lately."""
         state = self._streams.get(stream)
         if state is None:
             row = self._connection.execute(sql("read_stream_state"), (stream,)).fetchone()
-            state = StreamState() if row is None else StreamState(*row)
+            state = StreamCounters() if row is None else StreamCounters(*row)
             self._remember({stream: state})
         return state
 
@@ -227,7 +228,7 @@ class LogFile:
             self.head = group.head
             self._dirty_since = self._dirty_since or time.monotonic()
 
-    def _remember(self, states: dict[str, StreamState]) -> None:
+    def _remember(self, states: dict[str, StreamCounters]) -> None:
         self._streams.update(states)
         while len(self._streams) > CACHED_STREAMS:
             del self._streams[next(iter(self._streams))]

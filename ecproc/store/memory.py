@@ -7,22 +7,9 @@ from contextlib import asynccontextmanager
 
 from anyio.lowlevel import checkpoint
 
+from ecproc.domain.log import Batch, Compact, RecordedEvent, Row, Snapshot, StreamCounters
 from ecproc.errors import StoreError, StoreUnavailable
-from ecproc.store.base import (
-    ALL,
-    TABLES,
-    Batch,
-    Committed,
-    Compact,
-    Difference,
-    Head,
-    Reader,
-    RecordedEvent,
-    Row,
-    Snapshot,
-    Span,
-    StreamState,
-)
+from ecproc.store.base import ALL, TABLES, Committed, Difference, Head, Reader, Span
 from ecproc.store.canonical import compare_rows, counters_row, digest_rows, sort_rows
 from ecproc.store.chain import NO_HASH
 from ecproc.store.plan import Group, check_row, check_table, is_outdated, prepare
@@ -35,7 +22,7 @@ class _Live:
 
     def __init__(self) -> None:
         self.rows: dict[str, dict[tuple[str, str], Row]] = {table: {} for table in TABLES}
-        self.streams: dict[str, StreamState] = {}
+        self.streams: dict[str, StreamCounters] = {}
 
     def copy(self) -> _Live:
         twin = _Live()
@@ -82,8 +69,8 @@ class _State:
     def holds_key(self, message_key: bytes) -> bool:
         return message_key in self.keys
 
-    def stream_state(self, stream: str) -> StreamState:
-        return self.live.streams.get(stream, StreamState())
+    def stream_state(self, stream: str) -> StreamCounters:
+        return self.live.streams.get(stream, StreamCounters())
 
 
 def _compact_order(one: Compact) -> tuple[str, int]:
@@ -120,7 +107,7 @@ class MemoryReader:
         await checkpoint()
         yield sorted((one for one in self._state.compact if span.holds(one.stream)), key=_compact_order)
 
-    async def list_streams(self, *, span: Span = ALL) -> AsyncIterator[list[tuple[str, StreamState]]]:
+    async def list_streams(self, *, span: Span = ALL) -> AsyncIterator[list[tuple[str, StreamCounters]]]:
         await checkpoint()
         streams = self._state.live.streams.items()
         yield sorted((name, state) for name, state in streams if state.version and span.holds(name))
@@ -136,7 +123,7 @@ class MemoryReader:
         await checkpoint()
         return [event for event in self._state.events if event.kind == kind]
 
-    async def stream_state(self, stream: str) -> StreamState:
+    async def stream_state(self, stream: str) -> StreamCounters:
         await checkpoint()
         return self._state.stream_state(stream)
 
@@ -201,7 +188,7 @@ class MemoryRebuild:
     async def write(
         self,
         rows: Sequence[Row],
-        streams: Sequence[tuple[str, StreamState]] = (),
+        streams: Sequence[tuple[str, StreamCounters]] = (),
         compact: Sequence[Compact] = (),
     ) -> None:
         for row in rows:

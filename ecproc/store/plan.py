@@ -6,7 +6,8 @@ from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
-from ecproc.store.base import NEWEST_STAYS, TABLES, Batch, Committed, Head, RecordedEvent, Row, Snapshot, StreamState
+from ecproc.domain.log import Batch, RecordedEvent, Row, Snapshot, StreamCounters
+from ecproc.store.base import NEWEST_STAYS, TABLES, Committed, Head
 from ecproc.store.chain import link, payload_hash
 
 ROW_OVERHEAD_BYTES: Final = 256
@@ -39,7 +40,7 @@ class Lookup(Protocol):
     def holds_key(self, message_key: bytes) -> bool:
         """Whether an event with that key is in the log."""
 
-    def stream_state(self, stream: str) -> StreamState:
+    def stream_state(self, stream: str) -> StreamCounters:
         """The stream's counters."""
 
 
@@ -77,7 +78,7 @@ class Group:
     def __init__(self, head: Head, lookup: Lookup) -> None:
         self.events: list[EventRow] = []
         self.compact: list[tuple[int, str, bytes]] = []
-        self.streams: dict[str, StreamState] = {}
+        self.streams: dict[str, StreamCounters] = {}
         self.rows: dict[tuple[str, str, str], Row] = {}
         self.cleared: dict[tuple[str, str, str], Row] = {}
         """Deletions to make before `rows`: what stands there now would else outlive what came in its place."""
@@ -102,7 +103,7 @@ class Group:
         recorded = self._append(prepared)
         if fence is not None:
             state = self._state(fence.stream)
-            self.streams[fence.stream] = StreamState(state.version, fence.through, state.wanted, state.last)
+            self.streams[fence.stream] = StreamCounters(state.version, fence.through, state.wanted, state.last)
             if batch.compact is not None and any(recorded):
                 self.compact.append((self._position, fence.stream, batch.compact))
         for row in prepared.batch.rows:
@@ -140,13 +141,13 @@ class Group:
             position, version = position + 1, state.version + 1
             linked = link(linked, position, at, kind, stream, version, key, hashed)
             wanted = version if event.wanted else state.wanted
-            streams[stream] = StreamState(version, state.through, wanted, position)
+            streams[stream] = StreamCounters(version, state.through, wanted, position)
             rows.append((position, stream, version, state.last, at, kind, key, payload, hashed, linked))
             recorded.append(RecordedEvent(position, stream, version, at, kind, payload, linked, key))
         self._position, self._hash = position, linked
         return recorded
 
-    def _state(self, stream: str) -> StreamState:
+    def _state(self, stream: str) -> StreamCounters:
         state = self.streams.get(stream)
         return self._lookup.stream_state(stream) if state is None else state
 

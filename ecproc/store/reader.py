@@ -13,8 +13,9 @@ import aiosqlite
 import anyio
 import msgspec
 
+from ecproc.domain.log import Compact, RecordedEvent, Row, Snapshot, StreamCounters
 from ecproc.errors import LogDamaged, StoreUnavailable
-from ecproc.store.base import ALL, Compact, Head, RecordedEvent, Row, Snapshot, Span, StreamState
+from ecproc.store.base import ALL, Head, Span
 from ecproc.store.canonical import CANONICAL_TABLES, STREAM_TABLE, counters_row
 from ecproc.store.chain import NO_HASH
 from ecproc.store.datadir import measure_files
@@ -104,7 +105,7 @@ class SqliteReader:
         async for rows in self._scan(sql("scan_compact"), (span.first, span.end), rows=PAGE_EVENTS):
             yield [Compact(*row) for row in rows]
 
-    async def list_streams(self, *, span: Span = ALL) -> AsyncIterator[list[tuple[str, StreamState]]]:
+    async def list_streams(self, *, span: Span = ALL) -> AsyncIterator[list[tuple[str, StreamCounters]]]:
         async for page in _list_streams(self._fetch, span):
             yield page
 
@@ -115,9 +116,9 @@ class SqliteReader:
             rows = await self._fetch(sql("read_kind"), (kind,))
         return [RecordedEvent(*row) for row in rows]
 
-    async def stream_state(self, stream: str) -> StreamState:
+    async def stream_state(self, stream: str) -> StreamCounters:
         rows = await self._fetch(sql("read_stream_state"), (stream,))
-        return StreamState(*rows[0]) if rows else StreamState()
+        return StreamCounters(*rows[0]) if rows else StreamCounters()
 
     async def undecided_streams(self) -> list[str]:
         return [row[0] for row in await self._fetch(sql("read_undecided"))]
@@ -227,10 +228,10 @@ async def _list_rows(fetch: Fetch, table: str) -> AsyncIterator[list[Row]]:
         key, beyond = (page[-1].stream, page[-1].id), ">"
 
 
-async def _list_streams(fetch: Fetch, span: Span) -> AsyncIterator[list[tuple[str, StreamState]]]:
+async def _list_streams(fetch: Fetch, span: Span) -> AsyncIterator[list[tuple[str, StreamCounters]]]:
     stream, beyond = span.first, ">="
     while rows := await fetch(sql("list_streams", "", beyond), (stream, PAGE_ROWS)):
-        yield [(name, StreamState(*counters)) for name, *counters in rows if span.holds(name)]
+        yield [(name, StreamCounters(*counters)) for name, *counters in rows if span.holds(name)]
         stream, beyond = rows[-1][0], ">"
         if not span.holds(stream):
             return

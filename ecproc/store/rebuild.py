@@ -12,7 +12,8 @@ from sqlite3 import Connection
 import aiosqlite
 import anyio
 
-from ecproc.store.base import TABLES, Compact, Difference, Row, StreamState
+from ecproc.domain.log import Compact, Row, StreamCounters
+from ecproc.store.base import TABLES, Difference
 from ecproc.store.canonical import STREAM_TABLE, compare_rows, digest_rows
 from ecproc.store.datadir import REBUILD_PREFIX, REBUILD_SUFFIX, create_file
 from ecproc.store.plan import check_row
@@ -45,7 +46,7 @@ class SqliteRebuild:
     async def write(
         self,
         rows: Sequence[Row],
-        streams: Sequence[tuple[str, StreamState]] = (),
+        streams: Sequence[tuple[str, StreamCounters]] = (),
         compact: Sequence[Compact] = (),
     ) -> None:
         for row in rows:

@@ -13,8 +13,9 @@ from typing import Final, TypeAlias
 
 from msgspec.structs import astuple
 
+from ecproc.domain.log import Row, StreamCounters
 from ecproc.errors import LogDamaged, StoreError, StoreUnavailable
-from ecproc.store.base import NEWEST_STAYS, TABLES, Row, StreamState
+from ecproc.store.base import NEWEST_STAYS, TABLES
 
 SCHEMA_VERSION: Final = 2
 """Kept as the file's `user_version`; a file with a higher one was written by newer code and is refused, and so is 1,
@@ -128,7 +129,7 @@ def row_statements(rows: Iterable[Row]) -> list[Statement]:
     return list(parameters.items())
 
 
-def stream_statements(states: Iterable[tuple[str, StreamState]]) -> list[Statement]:
+def stream_statements(states: Iterable[tuple[str, StreamCounters]]) -> list[Statement]:
     """What writes stream counters."""
     return [(sql("put_stream"), [(name, *astuple(state)) for name, state in states])]
 

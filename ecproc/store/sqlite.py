@@ -15,8 +15,9 @@ from typing import Final
 import anyio
 import msgspec
 
+from ecproc.domain.log import Batch, NewEvent, RecordedEvent
 from ecproc.errors import StoreError, WrongEnvironment
-from ecproc.store.base import Batch, Committed, NewEvent, Reader, RecordedEvent
+from ecproc.store.base import Committed, Reader
 from ecproc.store.logfile import LogFile
 from ecproc.store.plan import prepare
 from ecproc.store.reader import ReaderPool, SqliteReader, connected, make_fetch, make_scan

@@ -9,22 +9,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ecproc.store.base import (
-    ALL,
-    TABLES,
-    Batch,
-    Committed,
-    Compact,
-    Fence,
-    NewEvent,
-    Reader,
-    Rebuild,
-    RecordedEvent,
-    Row,
-    Span,
-    Store,
-    StreamState,
-)
+from ecproc.domain.log import Batch, Compact, Fence, NewEvent, RecordedEvent, Row, StreamCounters
+from ecproc.store.base import ALL, TABLES, Committed, Reader, Rebuild, Span, Store
 from ecproc.store.sqlite import SqliteStore, open_store
 
 STREAM = "e-CS0879727"
@@ -89,7 +75,7 @@ async def list_compact(reader: Reader, span: Span = ALL) -> list[Compact]:
     return [one async for page in reader.read_compact(span=span) for one in page]
 
 
-async def list_counters(reader: Reader, span: Span = ALL) -> list[tuple[str, StreamState]]:
+async def list_counters(reader: Reader, span: Span = ALL) -> list[tuple[str, StreamCounters]]:
     """Those streams with their counters in one list."""
     return [one async for page in reader.list_streams(span=span) for one in page]
 

@@ -9,20 +9,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from ecproc.domain.log import Batch, Compact, Fence, NewEvent, Row, Snapshot, StreamCounters
 from ecproc.errors import StoreError, StoreUnavailable
-from ecproc.store.base import (
-    TABLES,
-    Batch,
-    Compact,
-    Difference,
-    Fence,
-    NewEvent,
-    Row,
-    Snapshot,
-    Span,
-    Store,
-    StreamState,
-)
+from ecproc.store.base import TABLES, Difference, Span, Store
 from ecproc.testing.store_case import (
     OTHER,
     STREAM,
@@ -160,7 +149,7 @@ class LiveTests(StoreCase):
                 assert await moment.head() == before
                 assert len(await read_all(moment)) == before.position
                 assert await scan_all(moment, "note") == [make_row("a")]
-                state = StreamState(version=1, wanted=1, last=before.position)
+                state = StreamCounters(version=1, wanted=1, last=before.position)
                 assert await moment.stream_state(STREAM) == state
                 assert await list_counters(moment, Span(STREAM, OTHER)) == [(STREAM, state)]
                 assert len(await moment.read_stream(STREAM)) == 1
@@ -227,10 +216,10 @@ class LiveTests(StoreCase):
             last = (await store.head()).position
             async with store.rebuilding() as rebuild:
                 await copy_live(store, rebuild)
-                await rebuild.write([], [(STREAM, StreamState(version=2, through=1, wanted=0, last=last))])
+                await rebuild.write([], [(STREAM, StreamCounters(version=2, through=1, wanted=0, last=last))])
                 assert await rebuild.digest() == await rebuild.live_digest()
                 for through, position in ((2, last), (1, last - 1)):
-                    state = StreamState(version=2, through=through, wanted=0, last=position)
+                    state = StreamCounters(version=2, through=through, wanted=0, last=position)
                     await rebuild.write([], [(STREAM, state)])
                     assert await rebuild.digest() != await rebuild.live_digest()
                     live = f'{{"version":2,"through":1,"last":{last}}}'.encode()
@@ -266,7 +255,7 @@ class LiveTests(StoreCase):
             async with store.rebuilding() as rebuild:
                 await copy_live(store, rebuild)
                 gone = Row("note", STREAM, "a", 0, None)
-                state = StreamState(version=2, through=2, wanted=1, last=(await store.head()).position)
+                state = StreamCounters(version=2, through=2, wanted=1, last=(await store.head()).position)
                 await rebuild.write([gone, make_row("z", ordinal=9)], [(STREAM, state)])
                 await rebuild.swap(fold_version=8)
                 assert await rebuild.digest() == await rebuild.live_digest()
@@ -291,7 +280,7 @@ class LiveTests(StoreCase):
                     await rebuild.swap(fold_version=8)
                 assert await scan_all(store, "note") == before
                 assert await store.fold_version() == 0
-                state = StreamState(version=3, through=1, wanted=3, last=missed.position)
+                state = StreamCounters(version=3, through=1, wanted=3, last=missed.position)
                 assert await store.stream_state(STREAM) == state
                 await rebuild.write([], [(STREAM, await store.stream_state(STREAM))])
                 await rebuild.swap(fold_version=8)

@@ -8,15 +8,8 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from ecproc.store.base import (
-    Batch,
-    Fence,
-    Head,
-    NewEvent,
-    Row,
-    Snapshot,
-    StreamState,
-)
+from ecproc.domain.log import Batch, Fence, NewEvent, Row, Snapshot, StreamCounters
+from ecproc.store.base import Head
 from ecproc.store.chain import NO_HASH, link, payload_hash
 from ecproc.testing.store_case import (
     OTHER,
@@ -205,7 +198,7 @@ class LogTests(StoreCase):
             (recorded,) = await append(store, make_message(1))
             await store.commit(Batch(events=[make_message(1)], rows=[make_row("n")]))
             assert await store.read_rows("note", stream=STREAM) == [make_row("n")]
-            assert await store.stream_state(STREAM) == StreamState(version=1, wanted=1, last=recorded.position)
+            assert await store.stream_state(STREAM) == StreamCounters(version=1, wanted=1, last=recorded.position)
 
     # --- fences and counters
 
@@ -216,7 +209,7 @@ class LogTests(StoreCase):
             decided = NewEvent(STREAM, "Decided", b"{}")
             first = await store.commit(Batch(events=[decided], fence=Fence(STREAM, 0, 1)))
             assert not first.fenced
-            state = StreamState(version=2, through=1, wanted=1, last=message.position + 1)
+            state = StreamCounters(version=2, through=1, wanted=1, last=message.position + 1)
             assert await store.stream_state(STREAM) == state
             second = await store.commit(Batch(events=[decided], rows=[make_row("n")], fence=Fence(STREAM, 0, 1)))
             assert second.fenced
@@ -259,8 +252,10 @@ class LogTests(StoreCase):
             assert await store.undecided_streams() == [OTHER]
             (late,) = await append(store, make_message(3))
             assert await store.undecided_streams() == [STREAM, OTHER]
-            assert await store.stream_state(STREAM) == StreamState(version=3, through=1, wanted=3, last=late.position)
-            assert await store.stream_state("unknown") == StreamState()
+            assert await store.stream_state(STREAM) == StreamCounters(
+                version=3, through=1, wanted=3, last=late.position
+            )
+            assert await store.stream_state("unknown") == StreamCounters()
 
     # --- whole batches
 

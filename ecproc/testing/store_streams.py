@@ -9,15 +9,8 @@ from random import Random
 import anyio
 import pytest
 
-from ecproc.store.base import (
-    ALL,
-    Batch,
-    Compact,
-    Fence,
-    NewEvent,
-    Span,
-    StreamState,
-)
+from ecproc.domain.log import Batch, Compact, Fence, NewEvent, StreamCounters
+from ecproc.store.base import ALL, Span
 from ecproc.testing.store_case import (
     OTHER,
     STREAM,
@@ -129,7 +122,7 @@ class StreamTests(StoreCase):
                 for name, state in listed:
                     assert (state.version, state.last) == (last[name].version, last[name].position)
                     assert state == await store.stream_state(name)
-            assert dict(await list_counters(store))["z"] == StreamState(2, 1, 1, events[-1].position)
+            assert dict(await list_counters(store))["z"] == StreamCounters(2, 1, 1, events[-1].position)
             pages = [page async for page in store.list_streams()]
             assert sum(map(len, pages)) == len(ordered)
 
@@ -144,10 +137,12 @@ class StreamTests(StoreCase):
             assert (await decide(store)).fenced
             assert (await store.stream_state(STREAM)).last == second.position
             (late,) = await append(store, NewEvent(STREAM, "X", b""))
-            assert await store.stream_state(STREAM) == StreamState(version=3, through=1, wanted=1, last=late.position)
+            assert await store.stream_state(STREAM) == StreamCounters(
+                version=3, through=1, wanted=1, last=late.position
+            )
             assert (await store.stream_state(OTHER)).last == other.position
             await store.commit(Batch(fence=Fence("nothing", 0, 1)))
-            assert await store.stream_state("nothing") == StreamState(through=1)
+            assert await store.stream_state("nothing") == StreamCounters(through=1)
             (begun,) = await append(store, NewEvent("nothing", "X", b""))
             assert await store.read_stream("nothing") == [begun]
 

@@ -23,9 +23,9 @@ from ecproc.domain.events import (
     Quarantined,
 )
 from ecproc.domain.ids import EffectKey
-from ecproc.domain.recorded import Kind, OwnEvent, decode_event, encode_event
-from ecproc.domain.state import Change, Flagged, Moved, NoteAdded, Planned, Refused, TicketState, plan
+from ecproc.domain.state import Delta, Flagged, Moved, NoteAdded, Planned, Refused, TicketState, plan
 from ecproc.domain.ticket import apply_decided, evolve
+from ecproc.fold.recorded import Kind, OwnEvent, decode_event, encode_event
 from ecproc.wire.queue import decode_message
 from ecproc.wire.translate import translate
 
@@ -38,14 +38,14 @@ Sent = Mapping[str, Any]
 """A message as the queue answers it, less what `Life` numbers: MessageId, SequenceNumber, SentTimestamp."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answered(msgspec.Struct, frozen=True):
     """What came of an effect, named by its key or the start of it (`create`): the newest such entry is meant."""
 
     key: str
     outcome: Callable[[EffectKey], Outcome]
 
 
-Event = Sent | Answer | Outcome
+Event = Sent | Answered | Outcome
 
 
 def incident(transaction: str, **body: Any) -> Sent:
@@ -94,24 +94,24 @@ def approver(approval_id: str, state: str = "Requested") -> Mapping[str, str]:
     return {"approvalId": approval_id, "approvalState": state, "approverName": name, "approverEmail": "a@x.com"}
 
 
-def succeed(key: str, **result: str) -> Answer:
+def succeed(key: str, **result: str) -> Answered:
     """An effect succeeded; a create without `number` gets LOCAL-0000001 and so on from `Life`."""
-    return Answer(key, lambda exact: EffectSucceeded(exact, result))
+    return Answered(key, lambda exact: EffectSucceeded(exact, result))
 
 
-def fail(key: str, *, retry_at: int | None = None, parked: bool = False) -> Answer:
+def fail(key: str, *, retry_at: int | None = None, parked: bool = False) -> Answered:
     """An effect's own attempt failed: for good unless `retry_at`."""
-    return Answer(key, lambda exact: EffectFailed(exact, "refused", True, retry_at, parked))
+    return Answered(key, lambda exact: EffectFailed(exact, "refused", True, retry_at, parked))
 
 
-def start(key: str) -> Answer:
+def start(key: str) -> Answered:
     """An effect's first byte may leave."""
-    return Answer(key, EffectStarted)
+    return Answered(key, EffectStarted)
 
 
-def lose(key: str) -> Answer:
+def lose(key: str) -> Answered:
     """An effect's answer was lost."""
-    return Answer(key, lambda exact: EffectUnknown(exact, "timeout", 1))
+    return Answered(key, lambda exact: EffectUnknown(exact, "timeout", 1))
 
 
 class Recorded(msgspec.Struct, frozen=True):
@@ -139,7 +139,7 @@ class Life:
         self.state = TicketState(stream or "")
         self.log: list[Recorded] = []
         self.waiting: deque[Recorded] = deque()
-        self.changes: list[Change] = []
+        self.changes: list[Delta] = []
         self.effects: list[Effect] = []
         self.new: list[Effect] = []
         self._held: list[OwnEvent] = []
@@ -185,7 +185,7 @@ class Life:
         return self.append(*events).begin().end()
 
     def settle(self) -> Life:
-        """Answer every entry that is not finished with success, until none is left."""
+        """Answered every entry that is not finished with success, until none is left."""
         while open_keys := [entry.effect.key for entry in self._ordered() if not entry.finished]:
             for key in open_keys:
                 self.when(succeed(key))
@@ -312,8 +312,8 @@ class Life:
         if wanted:
             self.waiting.append(record)
 
-    def _resolve(self, event: Answer | Outcome) -> Outcome:
-        if not isinstance(event, Answer):
+    def _resolve(self, event: Answered | Outcome) -> Outcome:
+        if not isinstance(event, Answered):
             return event
         found = [key for key in self.state.entries if key == event.key or key.startswith(event.key + ":")]
         assert found, f"no effect {event.key} among {list(self.state.entries)}"

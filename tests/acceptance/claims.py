@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import anyio
 
-from ecproc.simulator.script import Life, Outcome
+from ecproc.simulator.script import Expected, ScriptedLife
 from tests.acceptance.world import Answer, Broken, World
 
 REDELIVERED: Final = 0.02
@@ -50,7 +50,7 @@ class Desk(NamedTuple):
 class Evidence(NamedTuple):
     """All that is looked at."""
 
-    lives: Sequence[Life]
+    lives: Sequence[ScriptedLife]
     recorded: Counter[str]
     documents: Mapping[str, Document]
     desk: Desk
@@ -165,7 +165,7 @@ def list_wrong_documents(evidence: Evidence) -> Iterator[str]:
         yield f"{ticket} is no ticket of this world"
 
 
-def show_document(document: Document, outcome: Outcome) -> Mapping[str, object]:
+def show_document(document: Document, outcome: Expected) -> Mapping[str, object]:
     """Reduce a document to what an outcome speaks of."""
     tickets = document["client_tickets"]
     return {
@@ -188,7 +188,7 @@ def show_document(document: Document, outcome: Outcome) -> Mapping[str, object]:
     }
 
 
-def show_life(life: Life) -> Mapping[str, object]:
+def show_life(life: ScriptedLife) -> Mapping[str, object]:
     """Give the same of a life."""
     outcome = life.outcome
     bodies = [json.loads(message.body) for message in life.messages]
@@ -286,7 +286,7 @@ def list_untold(evidence: Evidence) -> Iterator[str]:
         yield from (f"approval {item}" for item in outcome.approvals if approvals[item] != 1)
 
 
-def tell_states(outcome: Outcome) -> list[list[str]]:
+def tell_states(outcome: Expected) -> list[list[str]]:
     """The states each generation's client ticket must be told, its own first one included unless it was adopted.
 
     A case that is first seen at an end is created and then brought to that end.

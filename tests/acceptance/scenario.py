@@ -13,8 +13,7 @@ import msgspec
 
 from ecproc.simulator.cases import CaseScript
 from ecproc.simulator.changes import ChangeScript, reach_generation_three
-from ecproc.simulator.script import Life
-from ecproc.simulator.script import World as Setting
+from ecproc.simulator.script import ScriptedLife, Setting
 from ecproc.simulator.settings import Scenario
 from tests.acceptance.claims import check_claims
 from tests.acceptance.world import Plan, World, is_empty, open_world
@@ -91,7 +90,7 @@ async def die(world: World, kill: Kill) -> None:
     await world.kill_when(lambda ledger: ledger.calls[kill.name] >= goal)
 
 
-def write_twins(world: World, number: int) -> Life:
+def write_twins(world: World, number: int) -> ScriptedLife:
     """A life with two honest messages of one MessageDeduplicationId: equal updates that lie far enough apart."""
     case = CaseScript(describe_setting(world, number), ticket=f"e-CS099000{number}")
     case.create()
@@ -104,7 +103,7 @@ def write_twins(world: World, number: int) -> Life:
     return put_in_order(msgspec.structs.replace(life, messages=(*life.messages[:3], twin)))
 
 
-def write_redrafts(world: World, number: int) -> Life:
+def write_redrafts(world: World, number: int) -> ScriptedLife:
     """A change that is redrafted twice: three client tickets, and three numbers to return in this order."""
     change = ChangeScript(describe_setting(world, number), ticket=f"e-CHG099000{number}", type_name="Normal")
     reach_generation_three(change)
@@ -122,7 +121,7 @@ def describe_setting(world: World, number: int) -> Setting:
     )
 
 
-def put_in_order(life: Life) -> Life:
+def put_in_order(life: ScriptedLife) -> ScriptedLife:
     """Number a life's messages as the stage wants them; the queue gives them its own numbers."""
     stamped = [
         msgspec.structs.replace(message, attributes={**message.attributes, "SequenceNumber": str(place)})

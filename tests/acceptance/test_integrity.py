@@ -19,13 +19,14 @@ import pytest
 
 from ecproc.clock import SystemClock
 from ecproc.config import Limits
-from ecproc.domain.recorded import Kind
-from ecproc.runtime.fold import StreamFold
-from ecproc.runtime.step import take_step
+from ecproc.domain.log import Batch, NewEvent, RecordedEvent
+from ecproc.fold.recorded import Kind
+from ecproc.fold.step import take_step
+from ecproc.fold.stream import StreamFold
 from ecproc.simulator.bridge import RawMessage
 from ecproc.simulator.lives import generate_lives, order_messages
 from ecproc.simulator.queue import QueueMessage
-from ecproc.store.base import TABLES, Batch, Damage, NewEvent, RecordedEvent
+from ecproc.store.base import TABLES, Damage
 from ecproc.store.datadir import DATABASE
 from ecproc.store.sqlite import open_store
 from ecproc.store.verify import verify_log

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -104,10 +105,14 @@ async def test_a_hangup_ends_nothing_and_says_once_what_it_cannot_change(tmp_pat
         await running.told("web", "url")
         for number in (1, 2):
             running.send(signal.SIGHUP)
-            await wait_for(lambda wanted=number: events(running).count("secrets_read") == wanted, 10)
+            await wait_for(partial(has_read, running, number), 10)
         assert events(running).count("not_reloaded") == 1
         running.send(signal.SIGTERM)
         assert await running.ended() == 0, running.said
+
+
+def has_read(running: Running, times: int) -> bool:
+    return events(running).count("secrets_read") == times
 
 
 def events(running: Running) -> list[str]:

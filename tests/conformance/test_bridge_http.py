@@ -15,7 +15,7 @@ from ecproc.clock import SystemClock
 from ecproc.config import BridgeConfig, Limits, LiveSecret, Secret
 from ecproc.errors import BridgeUnavailable
 from ecproc.network import make_tls_context, parse_retry_after
-from ecproc.testing.faultserver import FaultServer, answering
+from tests.conformance.faultserver import FaultServer, answering
 
 CREATE = Request("POST", "/tickets", b"{}")
 

@@ -43,7 +43,7 @@ class TestLocalDesk(DeskTests):
 
 
 async def test_numbers_grow_without_gaps(tmp_path: Path) -> None:
-    numbers = []
+    numbers: list[str] = []
     for _ in range(3):
         desk = await open_local(tmp_path)
         for _ in range(2):

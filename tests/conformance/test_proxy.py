@@ -22,7 +22,7 @@ from ecproc.clock import SystemClock
 from ecproc.config import BridgeConfig, Limits, LiveSecret, Secret
 from ecproc.config.proxy import Proxy, parse_proxy
 from ecproc.errors import BridgeUnavailable
-from ecproc.testing.faultserver import FaultServer, Peer, Script, answering, black_hole, make_head, reset_at_once
+from tests.conformance.faultserver import FaultServer, Peer, Script, answering, black_hole, make_head, reset_at_once
 from tests.conformance.loopback_proxy import LoopbackProxy
 
 USER = "canary-user:canary-p@ss"

@@ -25,7 +25,7 @@ from ecproc.bridge.http import HttpBridge
 from ecproc.clock import SystemClock
 from ecproc.config import BridgeConfig, Limits, LiveSecret, Secret
 from ecproc.errors import BridgeRefused, BridgeUnavailable, ConfigError
-from ecproc.testing.faultserver import (
+from tests.conformance.faultserver import (
     FaultServer,
     Peer,
     Script,

@@ -10,8 +10,8 @@ from typing import Any
 import anyio
 import pytest
 
+from ecproc.domain.log import Batch
 from ecproc.errors import StoreUnavailable
-from ecproc.store.base import Batch
 from ecproc.store.sqlite import SqliteStore
 from ecproc.store.verify import VerifiedLog, verify_log
 from ecproc.testing.store import append, make_message, read_all, sqlite_store

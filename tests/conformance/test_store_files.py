@@ -16,8 +16,9 @@ import anyio
 import msgspec
 import pytest
 
+from ecproc.domain.log import Batch, Compact, Fence, NewEvent, Snapshot, StreamCounters
 from ecproc.errors import DataDirInUse, LogDamaged, StoreError, StoreUnavailable, WrongEnvironment
-from ecproc.store.base import Batch, Compact, Damage, Fence, Head, NewEvent, Snapshot, StreamState
+from ecproc.store.base import Damage, Head
 from ecproc.store.datadir import DataDir, read_anchor
 from ecproc.store.logfile import ANCHOR_SECONDS
 from ecproc.store.schema import SCHEMA_VERSION, connect_reader, connect_writer
@@ -88,7 +89,7 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
         assert await read_all(store) == events
         assert await store.head() == head
         assert await scan_all(store, "note") == [make_row("a")]
-        assert await store.stream_state(STREAM) == StreamState(version=2, through=1, wanted=1, last=2)
+        assert await store.stream_state(STREAM) == StreamCounters(version=2, through=1, wanted=1, last=2)
         assert await list_compact(store) == [Compact(STREAM, 2, b"c")]
         assert await store.read_snapshot(STREAM, fold_version=2) == Snapshot(STREAM, 1, 2, b"s")
         again = await store.commit(Batch(events=[make_message(1), make_message(2), make_message(0)]))
@@ -286,7 +287,7 @@ async def test_a_log_behind_its_anchor_is_opened_only_with_its_loss_accepted(tmp
     assert caught.value.position == 8
     async with sqlite_store(tmp_path, accept_loss=True) as store:
         assert store.accepted_loss == anchor
-        assert await store.stream_state(STREAM) == StreamState(version=3, through=3, wanted=3, last=6)
+        assert await store.stream_state(STREAM) == StreamCounters(version=3, through=3, wanted=3, last=6)
         assert await store.fold_version() == 0
         assert await store.read_snapshot(STREAM, fold_version=3) is None
         recorded = await append(store, make_message(9), make_message(99))
@@ -307,7 +308,7 @@ async def test_what_is_lost_with_its_loss_accepted_leaves_no_compact_form(tmp_pa
     async with sqlite_store(tmp_path, accept_loss=True) as store:
         kept = [Compact(STREAM, position, b"%d" % (position - 1)) for position in (1, 2, 3)]
         assert await list_compact(store) == kept
-        assert await store.stream_state(OTHER) == StreamState()
+        assert await store.stream_state(OTHER) == StreamCounters()
         for number in (3, 4):
             await decide(store, expected=number, compact=b"new")
         assert await list_compact(store) == [*kept, Compact(STREAM, 4, b"new"), Compact(STREAM, 5, b"new")]

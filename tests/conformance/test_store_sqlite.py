@@ -16,8 +16,9 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from ecproc.domain.log import Batch, Compact, Fence, NewEvent, Row, StreamCounters
 from ecproc.errors import LogDamaged, StoreError
-from ecproc.store.base import Batch, Compact, Fence, NewEvent, Row, Span, StreamState
+from ecproc.store.base import Span
 from ecproc.store.schema import SCHEMA_VERSION, sql
 from ecproc.store.sqlite import SqliteStore, open_reader, open_store
 from ecproc.store.verify import VerifiedLog, verify_log
@@ -105,7 +106,7 @@ async def test_a_cancelled_scope_leaves_its_batch_to_be_committed_whole(tmp_path
         group.cancel_scope.cancel()
     async with sqlite_store(tmp_path) as store:
         assert [event.kind for event in await store.read_stream(STREAM)] == ["MessageReceived", "Decided"]
-        assert await store.stream_state(STREAM) == StreamState(version=2, through=1, wanted=1, last=2)
+        assert await store.stream_state(STREAM) == StreamCounters(version=2, through=1, wanted=1, last=2)
         assert await scan_all(store, "note") == [make_row("a")]
         assert await list_compact(store) == [Compact(STREAM, 2, b"c")]
 
@@ -365,4 +366,4 @@ async def test_data_can_be_queried_as_json(tmp_path: Path) -> None:
         await store.commit(Batch(rows=[Row("ticket", STREAM, "t", 0, b'{"state":"open"}', "Incident:open")]))
         rows = await store._fetch("SELECT typeof(data), json_extract(data, '$.state') FROM ticket")
         assert rows == [("text", "open")]
-        assert await store.stream_state(STREAM) == StreamState()
+        assert await store.stream_state(STREAM) == StreamCounters()

@@ -16,20 +16,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from ecproc.store.base import (
-    TABLES,
-    Batch,
-    Committed,
-    Compact,
-    Fence,
-    NewEvent,
-    Reader,
-    Row,
-    Snapshot,
-    Span,
-    Store,
-    StreamState,
-)
+from ecproc.domain.log import Batch, Compact, Fence, NewEvent, Row, Snapshot, StreamCounters
+from ecproc.store.base import TABLES, Committed, Reader, Span, Store
 from ecproc.store.memory import MemoryStore
 from ecproc.store.sqlite import open_store
 from ecproc.store.verify import VerifiedLog, verify_log
@@ -73,14 +61,14 @@ class Model:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, int, NewEvent]] = []
-        self.states: dict[str, StreamState] = {}
+        self.states: dict[str, StreamCounters] = {}
         self.rows: dict[tuple[str, str, str], Row] = {}
         self.snapshots: dict[str, Snapshot] = {}
         self.compact: list[Compact] = []
         self.fold_version = 0
 
-    def state(self, stream: str) -> StreamState:
-        return self.states.get(stream, StreamState())
+    def state(self, stream: str) -> StreamCounters:
+        return self.states.get(stream, StreamCounters())
 
     def commit(self, batch: Batch) -> tuple[bool, list[int | None]]:
         """Whether the batch was fenced off, and the position of each event."""
@@ -90,7 +78,7 @@ class Model:
         positions = [self._append(event) for event in batch.events]
         if fence is not None:
             state = self.state(fence.stream)
-            self.states[fence.stream] = StreamState(state.version, fence.through, state.wanted, state.last)
+            self.states[fence.stream] = StreamCounters(state.version, fence.through, state.wanted, state.last)
             if batch.compact is not None:
                 self.compact.append(Compact(fence.stream, len(self.events), batch.compact))
         for row in batch.rows:
@@ -110,7 +98,7 @@ class Model:
         version = state.version + 1
         self.events.append((event.stream, version, event))
         wanted = version if event.wanted else state.wanted
-        self.states[event.stream] = StreamState(version, state.through, wanted, len(self.events))
+        self.states[event.stream] = StreamCounters(version, state.through, wanted, len(self.events))
         return len(self.events)
 
     def table(self, table: str) -> list[Row]:
@@ -121,7 +109,7 @@ class Model:
         own = [one for one in self.compact if span.holds(one.stream)]
         return sorted(own, key=lambda one: (one.stream, one.position))
 
-    def list_counters(self, span: Span) -> list[tuple[str, StreamState]]:
+    def list_counters(self, span: Span) -> list[tuple[str, StreamCounters]]:
         return sorted((name, state) for name, state in self.states.items() if state.version and span.holds(name))
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ecproc.domain.log import Compact, StreamCounters
 from ecproc.errors import ExitCode
-from ecproc.store.base import Compact, StreamState
 from ecproc.store.verify import VerifiedLog, verify_log
 from ecproc.testing.store import STREAM, list_compact, read_all, scan_all, sqlite_store
 
@@ -22,7 +22,8 @@ from pathlib import Path
 import anyio
 from ecproc.errors import StoreUnavailable
 from ecproc.failpoints import arm_failpoints
-from ecproc.store.base import Batch, Fence
+from ecproc.store.base import Fence
+from ecproc.domain.log import Batch
 from ecproc.store.sqlite import open_store
 from ecproc.testing.store import STREAM, make_message, make_row
 
@@ -85,7 +86,7 @@ async def read_numbers(directory: Path) -> list[int]:
     assert len(set(numbers)) == len(numbers)
     assert rows == {str(number) for number in numbers}
     last = 2 * len(numbers)
-    assert state == StreamState(version=last, through=len(numbers), wanted=last, last=last)
+    assert state == StreamCounters(version=last, through=len(numbers), wanted=last, last=last)
     assert compact == [Compact(STREAM, 2 * index, b"%d" % number) for index, number in enumerate(numbers, start=1)]
     assert isinstance(verify_log(directory), VerifiedLog)
     return numbers

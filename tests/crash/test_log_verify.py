@@ -13,8 +13,9 @@ from typing import Any
 import anyio
 import pytest
 
+from ecproc.domain.log import Batch, NewEvent, Row
 from ecproc.errors import StoreError
-from ecproc.store.base import Batch, Damage, Head, NewEvent, Row
+from ecproc.store.base import Damage, Head
 from ecproc.store.chain import NO_HASH, link, payload_hash
 from ecproc.store.datadir import DataDir, read_anchor
 from ecproc.store.verify import VerifiedLog, verify_log

@@ -22,12 +22,12 @@ import msgspec
 from ecproc.app import open_reading
 from ecproc.config import Config, DataConfig
 from ecproc.domain.state import FOLD_VERSION
+from ecproc.reading.documents import list_documents
 from ecproc.replaying import replay_log
-from ecproc.runtime.documents import list_documents
 from ecproc.simulator.bridge import RawMessage
 from ecproc.simulator.faults import MILD, CallFaults
 from ecproc.simulator.lives import DECK_SIZE, generate_lives
-from ecproc.simulator.script import Life
+from ecproc.simulator.script import ScriptedLife
 from ecproc.store.datadir import ANCHOR, DATABASE
 from tests.acceptance.world import Plan, World, open_world
 
@@ -140,7 +140,7 @@ async def write_expected(name: str) -> None:
     file.with_suffix(".ndjson").write_bytes(b"".join(document + b"\n" for document in documents))
 
 
-def pick_lives(world: World) -> Sequence[Life]:
+def pick_lives(world: World) -> Sequence[ScriptedLife]:
     """One life of each story that shows something of its own."""
     bridge = world.simulator.bridge
     lives = generate_lives(

@@ -15,17 +15,17 @@ from ecproc.desk.base import DeskAnswer, DeskCall
 from ecproc.domain.effects import IDEMPOTENT, LANES, Effect, EffectKind, Lane
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.ids import EffectKey, TicketNumber
-from ecproc.domain.recorded import Kind, decode_entry, decode_event
-from ecproc.domain.rows import entry_row
+from ecproc.domain.log import Batch, RecordedEvent
 from ecproc.errors import StoreUnavailable
+from ecproc.fold.recorded import Kind, decode_entry, decode_event
+from ecproc.fold.rows import entry_row
 from ecproc.outbox.dispatcher import Dispatcher, OutboxBounds
 from ecproc.outbox.perform.desk import DeskPerformer
 from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Odd, Postponed, RetryPolicy, Uncertain
-from ecproc.store.base import Batch, RecordedEvent
 from ecproc.store.memory import MemoryStore
 from ecproc.telemetry.hooks import Telemetry
-from ecproc.testing.clock import VirtualClock
-from ecproc.testing.simloop import simulated_backend
+from tests.simulation.clock import VirtualClock
+from tests.simulation.simloop import simulated_backend
 
 K = EffectKind
 S = EntryState
@@ -505,7 +505,7 @@ async def test_a_full_outbox_lets_nobody_in_until_a_fifth_is_done_and_then_every
 
     await bench.run(work=work)
 
-    assert entered[0] == (0, 0)
+    assert entered[0] == (0, 0.0)
     assert sorted(index for index, _ in entered) == [0, 1, 2, 3, 4]
     assert {at for _, at in entered[1:]} == {2.0}
 

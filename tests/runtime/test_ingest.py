@@ -16,20 +16,21 @@ from hypothesis import strategies as st
 
 from ecproc.bridge.base import Answer
 from ecproc.config import BridgeConfig, Limits
+from ecproc.domain.log import Batch, RecordedEvent
 from ecproc.errors import BridgeRefused, BridgeUnavailable, StoreUnavailable
-from ecproc.runtime.history import message_id_of
+from ecproc.fold.history import message_id_of
 from ecproc.runtime.ingest import Ingest
-from ecproc.simulator.bridge import Bridge as Simulator
+from ecproc.simulator.bridge import EnvisionBridge
 from ecproc.simulator.queue import QueueMessage
 from ecproc.simulator.settings import SimulatorConfig
-from ecproc.store.base import Batch, Committed, RecordedEvent
+from ecproc.store.base import Committed
 from ecproc.store.memory import MemoryStore
 from ecproc.telemetry.hooks import Telemetry
-from ecproc.testing.bridge import DELETED, EMPTY, EXPIRED, INVALID, Line, ScriptedBridge, give_queue, number
-from ecproc.testing.clock import VirtualClock
-from ecproc.testing.peers import SimulatedBridge
-from ecproc.testing.simloop import simulate, simulated_backend
 from ecproc.testing.ticket import incident
+from tests.simulation.clock import VirtualClock
+from tests.simulation.peers import SimulatedBridge
+from tests.simulation.scripted_bridge import DELETED, EMPTY, EXPIRED, INVALID, Line, ScriptedBridge, give_queue, number
+from tests.simulation.simloop import simulate, simulated_backend
 
 BAD_PATH = Answer(200, b'{"Response": "Bad Path"}')
 FORBIDDEN = Answer(403, b'{"message": "Forbidden"}')
@@ -591,7 +592,9 @@ async def test_not_drained_while_a_get_is_out() -> None:
 @pytest.mark.requirement("I2", "I3")
 async def test_two_readers_that_hold_one_group_after_a_stall_change_nothing() -> None:
     bench = Bench()
-    simulator = Simulator(SimulatorConfig(), url_base="", clock=lambda: 1.7e9 + anyio.current_time(), rng=Random(1))
+    simulator = EnvisionBridge(
+        SimulatorConfig(), url_base="", clock=lambda: 1.7e9 + anyio.current_time(), rng=Random(1)
+    )
     for count in range(5):
         body = msgspec.json.encode(say("e-CS1")["Body"])
         simulator.send(QueueMessage(message_id=f"m{count}", group="e-CS1", body=body, attributes=GROUP))

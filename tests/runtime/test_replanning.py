@@ -14,20 +14,20 @@ from ecproc.domain.effects import Effect, EffectKind, Lane
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.events import Decided, EffectFailed, EffectSucceeded, Place
 from ecproc.domain.ids import TicketNumber, attachment_key
-from ecproc.domain.recorded import decode_entry, encode_event
-from ecproc.domain.rows import entry_row
+from ecproc.domain.log import Batch, NewEvent, RecordedEvent
 from ecproc.domain.state import Attachment, TicketState
 from ecproc.domain.ticket import apply_decided, evolve
+from ecproc.fold.recorded import decode_entry, encode_event
+from ecproc.fold.rows import entry_row
+from ecproc.fold.whole import fold_events
 from ecproc.outbox.dispatcher import Dispatcher, OutboxBounds
 from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Odd, Postponed, RetryPolicy, Uncertain
-from ecproc.runtime.streams import fold_events
-from ecproc.store.base import Batch, NewEvent, RecordedEvent
 from ecproc.telemetry.hooks import Telemetry
-from ecproc.testing.clock import VirtualClock
-from ecproc.testing.peers import SimulatedDisk
-from ecproc.testing.simloop import simulate
 from ecproc.testing.ticket import file, incident
 from ecproc.wire.queue import decode_message
+from tests.simulation.clock import VirtualClock
+from tests.simulation.peers import SimulatedDisk
+from tests.simulation.simloop import simulate
 
 TICKET = TicketNumber("e-CS1")
 KEY = attachment_key(TICKET, "f1")

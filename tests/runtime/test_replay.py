@@ -8,15 +8,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from ecproc.domain.recorded import Kind
+from ecproc.domain.log import Batch, Compact, NewEvent, RecordedEvent
 from ecproc.errors import StoreError
-from ecproc.runtime.documents import document_of, find_stream, list_documents, read_document
+from ecproc.fold.recorded import Kind
+from ecproc.fold.whole import compact_events
+from ecproc.reading.documents import document_of, find_stream, list_documents, read_document
 from ecproc.runtime.replay import CompactUnusable, Progress, divide_streams, rebuild
-from ecproc.runtime.streams import compact_events
-from ecproc.store.base import ALL, Batch, Compact, NewEvent, RecordedEvent, Span
+from ecproc.store.base import ALL, Span
 from ecproc.store.memory import MemoryReader
-from ecproc.testing.simloop import simulated_backend
-from ecproc.testing.world import World, WorldPlan
+from tests.simulation.simloop import simulated_backend
+from tests.simulation.world import World, WorldPlan
 
 ENTRIES = 1000
 

@@ -6,8 +6,8 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from ecproc.testing.clock import START, VirtualClock
-from ecproc.testing.simloop import Deadlock, simulate
+from tests.simulation.clock import START, VirtualClock
+from tests.simulation.simloop import Deadlock, simulate
 
 
 async def finish_in_some_order() -> list[int]:

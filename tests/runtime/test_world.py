@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -22,14 +23,15 @@ from anyio.lowlevel import checkpoint
 from ecproc.bridge.base import Answer
 from ecproc.config import Limits, OutboxConfig
 from ecproc.desk.base import DeskAnswer, DeskCall
-from ecproc.domain.recorded import Kind
+from ecproc.domain.log import Batch
 from ecproc.errors import BridgeUnavailable
+from ecproc.fold.recorded import Kind
 from ecproc.simulator.faults import MILD, NONE, CallFaults, FaultPlan, MessageFaults
-from ecproc.store.base import Batch, Committed
-from ecproc.testing.peers import Roads, SimulatedBridge, SimulatedDesk, SimulatedDisk
-from ecproc.testing.simloop import SimLoop, simulate
-from ecproc.testing.world import CONFIG, World, WorldPlan
+from ecproc.store.base import Committed
 from ecproc.wire.queue import Received, decode_answer
+from tests.simulation.peers import Roads, SimulatedBridge, SimulatedDesk, SimulatedDisk
+from tests.simulation.simloop import SimLoop, simulate
+from tests.simulation.world import CONFIG, World, WorldPlan
 
 SEEDS = range(*map(int, os.environ.get("ECPROC_SEEDS", "0:150").split(":")))
 HEAVY = FaultPlan(
@@ -114,10 +116,14 @@ async def live_and_hash(plan: WorldPlan, seed: int) -> tuple[bytes, float]:
     return (await world.disk.head()).hash, anyio.current_time()
 
 
+async def live_in(plan: WorldPlan, seed: int, planted: dict[str, Any]) -> Sequence[str]:
+    return await live(World(plan, seed=seed, **planted))
+
+
 def test_a_seed_is_one_world() -> None:
     plan = WorldPlan(tickets=4, faults=HEAVY, roads=BAD_ROADS, outages=2)
 
-    first, again, other = (simulate(lambda seed=seed: live_and_hash(plan, seed), seed=seed) for seed in (1, 1, 2))
+    first, again, other = (simulate(partial(live_and_hash, plan, seed), seed=seed) for seed in (1, 1, 2))
 
     assert first == again
     assert other != first
@@ -332,7 +338,7 @@ def test_a_planted_bug_is_found(planted: dict[str, Any], found: str) -> None:
 
     for seed in range(10):
         plan = WorldPlan(tickets=4, faults=HEAVY, roads=BAD_ROADS, outages=4)
-        errors += simulate(lambda seed=seed, plan=plan: live(World(plan, seed=seed, **planted)), seed=seed)
+        errors += simulate(partial(live_in, plan, seed, planted), seed=seed)
         if any(error.startswith(found) for error in errors):
             return
 

@@ -13,8 +13,8 @@ from urllib.parse import quote, urlsplit
 import msgspec
 import pytest
 
-from ecproc.simulator.bridge import Bridge, RawMessage
-from ecproc.simulator.exchange import Reply, Request
+from ecproc.simulator.bridge import EnvisionBridge, RawMessage
+from ecproc.simulator.exchange import HttpRequest, Reply
 from ecproc.simulator.faults import CallFaults, FaultPlan
 from ecproc.simulator.ledger import Decision
 from ecproc.simulator.presigned import sign_url
@@ -41,7 +41,7 @@ class Caller:
 
     def __init__(self, config: SimulatorConfig | None = None) -> None:
         self.now = 1_700_000_000.0
-        self.bridge = Bridge(
+        self.bridge = EnvisionBridge(
             config or SimulatorConfig(), url_base="http://127.0.0.1:1", clock=lambda: self.now, rng=Random(5)
         )
 
@@ -50,7 +50,7 @@ class Caller:
     ) -> Reply:
         text = body if payload is None else json.dumps({"payload": payload}).encode()
         target = urlsplit(path)
-        request = Request(method=method, path=target.path, query=target.query, headers=headers, body=text)
+        request = HttpRequest(method=method, path=target.path, query=target.query, headers=headers, body=text)
         reply = self.bridge.answer(request)
         self.bridge.record_answered()
         return reply

@@ -9,9 +9,19 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
-from ecproc.simulator.bridge import Bridge
-from ecproc.simulator.exchange import Reply, Request
-from ecproc.simulator.faults import MILD, NONE, CallFaults, Fault, FaultPlan, FaultSource, Lane, MessageFaults, Quota
+from ecproc.simulator.bridge import EnvisionBridge
+from ecproc.simulator.exchange import HttpRequest, Reply
+from ecproc.simulator.faults import (
+    MILD,
+    NONE,
+    CallFaults,
+    CallKind,
+    Fault,
+    FaultPlan,
+    FaultSource,
+    MessageFaults,
+    Quota,
+)
 from ecproc.simulator.ledger import MessageCounts
 from ecproc.simulator.queue import QueueRules
 from ecproc.simulator.settings import Scenario, SimulatorConfig
@@ -35,16 +45,16 @@ def test_a_quota_fires_at_its_rate_and_never_runs_short(rate: float, seed: int) 
 
 def test_a_due_fault_waits_for_the_next_call_when_another_takes_this_one() -> None:
     faults = FaultSource(FaultPlan(queue=CallFaults(error_before=0.5, lost=0.5)), Random(1))
-    drawn = [faults.draw_call(Lane.QUEUE) for _ in range(100)]
+    drawn = [faults.draw_call(CallKind.QUEUE) for _ in range(100)]
     assert drawn.count(Fault.ERROR_BEFORE) >= 49
     assert drawn.count(Fault.LOST) >= 49
-    assert faults.draw_call(Lane.TICKETS) is None
+    assert faults.draw_call(CallKind.TICKETS) is None
 
 
 def test_the_same_seed_draws_the_same_faults() -> None:
     def draw(seed: int) -> list[Fault | None]:
         faults = FaultSource(MILD, Random(seed))
-        return [faults.draw_call(Lane.QUEUE) for _ in range(500)]
+        return [faults.draw_call(CallKind.QUEUE) for _ in range(500)]
 
     assert draw(7) == draw(7)
     assert draw(7) != draw(8)
@@ -52,9 +62,9 @@ def test_the_same_seed_draws_the_same_faults() -> None:
 
 def test_without_faults_nothing_is_drawn() -> None:
     faults = FaultSource(NONE, Random(1))
-    assert {faults.draw_call(lane) for lane in Lane for _ in range(1000)} == {None}
+    assert {faults.draw_call(lane) for lane in CallKind for _ in range(1000)} == {None}
     assert {faults.draw_delete() for _ in range(1000)} == {None}
-    assert faults.draw_latency(Lane.FILES) == 0.0
+    assert faults.draw_latency(CallKind.FILES) == 0.0
 
 
 class Reader:
@@ -63,11 +73,11 @@ class Reader:
     def __init__(self, plan: FaultPlan, *, seed: int = 0, tickets: int = 90, rules: QueueRules | None = None) -> None:
         self.now = 1_700_000_000.0
         config = SimulatorConfig(faults=plan, seed=seed, queue=rules or QueueRules())
-        self.bridge = Bridge(config, url_base="http://127.0.0.1:1", clock=lambda: self.now, rng=Random(seed))
+        self.bridge = EnvisionBridge(config, url_base="http://127.0.0.1:1", clock=lambda: self.now, rng=Random(seed))
         Stage(self.bridge, lambda *_: None).start(Scenario(tickets=tickets, seed=seed))
 
     def call(self, method: str, path: str) -> Reply:
-        reply = self.bridge.answer(Request(method=method, path=f"{ROOT}{path}", headers=HEADERS))
+        reply = self.bridge.answer(HttpRequest(method=method, path=f"{ROOT}{path}", headers=HEADERS))
         self.bridge.record_answered()
         self.now += 0.01
         return reply

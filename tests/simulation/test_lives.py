@@ -14,7 +14,7 @@ import pytest
 from ecproc.simulator.files import locate
 from ecproc.simulator.lives import DECK_SIZE, STORIES, generate_lives, order_messages
 from ecproc.simulator.queue import QueueMessage
-from ecproc.simulator.script import Life
+from ecproc.simulator.script import ScriptedLife
 
 BASE = 1_700_000_000_000
 LIVES = generate_lives(11, tickets=3 * DECK_SIZE, base_time_ms=BASE)
@@ -54,7 +54,7 @@ def name_transaction(message: QueueMessage) -> str:
     return str(message.attributes["TransactionType"])
 
 
-def list_of(life: Life, *transactions: str) -> list[dict[str, Any]]:
+def list_of(life: ScriptedLife, *transactions: str) -> list[dict[str, Any]]:
     return [read_body(message) for message in life.messages if name_transaction(message) in transactions]
 
 
@@ -100,7 +100,7 @@ def test_message_ids_and_attributes_are_as_in_the_guide() -> None:
 
 
 @pytest.mark.parametrize("life", CASES[:120], ids=lambda life: f"{life.story}-{life.ticket}")
-def test_a_cases_history_is_what_its_messages_tell(life: Life) -> None:
+def test_a_cases_history_is_what_its_messages_tell(life: ScriptedLife) -> None:
     states = []
     for place, message in enumerate(life.messages):
         body = read_body(message)
@@ -118,7 +118,7 @@ def test_a_cases_history_is_what_its_messages_tell(life: Life) -> None:
 
 
 @pytest.mark.parametrize("life", CHANGES[:80], ids=lambda life: f"{life.story}-{life.ticket}")
-def test_a_changes_history_and_generations_are_what_its_messages_tell(life: Life) -> None:
+def test_a_changes_history_and_generations_are_what_its_messages_tell(life: ScriptedLife) -> None:
     bodies = list_of(life, "Create", "Update", "Redraft", "Closure")
     history = drop_repeats(["Draft" if body["state"] == "New" else body["state"] for body in bodies])
     assert history == life.outcome.history
@@ -129,7 +129,7 @@ def test_a_changes_history_and_generations_are_what_its_messages_tell(life: Life
 
 @pytest.mark.requirement("R183", "R189", "R192")
 @pytest.mark.parametrize("life", [life for life in CHANGES if life.story in BY_STORY], ids=lambda life: life.story)
-def test_a_plots_end_is_the_one_in_the_guides_table(life: Life) -> None:
+def test_a_plots_end_is_the_one_in_the_guides_table(life: ScriptedLife) -> None:
     outcome = life.outcome
     assert (outcome.state, outcome.generation, outcome.client_tickets) == BY_STORY[life.story]
     assert outcome.returnptn == outcome.client_tickets - (outcome.adopted_number is not None)

@@ -24,7 +24,7 @@ from ecproc.attachments.store import ContentStore
 from ecproc.clock import SystemClock
 from ecproc.errors import StoreUnavailable
 from ecproc.http import HttpClient, HttpFault, Origin
-from ecproc.testing.faultserver import (
+from tests.conformance.faultserver import (
     FaultServer,
     Peer,
     Script,

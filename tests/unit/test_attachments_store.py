@@ -133,7 +133,12 @@ async def test_what_cannot_be_decoded_stays_as_it_is(
 ) -> None:
     written: list[int] = []
     write = os.write
-    monkeypatch.setattr(os, "write", lambda descriptor, data: written.append(len(data)) or write(descriptor, data))
+
+    def record_write(descriptor: int, data: bytes) -> int:
+        written.append(len(data))
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", record_write)
     async with store.receive() as upload:
         await upload.write(content)
         assert await upload.decode(4_000_000) is outcome

@@ -13,12 +13,12 @@ import pytest
 from ecproc.cli.demo_proof import Proof, take_proof
 from ecproc.cli.replay import ReplayDocument
 from ecproc.config import Config, DataConfig
-from ecproc.domain.recorded import Kind
+from ecproc.domain.log import Batch, NewEvent
+from ecproc.fold.recorded import Kind
 from ecproc.simulator.ledger import Ledger
 from ecproc.simulator.lives import generate_lives
 from ecproc.simulator.queue import FifoQueue, QueueMessage, QueueRules
-from ecproc.simulator.script import Life
-from ecproc.store.base import Batch, NewEvent
+from ecproc.simulator.script import ScriptedLife
 from ecproc.store.sqlite import open_store
 
 EQUAL = ReplayDocument(
@@ -50,7 +50,7 @@ class Stand:
     def __init__(self, directory: Path) -> None:
         self.config = Config(data=DataConfig(dir=directory))
         lives = generate_lives(0, tickets=20, base_time_ms=0)
-        self.life: Life = next(life for life in lives if life.outcome.returnptn == 1 and len(life.messages) > 1)
+        self.life: ScriptedLife = next(life for life in lives if life.outcome.returnptn == 1 and len(life.messages) > 1)
         self.queue = FifoQueue(QueueRules())
         self.ledger = Ledger([self.queue], Counter())
 

@@ -20,11 +20,11 @@ import structlog
 from ecproc.cli import main
 from ecproc.domain.events import EffectFailed, EffectSucceeded
 from ecproc.domain.ids import EffectKey
-from ecproc.domain.recorded import Kind, encode_event
+from ecproc.domain.log import Batch, NewEvent
 from ecproc.errors import ExitCode
-from ecproc.runtime.fold import StreamFold
-from ecproc.runtime.step import take_step
-from ecproc.store.base import Batch, NewEvent
+from ecproc.fold.recorded import Kind, encode_event
+from ecproc.fold.step import take_step
+from ecproc.fold.stream import StreamFold
 from ecproc.store.sqlite import open_store
 from ecproc.wire.queue import decode_message
 

@@ -7,8 +7,8 @@ from ecproc.domain.effects import LANES, Effect, EffectKind, Lane
 from ecproc.domain.entry import DEAD, FINISHED, Entry, EntryState, apply_outcome
 from ecproc.domain.events import EffectFailed, EffectStarted, EffectSucceeded, EffectUnknown, Hold, Outcome
 from ecproc.domain.ids import EffectKey, TicketNumber
-from ecproc.domain.recorded import decode_entry, encode_entry
 from ecproc.domain.state import TicketState, plan
+from ecproc.fold.recorded import decode_entry, encode_entry
 
 KEY = EffectKey("returnptn:e-CS1:A")
 

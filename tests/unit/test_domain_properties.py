@@ -10,17 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecproc.domain.decisions import decide
-from ecproc.domain.document import join_document
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.entry import FINISHED
 from ecproc.domain.events import Decided, Fact, Place
 from ecproc.domain.ids import create_key
-from ecproc.domain.recorded import decode_event, encode_event
-from ecproc.domain.rows import project
-from ecproc.domain.state import Change, GenerationStarted, Moved, Refused, TicketState, plan
+from ecproc.domain.state import Delta, GenerationStarted, Moved, Refused, TicketState, plan
 from ecproc.domain.ticket import apply_decided, evolve
-from ecproc.testing.strategies import History, any_facts, histories
+from ecproc.fold.recorded import decode_event, encode_event
+from ecproc.fold.rows import project
+from ecproc.reading.join import join_document
 from ecproc.testing.ticket import Life
+from tests.simulation.strategies import History, any_facts, histories
 
 ACTIONS = ["wait", "wait", "wait", "step", "step", "begin", "end", "crash", "snapshot"]
 
@@ -103,7 +103,7 @@ def test_a_fold_takes_anything_and_a_decision_touches_the_effects_alone(facts: l
         place = Place(version, version, version)
         if isinstance(fact, Decided):
             before = without_effects(state)
-            changes: list[Change] = apply_decided(state, fact)
+            changes: list[Delta] = apply_decided(state, fact)
             assert without_effects(state) == before
         else:
             changes = evolve(state, fact, place)

@@ -1,5 +1,7 @@
 """What every ticket does whatever its type: identity, order, numbers, attachments, what cannot be taken."""
 
+from typing import Any
+
 import pytest
 
 from ecproc.domain.events import EffectFailed, EffectSucceeded, Hold
@@ -518,7 +520,7 @@ def test_a_message_that_waited_for_more_than_four_days_tells_of_a_gap(days: floa
 
 @pytest.mark.requirement("R38", "R40")
 @pytest.mark.parametrize("attributes", [{"SentTimestamp": "yesterday"}, {"SequenceNumber": "first"}])
-def test_an_attribute_that_cannot_be_read_is_flagged(attributes: dict[str, str]) -> None:
+def test_an_attribute_that_cannot_be_read_is_flagged(attributes: dict[str, Any]) -> None:
     given(incident("Create", status="open", envelope=sent(**attributes))).then(anomalies=["unreadable_part"])
 
 

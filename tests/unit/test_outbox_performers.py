@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -14,22 +14,22 @@ from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.ids import ClientNumber, EffectKey, TicketNumber, create_key
-from ecproc.domain.rows import Row, entry_row, project
+from ecproc.domain.log import Batch, NewEvent, Row
 from ecproc.domain.state import Attachment, AttachmentChanged, ClientTicket, ClientTicketChanged, TicketState
 from ecproc.errors import BridgeUnavailable, StoreUnavailable
+from ecproc.fold.rows import entry_row, project
 from ecproc.outbox.perform import bridge as bridge_performer
 from ecproc.outbox.perform.attachments import SEND_AGAIN_HINT, AttachmentPerformer
 from ecproc.outbox.perform.bridge import BridgePerformer
 from ecproc.outbox.perform.desk import DeskPerformer
 from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Odd, Postponed, Uncertain
-from ecproc.store.base import Batch, NewEvent
 from ecproc.store.memory import MemoryStore
-from ecproc.testing.bridge import Line, ScriptedBridge
-from ecproc.testing.clock import VirtualClock
-from ecproc.testing.simloop import simulated_backend
 from ecproc.testing.ticket import file, incident
 from ecproc.wire.queue import decode_message
 from ecproc.wire.responses import Judgement, Verdict
+from tests.simulation.clock import VirtualClock
+from tests.simulation.scripted_bridge import Line, ScriptedBridge
+from tests.simulation.simloop import simulated_backend
 
 TICKET = TicketNumber("e-CS1")
 
@@ -54,6 +54,9 @@ def only_reasons_differ(found: Attempt, expected: Attempt) -> bool:
 # --- the desk ---------------------------------------------------------------------------------------------------------
 
 
+T = TypeVar("T")
+
+
 class Desk:
     """Answers as told, keeps the calls."""
 
@@ -65,11 +68,11 @@ class Desk:
 
     async def perform(self, call: DeskCall) -> DeskAnswer:
         self.calls.append(("perform", call))
-        return self._give(self.does)
+        return give(self.does, DeskAnswer)
 
     async def look_up(self, call: DeskCall) -> DeskAnswer | None:
         self.calls.append(("look_up", call))
-        return self._give(self.knows)
+        return None if self.knows is None else give(self.knows, DeskAnswer)
 
     async def aclose(self) -> None: ...
 
@@ -77,10 +80,13 @@ class Desk:
     def verbs(self) -> list[str]:
         return [verb for verb, _ in self.calls]
 
-    def _give(self, what: Any) -> Any:
-        if isinstance(what, Exception):
-            raise what
-        return what
+
+def give(what: Any, of: type[T]) -> T:
+    """Raise it, or return it as what it is."""
+    if isinstance(what, Exception):
+        raise what
+    assert isinstance(what, of)
+    return what
 
 
 NO_ANSWER = DeskUnavailable("no answer", sent=True)

@@ -15,8 +15,8 @@ from ecproc.domain.ids import EffectKey, TicketNumber
 from ecproc.outbox.reports import Reports
 from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Odd, Postponed, RetryPolicy, Uncertain, conclude
 from ecproc.telemetry.hooks import Telemetry
-from ecproc.testing.clock import VirtualClock
-from ecproc.testing.simloop import simulated_backend
+from tests.simulation.clock import VirtualClock
+from tests.simulation.simloop import simulated_backend
 
 pytestmark = pytest.mark.usefixtures("fresh_loggers")
 

@@ -14,7 +14,7 @@ from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import Entry, EntryState, apply_outcome
 from ecproc.domain.events import EffectFailed, EffectSucceeded, EffectUnknown, Hold
 from ecproc.domain.ids import EffectKey, TicketNumber
-from ecproc.domain.recorded import encode_event
+from ecproc.fold.recorded import encode_event
 from ecproc.outbox.retry import (
     SECOND,
     Attempt,

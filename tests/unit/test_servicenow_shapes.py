@@ -8,8 +8,8 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from ecproc.runtime.documents import document_of
-from ecproc.store.base import RecordedEvent
+from ecproc.domain.log import RecordedEvent
+from ecproc.reading.documents import document_of
 from ecproc.testing.ticket import FIRST_SEQUENCE, START
 from ecproc.wire.queue import decode_message
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from ecproc.store.base import Batch, Committed, Fence, Head, NewEvent, Row, Snapshot, StreamState
+from ecproc.domain.log import Batch, Fence, NewEvent, Row, Snapshot, StreamCounters
+from ecproc.store.base import Committed, Head
 from ecproc.store.chain import NO_HASH
 from ecproc.store.plan import Group, prepare
 
@@ -19,8 +20,8 @@ class Before:
     def holds_key(self, message_key: bytes) -> bool:
         return message_key == b"known"
 
-    def stream_state(self, stream: str) -> StreamState:
-        return StreamState(version=7, through=5, wanted=6, last=90) if stream == "old" else StreamState()
+    def stream_state(self, stream: str) -> StreamCounters:
+        return StreamCounters(version=7, through=5, wanted=6, last=90) if stream == "old" else StreamCounters()
 
 
 def make_group() -> Group:
@@ -40,7 +41,7 @@ def test_later_batches_see_what_earlier_ones_did() -> None:
     assert [event and (event.position, event.version) for event in first.events] == [(101, 8)]
     assert [event and (event.position, event.version) for event in second.events] == [None, (102, 9)]
     assert third.fenced
-    assert group.streams == {"old": StreamState(version=9, through=6, wanted=8, last=102)}
+    assert group.streams == {"old": StreamCounters(version=9, through=6, wanted=8, last=102)}
     assert group.head == Head(102, group.events[-1][-1])
 
 

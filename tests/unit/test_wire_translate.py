@@ -27,6 +27,9 @@ def understood(raw: bytes) -> Message:
     return message
 
 
+NO_FLAGS: list[object] = []
+
+
 def told(transaction: str = "Update", *, attributes: Any = None, **body: Any) -> Message:
     whole = {"ticketType": "Incident", "ticketNumber": "e-CS1", **body}
     known = {"MessageGroupId": "e-CS1", "TransactionType": transaction, **(attributes or {})}
@@ -163,10 +166,10 @@ def test_a_ticket_type_is_read_in_any_case(text: str) -> None:
 @pytest.mark.parametrize(
     ("number", "available", "missing"),
     [
-        *(("", value, True) for value in (False, True, None, "true")),
-        *(("A", value, True) for value in (False, "false", " False ")),
-        *(("A", value, False) for value in (True, "true", None, "", "Yes", 1)),
-        *(("A", value, True) for value in (0, "No", "maybe", "F", [], {"a": True})),
+        *[("", value, True) for value in (False, True, None, "true")],
+        *[("A", value, True) for value in (False, "false", " False ")],
+        *[("A", value, False) for value in (True, "true", None, "", "Yes", 1)],
+        *[("A", value, True) for value in (0, "No", "maybe", "F", NO_FLAGS, {"a": True})],
     ],
 )
 def test_a_number_is_missing_if_it_is_empty_or_the_flag_says_no(number: str, available: object, missing: bool) -> None:
@@ -222,7 +225,15 @@ def test_a_null_says_nothing_and_an_empty_time_is_null() -> None:
 
 @pytest.mark.requirement("R45", "C13")
 def test_fields_keep_the_order_they_came_in_whether_the_guide_has_them_or_not() -> None:
-    body = {"Colour": "red", "cis": "a", "": "b", "updateOn": "2023", "impact": "2", "updatedOn": None, "status": "o"}
+    body: dict[str, Any] = {
+        "Colour": "red",
+        "cis": "a",
+        "": "b",
+        "updateOn": "2023",
+        "impact": "2",
+        "updatedOn": None,
+        "status": "o",
+    }
 
     assert list(told(**body).fields.items()) == [
         ("Colour", "red"),

@@ -6,7 +6,7 @@ from ecproc.desk.base import Desk, DeskCall, DeskRefused, DeskUnavailable
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.ids import create_key
-from ecproc.domain.recorded import decode_entry
+from ecproc.fold.recorded import decode_entry
 from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Uncertain
 from ecproc.store.base import Reader
 

@@ -11,15 +11,15 @@ import msgspec
 
 from ecproc.config import BridgeConfig, Config
 from ecproc.pipeline import Pipeline
-from ecproc.simulator.bridge import Bridge as Simulator
+from ecproc.simulator.bridge import EnvisionBridge
 from ecproc.simulator.faults import NONE, FaultPlan
 from ecproc.simulator.lives import generate_lives
 from ecproc.simulator.settings import SimulatorConfig
 from ecproc.simulator.stage import Stage
 from ecproc.telemetry.hooks import NullTelemetry
-from ecproc.testing.books import Books
-from ecproc.testing.clock import START, VirtualClock
-from ecproc.testing.peers import (
+from tests.simulation.books import Books
+from tests.simulation.clock import START, VirtualClock
+from tests.simulation.peers import (
     GOOD_ROADS,
     Roads,
     SimulatedBridge,
@@ -28,7 +28,7 @@ from ecproc.testing.peers import (
     SimulatedFetcher,
     Traveller,
 )
-from ecproc.testing.simloop import SimLoop
+from tests.simulation.simloop import SimLoop
 
 CONFIG: Final = Config(bridge=BridgeConfig(client_name="testClient"))
 """What a world's processor is told, unless its plan says more."""
@@ -77,7 +77,7 @@ class World:
         self.plan = plan
         self.rng = Random(seed)
         self.clock = VirtualClock()
-        self.simulator = Simulator(
+        self.simulator = EnvisionBridge(
             SimulatorConfig(faults=plan.faults, reflect_numbers=plan.reflect_numbers, seed=seed),
             url_base=_URL_BASE,
             clock=lambda: START + anyio.current_time(),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ecproc.domain.events import Decided, Fact, Message, Place, Undecodable
 from ecproc.domain.ids import SEQUENCE_BYTES
-from ecproc.domain.recorded import Kind, decode_event, wants_decision
-from ecproc.store.base import RecordedEvent
+from ecproc.domain.log import RecordedEvent
+from ecproc.fold.recorded import Kind, decode_event, wants_decision
 from ecproc.wire.translate import translate
 
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ecproc.domain.recorded import decode_entry
-from ecproc.domain.rows import Row
+from ecproc.domain.log import Row
+from ecproc.fold.recorded import decode_entry
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ecproc.domain.events import Decided, Fact, Message, Quarantined
-from ecproc.domain.state import FOLD_VERSION, Change, TicketState
+from ecproc.domain.log import RecordedEvent, Snapshot, StreamCounters
+from ecproc.domain.state import FOLD_VERSION, Delta, TicketState
 from ecproc.domain.ticket import apply_decided, evolve
-from ecproc.runtime.history import place_of, read_fact, wants_actor
-from ecproc.store.base import RecordedEvent, Snapshot, StreamState
+from ecproc.fold.history import place_of, read_fact, wants_actor
 
 _encode_state = msgspec.msgpack.Encoder().encode
 _decode_state = msgspec.msgpack.Decoder(TicketState).decode
@@ -50,13 +50,13 @@ class StreamFold:
         return self.wanted > self.through
 
     @property
-    def counters(self) -> StreamState:
+    def counters(self) -> StreamCounters:
         """The stream's counters."""
-        return StreamState(version=self.seen, through=self.through, wanted=self.wanted, last=self.last)
+        return StreamCounters(version=self.seen, through=self.through, wanted=self.wanted, last=self.last)
 
-    def extend(self, events: Sequence[RecordedEvent]) -> list[Change]:
+    def extend(self, events: Sequence[RecordedEvent]) -> list[Delta]:
         """Read the stream's next events, which must follow on `seen`; returns what recorded decisions changed."""
-        changes: list[Change] = []
+        changes: list[Delta] = []
         read = [(event, read_fact(event)) for event in events]
         skipped: set[int] = set()
         if len(read) > 1:  # a message and its quarantine come in different events
@@ -78,9 +78,9 @@ class StreamFold:
         self.seen, self.last = event.version, event.position
         return True
 
-    def _follow(self, decided: Decided, skipped: set[int]) -> list[Change]:
+    def _follow(self, decided: Decided, skipped: set[int]) -> list[Delta]:
         """Evolve what a recorded decision covers, as its actor did before it decided."""
-        changes: list[Change] = []
+        changes: list[Delta] = []
         if decided.through <= self.through:
             return changes
         while self.pending and self.pending[0][0].version <= decided.through:
@@ -92,9 +92,9 @@ class StreamFold:
         self.through = decided.through
         return changes + apply_decided(self.state, decided)
 
-    def evolve_rest(self) -> list[Change]:
+    def evolve_rest(self) -> list[Delta]:
         """Evolve what no decision covers yet, to show what it says; the fold can go on with nothing after that."""
-        changes: list[Change] = []
+        changes: list[Delta] = []
         while self.pending:
             event, fact = self.pending.popleft()
             changes += evolve(self.state, fact, place_of(event))

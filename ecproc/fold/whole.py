@@ -9,29 +9,29 @@ from typing import Final
 from ecproc.domain.entry import apply_outcome
 from ecproc.domain.events import OUTCOMES, Decided, Fact, Noticed, Place, Quarantined
 from ecproc.domain.ids import EffectKey
-from ecproc.domain.recorded import Kind, decode_event
-from ecproc.domain.rows import Row, entry_row, project, quarantine_row
-from ecproc.domain.state import Change, Planned, TicketState
+from ecproc.domain.log import Compact, RecordedEvent, Row, StreamCounters
+from ecproc.domain.state import Delta, Planned, TicketState
 from ecproc.domain.ticket import apply_decided, evolve
-from ecproc.runtime.compact import (
-    Came,
+from ecproc.fold.compact import (
     CompactFact,
+    CompactMessage,
+    CompactOutcome,
+    CompactQuarantined,
     CompactStep,
-    Skipped,
-    Told,
     compact_fact,
     decode_step,
     encode_step,
     restore,
 )
-from ecproc.runtime.fold import StreamFold
-from ecproc.runtime.history import message_id_of, read_fact
-from ecproc.store.base import Compact, RecordedEvent, StreamState
+from ecproc.fold.history import message_id_of, read_fact
+from ecproc.fold.recorded import Kind, decode_event
+from ecproc.fold.rows import entry_row, project, quarantine_row
+from ecproc.fold.stream import StreamFold
 
 
 def fold_events(
     stream: str, events: Sequence[RecordedEvent], *, undecided: bool = False
-) -> tuple[list[Row], StreamState]:
+) -> tuple[list[Row], StreamCounters]:
     """What the stream's events left as far as they are decided, or with `undecided` all of them."""
     fold = StreamFold(stream)
     changes = fold.extend(events)
@@ -43,7 +43,7 @@ def fold_events(
     return list(rows.values()), fold.counters
 
 
-def fold_compact(stream: str, steps: Sequence[Compact]) -> tuple[list[Row], StreamState] | None:
+def fold_compact(stream: str, steps: Sequence[Compact]) -> tuple[list[Row], StreamCounters] | None:
     """The same out of all steps of a stream, as far as they go; None where one is missing or not of this code."""
     fold = _CompactFold(stream)
     for step in steps:
@@ -54,7 +54,7 @@ def fold_compact(stream: str, steps: Sequence[Compact]) -> tuple[list[Row], Stre
     rows = _project(fold.state, fold.changes)
     rows |= {(row.table, row.id): row for row in map(fold.entry_row, fold.state.entries)}
     last = steps[-1].position if steps else 0
-    counters = StreamState(version=fold.events, through=fold.through, wanted=fold.through, last=last)
+    counters = StreamCounters(version=fold.events, through=fold.through, wanted=fold.through, last=last)
     return [*rows.values(), *fold.quarantine], counters
 
 
@@ -64,14 +64,14 @@ class _CompactFold:
     def __init__(self, stream: str) -> None:
         self.state = TicketState(stream)
         self.through = self.events = 0
-        self.changes: list[Change] = []
+        self.changes: list[Delta] = []
         self.quarantine: list[Row] = []
         self._fields: Mapping[str, str] = {}
 
     def follow(self, step: CompactStep) -> None:
         """Evolve what the step read, and write down what it decided."""
         for fact in step.facts:
-            if type(fact) is Told:
+            if type(fact) is CompactMessage:
                 message = restore(fact, self._fields)
                 self._fields = message.fields
                 self.changes += evolve(self.state, message, _NOWHERE)
@@ -90,11 +90,11 @@ class _CompactFold:
 
     def _follow_other(self, fact: CompactFact) -> None:
         match fact:
-            case Came():
+            case CompactOutcome():
                 told = decode_event(fact.kind, fact.payload)
                 if isinstance(told, (*OUTCOMES, Noticed)):
                     self.changes += evolve(self.state, told, Place(fact.position, fact.version, fact.at))
-            case Skipped():
+            case CompactQuarantined():
                 self.quarantine.append(
                     quarantine_row(
                         self.state.stream,
@@ -104,7 +104,7 @@ class _CompactFold:
                         detail=fact.detail,
                     )
                 )
-            case Told():
+            case CompactMessage():
                 pass
 
 
@@ -137,7 +137,7 @@ def compact_events(stream: str, events: Sequence[RecordedEvent]) -> list[Compact
     return steps
 
 
-def _project(state: TicketState, changes: Iterable[Change]) -> dict[tuple[str, str], Row]:
+def _project(state: TicketState, changes: Iterable[Delta]) -> dict[tuple[str, str], Row]:
     rows = project(state, [change for change in changes if not isinstance(change, Planned)])
     return {(row.table, row.id): row for row in rows}
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from ecproc.domain.document import CAPPED, LISTS, join_document
 from ecproc.domain.ids import normalise_number
-from ecproc.domain.rows import Row
-from ecproc.runtime.streams import fold_events
-from ecproc.store.base import Reader, RecordedEvent
+from ecproc.domain.log import RecordedEvent, Row
+from ecproc.fold.whole import fold_events
+from ecproc.reading.join import CAPPED, LISTS, join_document
+from ecproc.store.base import Reader
 
 
 async def find_stream(reader: Reader, number: str) -> str | None:

@@ -15,14 +15,15 @@ from ecproc.clock import Clock
 from ecproc.config import Limits
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import Quarantined
-from ecproc.domain.recorded import Kind
+from ecproc.domain.log import RecordedEvent
 from ecproc.domain.state import FOLD_VERSION, Flagged
 from ecproc.errors import StoreError
 from ecproc.failpoints import failpoint
-from ecproc.runtime.fold import StreamFold
+from ecproc.fold.recorded import Kind
+from ecproc.fold.step import Step, take_step
+from ecproc.fold.stream import StreamFold
 from ecproc.runtime.sharing import SharedNumbers
-from ecproc.runtime.step import Step, take_step
-from ecproc.store.base import Committed, RecordedEvent, Store
+from ecproc.store.base import Committed, Store
 from ecproc.telemetry.complaints import Complaints
 from ecproc.telemetry.hooks import Telemetry
 
@@ -55,7 +56,7 @@ class _Mailbox:
         self.overflown = False
 
 
-class Router:
+class Projector:
     """Hands appended events to their tickets' actors and bounds what all of them take.
 
     The log is the overflow buffer: an event that finds no room in memory is read from the log when its turn comes.

@@ -11,23 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecproc.domain.entry import Entry, apply_outcome
-from ecproc.domain.events import Decided, Outcome, Quarantined
+from ecproc.domain.events import OUTCOMES, Decided, Outcome, Quarantined
 from ecproc.domain.ids import EffectKey
-from ecproc.domain.recorded import Kind, decode_event, encode_event, wants_decision
-from ecproc.domain.rows import entry_row, quarantine_row
+from ecproc.domain.log import Batch, Fence, NewEvent, RecordedEvent
 from ecproc.domain.state import FOLD_VERSION
-from ecproc.runtime.fold import StreamFold
-from ecproc.runtime.history import read_fact
+from ecproc.fold.history import read_fact
+from ecproc.fold.recorded import Kind, decode_event, encode_event, wants_decision
+from ecproc.fold.rows import entry_row, quarantine_row
+from ecproc.fold.step import Step, take_step
+from ecproc.fold.stream import StreamFold
+from ecproc.fold.whole import fold_events
 from ecproc.runtime.replay import rebuild
-from ecproc.runtime.step import Step, take_step
-from ecproc.runtime.streams import fold_events
-from ecproc.store.base import Batch, Fence, NewEvent, RecordedEvent
 from ecproc.store.memory import MemoryStore
-from ecproc.testing.clock import VirtualClock
-from ecproc.testing.simloop import simulate
-from ecproc.testing.strategies import History, histories
 from ecproc.testing.ticket import START, Event, Sent, incident, note, sent
 from ecproc.wire.queue import decode_message
+from tests.simulation.clock import VirtualClock
+from tests.simulation.simloop import simulate
+from tests.simulation.strategies import History, histories
 
 STREAM = "e-1"
 NEVER = 1_000_000
@@ -226,7 +226,8 @@ def test_what_only_the_dispatcher_needs_is_decided_with_the_next_fact_that_wants
 
 
 def decode(kind: str, **members: Any) -> Outcome:
-    event: Any = decode_event(kind, msgspec.json.encode(members))
+    event = decode_event(kind, msgspec.json.encode(members))
+    assert isinstance(event, OUTCOMES)
     return event
 
 

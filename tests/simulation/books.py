@@ -11,15 +11,15 @@ import msgspec
 from ecproc.clock import Clock
 from ecproc.desk.base import DeskCall
 from ecproc.domain.ids import SEQUENCE_BYTES
-from ecproc.domain.recorded import Kind, decode_event
+from ecproc.domain.log import RecordedEvent
+from ecproc.fold.recorded import Kind, decode_event
 from ecproc.pipeline import Pipeline
-from ecproc.runtime.documents import read_document
+from ecproc.reading.documents import read_document
 from ecproc.runtime.replay import rebuild
-from ecproc.simulator.bridge import Bridge as Simulator
+from ecproc.simulator.bridge import EnvisionBridge
 from ecproc.simulator.queue import QueueMessage
-from ecproc.simulator.script import Life, Outcome
-from ecproc.store.base import RecordedEvent
-from ecproc.testing.peers import SimulatedBridge, SimulatedDesk, SimulatedDisk
+from ecproc.simulator.script import Expected, ScriptedLife
+from tests.simulation.peers import SimulatedBridge, SimulatedDesk, SimulatedDisk
 
 
 class Books:
@@ -27,9 +27,9 @@ class Books:
 
     def __init__(
         self,
-        lives: Sequence[Life],
+        lives: Sequence[ScriptedLife],
         *,
-        simulator: Simulator,
+        simulator: EnvisionBridge,
         disk: SimulatedDisk,
         bridge: SimulatedBridge,
         desk: SimulatedDesk,
@@ -75,10 +75,10 @@ class Books:
 
     def note_unfinished(self, pipeline: Pipeline, seconds: float) -> None:
         """Write down that a processor did not come to rest."""
-        left, router = len(self._ledger.list_left()), pipeline.router
+        left, projector = len(self._ledger.list_left()), pipeline.projector
         self.errors.append(
             f"I8: not finished after {seconds} s: {self._ledger.unsent} unsent, {left} left in the queue, "
-            f"parked {router.parked}, router idle {router.idle}, dispatcher idle {pipeline.dispatcher.idle}"
+            f"parked {projector.parked}, projector idle {projector.idle}, dispatcher idle {pipeline.dispatcher.idle}"
         )
 
     async def note_state(self) -> None:
@@ -139,7 +139,7 @@ class Books:
                 if await aside.digest() != digest:
                     self.errors.append(f"I5: a replay to {position} is not what live state was there")
 
-    async def _check_life(self, life: Life) -> None:
+    async def _check_life(self, life: ScriptedLife) -> None:
         raw = await read_document(self._disk, life.ticket, entries=1000)
         if raw is None:
             self.errors.append(f"{life.ticket} ({life.story}): no document")
@@ -156,7 +156,7 @@ def _message_id(key: bytes) -> str:
     return key[SEQUENCE_BYTES:].decode()
 
 
-def _compare(document: Mapping[str, Any], outcome: Outcome, *, keyed: bool) -> Iterator[str]:
+def _compare(document: Mapping[str, Any], outcome: Expected, *, keyed: bool) -> Iterator[str]:
     """Where a ticket's document is not what its script says; a look-up desk may have made tickets too many."""
     anomalies = [item["code"] for item in document["anomalies"] if keyed or item["code"] != "double_create"]
     states = Counter(item["state"] for item in document["effects"])

@@ -9,15 +9,15 @@ import msgspec
 
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.ids import normalise_number
-from ecproc.domain.recorded import encode_entry
+from ecproc.domain.log import Row
 from ecproc.domain.state import (
     Approval,
     ApprovalChanged,
     Attachment,
     AttachmentChanged,
-    Change,
     ClientTicket,
     ClientTicketChanged,
+    Delta,
     Flagged,
     Moved,
     NoteAdded,
@@ -25,25 +25,12 @@ from ecproc.domain.state import (
     TicketState,
 )
 from ecproc.domain.times import format_time
+from ecproc.fold.recorded import encode_entry
 
 _encode = msgspec.json.Encoder().encode
 
 
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """One live row: unique by (table, stream, id), listed by `ordinal`, `data` one JSON document.
-
-    `tag` is indexed while it is not None (an unfinished outbox entry, a ticket's type and state); `data=None` deletes.
-    """
-
-    table: str
-    stream: str
-    id: str
-    ordinal: int
-    data: bytes | None
-    tag: str | None = None
-
-
-def project(state: TicketState, changes: Iterable[Change]) -> list[Row]:
+def project(state: TicketState, changes: Iterable[Delta]) -> list[Row]:
     """The rows to write after a step: the ticket's header and one row per change that has one."""
     rows = [] if state.type is None else [header_row(state)]
     for change in changes:

@@ -10,8 +10,8 @@ from zlib import crc32
 import msgspec
 
 from ecproc.domain.events import Fact, Message, Quarantined
-from ecproc.runtime.history import message_id_of
-from ecproc.store.base import RecordedEvent
+from ecproc.domain.log import RecordedEvent
+from ecproc.fold.history import message_id_of
 
 CODEC: Final = 2
 """Grows with every change to what `translate` makes of a message, or to the form below: rows of another one are not
@@ -21,7 +21,7 @@ _CRC_BYTES: Final = 4
 _HEAD_BYTES: Final = 1 + _CRC_BYTES
 
 
-class Told(msgspec.Struct, frozen=True, array_like=True, tag="m"):
+class CompactMessage(msgspec.Struct, frozen=True, array_like=True, tag="m"):
     """A message. Unless `whole`, its fields are those that differ from the stream's last message, without `gone`."""
 
     message: Message
@@ -29,7 +29,7 @@ class Told(msgspec.Struct, frozen=True, array_like=True, tag="m"):
     whole: bool = True
 
 
-class Came(msgspec.Struct, frozen=True, array_like=True, tag="o"):
+class CompactOutcome(msgspec.Struct, frozen=True, array_like=True, tag="o"):
     """An outcome or a notice, as it stands in the log."""
 
     position: int
@@ -39,7 +39,7 @@ class Came(msgspec.Struct, frozen=True, array_like=True, tag="o"):
     payload: bytes
 
 
-class Skipped(msgspec.Struct, frozen=True, array_like=True, tag="q"):
+class CompactQuarantined(msgspec.Struct, frozen=True, array_like=True, tag="q"):
     """A message that went into quarantine."""
 
     position: int
@@ -48,7 +48,7 @@ class Skipped(msgspec.Struct, frozen=True, array_like=True, tag="q"):
     detail: str
 
 
-CompactFact = Told | Came | Skipped
+CompactFact = CompactMessage | CompactOutcome | CompactQuarantined
 
 
 class CompactStep(msgspec.Struct, frozen=True, array_like=True):
@@ -90,27 +90,27 @@ def compact_fact(
     position, which messages were refused and why."""
     reason = reasons.get(event.position)
     if reason is not None:
-        return Skipped(event.position, message_id_of(event), reason.reason, reason.detail), before
+        return CompactQuarantined(event.position, message_id_of(event), reason.reason, reason.detail), before
     if isinstance(fact, Message):
         return _shorten(fact, before), fact.fields
-    return Came(event.position, event.version, event.at, event.kind, event.payload), before
+    return CompactOutcome(event.position, event.version, event.at, event.kind, event.payload), before
 
 
-def _shorten(message: Message, before: Mapping[str, str] | None) -> Told:
+def _shorten(message: Message, before: Mapping[str, str] | None) -> CompactMessage:
     """The message without the fields that it repeats, the order of all of them kept (see `restore`)."""
     fields = message.fields
     if before is None:
-        return Told(message)
+        return CompactMessage(message)
     news = {name: value for name, value in fields.items() if before.get(name) != value}
     if [*fields] == [*before]:
-        return Told(msgspec.structs.replace(message, fields=news), whole=False)
+        return CompactMessage(msgspec.structs.replace(message, fields=news), whole=False)
     gone = tuple([name for name in before if name not in fields])
     if [*_apply(before, news, gone)] != [*fields]:
-        return Told(message)
-    return Told(msgspec.structs.replace(message, fields=news), gone, whole=False)
+        return CompactMessage(message)
+    return CompactMessage(msgspec.structs.replace(message, fields=news), gone, whole=False)
 
 
-def restore(told: Told, before: Mapping[str, str]) -> Message:
+def restore(told: CompactMessage, before: Mapping[str, str]) -> Message:
     """The message with all of its fields."""
     message = told.message
     if not told.whole:

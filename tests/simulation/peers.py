@@ -21,12 +21,13 @@ from anyio.lowlevel import checkpoint
 from ecproc.attachments.base import Failure, FetchFailed, Stored
 from ecproc.bridge.base import Answer, Request
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
+from ecproc.domain.log import Batch, RecordedEvent
 from ecproc.errors import BridgeUnavailable
 from ecproc.simulator import exchange
-from ecproc.simulator.bridge import Bridge as Simulator
-from ecproc.store.base import Batch, Committed, RecordedEvent
+from ecproc.simulator.bridge import EnvisionBridge
+from ecproc.store.base import Committed
 from ecproc.store.memory import MemoryStore
-from ecproc.testing.bridge import from_reply
+from tests.simulation.scripted_bridge import from_reply
 
 T = TypeVar("T")
 
@@ -83,7 +84,7 @@ class Traveller:
 class SimulatedBridge(Traveller):
     """The simulator's bridge without its sockets; its own faults come on top of the roads' refusals."""
 
-    def __init__(self, simulator: Simulator, *, rng: Random, timeout: float = 30.0) -> None:
+    def __init__(self, simulator: EnvisionBridge, *, rng: Random, timeout: float = 30.0) -> None:
         super().__init__(rng)
         self.on_receive: Callable[[], None] = lambda: None
         self._simulator = simulator
@@ -102,7 +103,7 @@ class SimulatedBridge(Traveller):
     async def _call(self, method: str, path: str, body: bytes = b"") -> Answer:
         config = self._simulator.config
         path = f"/{config.client}/{config.env}{path}"
-        request = exchange.Request(method=method, path=path, headers={"x-api-key": config.api_key}, body=body)
+        request = exchange.HttpRequest(method=method, path=path, headers={"x-api-key": config.api_key}, body=body)
         if self.happens(self.roads.refused):
             await checkpoint()
             raise BridgeUnavailable("connect", sent=False)
@@ -179,13 +180,13 @@ _NEXT_STATES: Final = {
 class SimulatedFetcher(Traveller):
     """Downloads from the simulator's file host."""
 
-    def __init__(self, simulator: Simulator, *, rng: Random) -> None:
+    def __init__(self, simulator: EnvisionBridge, *, rng: Random) -> None:
         super().__init__(rng)
         self._simulator = simulator
 
     async def fetch(self, url: str, *, announced_size: int | None) -> Stored:
         parts = urlsplit(url)
-        request = exchange.Request(method="GET", path=parts.path, query=parts.query)
+        request = exchange.HttpRequest(method="GET", path=parts.path, query=parts.query)
         if self.happens(self.roads.refused):
             await checkpoint()
             raise FetchFailed("connect", Failure.HELD)

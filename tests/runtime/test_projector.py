@@ -1,4 +1,4 @@
-"""The router and its actors: order per ticket, one decision for all that waits, bounds, and one bad ticket alone."""
+"""The projector and its actors: order per ticket, one decision for all that waits, bounds, and one bad ticket alone."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ from ecproc.config import Limits
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import Decided, EffectStarted, EffectSucceeded
 from ecproc.domain.ids import EffectKey
-from ecproc.domain.recorded import Kind, encode_event
+from ecproc.domain.log import Batch, Fence, NewEvent, RecordedEvent
 from ecproc.errors import StoreUnavailable
-from ecproc.runtime import actor
-from ecproc.runtime.actor import Router
-from ecproc.runtime.documents import read_document
-from ecproc.runtime.history import read_fact
+from ecproc.fold import step
+from ecproc.fold.history import read_fact
+from ecproc.fold.recorded import Kind, encode_event
+from ecproc.reading.documents import read_document
+from ecproc.runtime import projector
+from ecproc.runtime.projector import Projector
 from ecproc.runtime.replay import rebuild
-from ecproc.store.base import Batch, Committed, Fence, NewEvent, RecordedEvent
+from ecproc.store.base import Committed
 from ecproc.store.memory import MemoryStore
 from ecproc.telemetry.hooks import Telemetry
-from ecproc.testing.bridge import number
-from ecproc.testing.clock import VirtualClock
-from ecproc.testing.peers import SimulatedDisk
-from ecproc.testing.simloop import simulate, simulated_backend
 from ecproc.testing.ticket import Sent, incident, note
 from ecproc.wire.queue import decode_message
+from tests.simulation.clock import VirtualClock
+from tests.simulation.peers import SimulatedDisk
+from tests.simulation.scripted_bridge import number
+from tests.simulation.simloop import simulate, simulated_backend
 
 STATES = ("open", "workinprogress", "pending", "resolved", "closed")
 
@@ -60,7 +62,7 @@ class Outbox:
 
 
 class Heard(Telemetry):
-    """Keeps what the router reports."""
+    """Keeps what the projector reports."""
 
     def __init__(self) -> None:
         self.lag: list[int] = []
@@ -85,7 +87,7 @@ class Heard(Telemetry):
 
 
 class Bench:
-    """A router on a store in memory, told of what is appended as the test says."""
+    """A projector on a store in memory, told of what is appended as the test says."""
 
     def __init__(self, *, store: MemoryStore | None = None, **limits: int) -> None:
         self.clock = VirtualClock()
@@ -95,9 +97,9 @@ class Bench:
         self.open_router()
 
     def open_router(self) -> None:
-        """A router that knows nothing yet, as after a restart."""
+        """A projector that knows nothing yet, as after a restart."""
         self.outbox, self.heard = Outbox(), Heard()
-        self.router = Router(
+        self.projector = Projector(
             self.store,
             self.outbox,
             client_name="testClient",
@@ -117,16 +119,16 @@ class Bench:
         return [event for event in committed.events if event is not None]
 
     async def deliver(self, *messages: Sent) -> None:
-        self.router.deliver(await self.append(*messages))
+        self.projector.deliver(await self.append(*messages))
 
     async def run(self, work: Callable[[], Any] | None = None) -> None:
-        """Run the router until it has nothing left to do, with something going on meanwhile."""
+        """Run the projector until it has nothing left to do, with something going on meanwhile."""
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self.router.run)
+            tasks.start_soon(self.projector.run)
             await anyio.wait_all_tasks_blocked()
             if work is not None:
                 await work()
-            await self.router.wait_idle()
+            await self.projector.wait_idle()
             tasks.cancel_scope.cancel()
 
     async def document(self, ticket: str) -> dict[str, Any]:
@@ -180,7 +182,7 @@ async def test_a_tickets_events_are_folded_in_their_order_however_they_are_deliv
     async def work() -> None:
         batches = [await bench.append(message) for message in life("e-CS1")]
         for batch in reversed(batches):
-            bench.router.deliver(batch)
+            bench.projector.deliver(batch)
             await anyio.wait_all_tasks_blocked()
 
     await bench.run(work)
@@ -210,7 +212,7 @@ async def test_each_step_goes_on_where_the_last_one_ended() -> None:
     async def work() -> None:
         for message in life("e-CS1")[:3]:
             await bench.deliver(message)
-            await bench.router.wait_idle()
+            await bench.projector.wait_idle()
 
     await bench.run(work)
 
@@ -223,10 +225,10 @@ async def test_events_told_twice_are_folded_once() -> None:
 
     async def work() -> None:
         events = await bench.append(*life("e-CS1"))
-        bench.router.deliver(events[:5])
-        bench.router.deliver(events)
-        await bench.router.wait_idle()
-        bench.router.deliver(events[3:])
+        bench.projector.deliver(events[:5])
+        bench.projector.deliver(events)
+        await bench.projector.wait_idle()
+        bench.projector.deliver(events[3:])
 
     await bench.run(work)
 
@@ -239,11 +241,11 @@ async def test_an_outcome_that_changes_nothing_wakes_nobody_and_is_folded_with_t
 
     async def work() -> None:
         await bench.deliver(say("e-CS1", "Create", status="open"))
-        await bench.router.wait_idle()
+        await bench.projector.wait_idle()
         kind, payload = encode_event(EffectStarted(bench.outbox.added[0][1]))  # type: ignore[arg-type]
         committed = await bench.store.commit(Batch(events=[NewEvent("e-CS1", kind, payload)]))
-        bench.router.deliver([event for event in committed.events if event], wake=False)
-        assert bench.router.idle
+        bench.projector.deliver([event for event in committed.events if event], wake=False)
+        assert bench.projector.idle
         await bench.deliver(say("e-CS1", "Notes", notes=note("n")))
 
     await bench.run(work)
@@ -255,18 +257,18 @@ async def test_an_outcome_that_changes_nothing_wakes_nobody_and_is_folded_with_t
 async def test_who_loses_the_fence_reads_again_and_plans_nothing_twice() -> None:
     """Two routers on one store, as two processes could be by mistake: each is told everything."""
     bench = Bench(store=SimulatedDisk(VirtualClock().now, rng=Random(4)))
-    first, first_outbox = bench.router, bench.outbox
+    first, first_outbox = bench.projector, bench.outbox
     bench.open_router()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(first.run)
-        tasks.start_soon(bench.router.run)
+        tasks.start_soon(bench.projector.run)
         for message in life("e-CS1"):
             events = await bench.append(message)
-            for router in (first, bench.router):
-                router.deliver(events)
+            for projector in (first, bench.projector):
+                projector.deliver(events)
         await first.wait_idle()
-        await bench.router.wait_idle()
+        await bench.projector.wait_idle()
         tasks.cancel_scope.cancel()
 
     added = first_outbox.added + bench.outbox.added
@@ -328,7 +330,7 @@ async def test_no_more_actors_at_once_than_allowed_and_none_is_left() -> None:
     async def work() -> None:
         before = len(anyio.get_running_tasks())
         await bench.deliver(*(say(f"e-CS{count}", "Create", status="open") for count in range(20)))
-        await bench.router.wait_idle()
+        await bench.projector.wait_idle()
         await anyio.wait_all_tasks_blocked()
         assert len(anyio.get_running_tasks()) == before
 
@@ -346,7 +348,7 @@ async def test_what_overflows_while_the_log_is_read_is_read_too(moment: float) -
 
     async def work() -> None:
         other = await bench.append(say("e-CS2", "Create", status="open"))
-        bench.router.deliver(other, wake=False)  # the one place in memory is taken
+        bench.projector.deliver(other, wake=False)  # the one place in memory is taken
         await bench.deliver(say("e-CS1", "Create", status="open"))
         await anyio.sleep(moment)
         await bench.deliver(say("e-CS1", "Notes", notes=note("n")))
@@ -381,7 +383,7 @@ async def test_without_room_in_the_outbox_decisions_wait_and_appends_do_not() ->
             await bench.deliver(*messages)
         await anyio.wait_all_tasks_blocked()
         assert bench.outbox.waiting == 2
-        assert not bench.router.idle
+        assert not bench.projector.idle
         assert await bench.store.undecided_streams() == ["e-CS1", "e-CS2"]
         await bench.deliver(say("e-CS1", "Notes", notes=note("late")))
         bench.outbox.room.set()
@@ -397,7 +399,7 @@ async def test_everyone_who_waits_is_told_when_all_is_decided() -> None:
     told: list[int] = []
 
     async def wait(index: int) -> None:
-        await bench.router.wait_idle()
+        await bench.projector.wait_idle()
         told.append(index)
 
     async def work() -> None:
@@ -421,7 +423,7 @@ async def test_a_restart_goes_on_behind_the_last_decision(snapshot_events: int) 
     messages = life("e-CS1")
 
     await bench.run(lambda: bench.deliver(*messages[:4]))
-    await bench.append(*messages[4:7])  # the process dies before its router hears of them
+    await bench.append(*messages[4:7])  # the process dies before its projector hears of them
     bench.open_router()
     await bench.run()
 
@@ -448,7 +450,7 @@ async def test_a_restart_with_nothing_undecided_does_nothing() -> None:
 async def test_what_is_told_before_the_start_is_decided_after_it() -> None:
     bench = Bench()
     await bench.deliver(*life("e-CS1"))
-    assert not bench.router.idle
+    assert not bench.projector.idle
 
     await bench.run()
 
@@ -470,15 +472,15 @@ async def test_what_is_told_after_the_end_is_left_to_the_next_run() -> None:
 @pytest.fixture
 def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Let a step of more than one fact fail for e-POISON; the fixture's value mends that."""
-    take_step = actor.take_step
+    take_step = step.take_step
 
     def stumble(fold: Any, **options: Any) -> Any:
         if fold.state.stream == "e-POISON" and len(fold.pending) > 1:
             raise ZeroDivisionError("a defect")
         return take_step(fold, **options)
 
-    monkeypatch.setattr(actor, "take_step", stumble)
-    return lambda: monkeypatch.setattr(actor, "take_step", take_step)
+    monkeypatch.setattr(projector, "take_step", stumble)
+    return lambda: monkeypatch.setattr(projector, "take_step", take_step)
 
 
 @pytest.mark.requirement("I8", "I9")
@@ -489,18 +491,18 @@ async def test_a_ticket_our_code_cannot_take_is_parked_alone(poison: Callable[[]
 
     async def work() -> None:
         await bench.deliver(messages[0])
-        await bench.router.wait_idle()
+        await bench.projector.wait_idle()
         await bench.deliver(*messages[1:3])
-        await bench.router.wait_idle()
+        await bench.projector.wait_idle()
         for message in messages[3:]:
             await bench.deliver(message)
         for message in life("e-CS1"):
             await bench.deliver(message)
-            await bench.router.wait_idle()
+            await bench.projector.wait_idle()
 
     await bench.run(work)
 
-    assert bench.router.parked == {"e-POISON"}
+    assert bench.projector.parked == {"e-POISON"}
     assert await bench.store.undecided_streams() == ["e-POISON"]
     assert await bench.decisions("e-POISON") == [1]
     assert await bench.decisions("e-CS1") == [1, 3, 5, 7, 9, 11, 13, 15, 17]
@@ -520,7 +522,7 @@ async def test_a_ticket_whose_rows_cannot_be_stored_is_parked_alone() -> None:
 
     await bench.run(lambda: bench.deliver(*life("e-CS1"), *life("e-POISON")))
 
-    assert bench.router.parked == {"e-POISON"}
+    assert bench.projector.parked == {"e-POISON"}
     assert await bench.decisions("e-CS1") == [9]
 
 
@@ -537,8 +539,8 @@ async def test_a_ticket_whose_effects_nobody_takes_is_parked_alone() -> None:
 
     await bench.run(lambda: bench.deliver(*life("e-POISON")[:1], *life("e-CS1")[:1]))
 
-    assert bench.router.parked == {"e-POISON"}
-    assert bench.router.idle
+    assert bench.projector.parked == {"e-POISON"}
+    assert bench.projector.idle
     assert {stream for stream, _ in bench.outbox.added} == {"e-CS1"}
 
 
@@ -548,7 +550,7 @@ async def test_a_ticket_whose_past_cannot_be_read_is_parked_alone() -> None:
 
     await bench.run(lambda: bench.deliver(*life("e-CS1"), *life("e-POISON")))
 
-    assert bench.router.parked == {"e-POISON"}
+    assert bench.projector.parked == {"e-POISON"}
     assert await bench.decisions("e-CS1") == [9]
 
 
@@ -558,12 +560,12 @@ async def test_a_store_that_fails_parks_nothing_and_ends_the_router() -> None:
     async def work() -> None:
         events = await bench.append(*life("e-CS1"))
         bench.store.is_open = False
-        bench.router.deliver(events)
+        bench.projector.deliver(events)
 
     with pytest.RaisesGroup(StoreUnavailable, flatten_subgroups=True):
         await bench.run(work)
 
-    assert bench.router.parked == set()
+    assert bench.projector.parked == set()
 
 
 class Picky(MemoryStore):
@@ -597,7 +599,7 @@ async def test_an_owner_that_decided_meanwhile_wins() -> None:
         events = await bench.append(messages[1])
         own = NewEvent("e-CS1", *encode_event(Decided(through=3)))
         await bench.store.commit(Batch(events=[own], fence=Fence("e-CS1", 1, 3)))
-        bench.router.deliver(events)
+        bench.projector.deliver(events)
 
     await bench.run(work)
 
@@ -623,7 +625,7 @@ async def test_tickets_that_adopt_one_number_are_both_told(at_once: bool) -> Non
     async def work() -> None:
         for batch in [adopting] if at_once else [[message] for message in adopting]:
             await bench.deliver(*batch)
-            await bench.router.wait_idle()
+            await bench.projector.wait_idle()
 
     await bench.run(work)
 
@@ -687,9 +689,9 @@ async def test_a_number_that_the_desk_gives_although_another_ticket_has_it_is_to
     async def work() -> None:
         await bench.deliver(say("e-CS1", "Create", status="open", clientTicketNumber="LOCAL-0000001"))
         await bench.deliver(say("e-CS2", "Create", status="open"))
-        await bench.router.wait_idle()
+        await bench.projector.wait_idle()
         committed = await bench.store.commit(Batch(events=[NewEvent("e-CS2", *encode_event(created), wanted=True)]))
-        bench.router.deliver([event for event in committed.events if event is not None])
+        bench.projector.deliver([event for event in committed.events if event is not None])
 
     await bench.run(work)
 

@@ -11,14 +11,14 @@ from ecproc.domain.decisions import decide
 from ecproc.domain.effects import Effect
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import Decided, Message, Noticed, Quarantined
-from ecproc.domain.recorded import OwnEvent, encode_event
-from ecproc.domain.rows import Row, project, quarantine_row
-from ecproc.domain.state import Change, ClientTicketChanged, Flagged, Planned, Refused, TicketState, plan
+from ecproc.domain.log import Batch, Fence, NewEvent, Row, Snapshot
+from ecproc.domain.state import ClientTicketChanged, Delta, Flagged, Planned, Refused, TicketState, plan
 from ecproc.domain.ticket import evolve
-from ecproc.runtime.compact import CompactFact, CompactStep, Skipped, compact_fact, encode_step
-from ecproc.runtime.fold import StreamFold
-from ecproc.runtime.history import place_of, wants_actor
-from ecproc.store.base import Batch, Fence, NewEvent, Snapshot
+from ecproc.fold.compact import CompactFact, CompactQuarantined, CompactStep, compact_fact, encode_step
+from ecproc.fold.history import place_of, wants_actor
+from ecproc.fold.recorded import OwnEvent, encode_event
+from ecproc.fold.rows import project, quarantine_row
+from ecproc.fold.stream import StreamFold
 from ecproc.wire.members import FIELDS
 
 _GUIDES_OWN: Final = "yourcompanyname"
@@ -54,7 +54,7 @@ def take_step(fold: StreamFold, *, client_name: str, limit: int, snapshot_events
     """
     state = fold.state
     before = (state.type, state.state) if state.type else None
-    changes: list[Change] = []
+    changes: list[Delta] = []
     effects: list[Effect] = []
     refused: dict[int, Quarantined] = {}
     compact: list[CompactFact] = []
@@ -137,5 +137,5 @@ def _quarantine(stream: str, facts: Sequence[CompactFact]) -> list[Row]:
     return [
         quarantine_row(stream, fact.position, message_id=fact.message_id, reason=fact.reason, detail=fact.detail)
         for fact in facts
-        if isinstance(fact, Skipped)
+        if isinstance(fact, CompactQuarantined)
     ]
