@@ -26,7 +26,7 @@ from ecproc.runtime.projector import Projector
 from ecproc.store.base import Committed
 from ecproc.store.chain import payload_hash
 from ecproc.store.sqlite import SqliteStore, open_store
-from ecproc.telemetry.hooks import NullTelemetry
+from ecproc.telemetry.hooks import Telemetry
 
 _BATCH_BYTES: Final = 2_000
 _PATIENCE: Final = 120.0
@@ -85,7 +85,7 @@ async def project(folder: str, *, tickets: int, messages: int, mix: str) -> Samp
     store = await _open(folder, tapped)
     events = await _append(store, tickets=tickets, messages=messages, mix=mix)
     projector = Projector(
-        store, sink, client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=NullTelemetry()
+        store, sink, client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=Telemetry()
     )
     tapped.start(store)
     async with anyio.create_task_group() as tasks:
@@ -108,7 +108,7 @@ async def settle(folder: str, *, tickets: int, messages: int) -> Sample:
     events = await _append(store, tickets=tickets, messages=messages, mix="busy")
     async with anyio.create_task_group() as tasks:
         projector = Projector(
-            store, sink, client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=NullTelemetry()
+            store, sink, client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=Telemetry()
         )
         tasks.start_soon(projector.run)
         await checkpoint()
@@ -137,7 +137,7 @@ def _dispatcher(store: SqliteStore) -> Dispatcher:
         bounds=OutboxBounds(max_in_flight=96, max_pending=1_000_000, breaker_seconds=1, attempt_seconds=60.0),
         clock=SystemClock(),
         rng=Random(1),
-        telemetry=NullTelemetry(),
+        telemetry=Telemetry(),
     )
 
 

@@ -27,7 +27,7 @@ from ecproc.runtime.projector import Projector
 from ecproc.store.base import Store
 from ecproc.store.memory import MemoryStore
 from ecproc.store.sqlite import open_store
-from ecproc.telemetry.hooks import NullTelemetry
+from ecproc.telemetry.hooks import Telemetry
 
 _MACHINERY: Final = ("*/ecproc/runtime/actor.py", "*/anyio/*", "*/asyncio/*")
 
@@ -73,7 +73,7 @@ async def on_disk(folder: str, *, tickets: int, messages: int, held: int) -> Sam
         client_name="testClient",
         limits=Limits(states_held=held),
         clock=SystemClock(),
-        telemetry=NullTelemetry(),
+        telemetry=Telemetry(),
     )
     try:
         async with anyio.create_task_group() as tasks:
@@ -97,7 +97,7 @@ async def in_turn(*, tickets: int, messages: int, burst: int) -> Sample:
     seconds are a fact. In turn, because the difference is small beside what a machine's speed does within seconds."""
     stores = [MemoryStore(SystemClock().now) for _ in range(2)]
     projector = Projector(
-        stores[0], _Sink(), client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=NullTelemetry()
+        stores[0], _Sink(), client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=Telemetry()
     )
     plain = _Plain(stores[1])
     routed = bare = 0.0
@@ -149,7 +149,7 @@ async def idle(*, tickets: int) -> Sample:
     """Bytes that the machinery keeps for each ticket it has seen, when none has work; folded states not counted."""
     store = MemoryStore(SystemClock().now)
     projector = Projector(
-        store, _Sink(), client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=NullTelemetry()
+        store, _Sink(), client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=Telemetry()
     )
     events = await _fill(store, tickets=tickets, start=0, messages=tickets)
     async with anyio.create_task_group() as tasks:

@@ -122,7 +122,3 @@ class Telemetry:
 
     def replay_events(self, count: int) -> None:
         """A rebuild has folded that many more events."""
-
-
-class NullTelemetry(Telemetry):
-    """Reports go nowhere."""

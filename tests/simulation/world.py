@@ -16,7 +16,7 @@ from ecproc.simulator.faults import NONE, FaultPlan
 from ecproc.simulator.lives import generate_lives
 from ecproc.simulator.settings import SimulatorConfig
 from ecproc.simulator.stage import Stage
-from ecproc.telemetry.hooks import NullTelemetry
+from ecproc.telemetry.hooks import Telemetry
 from tests.simulation.books import Books
 from tests.simulation.clock import START, VirtualClock
 from tests.simulation.peers import (
@@ -141,7 +141,7 @@ class World:
             fetcher=self.fetcher,
             clock=self.clock,
             rng=self._new_rng(),
-            telemetry=NullTelemetry(),
+            telemetry=Telemetry(),
         )
 
     async def run_for(self, seconds: float) -> None:
