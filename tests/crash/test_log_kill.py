@@ -22,8 +22,7 @@ from pathlib import Path
 import anyio
 from ecproc.errors import StoreUnavailable
 from ecproc.failpoints import arm_failpoints
-from ecproc.store.base import Fence
-from ecproc.domain.log import Batch
+from ecproc.domain.log import Batch, Fence
 from ecproc.store.sqlite import open_store
 from ecproc.testing.store import STREAM, make_message, make_row
 
