@@ -16,8 +16,8 @@ from benchmarks.transports import bridge_config
 from ecproc.clock import SystemClock
 from ecproc.domain.events import Decided
 from ecproc.domain.log import Batch, NewEvent
-from ecproc.domain.state import FOLD_VERSION
 from ecproc.fold.recorded import encode_event
+from ecproc.fold.tickets import MACHINES
 from ecproc.runtime.replay import rebuild
 from ecproc.store.sqlite import SqliteStore, open_store
 
@@ -48,8 +48,8 @@ async def renew(folder: str) -> Sample:
     store = await open_store(Path(folder), now=SystemClock().now, identity=None, reserve_bytes=0)
     with timing() as watch:
         async with store.reading() as reader, store.rebuilding(reader) as aside:
-            rebuilt = await rebuild(reader, aside, clock=SystemClock(), renew=True)
-            await aside.swap(fold_version=FOLD_VERSION)
+            rebuilt = await rebuild(reader, aside, machines=MACHINES, clock=SystemClock(), renew=True)
+            await aside.swap(fold_version=MACHINES.fold_version)
     await store.aclose()
     return watch.sample(rebuilt.events, rss=peak_rss_bytes(), tickets=rebuilt.tickets)
 

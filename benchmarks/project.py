@@ -20,6 +20,8 @@ from ecproc.domain.effects import Lane
 from ecproc.domain.entry import Entry
 from ecproc.domain.log import Batch, RecordedEvent, StreamCounters
 from ecproc.domain.log import Row as LiveRow
+from ecproc.domain.policy import Policy
+from ecproc.fold.tickets import MACHINES
 from ecproc.outbox.dispatcher import Dispatcher, OutboxBounds
 from ecproc.outbox.retry import Attempt, Done, RetryPolicy
 from ecproc.runtime.projector import Projector
@@ -85,7 +87,14 @@ async def project(folder: str, *, tickets: int, messages: int, mix: str) -> Samp
     store = await _open(folder, tapped)
     events = await _append(store, tickets=tickets, messages=messages, mix=mix)
     projector = Projector(
-        store, sink, client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=Telemetry()
+        store,
+        sink,
+        machines=MACHINES,
+        policy=Policy(),
+        client_name="testClient",
+        limits=Limits(),
+        clock=SystemClock(),
+        telemetry=Telemetry(),
     )
     tapped.start(store)
     async with anyio.create_task_group() as tasks:
@@ -108,7 +117,14 @@ async def settle(folder: str, *, tickets: int, messages: int) -> Sample:
     events = await _append(store, tickets=tickets, messages=messages, mix="busy")
     async with anyio.create_task_group() as tasks:
         projector = Projector(
-            store, sink, client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=Telemetry()
+            store,
+            sink,
+            machines=MACHINES,
+            policy=Policy(),
+            client_name="testClient",
+            limits=Limits(),
+            clock=SystemClock(),
+            telemetry=Telemetry(),
         )
         tasks.start_soon(projector.run)
         await checkpoint()

@@ -15,6 +15,7 @@ from ecproc.clock import SystemClock
 from ecproc.config import Config, DataConfig
 from ecproc.fold.compact import decode_step
 from ecproc.fold.recorded import Kind
+from ecproc.fold.tickets import MACHINES
 from ecproc.replaying import replay_log
 from ecproc.runtime.replay import rebuild
 from ecproc.store.datadir import DATABASE
@@ -25,7 +26,7 @@ async def replay(folder: str, *, compact: bool) -> Sample:
     """Rebuild aside, as `ecproc replay` does from the compact form, and with --verify from the bodies."""
     async with open_reader(Path(folder)) as opened, opened.reading() as reader, opened.rebuilding(reader) as aside:
         with timing() as watch:
-            rebuilt = await rebuild(reader, aside, clock=SystemClock(), compact=compact)
+            rebuilt = await rebuild(reader, aside, machines=MACHINES, clock=SystemClock(), compact=compact)
     return watch.sample(rebuilt.events, rss=peak_rss_bytes())
 
 

@@ -21,8 +21,10 @@ from ecproc.clock import SystemClock
 from ecproc.config import Limits
 from ecproc.domain.entry import Entry
 from ecproc.domain.log import Batch, RecordedEvent
+from ecproc.domain.policy import Policy
 from ecproc.fold.step import take_step
 from ecproc.fold.stream import StreamFold
+from ecproc.fold.tickets import MACHINES, TicketMachine
 from ecproc.runtime.projector import Projector
 from ecproc.store.base import Store
 from ecproc.store.memory import MemoryStore
@@ -70,6 +72,8 @@ async def on_disk(folder: str, *, tickets: int, messages: int, held: int) -> Sam
     projector = Projector(
         store,
         _Sink(),
+        machines=MACHINES,
+        policy=Policy(),
         client_name="testClient",
         limits=Limits(states_held=held),
         clock=SystemClock(),
@@ -97,7 +101,14 @@ async def in_turn(*, tickets: int, messages: int, burst: int) -> Sample:
     seconds are a fact. In turn, because the difference is small beside what a machine's speed does within seconds."""
     stores = [MemoryStore(SystemClock().now) for _ in range(2)]
     projector = Projector(
-        stores[0], _Sink(), client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=Telemetry()
+        stores[0],
+        _Sink(),
+        machines=MACHINES,
+        policy=Policy(),
+        client_name="testClient",
+        limits=Limits(),
+        clock=SystemClock(),
+        telemetry=Telemetry(),
     )
     plain = _Plain(stores[1])
     routed = bare = 0.0
@@ -138,9 +149,9 @@ class _Plain:
     async def _step(self, events: list[RecordedEvent]) -> None:
         fold = self._folds.get(events[0].stream)
         if fold is None:
-            fold = self._folds[events[0].stream] = StreamFold(events[0].stream)
+            fold = self._folds[events[0].stream] = StreamFold(events[0].stream, TicketMachine())
         fold.extend(events)
-        taken = take_step(fold, client_name="testClient", limit=1000, snapshot_events=200)
+        taken = take_step(fold, policy=Policy(), client_name="testClient", limit=1000, snapshot_events=200)
         committed = await self._store.commit(taken.batch)
         fold.extend([event for event in committed.events if event is not None])
 
@@ -149,7 +160,14 @@ async def idle(*, tickets: int) -> Sample:
     """Bytes that the machinery keeps for each ticket it has seen, when none has work; folded states not counted."""
     store = MemoryStore(SystemClock().now)
     projector = Projector(
-        store, _Sink(), client_name="testClient", limits=Limits(), clock=SystemClock(), telemetry=Telemetry()
+        store,
+        _Sink(),
+        machines=MACHINES,
+        policy=Policy(),
+        client_name="testClient",
+        limits=Limits(),
+        clock=SystemClock(),
+        telemetry=Telemetry(),
     )
     events = await _fill(store, tickets=tickets, start=0, messages=tickets)
     async with anyio.create_task_group() as tasks:

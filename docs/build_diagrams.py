@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ecproc.domain import change, incident
-from ecproc.domain.decisions import decide
+from ecproc.domain.deltas import Flagged
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import FINISHED, Entry, EntryState, apply_outcome
 from ecproc.domain.events import (
@@ -26,8 +26,10 @@ from ecproc.domain.events import (
     Transaction,
 )
 from ecproc.domain.ids import EffectKey, TicketNumber
-from ecproc.domain.state import Flagged, TicketState, plan
-from ecproc.domain.ticket import evolve
+from ecproc.domain.plans import Plans
+from ecproc.domain.policy import Policy
+from ecproc.domain.state import Generation, Record, TicketState
+from ecproc.domain.ticket import decide, evolve
 
 Edges = Mapping[tuple[str, str], str]
 """From one state to another, with what happens on the way."""
@@ -71,9 +73,14 @@ def step(
     if before is not None:
         drafted = kind is TicketType.CHANGE and before in (change.State.DRAFT, *change.FINAL)
         state = TicketState(
-            "e-1", ticket=TicketNumber("e-1"), type=kind, state=before, opened=True, started=1, live=not drafted
+            "e-1",
+            ticket=TicketNumber("e-1"),
+            type=kind,
+            state=before,
+            opened=True,
+            generation=Generation(started=1, live=not drafted, left_draft=True),
+            record=Record(fields=dict(fields or {})),
         )
-        state.left_draft, state.fields = True, dict(fields or {})
     message = Message(
         position=1,
         version=1,
@@ -87,9 +94,9 @@ def step(
         fields={**(fields or {}), "closeCode": "Successful"} if kind is TicketType.CHANGE else {},
     )
     place = Place(1, 1, 1)
-    changes = evolve(state, message, place)
-    effects = decide(state, message, changes, place)
-    return not any(isinstance(item, Flagged) for item in changes), [name_effect(item.kind) for item in effects]
+    deltas = evolve(state, message, place)
+    effects = decide(state, message, deltas, place, Policy())
+    return not any(isinstance(item, Flagged) for item in deltas), [name_effect(item.kind) for item in effects]
 
 
 def name_effect(kind: EffectKind) -> str:
@@ -130,10 +137,10 @@ def find_entry_edges() -> Edges:
             edges |= {(before, apply_outcome(entry, outcome).state): name for name, outcome in OUTCOMES}
             continue
         for name, again in (("planned again", False), ("planned again, to be repeated", True)):
-            state = TicketState("e-1", entries={KEY: entry})
+            plans = Plans({KEY: entry}, count=1)
             new = Effect(KEY, EffectKind.RETURN_NUMBER, 1, 2, 2, TicketNumber("e-1"), "Incident", rearm=again)
-            if plan(state, [new]):
-                edges.setdefault((before, state.entries[KEY].state), name)
+            if plans.plan([new]):
+                edges.setdefault((before, plans.entries[KEY].state), name)
     return edges
 
 

@@ -27,9 +27,11 @@ from ecproc.clock import Clock, SystemClock
 from ecproc.config import Config, LiveSecret
 from ecproc.desk.local import LocalDesk
 from ecproc.domain.log import Batch
+from ecproc.domain.policy import Policy
 from ecproc.errors import ExitCode, StoreUnavailable
 from ecproc.failpoints import arm_failpoints
 from ecproc.fold.recorded import decode_entry
+from ecproc.fold.tickets import MACHINES
 from ecproc.network import bracket
 from ecproc.pipeline import Pipeline
 from ecproc.reading.documents import find_stream, list_documents, read_document
@@ -164,6 +166,8 @@ class Processor:
             clock=clock,
             rng=random.Random(),
             telemetry=telemetry,
+            machines=MACHINES,
+            policy=Policy(),
         )
         reloading.on_new_key = pipeline.ingest.try_now
         return cls(config, pipeline, store=store, reloading=reloading, telemetry=telemetry, clock=clock)

@@ -16,7 +16,9 @@ from ecproc.config import Config
 from ecproc.desk.base import Desk
 from ecproc.domain.effects import Lane
 from ecproc.domain.log import RecordedEvent
+from ecproc.domain.policy import Policy
 from ecproc.failpoints import failpoint
+from ecproc.fold.machine import Machines
 from ecproc.outbox.dispatcher import Dispatcher, OutboxBounds
 from ecproc.outbox.perform.attachments import AttachmentPerformer
 from ecproc.outbox.perform.bridge import BridgePerformer
@@ -46,6 +48,8 @@ class Pipeline:
         clock: Clock,
         rng: Random,
         telemetry: Telemetry,
+        machines: Machines,
+        policy: Policy,
     ) -> None:
         limits = config.limits
         self.dispatcher = Dispatcher(
@@ -74,6 +78,8 @@ class Pipeline:
         self.projector = Projector(
             store,
             self.dispatcher,
+            machines=machines,
+            policy=policy,
             client_name=config.bridge.client_name,
             limits=limits,
             clock=clock,

@@ -16,8 +16,8 @@ import structlog
 
 from ecproc.clock import SystemClock
 from ecproc.config import Config
-from ecproc.domain.state import FOLD_VERSION
 from ecproc.errors import LogDamaged
+from ecproc.fold.tickets import MACHINES
 from ecproc.runtime.replay import CompactUnusable, Progress, Rebuilt, divide_streams, rebuild
 from ecproc.store.base import ALL, Difference, Reader, Span
 from ecproc.store.rebuild import SqliteRebuild, name_scratch, open_part
@@ -77,7 +77,7 @@ async def replay_log(
     try:
         async with _rebuilt(store, processes, on_progress) as (aside, rebuilt):
             report = await _report(aside, rebuilt, verify=False)
-            await aside.swap(fold_version=FOLD_VERSION)
+            await aside.swap(fold_version=MACHINES.fold_version)
             return report
     finally:
         await store.aclose()
@@ -85,11 +85,11 @@ async def replay_log(
 
 async def renew_live_state(store: SqliteStore, telemetry: Telemetry) -> None:
     """Rebuild live rows that another version of the fold wrote, and say how much that changed (decision 12)."""
-    if await store.fold_version() == FOLD_VERSION:
+    if await store.fold_version() == MACHINES.fold_version:
         return
     async with _rebuilt(store, 1, lambda progress: None) as (aside, rebuilt):
         differing, _ = await aside.differences(0)
-        await aside.swap(fold_version=FOLD_VERSION)
+        await aside.swap(fold_version=MACHINES.fold_version)
     telemetry.replay_events(rebuilt.events)
     if rebuilt.tickets:
         log.info("live_state_rebuilt", tickets=rebuilt.tickets, events=rebuilt.events, rows_changed=differing)
@@ -148,6 +148,7 @@ async def _fold(
     return await rebuild(
         reader,
         aside,
+        machines=MACHINES,
         clock=SystemClock(),
         until=order.until,
         compact=order.compact,

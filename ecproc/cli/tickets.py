@@ -13,6 +13,7 @@ from ecproc.cli.output import wants_json, write_human, write_line
 from ecproc.cli.session import Failed, Json, Own, Reveal, TicketArgument, has_log, mention_missing_log, require_log
 from ecproc.config import Config
 from ecproc.domain import change, incident
+from ecproc.fold.tickets import MACHINES
 from ecproc.reading.documents import document_of, find_stream, list_documents, read_document
 from ecproc.store.base import Reader
 
@@ -96,4 +97,4 @@ async def _read_ticket(config: Config, ticket: str, *, at: int | None) -> bytes:
 
 async def _read_former(reader: Reader, stream: str, *, at: int, entries: int) -> bytes | None:
     events = [event for event in await reader.read_stream(stream) if event.position <= at]
-    return document_of(stream, events, entries=entries)
+    return document_of(stream, events, machines=MACHINES, entries=entries)

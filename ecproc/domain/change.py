@@ -1,18 +1,42 @@
-"""Changes: this file is the whole truth about their transitions, generations and approvals (Appendix C)."""
+"""Changes: this file is the whole truth about their transitions, and about what these lead to (Appendix C).
+
+A change goes along the path of its type, Draft (`New` on the wire) → … → Review → Closed. `NEXT` has each step forward;
+Draft and Cancelled may follow anything that is not final. Whatever Ensono reports is applied; what the path does not
+have is flagged.
+
+*Generations.* A draft has no client ticket. Leaving Draft creates one: that is generation 1. Back in Draft its client
+ticket is cancelled, and leaving again is the next generation with a client ticket of its own: `left_draft` remembers
+that the current generation was seen outside Draft, so that a change first seen there is not counted twice. A return to
+the state a change is first sent from counts as a redraft whose Draft we did not see.
+
+*Finality.* Closed closes the client ticket, Cancelled cancels it; unless the client itself said no to this generation,
+for then it closed its ticket already (`rejected`, R190). What was left to it so is `held_back`, and is cancelled after
+all if the change goes on.
+
+*Approvals* are of a generation (`approvals.py`): the first decision counts, the step out of Assess and Authorize makes
+open requests superseded, a redraft makes them void.
+
+*Late.* A message that was sent before one we have folded sets only fields that nothing newer set, never the state.
+*Unknown.* A state that nobody knows changes nothing, and creates nothing: the next message will say more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
 import msgspec
 
+from ecproc.domain.anomalies import Anomaly
+from ecproc.domain.approvals import add_approval, close_approvals, note_answer
+from ecproc.domain.decisions import Draft, begin, hand_over, list_news
+from ecproc.domain.deltas import ApprovalChanged, Delta, GenerationEnded, Moved
+from ecproc.domain.effects import EffectKind
 from ecproc.domain.events import ApprovalRequest, Message, Transaction
+from ecproc.domain.ids import generation_key, message_effect_key
 from ecproc.domain.state import (
-    Approval,
-    ApprovalChanged,
-    Delta,
+    ApprovalState,
     TicketState,
     end_generation,
     flag,
@@ -75,6 +99,7 @@ Draft is where a change of that type is first sent from (C12); the diagrams are 
 ORDER: Final = (S.DRAFT, S.ASSESS, S.AUTHORIZE, S.SCHEDULED, S.IMPLEMENT, S.REVIEW, S.CLOSED)
 """Tells a jump forward from a jump back."""
 FINAL: Final = frozenset({S.CLOSED, S.CANCELLED})
+DRAFTS: Final = frozenset({S.DRAFT})
 VALUES: Final[Mapping[str, frozenset[str]]] = {
     "priority": frozenset("1234"),
     "approval": frozenset({"approved", "rejected", "requested", "not yet requested", "not requested"}),
@@ -85,7 +110,6 @@ VALUES: Final[Mapping[str, frozenset[str]]] = {
     ),
 }
 """Fields with a closed list of values (R152, R154, R161), in lower case; the category's is open (C16)."""
-_DECISIONS: Final = frozenset({"approved", "rejected"})
 _WITH_STATE: Final = frozenset({Transaction.CREATE, Transaction.UPDATE, Transaction.CLOSURE, Transaction.NOTES})
 """Transactions whose body has the change's state."""
 _ASKING: Final = frozenset({S.ASSESS, S.AUTHORIZE})
@@ -104,48 +128,48 @@ def parse_state(text: str) -> State | None:
 
 def change_type(state: TicketState) -> ChangeType:
     """The type whose path is expected: Normal while none is known."""
-    return _TYPES.get(state.fields.get("type", "").strip().lower(), ChangeType.NORMAL)
+    return _TYPES.get(state.record.fields.get("type", "").strip().lower(), ChangeType.NORMAL)
 
 
 def open_ticket(state: TicketState, message: Message) -> list[Delta]:
     """Take the first message's state and fields; ask for a client change unless one was adopted, or it is a draft or
     in no state that is known: what it does then says the next message (decision 21)."""
-    changes: list[Delta] = set_fields(state, message, message.fields, late=False)
-    changes += _check_values(state, message, changes)
-    _note_answer(state, message.fields.get("approval", ""))
+    deltas: list[Delta] = set_fields(state, message, message.fields, late=False)
+    deltas += _check_values(state, message, deltas)
+    note_answer(state, message.fields.get("approval", ""))
     target = _target(message)
     if target is not None:
         if message.transaction is Transaction.CREATE and target not in NEXT[change_type(state)][S.DRAFT] | {S.DRAFT}:
-            changes.append(flag(state, "unexpected_state", f"first seen in {target}", message.position))
-        changes.append(move(state, target, message))
-    changes += _unknown_state(state, message, target)
+            deltas.append(flag(state, Anomaly.UNEXPECTED_STATE, f"first seen in {target}", message.position))
+        deltas.append(move(state, target, message))
+    deltas += _unknown_state(state, message, target)
     if target in (S.DRAFT, None):
-        return changes
-    state.left_draft = True
-    if state.started == 0:
-        changes.append(start_generation(state))
+        return deltas
+    state.generation.left_draft = True
+    if state.generation.started == 0:
+        deltas.append(start_generation(state))
     if target in FINAL:
-        changes += _check_close_code(state, message, target) + end_generation(state, closed=target is S.CLOSED)
-    return changes
+        deltas += _check_close_code(state, message, target) + end_generation(state, closed=target is S.CLOSED)
+    return deltas
 
 
 def apply_record(state: TicketState, message: Message, *, late: bool) -> list[Delta]:
     """Apply a message that carries the change's record: there is no `changed`, its body's fields count (R158)."""
     before = change_type(state)
-    changes: list[Delta] = set_fields(state, message, message.fields, late=late)
+    deltas: list[Delta] = set_fields(state, message, message.fields, late=late)
     if late:
-        return changes
-    changes += _check_values(state, message, changes) + _compare_type(state, message, before)
-    _note_answer(state, message.fields.get("approval", ""))
+        return deltas
+    deltas += _check_values(state, message, deltas) + _compare_type(state, message, before)
+    note_answer(state, message.fields.get("approval", ""))
     target = _target(message)
-    changes += _unknown_state(state, message, target)
+    deltas += _unknown_state(state, message, target)
     if state.state in FINAL:
-        changes.append(
-            flag(state, "after_final", f"{message.transaction_name} on a {state.state} change", message.position)
+        deltas.append(
+            flag(state, Anomaly.AFTER_FINAL, f"{message.transaction_name} on a {state.state} change", message.position)
         )
     if target is not None and target != state.state:
-        changes += _enter(state, message, target)
-    return changes
+        deltas += _enter(state, message, target)
+    return deltas
 
 
 def _target(message: Message) -> State | None:
@@ -156,17 +180,17 @@ def _target(message: Message) -> State | None:
 
 def _unknown_state(state: TicketState, message: Message, target: State | None) -> list[Delta]:
     if message.status and target is None:
-        return [flag(state, "unknown_value", f"state {message.status[:80]!r}", message.position)]
+        return [flag(state, Anomaly.UNKNOWN_VALUE, f"state {message.status[:80]!r}", message.position)]
     if target is None and message.transaction in _WITH_STATE and state.state is None:
-        return flag_once(state, "unknown_value", "no state", message.position)
+        return flag_once(state, Anomaly.UNKNOWN_VALUE, "no state", message.position)
     return []
 
 
-def _check_values(state: TicketState, message: Message, changes: list[Delta]) -> list[Delta]:
-    flags = flag_unknown_values(state, changes, VALUES, message.position)
+def _check_values(state: TicketState, message: Message, deltas: list[Delta]) -> list[Delta]:
+    flags = flag_unknown_values(state, deltas, VALUES, message.position)
     named = message.fields.get("type", "").strip()
     if named and named.lower() not in _TYPES:
-        flags.append(flag(state, "unknown_value", f"type {named[:80]!r}", message.position))
+        flags.append(flag(state, Anomaly.UNKNOWN_VALUE, f"type {named[:80]!r}", message.position))
     return flags
 
 
@@ -175,52 +199,54 @@ def _compare_type(state: TicketState, message: Message, before: ChangeType) -> l
     after = change_type(state)
     if after is before or not message.fields.get("type"):
         return []
-    return flag_once(state, "type_changed", f"type {before} to {after}", message.position, about=message.message_id)
+    return flag_once(
+        state, Anomaly.TYPE_CHANGED, f"type {before} to {after}", message.position, about=message.message_id
+    )
 
 
 def _check_close_code(state: TicketState, message: Message, target: State) -> list[Delta]:
     """A change that is closed says how it went (R160)."""
     if target is not S.CLOSED or message.fields.get("closeCode", "").strip():
         return []
-    return [flag(state, "no_close_code", "Closed without a closeCode", message.position)]
+    return [flag(state, Anomaly.NO_CLOSE_CODE, "Closed without a closeCode", message.position)]
 
 
 def _enter(state: TicketState, message: Message, target: State) -> list[Delta]:
     before = State(state.state) if state.state is not None else None
-    changes: list[Delta] = _judge(state, message, before, target)
-    changes.append(move(state, target, message))
+    deltas: list[Delta] = _judge(state, message, before, target)
+    deltas.append(move(state, target, message))
     if target is S.DRAFT:
-        changes += end_generation(state) + close_approvals(state, "void")
+        deltas += end_generation(state) + close_approvals(state, ApprovalState.VOID)
     elif target in FINAL:
-        rejected = target is S.CANCELLED and state.rejected
-        changes += _check_close_code(state, message, target) + close_approvals(state, "superseded")
-        changes += end_generation(state, closed=target is S.CLOSED, rejected=rejected)
+        rejected = target is S.CANCELLED and state.generation.rejected
+        deltas += _check_close_code(state, message, target) + close_approvals(state, ApprovalState.SUPERSEDED)
+        deltas += end_generation(state, closed=target is S.CLOSED, rejected=rejected)
     else:
-        changes += _leave_draft(state, message, before, target)
+        deltas += _leave_draft(state, message, before, target)
         if target not in _ASKING:
-            changes += close_approvals(state, "superseded")
-            state.rejected = False  # whatever was answered, the change goes on
-        state.left_draft = True
-    return changes
+            deltas += close_approvals(state, ApprovalState.SUPERSEDED)
+            state.generation.rejected = False  # whatever was answered, the change goes on
+        state.generation.left_draft = True
+    return deltas
 
 
 def _leave_draft(state: TicketState, message: Message, before: State | None, target: State) -> list[Delta]:
     """Start the generation that begins with this step, if one does: a return to the first state counts as a redraft."""
-    if before is S.DRAFT and state.left_draft:
-        return close_approvals(state, "void") + _next_generation(state, message)
-    if state.started == 0:
+    if before is S.DRAFT and state.generation.left_draft:
+        return close_approvals(state, ApprovalState.VOID) + _next_generation(state, message)
+    if state.generation.started == 0:
         return [start_generation(state)]
     back = before is not None and (before in FINAL or ORDER.index(target) < ORDER.index(before))
     if back and target in NEXT[change_type(state)][S.DRAFT]:
-        return end_generation(state) + close_approvals(state, "void") + _next_generation(state, message)
+        return end_generation(state) + close_approvals(state, ApprovalState.VOID) + _next_generation(state, message)
     return []
 
 
 def _next_generation(state: TicketState, message: Message) -> list[Delta]:
-    changes = end_generation(state)
-    state.generation += 1
-    state.began, state.rejected = message.sequence, False
-    return [*changes, start_generation(state)]
+    deltas = end_generation(state)
+    state.generation.number += 1
+    state.generation.began, state.generation.rejected = message.sequence, False
+    return [*deltas, start_generation(state)]
 
 
 def _judge(state: TicketState, message: Message, before: State | None, target: State) -> list[Delta]:
@@ -232,94 +258,87 @@ def _judge(state: TicketState, message: Message, before: State | None, target: S
     if before in FINAL and target not in path[S.DRAFT]:
         return []
     forward = before not in FINAL and ORDER.index(target) > ORDER.index(before)
-    code = "skipped_state" if forward else "backward_state"
+    code = Anomaly.SKIPPED_STATE if forward else Anomaly.BACKWARD_STATE
     return [flag(state, code, f"{before} to {target}", message.position)]
 
 
-def add_approval(state: TicketState, message: Message, *, late: bool) -> list[Delta]:
-    """Add an approval request to the generation it was asked in, or the answer Ensono reports; the first decision
-    counts. What was asked in a former generation is answered there, where it decides nothing any more (R180)."""
-    asked = message.approval
-    if asked is None or not asked.state:
+def apply_extras(state: TicketState, message: Message, *, late: bool) -> list[Delta]:
+    """Take an approval request, or the answer that Ensono reports."""
+    if message.approval is None or not message.approval.state:
         return []
-    known = state.approvals.get(asked.id)
-    if late and message.sequence < state.began:
-        return _add_former(state, asked) if known is None else []
-    if known is not None and not _is_news(state, known, asked.state):
-        return _flag_former(state, message, known)
-    word = "superseded" if asked.state in _DECISIONS and _is_decided(state) else asked.state
-    changes = _put_approval(state, asked, word, state.generation, asked=asked) + _flag_unneeded(state, message)
-    if word not in _DECISIONS:
-        return changes
-    _note_answer(state, word)
-    return changes + close_approvals(state, "superseded")
+    unneeded = _why_unneeded(state)
+    return add_approval(state, message, message.approval, late=late, unneeded=unneeded)
 
 
-def _is_news(state: TicketState, known: Approval, word: str) -> bool:
-    """Whether a word about a known approval changes anything: the same generation's answer, or asking once more in a
-    later one."""
-    if known.generation == state.generation:
-        return known.state == "requested" and word != "requested"
-    return word == "requested"
-
-
-def _flag_former(state: TicketState, message: Message, known: Approval) -> list[Delta]:
-    """Flag an answer that comes to nothing: to a former generation, or after another answer (R177)."""
-    asked = message.approval
-    if asked is None or asked.state not in _DECISIONS or asked.state == known.state:
-        return []
-    detail = f"{asked.state} for {known.id[:80]}, which is {known.state} in generation {known.generation}"
-    return flag_once(state, "approval_unexpected", detail, message.position)
-
-
-def _flag_unneeded(state: TicketState, message: Message) -> list[Delta]:
+def _why_unneeded(state: TicketState) -> str:
     """Only a normal change is approved by the client, and only one that has left its draft (R172, R149)."""
     if state.state == S.DRAFT:
-        return flag_once(state, "approval_unexpected", "an approval on a draft", message.position)
+        return "an approval on a draft"
     kind = change_type(state)
-    if kind is ChangeType.NORMAL:
-        return []
-    return flag_once(state, "approval_unexpected", f"an approval on a change of type {kind}", message.position)
+    return "" if kind is ChangeType.NORMAL else f"an approval on a change of type {kind}"
 
 
-def _add_former(state: TicketState, asked: ApprovalRequest) -> list[Delta]:
-    word = "void" if asked.state == "requested" else "superseded"
-    return _put_approval(state, asked, word, state.generation - 1)
+# --- what it leads to -------------------------------------------------------------------------------------------------
+
+_OVER: Final = frozenset({"closed", "cancelled", "canceled"})
+"""What a desk calls a client ticket that has come to its end."""
 
 
-def _put_approval(
-    state: TicketState, told: ApprovalRequest, word: str, generation: int, *, asked: ApprovalRequest | None = None
-) -> list[Delta]:
-    known = state.approvals.get(told.id)
-    approval = Approval(
-        id=told.id,
-        name=told.name,
-        email=told.email,
-        generation=generation,
-        state=word,
-        order=known.order if known else len(state.approvals) + 1,
-    )
-    state.approvals[told.id] = approval
-    return [ApprovalChanged(approval, asked=asked)]
+def decide(draft: Draft, message: Message, deltas: Sequence[Delta]) -> None:
+    """Draft what a message leads to: ends and beginnings of client tickets, the record's news, then notes and files."""
+    fresh = False
+    for delta in deltas:
+        if isinstance(delta, GenerationEnded):
+            _end_client_ticket(draft, delta, deltas)
+        else:
+            fresh |= begin(draft, delta)
+    _follow_record(draft, message, deltas, fresh=fresh)
+    for delta in deltas:
+        if isinstance(delta, ApprovalChanged) and delta.asked is not None:
+            _pass_approval(draft, message, delta.asked)
+        else:
+            hand_over(draft, delta)
 
 
-def _note_answer(state: TicketState, word: str) -> None:
-    """Learn from the record, or from the first answer of an approver, whether the client said no."""
-    word = word.strip().lower()
-    if word in _DECISIONS:
-        state.rejected = word == "rejected"
+def _end_client_ticket(draft: Draft, ended: GenerationEnded, deltas: Sequence[Delta]) -> None:
+    if not ended.closed and (ended.rejected or _is_over(draft.state, ended.generation)):
+        return
+    verb, kind = ("close", EffectKind.CLOSE) if ended.closed else ("cancel", EffectKind.CANCEL)
+    key = generation_key(verb, draft.state.stream, ended.generation)
+    fields = {**list_news(deltas), "state": draft.state.state or ""}
+    draft.add(kind, key, fields=fields, generation=ended.generation)
 
 
-def _is_decided(state: TicketState) -> bool:
-    return any(item.generation == state.generation and item.state in _DECISIONS for item in state.approvals.values())
+def _is_over(state: TicketState, generation: int) -> bool:
+    """Whether the desk has told that this generation's client ticket came to its end already (R190, R191)."""
+    known = [item for item in state.client_tickets if item.generation == generation]
+    return bool(known) and all(item.state.strip().lower() in _OVER for item in known)
 
 
-def close_approvals(state: TicketState, word: str) -> list[Delta]:
-    """Give every approval of this generation that is still open that state."""
-    changes: list[Delta] = []
-    for known in list(state.approvals.values()):
-        if known.state == "requested" and known.generation == state.generation:
-            closed = msgspec.structs.replace(known, state=word)
-            state.approvals[known.id] = closed
-            changes.append(ApprovalChanged(closed))
-    return changes
+def _follow_record(draft: Draft, message: Message, deltas: Sequence[Delta], *, fresh: bool) -> None:
+    """Bring the client ticket to the change's new state and fields, in one effect."""
+    state = draft.state
+    moved = next((delta for delta in deltas if isinstance(delta, Moved)), None)
+    fields = list_news(deltas)
+    if fresh or not state.generation.live or not (moved or fields):
+        return
+    if moved:
+        fields["state"] = moved.after
+    draft.add(EffectKind.UPDATE, message_effect_key("upd", state.stream, message.message_id), fields=fields)
+
+
+def _pass_approval(draft: Draft, message: Message, asked: ApprovalRequest) -> None:
+    if not draft.state.generation.live:
+        return
+    fields = {
+        "approvalId": asked.id,
+        "approverName": asked.name,
+        "approverEmail": asked.email,
+        "approvalState": asked.state,
+    }
+    key = message_effect_key("upd", draft.state.stream, message.message_id)
+    for place, known in enumerate(draft.effects):
+        if known.key == key:  # the message brought news of the record too: the desk gets all of it in one update
+            draft.effects[place] = msgspec.structs.replace(known, fields={**known.fields, **fields})
+            return
+    draft.add(EffectKind.UPDATE, key, fields=fields)

@@ -102,8 +102,18 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     remarks: tuple[Remark, ...] = ()
 
 
+class QuarantineReason(StrEnum):
+    """Why a message cannot be taken."""
+
+    UNDECODABLE = "undecodable"
+    NO_TICKET_TYPE = "no_ticket_type"
+    UNKNOWN_TICKET_TYPE = "unknown_ticket_type"
+    TOO_DEEP = "too_deep"
+    UNROUTABLE = "unroutable"
+
+
 class Undecodable(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that could not be understood: reason from a closed set, detail for people."""
+    """A message that could not be understood: why, as a QuarantineReason, and the detail for people."""
 
     position: int
     version: int

@@ -1,17 +1,35 @@
-"""Incidents and requests: this file is the whole truth about their transitions (Appendix B)."""
+"""Incidents and requests: this file is the whole truth about their transitions, and what these lead to (Appendix B).
+
+Open, work in progress and pending are one another's neighbours: Ensono moves a ticket among them as it likes, and out
+of each into resolved or cancelled. Resolved is not the end: the ticket is closed from there, or comes back into work.
+
+*What a message sets.* With `changed` only that counts, the body repeats the whole record (R61); without it the body is
+compared field by field (R63). A Create tells how the ticket began, which is old news to one that has a state.
+
+*Expected or not, it is applied.* A transition that `EXPECTED` does not have happened at Ensono all the same: it is
+applied and flagged, as is anything said about a ticket that is final. A state that nobody knows changes nothing.
+
+*Late.* A message that was sent before one we have folded sets no state, and only fields that nothing newer set.
+
+*One client ticket.* An incident is generation 1 for ever. Coming back re-opens the same client ticket (R213); cancelled
+once more after that it is cancelled there once more, under a key of its own.
+
+*Pending* has a reason and an end of its own; both are dropped when the ticket goes on, and the desk is told so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
+from ecproc.domain.anomalies import Anomaly
+from ecproc.domain.decisions import Draft, begin, hand_over, list_news
+from ecproc.domain.deltas import Delta, FieldsChanged, Moved
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.events import Message, Transaction
+from ecproc.domain.ids import EffectKey, generation_key, message_effect_key
 from ecproc.domain.state import (
-    Delta,
-    FieldsChanged,
-    Moved,
     TicketState,
     flag,
     flag_once,
@@ -47,6 +65,8 @@ EXPECTED: Final[Mapping[State | None, frozenset[State]]] = {
 """Where a ticket may go from a state; anything else is applied and flagged."""
 
 FINAL: Final = frozenset({State.CLOSED, State.CANCELLED})
+DRAFTS: Final[frozenset[State]] = frozenset()
+"""An incident is no draft: the same Create twice is a repetition."""
 VALUES: Final[Mapping[str, frozenset[str]]] = {
     "priority": frozenset("1234"),
     "closeCode": frozenset({"resolved", "unresolved", "cancelled", "resolved*", "unresolved*"}),
@@ -70,32 +90,43 @@ def parse_state(text: str) -> State | None:
 
 def open_ticket(state: TicketState, message: Message) -> list[Delta]:
     """Take the first message's state and fields, and ask for a client ticket unless one was adopted."""
-    changes: list[Delta] = set_fields(state, message, message.fields, late=False)
-    changes += flag_unknown_values(state, changes, VALUES, message.position)
+    deltas: list[Delta] = set_fields(state, message, message.fields, late=False)
+    deltas += flag_unknown_values(state, deltas, VALUES, message.position)
     text = message.status
     if message.transaction is Transaction.RETURN_ENSONO_NUM and text is None:
         text = State.OPEN
     if text is not None:
-        changes += _enter(state, message, text)
+        deltas += _enter(state, message, text)
     elif message.transaction in _WITH_STATUS:
-        changes += flag_once(state, "unknown_value", "no status", message.position)
-    if state.started == 0:
-        changes.append(start_generation(state))
-    return changes
+        deltas += flag_once(state, Anomaly.UNKNOWN_VALUE, "no status", message.position)
+    if state.generation.started == 0:
+        deltas.append(start_generation(state))
+    return deltas
 
 
 def apply_record(state: TicketState, message: Message, *, late: bool) -> list[Delta]:
     """Apply a message that carries the ticket's record: only `changed` where it has one, else the body (R61, R63)."""
+    known = message.transaction is Transaction.CREATE and bool(state.state) and not late
+    again = [flag(state, Anomaly.DUPLICATE, "a Create of a ticket that is known", message.position)] if known else []
+    return [*again, *_apply(state, message, late=late)]
+
+
+def apply_extras(_state: TicketState, _message: Message, *, late: bool) -> list[Delta]:
+    """Nothing: only changes are approved."""
+    return []
+
+
+def _apply(state: TicketState, message: Message, *, late: bool) -> list[Delta]:
     fields, status = _read_record(state, message)
     if late and state.state != State.PENDING:
         # They were cleared, or never set, by what came before this message but was sent after it.
         fields = {name: value for name, value in fields.items() if name not in _PENDING_FIELDS}
-    changes: list[Delta] = set_fields(state, message, fields, late=late)
-    changes += flag_unknown_values(state, changes, VALUES, message.position)
+    deltas: list[Delta] = set_fields(state, message, fields, late=late)
+    deltas += flag_unknown_values(state, deltas, VALUES, message.position)
     if late:
-        return changes
-    changes += _enter(state, message, status) if status else _flag_final(state, message)
-    return changes + (_find_drift(state, message, message.changed) if message.changed is not None else [])
+        return deltas
+    deltas += _enter(state, message, status) if status else _flag_final(state, message)
+    return deltas + (_find_drift(state, message, message.changed) if message.changed is not None else [])
 
 
 def _read_record(state: TicketState, message: Message) -> tuple[Mapping[str, str], str | None]:
@@ -114,52 +145,75 @@ def _read_record(state: TicketState, message: Message) -> tuple[Mapping[str, str
 def _find_drift(state: TicketState, message: Message, changed: Mapping[str, str]) -> list[Delta]:
     """Fields that the message has otherwise than the ticket although it does not say that it changed them: a message
     before it never came (R61)."""
-    changes: list[Delta] = []
+    deltas: list[Delta] = []
     status = parse_state(message.status) if message.status and "status" not in changed else None
     if status is not None and state.state is not None and status != state.state:
         detail = f"status is {status} in the message, {state.state} here"
-        changes += flag_once(state, "drift", detail, message.position, about="status")
+        deltas += flag_once(state, Anomaly.DRIFT, detail, message.position, about="status")
     for name, value in message.fields.items():
-        ours = state.fields.get(name)
+        ours = state.record.fields.get(name)
         if ours is None or ours == value or name in changed or name in _IGNORABLE:
             continue
         detail = f"{name[:_SHOWN]} is {value[:_SHOWN]!r} in the message, {ours[:_SHOWN]!r} here"
-        changes += flag_once(state, "drift", detail, message.position, about=name)
-    return changes
+        deltas += flag_once(state, Anomaly.DRIFT, detail, message.position, about=name)
+    return deltas
 
 
 def _flag_final(state: TicketState, message: Message) -> list[Delta]:
     if state.state not in FINAL:
         return []
     detail = f"{message.transaction_name} on a {state.state} ticket"
-    return [flag(state, "after_final", detail, message.position)]
+    return [flag(state, Anomaly.AFTER_FINAL, detail, message.position)]
 
 
 def _enter(state: TicketState, message: Message, text: str) -> list[Delta]:
     target = parse_state(text)
     if target is None:
-        unknown = flag(state, "unknown_value", f"status {text[:80]!r}", message.position)
+        unknown = flag(state, Anomaly.UNKNOWN_VALUE, f"status {text[:80]!r}", message.position)
         return [unknown, *_flag_final(state, message)]
     before = State(state.state) if state.state is not None else None
-    changes: list[Delta] = []
+    deltas: list[Delta] = []
     if target not in EXPECTED[before] and not (before is None and message.transaction is not Transaction.CREATE):
-        code = "after_final" if before in FINAL else "unexpected_state"
-        changes.append(flag(state, code, f"{before or 'start'} to {target}", message.position))
+        code = Anomaly.AFTER_FINAL if before in FINAL else Anomaly.UNEXPECTED_STATE
+        deltas.append(flag(state, code, f"{before or 'start'} to {target}", message.position))
     if target != before:
-        changes.append(move(state, target, message))
-        state.cancels += target is State.CANCELLED
+        deltas.append(move(state, target, message))
+        state.generation.cancels += target is State.CANCELLED
     if before is State.PENDING and target is not State.PENDING:
-        changes += _clear(state, _PENDING_FIELDS)
-    return changes
+        deltas += _clear(state, _PENDING_FIELDS)
+    return deltas
 
 
 def _clear(state: TicketState, names: Iterable[str]) -> list[Delta]:
     """Drop these fields; the desk, which may have them, is told that they are empty now."""
-    dropped = {name: "" for name in names if state.fields.pop(name, None)}
+    dropped = {name: "" for name in names if state.record.fields.pop(name, None)}
     return [FieldsChanged(dropped)] if dropped else []
 
 
-def desk_kind(moved: Moved) -> EffectKind:
+# --- what it leads to -------------------------------------------------------------------------------------------------
+
+
+def decide(draft: Draft, message: Message, deltas: Sequence[Delta]) -> None:
+    """Draft what a message leads to: the client ticket first, then its news in one effect, then notes and files."""
+    fresh = any([begin(draft, delta) for delta in deltas])
+    _follow_record(draft, message, deltas, fresh=fresh)
+    for delta in deltas:
+        hand_over(draft, delta)
+
+
+def _follow_record(draft: Draft, message: Message, deltas: Sequence[Delta], *, fresh: bool) -> None:
+    """Bring the client ticket to the ticket's new state and fields, in one effect."""
+    moved = next((delta for delta in deltas if isinstance(delta, Moved)), None)
+    fields = list_news(deltas)
+    kind = _desk_kind(moved) if moved else EffectKind.UPDATE
+    if kind is EffectKind.UPDATE and (fresh or not (moved or fields)):
+        return
+    if moved:
+        fields["state"] = moved.after
+    draft.add(kind, _record_key(draft.state, kind, message), fields=fields)
+
+
+def _desk_kind(moved: Moved) -> EffectKind:
     """What the desk does about a transition; re-opening keeps the client ticket (default policy, R213)."""
     match State(moved.after):
         case State.RESOLVED:
@@ -172,3 +226,19 @@ def desk_kind(moved: Moved) -> EffectKind:
             return EffectKind.REOPEN
         case _:
             return EffectKind.UPDATE
+
+
+def _record_key(state: TicketState, kind: EffectKind, message: Message) -> EffectKey:
+    if kind is EffectKind.CANCEL and state.generation.cancels <= 1:
+        return generation_key("cancel", state.stream, state.generation.started)
+    # An incident that came back and is cancelled again must be cancelled at the desk again.
+    return message_effect_key(_VERBS[kind], state.stream, message.message_id)
+
+
+_VERBS: Final = {
+    EffectKind.UPDATE: "upd",
+    EffectKind.RESOLVE: "resolve",
+    EffectKind.CLOSE: "close",
+    EffectKind.CANCEL: "cancel",
+    EffectKind.REOPEN: "reopen",
+}

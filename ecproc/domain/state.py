@@ -1,107 +1,143 @@
-"""A ticket while it is being folded, and what one event changed in it."""
+"""A stream's state while it is being folded: what every kind of stream has, and what a ticket has."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from typing import Final
 from zlib import crc32
 
 import msgspec
+from msgspec import field
 
-from ecproc.domain.effects import Effect, EffectKind
-from ecproc.domain.entry import DEAD, Entry
-from ecproc.domain.events import ApprovalRequest, AttachmentInfo, Message, Note, TicketType
-from ecproc.domain.ids import NO_SEQUENCE, ClientNumber, EffectKey, TicketNumber
+from ecproc.domain.anomalies import Anomaly
+from ecproc.domain.deltas import (
+    Approval,
+    Attachment,
+    ClientTicket,
+    Delta,
+    FieldsChanged,
+    Flagged,
+    GenerationEnded,
+    GenerationStarted,
+    Moved,
+)
+from ecproc.domain.events import Message, Note, Place, TicketType
+from ecproc.domain.ids import NO_SEQUENCE, TicketNumber
+from ecproc.domain.plans import Plans
 
-FOLD_VERSION: Final = 2
-"""Grows with every change to what a fold makes of a log: live rows of another version are rebuilt at start."""
-
-
-_TOLD: Final = 1_000
-
-
-class ClientTicket(msgspec.Struct, frozen=True):
-    """One ticket of ours for this ticket. `returned`: Ensono has the number; `returned_at`: when it took it from us, in
-    microseconds UTC, None where a message of its own was first to show it."""
-
-    number: ClientNumber
-    generation: int
-    returned: bool
-    state: str
-    returned_at: int | None = None
+_MOST_TOLD: Final = 1_000
+"""Sayings a stream remembers before it forgets all of them: what is repeated after that is flagged once more."""
 
 
-class Attachment(msgspec.Struct, frozen=True):
-    """An announced file: `status` is pending, stored or failed; `size` the real one once stored; `announced` is the
-    position of the message that announced it last."""
+class Seen(msgspec.Struct):
+    """The last fact that was folded, and the newest time of any, in microseconds UTC."""
 
-    id: str
-    name: str
-    type: str
-    size: int | None
-    status: str
-    order: int
-    sha256: str | None = None
-    path: str | None = None
-    announced: int = 0
+    position: int = 0
+    version: int = 0
+    at: int = 0
 
 
-class Approval(msgspec.Struct, frozen=True):
-    """One approver's request: `state` is requested, approved, rejected, superseded or void."""
+class Journal(msgspec.Struct):
+    """How many moves and anomalies there were; `told` holds what is said once per stream."""
 
-    id: str
-    name: str
-    email: str
-    generation: int
-    state: str
-    order: int
+    moves: int = 0
+    anomalies: int = 0
+    told: set[str] = set()
 
 
-class TicketState(msgspec.Struct):
-    """The state of one stream's ticket. Owned by whoever folds it: `evolve` updates it in place.
-
-    `opened` turns true with the first message that is understood. `started` is the last generation that has (or is
-    getting) a client ticket, 0 for none; `live` says that this client ticket was not ended yet. `left_draft` says that
-    the current generation of a change was seen outside Draft, `began` with which sequence it started. `sequence` is the
-    highest folded. `rejected` says that the client's answer to this generation was no, `held_back` names the generation
-    whose cancel was left to the client for that. `opened_at` is 0 while nothing readable says it. `notes` are the
-    digests of their texts by id, `creates` those of Create messages, `dedups` when each of the last few minutes'
-    deduplication ids was sent; `told` holds what is said once per ticket.
-    """
+class StreamState(msgspec.Struct):
+    """What every kind of stream has. Owned by whoever folds it: `evolve` updates it in place."""
 
     stream: str
+    seen: Seen = field(default_factory=Seen)
+    journal: Journal = field(default_factory=Journal)
+    plans: Plans = field(default_factory=Plans)
+
+    def touch(self, place: Place | Message) -> None:
+        """Note where the fold has come to."""
+        seen = self.seen
+        seen.position, seen.version, seen.at = place.position, place.version, max(seen.at, place.at)
+
+
+# --- tickets ----------------------------------------------------------------------------------------------------------
+
+
+class AttachmentStatus(StrEnum):
+    """How far a file's download is."""
+
+    PENDING = "pending"
+    STORED = "stored"
+    FAILED = "failed"
+
+
+class ApprovalState(StrEnum):
+    """How far an approver's request is; the last two end it without the approver."""
+
+    REQUESTED = "requested"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    SUPERSEDED = "superseded"
+    VOID = "void"
+
+
+class Generation(msgspec.Struct):
+    """Which client ticket a ticket is at.
+
+    `number` counts generations, `started` is the last one that has (or is getting) a client ticket, 0 for none; `live`
+    says that this client ticket was not ended yet. `left_draft` says that the current generation of a change was seen
+    outside Draft, `began` with which sequence it started. `rejected` says that the client's answer to this generation
+    was no, `held_back` names the generation whose cancel was left to the client for that. `cancels` counts how often an
+    incident was cancelled.
+    """
+
+    number: int = 1
+    started: int = 0
+    live: bool = False
+    left_draft: bool = False
+    began: bytes = NO_SEQUENCE
+    rejected: bool = False
+    held_back: int = 0
+    cancels: int = 0
+
+
+class Record(msgspec.Struct):
+    """The ticket's fields, and by which sequence each was set; `sequence` is the highest folded."""
+
+    fields: dict[str, str] = {}
+    sequences: dict[str, bytes] = {}
+    sequence: bytes = NO_SEQUENCE
+
+
+class Memory(msgspec.Struct):
+    """What came before, to tell news from repetition: MessageIds, the digests of Creates and of notes' texts by id, and
+    when each of the last few minutes' deduplication ids was sent."""
+
+    message_ids: set[str] = set()
+    creates: set[int] = set()
+    notes: dict[str, int] = {}
+    dedups: dict[int, int] = {}
+
+
+class TicketState(StreamState):
+    """The state of one ticket.
+
+    `opened` turns true with the first message that is understood; `opened_at` is 0 while nothing readable says it.
+    `held_notes` wait for a client ticket.
+    """
+
     ticket: TicketNumber = TicketNumber("")
     type: TicketType | None = None
     state: str | None = None
     opened: bool = False
-    generation: int = 1
-    started: int = 0
-    live: bool = False
-    left_draft: bool = False
-    version: int = 0
-    position: int = 0
     opened_at: int = 0
-    updated_at: int = 0
-    sequence: bytes = NO_SEQUENCE
-    began: bytes = NO_SEQUENCE
-    cancels: int = 0
-    rejected: bool = False
-    held_back: int = 0
-    fields: dict[str, str] = {}
-    field_sequences: dict[str, bytes] = {}
+    generation: Generation = field(default_factory=Generation)
+    record: Record = field(default_factory=Record)
+    memory: Memory = field(default_factory=Memory)
     client_tickets: list[ClientTicket] = []
     attachments: dict[str, Attachment] = {}
     approvals: dict[str, Approval] = {}
     held_notes: list[Note] = []
-    notes: dict[str, int] = {}
-    message_ids: set[str] = set()
-    creates: set[int] = set()
-    dedups: dict[int, int] = {}
-    told: set[str] = set()
-    history_count: int = 0
-    anomaly_count: int = 0
-    planned: int = 0
-    entries: dict[EffectKey, Entry] = {}
 
     @property
     def client_ticket(self) -> ClientTicket | None:
@@ -113,128 +149,21 @@ class TicketState(msgspec.Struct):
         return next((item.number for item in self.client_tickets if item.generation == generation), None)
 
 
-class Moved(msgspec.Struct, frozen=True):
-    """The ticket went from one state to another (`before` None: its first state)."""
-
-    before: str | None
-    after: str
-    event: str
-    position: int
-    at: int
-    order: int
-
-
-class Flagged(msgspec.Struct, frozen=True):
-    """An anomaly: something the protocol does not foresee, applied and recorded."""
-
-    code: str
-    detail: str
-    position: int
-    order: int
-
-
-class FieldsChanged(msgspec.Struct, frozen=True):
-    """Fields that got another value."""
-
-    fields: dict[str, str]
-
-
-class NoteAdded(msgspec.Struct, frozen=True):
-    """A note the ticket did not have."""
-
-    note: Note
-    at: int
-    order: int
-
-
-class AttachmentChanged(msgspec.Struct, frozen=True):
-    """A file was announced (`announced`) or its download ended."""
-
-    attachment: Attachment
-    announced: AttachmentInfo | None = None
-
-
-class ApprovalChanged(msgspec.Struct, frozen=True):
-    """An approval was asked for (`asked`) or got another state."""
-
-    approval: Approval
-    asked: ApprovalRequest | None = None
-
-
-class ClientTicketChanged(msgspec.Struct, frozen=True):
-    """A client ticket became known (`created` by us, or `adopted` with a number that Ensono had) or changed."""
-
-    client_ticket: ClientTicket
-    created: bool = False
-    adopted: bool = False
-
-
-class GenerationStarted(msgspec.Struct, frozen=True):
-    """A client ticket is needed for this generation; `notes` came while there was none to put them on."""
-
-    generation: int
-    notes: tuple[Note, ...] = ()
-
-
-class GenerationEnded(msgspec.Struct, frozen=True):
-    """The client ticket of this generation has come to its end: closed, or else to be cancelled. `rejected`: Ensono
-    cancelled it after a rejection, with which the client closed it already (R190)."""
-
-    generation: int
-    closed: bool = False
-    rejected: bool = False
-
-
-class NumberMissing(msgspec.Struct, frozen=True):
-    """Ensono does not have our number: it took it a while ago, or the return never succeeded."""
-
-    client_ticket: ClientTicket
-
-
-class Planned(msgspec.Struct, frozen=True):
-    """An effect was written down; `entry` is its outbox entry."""
-
-    entry: Entry
-
-
-class Refused(msgspec.Struct, frozen=True):
-    """The message cannot be taken: it belongs in quarantine, the state is as before."""
-
-    reason: str
-    detail: str
-
-
-Delta = (
-    Moved
-    | Flagged
-    | FieldsChanged
-    | NoteAdded
-    | AttachmentChanged
-    | ApprovalChanged
-    | ClientTicketChanged
-    | GenerationStarted
-    | GenerationEnded
-    | NumberMissing
-    | Planned
-    | Refused
-)
-
-
-def flag(state: TicketState, code: str, detail: str, position: int) -> Flagged:
+def flag(state: StreamState, code: Anomaly | str, detail: str, position: int) -> Flagged:
     """Record an anomaly in the state's counters and return it."""
-    state.anomaly_count += 1
-    return Flagged(code=code, detail=detail, position=position, order=state.anomaly_count)
+    state.journal.anomalies += 1
+    return Flagged(code=code, detail=detail, position=position, order=state.journal.anomalies)
 
 
-def flag_once(state: TicketState, code: str, detail: str, position: int, *, about: str = "") -> list[Delta]:
-    """Record an anomaly unless this ticket has it already: every message repeats the whole record. `about` is what it
+def flag_once(state: StreamState, code: Anomaly | str, detail: str, position: int, *, about: str = "") -> list[Delta]:
+    """Record an anomaly unless this stream has it already: every message repeats the whole record. `about` is what it
     is known by, if not by its detail."""
-    known = f"{code} {about or detail}"
-    if known in state.told:
+    known, told = f"{code} {about or detail}", state.journal.told
+    if known in told:
         return []
-    if len(state.told) >= _TOLD:
-        state.told.clear()
-    state.told.add(known)
+    if len(told) >= _MOST_TOLD:
+        told.clear()
+    told.add(known)
     return [flag(state, code, detail, position)]
 
 
@@ -246,86 +175,61 @@ def digest(text: str) -> int:
 def move(state: TicketState, after: str, message: Message) -> Moved:
     """Put the ticket into a state and return the step for its history."""
     before, state.state = state.state, after
-    state.history_count += 1
+    state.journal.moves += 1
     return Moved(
         before=before,
         after=after,
         event=message.transaction_name,
         position=message.position,
         at=message.at,
-        order=state.history_count,
+        order=state.journal.moves,
     )
 
 
 def start_generation(state: TicketState) -> GenerationStarted:
     """Mark the current generation as having a client ticket."""
-    state.started = state.generation
-    state.live = True
+    generation = state.generation
+    generation.started, generation.live = generation.number, True
     notes, state.held_notes = tuple(state.held_notes), []
-    return GenerationStarted(state.generation, notes)
+    return GenerationStarted(generation.number, notes)
 
 
 def end_generation(state: TicketState, *, closed: bool = False, rejected: bool = False) -> list[Delta]:
     """End the current client ticket if it was not ended yet."""
-    if not state.live:
+    generation = state.generation
+    if not generation.live:
         # What was left to the client is ended all the same when the change goes on without it.
-        late, state.held_back = state.held_back == state.started > 0, 0
-        return [GenerationEnded(state.started)] if late else []
-    state.live = False
-    state.held_back = state.started if rejected else 0
-    return [GenerationEnded(state.started, closed, rejected)]
+        late, generation.held_back = generation.held_back == generation.started > 0, 0
+        return [GenerationEnded(generation.started)] if late else []
+    generation.live = False
+    generation.held_back = generation.started if rejected else 0
+    return [GenerationEnded(generation.started, closed, rejected)]
 
 
 def set_fields(state: TicketState, message: Message, fields: Mapping[str, str], *, late: bool) -> list[Delta]:
     """Set fields that differ; a late message sets only those that no newer message did."""
-    sequences, sequence = state.field_sequences, message.sequence
+    record, sequence = state.record, message.sequence
     if late:
-        fields = {name: value for name, value in fields.items() if sequences.get(name, NO_SEQUENCE) <= sequence}
+        fields = {name: value for name, value in fields.items() if record.sequences.get(name, NO_SEQUENCE) <= sequence}
     if sequence != NO_SEQUENCE:
-        sequences.update(dict.fromkeys(fields, sequence))
-    changed = {name: value for name, value in fields.items() if state.fields.get(name) != value}
-    state.fields.update(changed)
+        record.sequences.update(dict.fromkeys(fields, sequence))
+    known = record.fields
+    changed = {name: value for name, value in fields.items() if known.get(name) != value}
+    known.update(changed)
     return [FieldsChanged(changed)] if changed else []
 
 
 def flag_unknown_values(
-    state: TicketState, changes: Iterable[Delta], known: Mapping[str, frozenset[str]], position: int
+    state: TicketState, deltas: Iterable[Delta], known: Mapping[str, frozenset[str]], position: int
 ) -> list[Delta]:
     """Flag what these changes set a field with a closed list to, where the list does not have it; it is kept as it
     came (R50)."""
     flags: list[Delta] = []
-    for change in changes:
-        if not isinstance(change, FieldsChanged):
+    for delta in deltas:
+        if not isinstance(delta, FieldsChanged):
             continue
         for name, values in known.items():
-            value = change.fields.get(name, "").strip()
+            value = delta.fields.get(name, "").strip()
             if value and value.lower() not in values:
-                flags += flag_once(state, "unknown_value", f"{name} {value[:80]!r}", position)
+                flags += flag_once(state, Anomaly.UNKNOWN_VALUE, f"{name} {value[:80]!r}", position)
     return flags
-
-
-def plan(state: TicketState, effects: list[Effect]) -> list[Effect]:
-    """Write effects down as outbox entries and return those that were new.
-
-    A key that exists is a no-op, except that a dead entry takes the new arguments, and with `rearm` any other one that
-    is not a completed download (decision 8).
-    """
-    new: list[Effect] = []
-    for effect in effects:
-        entry = state.entries.get(effect.key)
-        if entry is None or entry.state in DEAD or (effect.rearm and _takes_new(entry)):
-            new.append(effect)
-            add_entry(state, effect)
-    return new
-
-
-def _takes_new(entry: Entry) -> bool:
-    return entry.finished != (entry.effect.kind is EffectKind.DOWNLOAD)
-
-
-def add_entry(state: TicketState, effect: Effect) -> Entry:
-    """The entry of a planned effect, behind all that were planned before it."""
-    state.planned += 1
-    entry = Entry(effect=effect, order=state.planned)
-    state.entries[effect.key] = entry
-    return entry

@@ -1,4 +1,4 @@
-"""A ticket's live rows: what a step of its actor writes, and nothing it did not change (decision 12)."""
+"""A ticket's live rows: what a step of its actor writes, and nothing it did not delta (decision 12)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ecproc.domain.entry import Entry, EntryState
-from ecproc.domain.ids import normalise_number
-from ecproc.domain.log import Row
-from ecproc.domain.state import (
+from ecproc.domain.deltas import (
     Approval,
     ApprovalChanged,
     Attachment,
@@ -22,22 +19,15 @@ from ecproc.domain.state import (
     Moved,
     NoteAdded,
     Planned,
-    TicketState,
 )
+from ecproc.domain.entry import Entry, EntryState
+from ecproc.domain.ids import normalise_number
+from ecproc.domain.log import Row
+from ecproc.domain.state import TicketState
 from ecproc.domain.times import format_time
 from ecproc.fold.recorded import encode_entry
 
 _encode = msgspec.json.Encoder().encode
-
-
-def project(state: TicketState, changes: Iterable[Delta]) -> list[Row]:
-    """The rows to write after a step: the ticket's header and one row per change that has one."""
-    rows = [] if state.type is None else [header_row(state)]
-    for change in changes:
-        make_row = _ROWS.get(type(change))
-        if make_row is not None:
-            rows.append(make_row(state.stream, change))
-    return rows
 
 
 def header_row(state: TicketState) -> Row:
@@ -48,14 +38,14 @@ def header_row(state: TicketState) -> Row:
         "type": state.type,
         "state": state.state,
         "client_ticket": newest.number if newest else None,
-        "generation": state.generation,
-        "version": state.version,
-        "position": state.position,
+        "generation": state.generation.number,
+        "version": state.seen.version,
+        "position": state.seen.position,
         "opened_at": format_time(state.opened_at) if state.opened_at else None,
-        "updated_at": format_time(state.updated_at),
-        "fields": state.fields,
-        "history_count": state.history_count,
-        "anomalies_count": state.anomaly_count,
+        "updated_at": format_time(state.seen.at),
+        "fields": state.record.fields,
+        "history_count": state.journal.moves,
+        "anomalies_count": state.journal.anomalies,
     }
     tag = f"{state.type}:{state.state or ''}"
     return Row("ticket", state.stream, normalise_number(state.ticket), 0, _encode(data), tag)
@@ -73,34 +63,34 @@ def quarantine_row(stream: str, position: int, *, message_id: str, reason: str, 
     return Row("quarantine", stream, str(position), position, _encode(data), reason)
 
 
-def _flagged_row(stream: str, change: Flagged) -> Row:
-    data = {"position": change.position, "code": change.code, "detail": change.detail}
-    return Row("anomaly", stream, str(change.order), change.order, _encode(data), change.code)
+def _flagged_row(stream: str, delta: Flagged) -> Row:
+    data = {"position": delta.position, "code": delta.code, "detail": delta.detail}
+    return Row("anomaly", stream, str(delta.order), delta.order, _encode(data), delta.code)
 
 
-def _note_row(stream: str, change: NoteAdded) -> Row:
-    note, at = change.note, format_time(change.at)
+def _note_row(stream: str, delta: NoteAdded) -> Row:
+    note, at = delta.note, format_time(delta.at)
     data = {"id": note.id, "body": note.body, "author": note.author, "email": note.email, "at": at}
-    return Row("note", stream, note.id, change.order, _encode(data))
+    return Row("note", stream, note.id, delta.order, _encode(data))
 
 
-def _attachment_row(stream: str, change: AttachmentChanged) -> Row:
-    attachment = change.attachment
+def _attachment_row(stream: str, delta: AttachmentChanged) -> Row:
+    attachment = delta.attachment
     return Row("attachment", stream, attachment.id, attachment.order, _encode(_attachment(attachment)))
 
 
-def _approval_row(stream: str, change: ApprovalChanged) -> Row:
-    approval = change.approval
+def _approval_row(stream: str, delta: ApprovalChanged) -> Row:
+    approval = delta.approval
     return Row("approval", stream, approval.id, approval.order, _encode(_approval(approval)))
 
 
-def _client_ticket_row(stream: str, change: ClientTicketChanged) -> Row:
-    known = change.client_ticket
+def _client_ticket_row(stream: str, delta: ClientTicketChanged) -> Row:
+    known = delta.client_ticket
     return Row("client_ticket", stream, known.number, known.generation, _encode(_client_ticket(known)))
 
 
-def _planned_row(stream: str, change: Planned) -> Row:
-    return entry_row(stream, change.entry)
+def _planned_row(stream: str, delta: Planned) -> Row:
+    return entry_row(stream, delta.entry)
 
 
 def _history_row(stream: str, moved: Moved) -> Row:
@@ -145,13 +135,29 @@ def _client_ticket(known: ClientTicket) -> dict[str, Any]:
     }
 
 
-_ROWS: Final[Mapping[type, Callable[[str, Any], Row]]] = {
+SHARED_ROWS: Final[Mapping[type[Delta], Callable[[str, Any], Row]]] = {
     Moved: _history_row,
     Flagged: _flagged_row,
+    Planned: _planned_row,
+}
+"""How what every kind of stream may go through becomes a row."""
+_TICKET_ROWS: Final[Mapping[type[Delta], Callable[[str, Any], Row]]] = {
+    **SHARED_ROWS,
     NoteAdded: _note_row,
     AttachmentChanged: _attachment_row,
     ApprovalChanged: _approval_row,
     ClientTicketChanged: _client_ticket_row,
-    Planned: _planned_row,
 }
-"""How the changes that have a row become one."""
+
+
+def ticket_rows(state: TicketState, deltas: Iterable[Delta]) -> list[Row]:
+    """The rows to write after a step: the ticket's header and one row per delta that has one."""
+    rows = [] if state.type is None else [header_row(state)]
+    return rows + delta_rows(state.stream, deltas, _TICKET_ROWS)
+
+
+def delta_rows(
+    stream: str, deltas: Iterable[Delta], makers: Mapping[type[Delta], Callable[[str, Any], Row]] = SHARED_ROWS
+) -> list[Row]:
+    """One row per delta that has one: of those that every kind of stream goes through, unless there are more makers."""
+    return [make_row(stream, delta) for delta in deltas if (make_row := makers.get(type(delta))) is not None]

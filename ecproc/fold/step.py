@@ -7,18 +7,19 @@ from typing import Final
 
 import msgspec
 
-from ecproc.domain.decisions import decide
+from ecproc.domain.anomalies import Anomaly
+from ecproc.domain.deltas import ClientTicketChanged, Delta, Flagged, Planned, Refused
 from ecproc.domain.effects import Effect
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import Decided, Message, Noticed, Quarantined
 from ecproc.domain.log import Batch, Fence, NewEvent, Row, Snapshot
-from ecproc.domain.state import ClientTicketChanged, Delta, Flagged, Planned, Refused, TicketState, plan
-from ecproc.domain.ticket import evolve
+from ecproc.domain.policy import Policy
+from ecproc.domain.state import StreamState
 from ecproc.fold.compact import CompactFact, CompactQuarantined, CompactStep, compact_fact, encode_step
 from ecproc.fold.history import place_of, wants_actor
 from ecproc.fold.recorded import OwnEvent, encode_event
-from ecproc.fold.rows import project, quarantine_row
-from ecproc.fold.stream import StreamFold
+from ecproc.fold.rows import quarantine_row
+from ecproc.fold.stream import Folded, StreamFold
 from ecproc.wire.members import FIELDS
 
 _GUIDES_OWN: Final = "yourcompanyname"
@@ -33,12 +34,15 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What one step writes and tells: `before` and `after` are the ticket's type and state, None for no ticket;
-    `decided` counts the facts that wanted a decision, `unknown_fields` the members the guide does not know."""
+    """What one step writes and tells.
+
+    `deltas` are what its facts changed; `before` and `after` are the ticket's type and state, None for no ticket;
+    `decided` counts the facts that wanted a decision, `unknown_fields` the members the guide does not know.
+    """
 
     batch: Batch
     entries: tuple[Entry, ...]
-    anomalies: tuple[Flagged, ...]
+    deltas: tuple[Delta, ...]
     quarantined: tuple[Quarantined, ...]
     linked: tuple[Link, ...]
     unknown_fields: int
@@ -46,83 +50,107 @@ class Step(msgspec.Struct, frozen=True):
     after: tuple[str, str | None] | None
     decided: int
 
+    @property
+    def anomalies(self) -> list[Flagged]:
+        """The anomalies among what changed."""
+        return [delta for delta in self.deltas if isinstance(delta, Flagged)]
 
-def take_step(fold: StreamFold, *, client_name: str, limit: int, snapshot_events: int) -> Step:
+
+def take_step(fold: StreamFold, *, policy: Policy, client_name: str, limit: int, snapshot_events: int) -> Step:
     """Evolve and decide the fold's undecided facts, at most `limit`, one at a time; moves the fold past them (I3).
 
     What only the running processor can see, as that a message names another client, becomes a fact of its own.
     """
-    state = fold.state
-    before = (state.type, state.state) if state.type else None
-    changes: list[Delta] = []
-    effects: list[Effect] = []
-    refused: dict[int, Quarantined] = {}
-    compact: list[CompactFact] = []
-    ours = ("", client_name.strip().lower(), _GUIDES_OWN)
-    noticed: dict[str, Noticed] = {}
-    linked: list[Link] = []
-    expected, facts, wanted, unknown_fields = fold.through, 0, 0, 0
-    while fold.pending and facts < limit:
-        event, fact = fold.pending.popleft()
-        facts += 1
-        wanted += wants_actor(fact)
-        place = place_of(event)
-        step_changes = evolve(state, fact, place)
-        for change in step_changes:
-            if isinstance(change, Refused):
-                refused[event.position] = Quarantined(event.position, change.reason, change.detail)
-            elif isinstance(change, ClientTicketChanged) and (change.adopted or change.created):
-                linked.append(Link(change.client_ticket.number, event.position))
-        if isinstance(fact, Message):
-            unknown_fields += 0 if fact.fields.keys() <= FIELDS else len(fact.fields.keys() - FIELDS)
-            if fact.client_name.lower() not in ours:
-                _notice(state, noticed, _name_client(fact))
+    state, machine = fold.state, fold.machine
+    before, expected = machine.counted(state), fold.through
+    taking = _Taking(state, ("", client_name.strip().lower(), _GUIDES_OWN))
+    while fold.pending and taking.facts < limit:
+        taken = fold.take_next()
+        event, fact, deltas = taken
+        taking.note(taken)
         if not isinstance(fact, Quarantined):
-            told, fold.fields = compact_fact(event, fact, refused, fold.fields)
-            compact.append(told)
-        effects += plan(state, decide(state, fact, step_changes, place))
-        changes += step_changes
+            compact, fold.fields = compact_fact(event, fact, taking.refused, fold.fields)
+            taking.compact.append(compact)
+        taking.effects += state.plans.plan(machine.decide(state, fact, deltas, place_of(event), policy))
+        taking.deltas += deltas
         fold.through = event.version
-    entries = tuple(state.entries[effect.key] for effect in effects)
-    changes += [Planned(entry) for entry in entries]
-    own: list[OwnEvent] = [*refused.values(), Decided(through=fold.through, effects=tuple(effects))]
-    events = [NewEvent(state.stream, *encode_event(event)) for event in own]
-    decided = events[-1].payload if effects else b""
-    events += [notice_event(state.stream, notice) for notice in noticed.values()]
-    covered = CompactStep(expected, fold.through, len(compact) + len(own), tuple(compact), decided)
-    rows = project(state, changes) + _quarantine(state.stream, compact)
-    return Step(
-        batch=Batch(
-            events=events,
-            rows=rows,
-            fence=Fence(state.stream, expected, fold.through),
-            snapshot=_snapshot_if_due(fold, snapshot_events),
-            compact=encode_step(covered),
-        ),
-        entries=entries,
-        anomalies=tuple([change for change in changes if isinstance(change, Flagged)]),
-        quarantined=tuple(refused.values()),
-        linked=tuple(linked),
-        unknown_fields=unknown_fields,
-        before=before,
-        after=(state.type, state.state) if state.type else None,
-        decided=wanted,
-    )
+    return taking.conclude(fold, before=before, expected=expected, snapshot=_snapshot_if_due(fold, snapshot_events))
+
+
+class _Taking:
+    """A step while its facts are taken one by one."""
+
+    def __init__(self, state: StreamState, our_names: tuple[str, ...]) -> None:
+        self.facts = 0
+        self.deltas: list[Delta] = []
+        self.effects: list[Effect] = []
+        self.refused: dict[int, Quarantined] = {}
+        self.compact: list[CompactFact] = []
+        self._state = state
+        self._our_names = our_names
+        self._noticed: dict[str, Noticed] = {}
+        self._linked: list[Link] = []
+        self._wanted = 0
+        self._unknown_fields = 0
+
+    def note(self, taken: Folded) -> None:
+        """Keep what there is to tell of a fact beside its effects and rows."""
+        event, fact, deltas = taken
+        self.facts += 1
+        self._wanted += wants_actor(fact)
+        for delta in deltas:
+            if isinstance(delta, Refused):
+                self.refused[event.position] = Quarantined(event.position, delta.reason, delta.detail)
+            elif isinstance(delta, ClientTicketChanged) and (delta.adopted or delta.created):
+                self._linked.append(Link(delta.client_ticket.number, event.position))
+        if isinstance(fact, Message):
+            self._unknown_fields += 0 if fact.fields.keys() <= FIELDS else len(fact.fields.keys() - FIELDS)
+            if fact.client_name.lower() not in self._our_names:
+                self._notice(_name_client(fact))
+
+    def _notice(self, notice: Noticed) -> None:
+        known = f"{notice.code} {notice.detail}"
+        if known not in self._state.journal.told:
+            self._noticed.setdefault(known, notice)
+
+    def conclude(
+        self, fold: StreamFold, *, before: tuple[str, str | None] | None, expected: int, snapshot: Snapshot | None
+    ) -> Step:
+        """The whole step, which went on behind version `expected`."""
+        state, stream = self._state, self._state.stream
+        entries = tuple([state.plans.entries[effect.key] for effect in self.effects])
+        deltas = [*self.deltas, *map(Planned, entries)]
+        own: list[OwnEvent] = [*self.refused.values(), Decided(through=fold.through, effects=tuple(self.effects))]
+        events = [NewEvent(stream, *encode_event(event)) for event in own]
+        decided = events[-1].payload if self.effects else b""
+        events += [notice_event(stream, notice) for notice in self._noticed.values()]
+        covered = CompactStep(expected, fold.through, len(self.compact) + len(own), tuple(self.compact), decided)
+        return Step(
+            batch=Batch(
+                events=events,
+                rows=fold.machine.rows(state, deltas) + _quarantine(stream, self.compact),
+                fence=Fence(stream, expected, fold.through),
+                snapshot=snapshot,
+                compact=encode_step(covered),
+            ),
+            entries=entries,
+            deltas=tuple(self.deltas),
+            quarantined=tuple(self.refused.values()),
+            linked=tuple(self._linked),
+            unknown_fields=self._unknown_fields,
+            before=before,
+            after=fold.machine.counted(state),
+            decided=self._wanted,
+        )
 
 
 def _name_client(message: Message) -> Noticed:
-    return Noticed(message.position, "foreign_client", f"clientName {message.client_name[:80]!r}")
+    return Noticed(message.position, Anomaly.FOREIGN_CLIENT, f"clientName {message.client_name[:80]!r}")
 
 
 def notice_event(stream: str, notice: Noticed) -> NewEvent:
     """The notice as an event of that ticket."""
     return NewEvent(stream, *encode_event(notice), wanted=True)
-
-
-def _notice(state: TicketState, noticed: dict[str, Noticed], notice: Noticed) -> None:
-    known = f"{notice.code} {notice.detail}"
-    if known not in state.told:
-        noticed.setdefault(known, notice)
 
 
 def _snapshot_if_due(fold: StreamFold, every: int) -> Snapshot | None:

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import NamedTuple
 
 import msgspec
 
+from ecproc.domain.deltas import Delta
 from ecproc.domain.events import Decided, Fact, Message, Quarantined
 from ecproc.domain.log import RecordedEvent, Snapshot, StreamCounters
-from ecproc.domain.state import FOLD_VERSION, Delta, TicketState
-from ecproc.domain.ticket import apply_decided, evolve
+from ecproc.domain.state import StreamState
 from ecproc.fold.history import place_of, read_fact, wants_actor
+from ecproc.fold.machine import AnyMachine, evolve_fact, write_down
 
 _encode_state = msgspec.msgpack.Encoder().encode
-_decode_state = msgspec.msgpack.Decoder(TicketState).decode
+
+
+class Folded(NamedTuple):
+    """A recorded fact, and what it changed."""
+
+    event: RecordedEvent
+    fact: Fact
+    deltas: list[Delta]
 
 
 class StreamFold:
@@ -25,8 +35,9 @@ class StreamFold:
     `fields` are the last message's, None while that is not known.
     """
 
-    def __init__(self, stream: str) -> None:
-        self.state = TicketState(stream)
+    def __init__(self, stream: str, machine: AnyMachine) -> None:
+        self.machine = machine
+        self.state: StreamState = machine.new(stream)
         self.pending: deque[tuple[RecordedEvent, Fact]] = deque()
         self.seen = 0
         self.last = 0
@@ -36,10 +47,10 @@ class StreamFold:
         self.fields: Mapping[str, str] | None = {}
 
     @classmethod
-    def from_snapshot(cls, snapshot: Snapshot) -> StreamFold:
-        """A fold that goes on behind a snapshot."""
-        fold = cls(snapshot.stream)
-        fold.state = _decode_state(snapshot.data)
+    def from_snapshot(cls, snapshot: Snapshot, machine: AnyMachine) -> StreamFold:
+        """A fold that goes on behind a snapshot, which must be of the machine's own snapshot version."""
+        fold = cls(snapshot.stream, machine)
+        fold.state = _state_decoder(type(fold.state)).decode(snapshot.data)
         fold.fields = None
         fold.seen = fold.through = fold.snapshot_version = snapshot.version
         return fold
@@ -56,7 +67,7 @@ class StreamFold:
 
     def extend(self, events: Sequence[RecordedEvent]) -> list[Delta]:
         """Read the stream's next events, which must follow on `seen`; returns what recorded decisions changed."""
-        changes: list[Delta] = []
+        deltas: list[Delta] = []
         read = [(event, read_fact(event)) for event in events]
         skipped: set[int] = set()
         if len(read) > 1:  # a message and its quarantine come in different events
@@ -64,12 +75,12 @@ class StreamFold:
         for event, fact in read:
             self.seen, self.last = event.version, event.position
             if isinstance(fact, Decided):
-                changes += self._follow(fact, skipped)
+                deltas += self._follow(fact, skipped)
             elif fact is not None:
                 self.pending.append((event, fact))
                 if wants_actor(fact):
                     self.wanted = event.version
-        return changes
+        return deltas
 
     def pass_own(self, event: RecordedEvent) -> bool:
         """Go past an event that this fold's own step wrote, which tells it nothing; False if others come before it."""
@@ -78,28 +89,40 @@ class StreamFold:
         self.seen, self.last = event.version, event.position
         return True
 
-    def _follow(self, decided: Decided, skipped: set[int]) -> list[Delta]:
-        """Evolve what a recorded decision covers, as its actor did before it decided."""
-        changes: list[Delta] = []
-        if decided.through <= self.through:
-            return changes
-        while self.pending and self.pending[0][0].version <= decided.through:
-            event, fact = self.pending.popleft()
-            if event.position not in skipped:
-                changes += evolve(self.state, fact, place_of(event))
-                if isinstance(fact, Message):
-                    self.fields = fact.fields
-        self.through = decided.through
-        return changes + apply_decided(self.state, decided)
+    def take_next(self) -> Folded:
+        """Evolve the first fact that waits."""
+        event, fact = self.pending.popleft()
+        return Folded(event, fact, evolve_fact(self.machine, self.state, fact, place_of(event)))
 
     def evolve_rest(self) -> list[Delta]:
         """Evolve what no decision covers yet, to show what it says; the fold can go on with nothing after that."""
-        changes: list[Delta] = []
+        deltas: list[Delta] = []
         while self.pending:
-            event, fact = self.pending.popleft()
-            changes += evolve(self.state, fact, place_of(event))
-        return changes
+            deltas += self.take_next().deltas
+        return deltas
 
     def snapshot(self) -> Snapshot:
         """The state through the last decision, as bytes."""
-        return Snapshot(self.state.stream, self.through, FOLD_VERSION, _encode_state(self.state))
+        state = self.state
+        return Snapshot(state.stream, self.through, self.machine.snapshot_version, _encode_state(state))
+
+    def _follow(self, decided: Decided, skipped: set[int]) -> list[Delta]:
+        """Evolve what a recorded decision covers, as its actor did before it decided."""
+        deltas: list[Delta] = []
+        if decided.through <= self.through:
+            return deltas
+        while self.pending and self.pending[0][0].version <= decided.through:
+            if self.pending[0][0].position in skipped:
+                self.pending.popleft()
+                continue
+            taken = self.take_next()
+            deltas += taken.deltas
+            if isinstance(taken.fact, Message):
+                self.fields = taken.fact.fields
+        self.through = decided.through
+        return deltas + write_down(self.state, decided)
+
+
+@cache
+def _state_decoder(of: type[StreamState]) -> msgspec.msgpack.Decoder[StreamState]:
+    return msgspec.msgpack.Decoder(of)

@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from ecproc.domain.deltas import Delta, Planned
 from ecproc.domain.entry import apply_outcome
 from ecproc.domain.events import OUTCOMES, Decided, Fact, Noticed, Place, Quarantined
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import Compact, RecordedEvent, Row, StreamCounters
-from ecproc.domain.state import Delta, Planned, TicketState
-from ecproc.domain.ticket import apply_decided, evolve
+from ecproc.domain.state import StreamState
 from ecproc.fold.compact import (
     CompactFact,
     CompactMessage,
@@ -24,35 +24,36 @@ from ecproc.fold.compact import (
     restore,
 )
 from ecproc.fold.history import message_id_of, read_fact
+from ecproc.fold.machine import AnyMachine, evolve_fact, write_down
 from ecproc.fold.recorded import Kind, decode_event
-from ecproc.fold.rows import entry_row, project, quarantine_row
+from ecproc.fold.rows import entry_row, quarantine_row
 from ecproc.fold.stream import StreamFold
 
 
 def fold_events(
-    stream: str, events: Sequence[RecordedEvent], *, undecided: bool = False
+    stream: str, events: Sequence[RecordedEvent], machine: AnyMachine, *, undecided: bool = False
 ) -> tuple[list[Row], StreamCounters]:
     """What the stream's events left as far as they are decided, or with `undecided` all of them."""
-    fold = StreamFold(stream)
-    changes = fold.extend(events)
+    fold = StreamFold(stream, machine)
+    deltas = fold.extend(events)
     if undecided:
-        changes += fold.evolve_rest()
-    rows = _project(fold.state, changes)
+        deltas += fold.evolve_rest()
+    rows = _make_rows(machine, fold.state, deltas)
     rows |= {(row.table, row.id): row for row in _entry_rows(fold)}
     rows |= {(row.table, row.id): row for row in _quarantine_rows(stream, events)}
     return list(rows.values()), fold.counters
 
 
-def fold_compact(stream: str, steps: Sequence[Compact]) -> tuple[list[Row], StreamCounters] | None:
+def fold_compact(stream: str, steps: Sequence[Compact], machine: AnyMachine) -> tuple[list[Row], StreamCounters] | None:
     """The same out of all steps of a stream, as far as they go; None where one is missing or not of this code."""
-    fold = _CompactFold(stream)
+    fold = _CompactFold(stream, machine)
     for step in steps:
         decoded = decode_step(step.data)
         if decoded is None or decoded.expected != fold.through:
             return None
         fold.follow(decoded)
-    rows = _project(fold.state, fold.changes)
-    rows |= {(row.table, row.id): row for row in map(fold.entry_row, fold.state.entries)}
+    rows = _make_rows(machine, fold.state, fold.deltas)
+    rows |= {(row.table, row.id): row for row in map(fold.entry_row, fold.state.plans.entries)}
     last = steps[-1].position if steps else 0
     counters = StreamCounters(version=fold.events, through=fold.through, wanted=fold.through, last=last)
     return [*rows.values(), *fold.quarantine], counters
@@ -61,11 +62,12 @@ def fold_compact(stream: str, steps: Sequence[Compact]) -> tuple[list[Row], Stre
 class _CompactFold:
     """A stream's state as its steps left it."""
 
-    def __init__(self, stream: str) -> None:
-        self.state = TicketState(stream)
+    def __init__(self, stream: str, machine: AnyMachine) -> None:
+        self.state: StreamState = machine.new(stream)
         self.through = self.events = 0
-        self.changes: list[Delta] = []
+        self.deltas: list[Delta] = []
         self.quarantine: list[Row] = []
+        self._machine = machine
         self._fields: Mapping[str, str] = {}
 
     def follow(self, step: CompactStep) -> None:
@@ -74,26 +76,27 @@ class _CompactFold:
             if type(fact) is CompactMessage:
                 message = restore(fact, self._fields)
                 self._fields = message.fields
-                self.changes += evolve(self.state, message, _NOWHERE)
+                self.deltas += evolve_fact(self._machine, self.state, message, _NOWHERE)
             else:
                 self._follow_other(fact)
         if step.decided:
             decided = decode_event(Kind.DECIDED, step.decided)
             if isinstance(decided, Decided):
-                apply_decided(self.state, decided)
+                write_down(self.state, decided)
         self.through = step.through
         self.events += step.events
 
     def entry_row(self, key: EffectKey) -> Row:
         """The row of one of its entries."""
-        return entry_row(self.state.stream, self.state.entries[key])
+        return entry_row(self.state.stream, self.state.plans.entries[key])
 
     def _follow_other(self, fact: CompactFact) -> None:
         match fact:
             case CompactOutcome():
                 told = decode_event(fact.kind, fact.payload)
                 if isinstance(told, (*OUTCOMES, Noticed)):
-                    self.changes += evolve(self.state, told, Place(fact.position, fact.version, fact.at))
+                    place = Place(fact.position, fact.version, fact.at)
+                    self.deltas += evolve_fact(self._machine, self.state, told, place)
             case CompactQuarantined():
                 self.quarantine.append(
                     quarantine_row(
@@ -137,14 +140,14 @@ def compact_events(stream: str, events: Sequence[RecordedEvent]) -> list[Compact
     return steps
 
 
-def _project(state: TicketState, changes: Iterable[Delta]) -> dict[tuple[str, str], Row]:
-    rows = project(state, [change for change in changes if not isinstance(change, Planned)])
+def _make_rows(machine: AnyMachine, state: StreamState, deltas: Iterable[Delta]) -> dict[tuple[str, str], Row]:
+    rows = machine.rows(state, [delta for delta in deltas if not isinstance(delta, Planned)])
     return {(row.table, row.id): row for row in rows}
 
 
 def _entry_rows(fold: StreamFold) -> list[Row]:
     """Entries as their last outcome left them: an outcome is written at once, decided or not."""
-    entries = dict(fold.state.entries)
+    entries = dict(fold.state.plans.entries)
     for _, fact in fold.pending:
         if isinstance(fact, OUTCOMES) and fact.key in entries:
             entries[fact.key] = apply_outcome(entries[fact.key], fact)

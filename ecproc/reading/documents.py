@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from ecproc.domain.ids import normalise_number
 from ecproc.domain.log import RecordedEvent, Row
+from ecproc.fold.machine import Machines
 from ecproc.fold.whole import fold_events
 from ecproc.reading.join import CAPPED, LISTS, join_document
 from ecproc.store.base import Reader
@@ -55,9 +56,9 @@ def _matches(header: Row, ticket_type: str | None, state: str | None) -> bool:
     return ticket_type in (None, found_type) and state in (None, found_state)
 
 
-def document_of(stream: str, events: Sequence[RecordedEvent], *, entries: int) -> bytes | None:
+def document_of(stream: str, events: Sequence[RecordedEvent], *, machines: Machines, entries: int) -> bytes | None:
     """The document as these events, all of a stream up to some point, left it, decided or not."""
-    rows, _ = fold_events(stream, events, undecided=True)
+    rows, _ = fold_events(stream, events, machines.of(stream), undecided=True)
     tables: Mapping[str, list[Row]] = {table: [] for table in (*LISTS, "ticket", "quarantine")}
     for row in sorted(rows, key=lambda row: row.ordinal):
         tables[row.table].append(row)

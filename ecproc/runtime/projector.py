@@ -13,12 +13,14 @@ import structlog
 
 from ecproc.clock import Clock
 from ecproc.config import Limits
+from ecproc.domain.deltas import Flagged
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import Quarantined
 from ecproc.domain.log import RecordedEvent
-from ecproc.domain.state import FOLD_VERSION, Flagged
+from ecproc.domain.policy import Policy
 from ecproc.errors import StoreError
 from ecproc.failpoints import failpoint
+from ecproc.fold.machine import Machines
 from ecproc.fold.recorded import Kind
 from ecproc.fold.step import Step, take_step
 from ecproc.fold.stream import StreamFold
@@ -67,6 +69,8 @@ class Projector:
         store: Store,
         effects: EffectSink,
         *,
+        machines: Machines,
+        policy: Policy,
         client_name: str,
         limits: Limits,
         clock: Clock,
@@ -74,6 +78,8 @@ class Projector:
     ) -> None:
         self._store = store
         self._effects = effects
+        self._machines = machines
+        self._policy = policy
         self._client_name = client_name
         self._clock = clock
         self._shared = SharedNumbers(store)
@@ -215,6 +221,7 @@ class Projector:
             try:
                 step = take_step(
                     fold,
+                    policy=self._policy,
                     client_name=self._client_name,
                     limit=self._limits.append_batch,
                     snapshot_events=self._limits.snapshot_events,
@@ -273,7 +280,7 @@ class Projector:
         """The ticket's fold with everything that waits read into it; None if the log has to be read for that."""
         fold = box.fold or self._folds.get(stream)
         if fold is None and 1 in box.events:
-            fold = StreamFold(stream)
+            fold = StreamFold(stream, self._machines.of(stream))
         if fold is None or box.overflown:
             return None
         if box.fold is None:
@@ -301,8 +308,9 @@ class Projector:
             box.overflown = False
             fold = box.fold or self._folds.get(stream)
             if fold is None:
-                snapshot = await self._store.read_snapshot(stream, fold_version=FOLD_VERSION)
-                fold = StreamFold.from_snapshot(snapshot) if snapshot else StreamFold(stream)
+                machine = self._machines.of(stream)
+                snapshot = await self._store.read_snapshot(stream, fold_version=machine.snapshot_version)
+                fold = StreamFold.from_snapshot(snapshot, machine) if snapshot else StreamFold(stream, machine)
             fold.extend(await self._store.read_stream(stream, after=fold.seen))
             self._hold(fold, box)
 

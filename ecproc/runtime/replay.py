@@ -11,6 +11,7 @@ import msgspec
 from ecproc.clock import Clock
 from ecproc.domain.log import Compact, RecordedEvent, Row, StreamCounters
 from ecproc.errors import LogDamaged
+from ecproc.fold.machine import Machines
 from ecproc.fold.whole import compact_events, fold_compact, fold_events
 from ecproc.store.base import ALL, Reader, Rebuild, Span
 
@@ -51,6 +52,7 @@ async def rebuild(
     reader: Reader,
     aside: Rebuild,
     *,
+    machines: Machines,
     clock: Clock,
     until: int | None = None,
     compact: bool = False,
@@ -67,7 +69,7 @@ async def rebuild(
     started = clock.monotonic()
     head = (await reader.head()).position
     total = head if until is None else min(until, head)
-    streams = _from_compact(reader, span) if compact else _from_bodies(reader, until, span)
+    streams = _from_compact(reader, machines, span) if compact else _from_bodies(reader, machines, until, span)
     writing = _Writing(aside, lambda events: on_progress(Progress(events, total, clock.monotonic() - started)))
     try:
         async for folded in streams:
@@ -134,12 +136,12 @@ async def divide_streams(reader: Reader, parts: int) -> list[Span]:
     return [Span(first, end) for first, end in zip(["", *ends], [*ends, None], strict=True)]
 
 
-async def _from_bodies(reader: Reader, until: int | None, span: Span) -> AsyncIterator[_Folded]:
+async def _from_bodies(reader: Reader, machines: Machines, until: int | None, span: Span) -> AsyncIterator[_Folded]:
     async for stream, events in _by_stream(reader.read_streams(until=until, span=span)):
-        yield _Folded(stream, *fold_events(stream, events), len(events), events)
+        yield _Folded(stream, *fold_events(stream, events, machines.of(stream)), len(events), events)
 
 
-async def _from_compact(reader: Reader, span: Span) -> AsyncIterator[_Folded]:
+async def _from_compact(reader: Reader, machines: Machines, span: Span) -> AsyncIterator[_Folded]:
     """Every stream out of its compact form; from the log, where that does not tell all of it."""
     steps: deque[Compact] = deque()
     pages = reader.read_compact(span=span)
@@ -155,18 +157,18 @@ async def _from_compact(reader: Reader, span: Span) -> AsyncIterator[_Folded]:
                 step = steps.popleft()
                 if step.stream == stream:
                     own.append(step)
-            folded = fold_compact(stream, own)
+            folded = fold_compact(stream, own, machines.of(stream))
             if folded is not None and folded[1].version == state.version:
                 yield _Folded(stream, *folded, state.version)
             else:
-                yield await _from_log(reader, stream, state)
+                yield await _from_log(reader, machines, stream, state)
 
 
-async def _from_log(reader: Reader, stream: str, state: StreamCounters) -> _Folded:
+async def _from_log(reader: Reader, machines: Machines, stream: str, state: StreamCounters) -> _Folded:
     events = await reader.read_stream(stream)
     if len(events) != state.version:
         raise CompactUnusable(f"{len(events)} of {state.version} events of stream {stream!r}")
-    return _Folded(stream, *fold_events(stream, events), len(events), events)
+    return _Folded(stream, *fold_events(stream, events, machines.of(stream)), len(events), events)
 
 
 async def _by_stream(

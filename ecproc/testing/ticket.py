@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
 
-from ecproc.domain.decisions import decide
+from ecproc.domain.deltas import Delta, Flagged, Moved, NoteAdded, Planned, Refused
 from ecproc.domain.effects import Effect
 from ecproc.domain.entry import Entry
-from ecproc.domain.events import (
-    Decided,
-    EffectFailed,
-    EffectStarted,
-    EffectSucceeded,
-    EffectUnknown,
-    Fact,
-    Outcome,
-    Place,
-    Quarantined,
-)
+from ecproc.domain.events import EffectFailed, EffectStarted, EffectSucceeded, EffectUnknown, Outcome
 from ecproc.domain.ids import EffectKey
-from ecproc.domain.state import Delta, Flagged, Moved, NoteAdded, Planned, Refused, TicketState, plan
-from ecproc.domain.ticket import apply_decided, evolve
-from ecproc.fold.recorded import Kind, OwnEvent, decode_event, encode_event
+from ecproc.domain.log import NewEvent, RecordedEvent
+from ecproc.domain.policy import Policy
+from ecproc.domain.state import TicketState
+from ecproc.fold.recorded import Kind, encode_event
+from ecproc.fold.step import Step, take_step
+from ecproc.fold.stream import StreamFold
+from ecproc.fold.tickets import TicketMachine
 from ecproc.wire.queue import decode_message
-from ecproc.wire.translate import translate
 
 FIRST_SEQUENCE: Final = 18_875_507_807_458_288_128
 """The guide's own first number: more than 64 bits hold."""
+CLIENT: Final = "testClient"
+"""The client whose messages these are."""
 START: Final = 1_700_000_000
 """When every life begins, in seconds UTC; each event comes a second later unless it says `at`."""
 
@@ -71,7 +65,7 @@ def sent(
 def _message(kind: str, ticket: str, transaction: str, body: Mapping[str, Any]) -> Sent:
     members = dict(body)
     envelope = members.pop("envelope", {})
-    whole = {"clientName": "testClient", "clientTicketNumber": "", "ticketType": kind, "ticketNumber": ticket}
+    whole = {"clientName": CLIENT, "clientTicketNumber": "", "ticketType": kind, "ticketNumber": ticket}
     attributes = {"MessageGroupId": ticket, "TransactionType": transaction, **envelope.get("Attributes", {})}
     return {"ReceiptHandle": "AQEB+/=", **envelope, "Body": {**whole, **members}, "Attributes": attributes}
 
@@ -114,36 +108,28 @@ def lose(key: str) -> Answered:
     return Answered(key, lambda exact: EffectUnknown(exact, "timeout", 1))
 
 
-class Recorded(msgspec.Struct, frozen=True):
-    """An event as a log keeps it."""
-
-    place: Place
-    kind: Kind
-    payload: bytes
-    message_id: str = ""
-
-    def read(self) -> Fact | Decided:
-        """The fact in it."""
-        if self.kind is Kind.MESSAGE_RECEIVED:
-            return translate(self.payload, self.place, self.message_id)
-        event = decode_event(self.kind, self.payload)
-        assert event is not None
-        return event
+_MACHINE: Final = TicketMachine()
+_EVERYTHING: Final = 1_000_000_000
 
 
 class Life:
-    """One ticket's stream with its actor: steps as the runtime takes them, recorded as the runtime records them."""
+    """One ticket's stream with its actor: the fold and the steps of the runtime, recorded as it records them."""
 
     def __init__(self, stream: str | None = None) -> None:
         self.stream = stream
-        self.state = TicketState(stream or "")
-        self.log: list[Recorded] = []
-        self.waiting: deque[Recorded] = deque()
-        self.changes: list[Delta] = []
+        self.fold = StreamFold(stream or "", _MACHINE)
+        self.log: list[RecordedEvent] = []
+        self.deltas: list[Delta] = []
         self.effects: list[Effect] = []
         self.new: list[Effect] = []
-        self._held: list[OwnEvent] = []
+        self.step: Step | None = None
         self._counts = {"message": 0, "fact": 0, "number": 0}
+
+    @property
+    def state(self) -> TicketState:
+        """The ticket as folded so far."""
+        assert isinstance(self.fold.state, TicketState)
+        return self.fold.state
 
     # --- what happens ---
 
@@ -154,30 +140,26 @@ class Life:
             if isinstance(event, Mapping):
                 self._append_message(event)
             else:
-                self._record(*encode_event(self._resolve(event)), wanted=True)
+                self._read(self._record(*encode_event(self._resolve(event))))
         return self
 
     def begin(self) -> Life:
         """Let the actor evolve and decide everything that waits; nothing of it is recorded yet."""
-        place, self.new = None, []
-        while self.waiting:
-            record = self.waiting.popleft()
-            place, fact = record.place, record.read()
-            assert not isinstance(fact, Decided)
-            changes = evolve(self.state, fact, place)
-            self._held += [Quarantined(place.position, c.reason, c.detail) for c in changes if isinstance(c, Refused)]
-            self.new += plan(self.state, decide(self.state, fact, changes, place))
-            self.changes += changes
-        if place is not None:
-            self._held.append(Decided(place.version, tuple(self.new)))
+        self.new = []
+        if self.fold.pending:
+            self.step = take_step(
+                self.fold, policy=Policy(), client_name=CLIENT, limit=_EVERYTHING, snapshot_events=_EVERYTHING
+            )
+            self.new = [entry.effect for entry in self.step.entries]
+            self.deltas += self.step.deltas
         return self
 
     def end(self) -> Life:
         """Record what the actor decided."""
-        for event in self._held:
-            self._record(*encode_event(event))
-            self.effects += event.effects if isinstance(event, Decided) else ()
-        self._held = []
+        step, self.step = self.step, None
+        for event in step.batch.events if step is not None else ():
+            self._take_up(event)
+        self.effects += self.new if step is not None else ()
         return self
 
     def when(self, *events: Event) -> Life:
@@ -185,7 +167,7 @@ class Life:
         return self.append(*events).begin().end()
 
     def settle(self) -> Life:
-        """Answered every entry that is not finished with success, until none is left."""
+        """Answer every entry that is not finished with success, until none is left."""
         while open_keys := [entry.effect.key for entry in self._ordered() if not entry.finished]:
             for key in open_keys:
                 self.when(succeed(key))
@@ -193,17 +175,13 @@ class Life:
 
     def forget(self, *, snapshot: bool = False) -> Life:
         """Lose the folded state, and a step that is not recorded, and fold again: from the log, or out of bytes."""
-        if snapshot and not self._held:
-            self.state = msgspec.msgpack.decode(msgspec.msgpack.encode(self.state), type=TicketState)
+        if snapshot and self.step is None:
+            waiting = [event for event, _ in self.fold.pending]
+            self.fold = StreamFold.from_snapshot(self.fold.snapshot(), _MACHINE)
+            self._read(*waiting)
             return self
-        self.state, self.changes, self.waiting, self._held = TicketState(self.stream or ""), [], deque(), []
-        skipped = {fact.position for fact in map(Recorded.read, self.log) if isinstance(fact, Quarantined)}
-        for record in self.log:
-            fact = record.read()
-            if isinstance(fact, Decided):
-                self._follow(fact, skipped)
-            elif not isinstance(fact, Quarantined):
-                self.waiting.append(record)
+        self.step, self.fold = None, StreamFold(self.stream or "", _MACHINE)
+        self.deltas = [delta for delta in self.fold.extend(self.log) if not isinstance(delta, Planned)]
         return self
 
     # --- what came of it ---
@@ -222,12 +200,12 @@ class Life:
     @property
     def generation(self) -> int:
         """The ticket's generation."""
-        return self.state.generation
+        return self.state.generation.number
 
     @property
     def fields(self) -> Mapping[str, str]:
         """The ticket's fields."""
-        return self.state.fields
+        return self.state.record.fields
 
     @property
     def numbers(self) -> list[str]:
@@ -237,22 +215,22 @@ class Life:
     @property
     def history(self) -> list[str]:
         """The states the ticket went to."""
-        return [item.after for item in self.changes if isinstance(item, Moved)]
+        return [item.after for item in self.deltas if isinstance(item, Moved)]
 
     @property
     def anomalies(self) -> list[str]:
         """The anomalies' codes."""
-        return [item.code for item in self.changes if isinstance(item, Flagged)]
+        return [item.code for item in self.deltas if isinstance(item, Flagged)]
 
     @property
     def refused(self) -> list[str]:
         """Why messages were refused."""
-        return [item.reason for item in self.changes if isinstance(item, Refused)]
+        return [item.reason for item in self.deltas if isinstance(item, Refused)]
 
     @property
     def notes(self) -> list[str]:
         """The notes' ids."""
-        return [item.note.id for item in self.changes if isinstance(item, NoteAdded)]
+        return [item.note.id for item in self.deltas if isinstance(item, NoteAdded)]
 
     @property
     def approvals(self) -> dict[str, str]:
@@ -301,39 +279,39 @@ class Life:
         """Record one message of a queue answer, byte for byte."""
         envelope = decode_message(raw)
         if self.stream is None:
-            self.stream = self.state.stream = envelope.stream
-        self._record(Kind.MESSAGE_RECEIVED, envelope.payload, wanted=True, message_id=envelope.message_id)
+            self.stream = envelope.stream
+            self.fold = StreamFold(envelope.stream, _MACHINE)
+        self._read(self._record(Kind.MESSAGE_RECEIVED, envelope.payload, message_key=envelope.key))
 
-    def _record(self, kind: Kind, payload: bytes, *, wanted: bool = False, message_id: str = "") -> None:
+    def _record(self, kind: str, payload: bytes, *, message_key: bytes | None = None) -> RecordedEvent:
         version = len(self.log) + 1
         at = (START + self._counts["fact"]) * 1_000_000
-        record = Recorded(Place(version * 10, version, at), kind, payload, message_id)
-        self.log.append(record)
-        if wanted:
-            self.waiting.append(record)
+        event = RecordedEvent(version * 10, self.stream or "", version, at, kind, payload, b"", message_key)
+        self.log.append(event)
+        return event
+
+    def _read(self, *events: RecordedEvent) -> None:
+        self.fold.extend(events)
+
+    def _take_up(self, event: NewEvent) -> None:
+        recorded = self._record(event.kind, event.payload)
+        if event.wanted or not self.fold.pass_own(recorded):
+            self._read(recorded)
 
     def _resolve(self, event: Answered | Outcome) -> Outcome:
         if not isinstance(event, Answered):
             return event
-        found = [key for key in self.state.entries if key == event.key or key.startswith(event.key + ":")]
-        assert found, f"no effect {event.key} among {list(self.state.entries)}"
-        outcome = event.outcome(max(found, key=lambda key: self.state.entries[key].order))
+        entries = self.state.plans.entries
+        found = [key for key in entries if key == event.key or key.startswith(event.key + ":")]
+        assert found, f"no effect {event.key} among {list(entries)}"
+        outcome = event.outcome(max(found, key=lambda key: entries[key].order))
         if isinstance(outcome, EffectSucceeded) and not outcome.result and outcome.key.startswith("create:"):
             self._counts["number"] += 1
             return EffectSucceeded(outcome.key, {"number": f"LOCAL-{self._counts['number']:07}"})
         return outcome
 
-    def _follow(self, decided: Decided, skipped: set[int]) -> None:
-        while self.waiting and self.waiting[0].place.version <= decided.through:
-            record = self.waiting.popleft()
-            fact = record.read()
-            assert not isinstance(fact, Decided)
-            if record.place.position not in skipped:
-                self.changes += evolve(self.state, fact, record.place)
-        self.changes += [item for item in apply_decided(self.state, decided) if not isinstance(item, Planned)]
-
     def _ordered(self) -> list[Entry]:
-        return sorted(self.state.entries.values(), key=lambda entry: entry.order)
+        return sorted(self.state.plans.entries.values(), key=lambda entry: entry.order)
 
 
 def given(*events: Event) -> Life:

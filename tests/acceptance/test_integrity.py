@@ -20,9 +20,11 @@ import pytest
 from ecproc.clock import SystemClock
 from ecproc.config import Limits
 from ecproc.domain.log import Batch, NewEvent, RecordedEvent
+from ecproc.domain.policy import Policy
 from ecproc.fold.recorded import Kind
 from ecproc.fold.step import take_step
 from ecproc.fold.stream import StreamFold
+from ecproc.fold.tickets import MACHINES
 from ecproc.simulator.bridge import RawMessage
 from ecproc.simulator.lives import generate_lives, order_messages
 from ecproc.simulator.queue import QueueMessage
@@ -268,10 +270,14 @@ async def write_big_log(data: Path) -> None:
         streams[recorded.stream].append(recorded)
     async with anyio.create_task_group() as deciding:
         for stream, recorded_events in streams.items():
-            fold = StreamFold(stream)
+            fold = StreamFold(stream, MACHINES.of(stream))
             fold.extend(recorded_events)
             step = take_step(
-                fold, client_name="testClient", limit=len(recorded_events), snapshot_events=Limits().snapshot_events
+                fold,
+                policy=Policy(),
+                client_name="testClient",
+                limit=len(recorded_events),
+                snapshot_events=Limits().snapshot_events,
             )
             deciding.start_soon(store.commit, step.batch)
     await store.aclose()

@@ -21,7 +21,7 @@ import msgspec
 
 from ecproc.app import open_reading
 from ecproc.config import Config, DataConfig
-from ecproc.domain.state import FOLD_VERSION
+from ecproc.domain.ticket import FOLD_VERSION
 from ecproc.reading.documents import list_documents
 from ecproc.replaying import replay_log
 from ecproc.simulator.bridge import RawMessage

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from ecproc.app import open_reading, verify_log
-from ecproc.domain.state import FOLD_VERSION
+from ecproc.domain.ticket import FOLD_VERSION
 from ecproc.fold.recorded import Kind
 from ecproc.replaying import replay_log
 from ecproc.store.sqlite import IDENTITY_KIND

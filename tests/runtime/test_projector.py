@@ -17,10 +17,12 @@ from ecproc.domain.entry import Entry
 from ecproc.domain.events import Decided, EffectStarted, EffectSucceeded
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import Batch, Fence, NewEvent, RecordedEvent
+from ecproc.domain.policy import Policy
 from ecproc.errors import StoreUnavailable
 from ecproc.fold import step
 from ecproc.fold.history import read_fact
 from ecproc.fold.recorded import Kind, encode_event
+from ecproc.fold.tickets import MACHINES
 from ecproc.reading.documents import read_document
 from ecproc.runtime import projector
 from ecproc.runtime.projector import Projector
@@ -102,6 +104,8 @@ class Bench:
         self.projector = Projector(
             self.store,
             self.outbox,
+            machines=MACHINES,
+            policy=Policy(),
             client_name="testClient",
             limits=self.limits,
             clock=self.clock,
@@ -142,7 +146,7 @@ class Bench:
 
     async def check_replay(self) -> None:
         async with self.store.reading() as reader, self.store.rebuilding(reader) as aside:
-            await rebuild(reader, aside, clock=self.clock)
+            await rebuild(reader, aside, machines=MACHINES, clock=self.clock)
             assert await aside.differences(3) == (0, [])
 
 

@@ -10,15 +10,17 @@ import anyio
 import msgspec
 import pytest
 
+from ecproc.domain.deltas import Attachment
 from ecproc.domain.effects import Effect, EffectKind, Lane
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.events import Decided, EffectFailed, EffectSucceeded, Place
 from ecproc.domain.ids import TicketNumber, attachment_key
 from ecproc.domain.log import Batch, NewEvent, RecordedEvent
-from ecproc.domain.state import Attachment, TicketState
-from ecproc.domain.ticket import apply_decided, evolve
+from ecproc.domain.state import TicketState
+from ecproc.fold.machine import evolve_fact, write_down
 from ecproc.fold.recorded import decode_entry, encode_event
 from ecproc.fold.rows import entry_row
+from ecproc.fold.tickets import TicketMachine
 from ecproc.fold.whole import fold_events
 from ecproc.outbox.dispatcher import Dispatcher, OutboxBounds
 from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Odd, Postponed, RetryPolicy, Uncertain
@@ -29,6 +31,7 @@ from tests.simulation.clock import VirtualClock
 from tests.simulation.peers import SimulatedDisk
 from tests.simulation.simloop import simulate
 
+MACHINE = TicketMachine()
 TICKET = TicketNumber("e-CS1")
 KEY = attachment_key(TICKET, "f1")
 STORED = {"sha256": "ab", "size": "3", "path": "attachments/ab/ab"}
@@ -125,7 +128,7 @@ class Scene:
     def _compare(self, committed: list[RecordedEvent]) -> None:
         """Compare live entries with those of a replay, right after each commit."""
         events = self.disk._state.events
-        replayed = [row for row in fold_events(TICKET, events)[0] if row.table == "outbox"]
+        replayed = [row for row in fold_events(TICKET, events, MACHINE)[0] if row.table == "outbox"]
         live = self.disk._listed("outbox")
         if live != replayed:
             self.errors.append(f"at {events[-1].position}: {live} is not {replayed}")
@@ -135,7 +138,7 @@ class Scene:
         return decode_entry(row.data or b"")
 
     async def file_status(self) -> Any:
-        rows, _ = fold_events(TICKET, await self.disk.read_stream(TICKET), undecided=True)
+        rows, _ = fold_events(TICKET, await self.disk.read_stream(TICKET), MACHINE, undecided=True)
         (row,) = [row for row in rows if row.table == "attachment"]
         return msgspec.json.decode(row.data or b"")["status"]
 
@@ -236,23 +239,23 @@ def test_only_its_last_announcement_can_fail_a_file_and_any_can_give_it(
     """The outcome may be read before or after the decision that planned it anew: steps are grouped as it happens."""
     announced = Attachment("f1", "a.txt", "text/plain", 3, "pending", 1, announced=5)
     state = TicketState(TICKET, ticket=TICKET, opened=True, attachments={"f1": announced})
-    apply_decided(state, Decided(1, (planned_for(1),)))
+    write_down(state, Decided(1, (planned_for(1),)))
     if planned_first:
-        apply_decided(state, Decided(5, (planned_for(5),)))
+        write_down(state, Decided(5, (planned_for(5),)))
 
-    evolve(state, outcome, Place(6, 6, 6))
+    evolve_fact(MACHINE, state, outcome, Place(6, 6, 6))
 
     if not planned_first:
-        apply_decided(state, Decided(6, (planned_for(5),)))
+        write_down(state, Decided(6, (planned_for(5),)))
     assert state.attachments["f1"].status == status
-    assert state.entries[KEY].finished == (planned_first and outcome.cause in (0, 5) and status == "failed")
+    assert state.plans.entries[KEY].finished == (planned_first and outcome.cause in (0, 5) and status == "failed")
 
 
 def test_what_was_had_stays_had() -> None:
     state = TicketState(TICKET, ticket=TICKET, opened=True)
     state.attachments["f1"] = Attachment("f1", "a.txt", "text/plain", 3, "stored", 1, sha256="ab", announced=5)
-    apply_decided(state, Decided(5, (planned_for(5),)))
+    write_down(state, Decided(5, (planned_for(5),)))
 
-    evolve(state, EffectFailed(KEY, "expired", blamed=True, cause=5), Place(6, 6, 6))
+    evolve_fact(MACHINE, state, EffectFailed(KEY, "expired", blamed=True, cause=5), Place(6, 6, 6))
 
     assert state.attachments["f1"].status == "stored"

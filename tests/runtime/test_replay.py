@@ -11,6 +11,7 @@ import pytest
 from ecproc.domain.log import Batch, Compact, NewEvent, RecordedEvent
 from ecproc.errors import StoreError
 from ecproc.fold.recorded import Kind
+from ecproc.fold.tickets import MACHINES
 from ecproc.fold.whole import compact_events
 from ecproc.reading.documents import document_of, find_stream, list_documents, read_document
 from ecproc.runtime.replay import CompactUnusable, Progress, divide_streams, rebuild
@@ -44,8 +45,10 @@ async def test_a_document_made_of_the_events_is_the_live_one() -> None:
         events = await world.disk.read_stream(life.ticket)
         live = await read_document(world.disk, life.ticket, entries=ENTRIES)
         assert live is not None
-        assert document_of(life.ticket, events, entries=ENTRIES) == live
-        assert document_of(life.ticket, events, entries=2) == await read_document(world.disk, life.ticket, entries=2)
+        assert document_of(life.ticket, events, machines=MACHINES, entries=ENTRIES) == live
+        assert document_of(life.ticket, events, machines=MACHINES, entries=2) == await read_document(
+            world.disk, life.ticket, entries=2
+        )
 
 
 async def test_a_document_as_of_a_position_counts_what_was_received_by_then_decided_or_not() -> None:
@@ -54,10 +57,10 @@ async def test_a_document_as_of_a_position_counts_what_was_received_by_then_deci
     events = await world.disk.read_stream(life.ticket)
     told = 0
 
-    assert document_of(life.ticket, [], entries=ENTRIES) is None
+    assert document_of(life.ticket, [], machines=MACHINES, entries=ENTRIES) is None
     for count, event in enumerate(events, start=1):
         told = event.version if event.kind != Kind.DECIDED else told
-        raw = document_of(life.ticket, events[:count], entries=ENTRIES)
+        raw = document_of(life.ticket, events[:count], machines=MACHINES, entries=ENTRIES)
         assert raw is not None
         assert msgspec.json.decode(raw)["version"] == told
 
@@ -127,7 +130,7 @@ async def test_a_rebuild_is_told_apart_by_what_differs_and_swapped_whole() -> No
 
     async with world.disk.reading() as reader, world.disk.rebuilding(reader) as aside:
         pages = OneByOne(reader._state)
-        rebuilt = await rebuild(pages, aside, clock=world.clock, on_progress=progress.append)
+        rebuilt = await rebuild(pages, aside, machines=MACHINES, clock=world.clock, on_progress=progress.append)
         count, (first,) = await aside.differences(9)
         assert (count, first.table, first.live, first.rebuilt) == (1, "history", None, lost.data)
         await aside.swap(fold_version=7)
@@ -144,10 +147,10 @@ async def test_a_rebuild_up_to_a_position_replaces_nothing() -> None:
     head = await world.disk.head()
 
     async with world.disk.reading() as reader, world.disk.rebuilding(reader) as aside:
-        rebuilt = await rebuild(reader, aside, clock=world.clock, until=head.position // 2)
+        rebuilt = await rebuild(reader, aside, machines=MACHINES, clock=world.clock, until=head.position // 2)
         with pytest.raises(StoreError):
             await aside.swap(fold_version=7)
-        beyond = await rebuild(reader, aside, clock=world.clock, until=head.position + 5)
+        beyond = await rebuild(reader, aside, machines=MACHINES, clock=world.clock, until=head.position + 5)
 
     assert rebuilt.events == head.position // 2
     assert beyond.events == head.position
@@ -159,7 +162,7 @@ async def test_a_stream_that_is_no_ticket_is_counted_and_has_no_document() -> No
     await world.disk.commit(Batch(events=[NewEvent("ecproc", "LogIdentified", b"{}")]))
 
     async with world.disk.reading() as reader, world.disk.rebuilding(reader) as aside:
-        rebuilt = await rebuild(reader, aside, clock=world.clock)
+        rebuilt = await rebuild(reader, aside, machines=MACHINES, clock=world.clock)
         assert await aside.differences(3) == (0, [])
 
     assert rebuilt.tickets == 1
@@ -189,7 +192,7 @@ async def test_the_compact_form_alone_tells_what_the_whole_log_does() -> None:
 
     async with world.disk.reading() as reader, world.disk.rebuilding(reader) as aside:
         watched = Watched(reader)
-        rebuilt = await rebuild(watched, aside, clock=world.clock, compact=True)
+        rebuilt = await rebuild(watched, aside, machines=MACHINES, clock=world.clock, compact=True)
         assert await aside.differences(3) == (0, [])
 
     assert watched.read == []
@@ -222,7 +225,7 @@ async def test_a_ticket_whose_compact_form_is_no_good_is_read_from_the_log_and_g
 
     async with world.disk.reading() as reader, world.disk.rebuilding(reader) as aside:
         watched = Watched(reader, lambda one: change(one) if one == spoilt else one)
-        await rebuild(watched, aside, clock=world.clock, compact=True, renew=True)
+        await rebuild(watched, aside, machines=MACHINES, clock=world.clock, compact=True, renew=True)
         assert await aside.differences(3) == (0, [])
         await aside.swap(fold_version=7)
 
@@ -242,7 +245,7 @@ async def test_counters_that_do_not_cover_the_log_make_the_compact_form_unusable
             else:
                 reader._state.live.streams[ticket] = msgspec.structs.replace(streams[ticket], **wrong)
             with pytest.raises(CompactUnusable):
-                await rebuild(reader, aside, clock=world.clock, compact=True)
+                await rebuild(reader, aside, machines=MACHINES, clock=world.clock, compact=True)
 
 
 @pytest.mark.requirement("I5")
@@ -253,7 +256,10 @@ async def test_parts_of_the_streams_make_up_the_whole(parts: int, compact: bool)
 
     async with world.disk.reading() as reader, world.disk.rebuilding(reader) as aside:
         spans = await divide_streams(reader, parts)
-        done = [await rebuild(reader, aside, clock=world.clock, compact=compact, span=span) for span in spans]
+        done = [
+            await rebuild(reader, aside, machines=MACHINES, clock=world.clock, compact=compact, span=span)
+            for span in spans
+        ]
         assert await aside.differences(3) == (0, [])
 
     head = (await world.disk.head()).position

@@ -135,7 +135,7 @@ def histories(draw: st.DrawFn, *, most: int = 25) -> History:
     kind = draw(st.sampled_from([incident_messages(), change_messages()]))
     life, events, planned = Life("e-1"), [], []
     for _ in range(draw(st.integers(1, most))):
-        keys = [entry.effect.key for entry in life.state.entries.values()]
+        keys = [entry.effect.key for entry in life.state.plans.entries.values()]
         answered = bool(keys) and draw(st.booleans())
         event: Event = draw(outcomes(st.sampled_from(keys)) if answered else kind)
         life.when(event)

@@ -10,6 +10,8 @@ import anyio
 import msgspec
 
 from ecproc.config import BridgeConfig, Config
+from ecproc.domain.policy import Policy
+from ecproc.fold.tickets import MACHINES
 from ecproc.pipeline import Pipeline
 from ecproc.simulator.bridge import EnvisionBridge
 from ecproc.simulator.faults import NONE, FaultPlan
@@ -134,6 +136,8 @@ class World:
     def _make_pipeline(self) -> Pipeline:
         return Pipeline(
             self.plan.config,
+            machines=MACHINES,
+            policy=Policy(),
             store=self.disk,
             queue=self.bridge,
             bridge=self.bridge,

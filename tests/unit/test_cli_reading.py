@@ -21,10 +21,12 @@ from ecproc.cli import main
 from ecproc.domain.events import EffectFailed, EffectSucceeded
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import Batch, NewEvent
+from ecproc.domain.policy import Policy
 from ecproc.errors import ExitCode
 from ecproc.fold.recorded import Kind, encode_event
 from ecproc.fold.step import take_step
 from ecproc.fold.stream import StreamFold
+from ecproc.fold.tickets import MACHINES
 from ecproc.store.sqlite import open_store
 from ecproc.wire.queue import decode_message
 
@@ -73,9 +75,11 @@ async def build_log(directory: Path, create: bytes) -> None:
     for outcomes in ((), (created, failed)):
         await store.commit(Batch([NewEvent(INCIDENT, *encode_event(outcome), wanted=True) for outcome in outcomes]))
         for stream in await store.undecided_streams():
-            fold = StreamFold(stream)
+            fold = StreamFold(stream, MACHINES.of(stream))
             fold.extend(await store.read_stream(stream))
-            await store.commit(take_step(fold, client_name="testClient", limit=100, snapshot_events=100).batch)
+            await store.commit(
+                take_step(fold, policy=Policy(), client_name="testClient", limit=100, snapshot_events=100).batch
+            )
     await store.aclose()
 
 

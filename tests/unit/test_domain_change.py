@@ -5,8 +5,8 @@ import itertools
 import pytest
 
 from ecproc.domain.change import FINAL, NEXT, ORDER, ChangeType, State
+from ecproc.domain.deltas import GenerationStarted
 from ecproc.domain.effects import EffectKind
-from ecproc.domain.state import GenerationStarted
 from ecproc.testing.ticket import Event, Life, approver, change, fail, file, given, note, sent, succeed
 
 T = "e-CHG1"
@@ -428,7 +428,7 @@ def test_every_step_of_every_type(type: ChangeType, before: State, after: State)
     ended = [kind for kind in life.kinds if kind in ("cancel", "close")]
     if before in FINAL or after in FINAL or after is State.DRAFT:
         assert len(ended) == (0 if before is State.DRAFT else 1)
-    started = [item for item in life.changes if isinstance(item, GenerationStarted)]
+    started = [item for item in life.deltas if isinstance(item, GenerationStarted)]
     assert len(started) == life.kinds.count("create") == len({item.generation for item in started})
     assert life.generation == max((item.generation for item in started), default=1)
     if EffectKind.UPDATE in [item.kind for item in life.new]:

@@ -7,7 +7,7 @@ from ecproc.domain.effects import LANES, Effect, EffectKind, Lane
 from ecproc.domain.entry import DEAD, FINISHED, Entry, EntryState, apply_outcome
 from ecproc.domain.events import EffectFailed, EffectStarted, EffectSucceeded, EffectUnknown, Hold, Outcome
 from ecproc.domain.ids import EffectKey, TicketNumber
-from ecproc.domain.state import TicketState, plan
+from ecproc.domain.plans import Plans
 from ecproc.fold.recorded import decode_entry, encode_entry
 
 KEY = EffectKey("returnptn:e-CS1:A")
@@ -90,14 +90,14 @@ def test_a_reason_stays_until_it_is_out_of_date() -> None:
 @pytest.mark.parametrize("before", list(EntryState))
 @pytest.mark.parametrize("rearm", [False, True])
 def test_planning_a_key_again_arms_only_what_is_over(before: EntryState, rearm: bool) -> None:
-    state = TicketState("e-CS1", entries={KEY: entry(before)}, planned=1)
+    plans = Plans({KEY: entry(before)}, count=1)
     again = effect(position=2, deadline=9, rearm=rearm)
 
-    planned = plan(state, [again])
+    planned = plans.plan([again])
 
     armed = before in DEAD or (rearm and before in FINISHED)
     assert planned == ([again] if armed else [])
-    assert state.entries[KEY] == (Entry(effect=again, order=2) if armed else entry(before))
+    assert plans.entries[KEY] == (Entry(effect=again, order=2) if armed else entry(before))
 
 
 def test_every_kind_has_a_lane_and_only_the_returns_go_to_the_bridge() -> None:

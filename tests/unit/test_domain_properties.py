@@ -9,15 +9,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecproc.domain.decisions import decide
+from ecproc.domain.deltas import Delta, GenerationStarted, Moved, Refused
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.entry import FINISHED
 from ecproc.domain.events import Decided, Fact, Place
 from ecproc.domain.ids import create_key
-from ecproc.domain.state import Delta, GenerationStarted, Moved, Refused, TicketState, plan
-from ecproc.domain.ticket import apply_decided, evolve
+from ecproc.domain.plans import Plans
+from ecproc.domain.policy import Policy
+from ecproc.domain.state import TicketState
+from ecproc.fold.history import place_of, read_fact
+from ecproc.fold.machine import evolve_fact, write_down
 from ecproc.fold.recorded import decode_event, encode_event
-from ecproc.fold.rows import project
+from ecproc.fold.tickets import TicketMachine
 from ecproc.reading.join import join_document
 from ecproc.testing.ticket import Life
 from tests.simulation.strategies import History, any_facts, histories
@@ -33,7 +36,7 @@ def play(history: History, actions: list[str]) -> Life:
             finish(life)
             decided = index - 1
         life.append(event)
-        begun = life._held != []
+        begun = life.step is not None
         match actions[index % len(actions)]:
             case "begin" if not begun:
                 life.begin()
@@ -55,12 +58,12 @@ def finish(life: Life) -> Life:
 
 def told(life: Life) -> Any:
     """Everything that a grouping of facts into steps must not change; places are counted in facts."""
-    facts = [item.place for item in life.log if item.kind not in {"Decided", "MessageQuarantined"}]
+    facts = [place_of(item) for item in life.log if item.kind not in {"Decided", "MessageQuarantined"}]
     places = {"position": {place.position: index for index, place in enumerate(facts, 1)}}
     places["announced"] = places["position"]
     places["version"] = {place.version: index for index, place in enumerate(facts, 1)}
-    changes = [item for item in life.changes if not isinstance(item, Refused)]
-    return count_in_facts([life.state, life.effects, changes], places)
+    deltas = [item for item in life.deltas if not isinstance(item, Refused)]
+    return count_in_facts([life.state, life.effects, deltas], places)
 
 
 def count_in_facts(value: Any, places: Mapping[str, Mapping[int, int]]) -> Any:
@@ -98,24 +101,25 @@ def test_a_log_folded_again_gives_the_same_ticket(history: History) -> None:
 @settings(max_examples=120)
 @given(st.lists(any_facts(), max_size=20))
 def test_a_fold_takes_anything_and_a_decision_touches_the_effects_alone(facts: list[Fact | Decided]) -> None:
-    state = TicketState("e-1")
+    machine = TicketMachine()
+    state = machine.new("e-1")
     for version, fact in enumerate(facts, 1):
         place = Place(version, version, version)
         if isinstance(fact, Decided):
             before = without_effects(state)
-            changes: list[Delta] = apply_decided(state, fact)
+            deltas: list[Delta] = write_down(state, fact)
             assert without_effects(state) == before
         else:
-            changes = evolve(state, fact, place)
-            plan(state, decide(state, fact, changes, place))
-        rows = project(state, changes)
+            deltas = evolve_fact(machine, state, fact, place)
+            state.plans.plan(machine.decide(state, fact, deltas, place, Policy()))
+        rows = machine.rows(state, deltas)
         if state.type is not None:
             join_document(rows[0], {}, effects_count=0)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=TicketState) == state
 
 
 def without_effects(state: TicketState) -> bytes:
-    return msgspec.json.encode(msgspec.structs.replace(state, entries={}, planned=0), order="sorted")
+    return msgspec.json.encode(msgspec.structs.replace(state, plans=Plans()), order="sorted")
 
 
 @pytest.mark.requirement("I4", "R209", "R180")
@@ -125,7 +129,7 @@ def test_what_is_planned_and_counted_agrees_with_what_happened(history: History)
     life, state = history.life, history.life.state
 
     creates = Counter(effect.key for effect in life.effects if effect.kind is EffectKind.CREATE)
-    started = [item.generation for item in life.changes if isinstance(item, GenerationStarted)]
+    started = [item.generation for item in life.deltas if isinstance(item, GenerationStarted)]
     assert creates == Counter(create_key(state.stream, generation) for generation in started)
     assert started == sorted(set(started))
     assert {*started, 1, life.generation} == set(range(1, life.generation + 1))
@@ -143,20 +147,20 @@ def test_what_is_planned_and_counted_agrees_with_what_happened(history: History)
 def test_counters_and_entries_agree_with_what_happened(history: History) -> None:
     life, state = history.life, history.life.state
 
-    assert (state.history_count, state.anomaly_count) == (len(life.history), len(life.anomalies))
+    assert (state.journal.moves, state.journal.anomalies) == (len(life.history), len(life.anomalies))
     assert life.status == (life.history[-1] if life.history else None)
-    moved = [item for item in life.changes if isinstance(item, Moved)]
+    moved = [item for item in life.deltas if isinstance(item, Moved)]
     assert [item.before for item in moved] == [None, *life.history][: len(moved)]
-    orders = [entry.order for entry in state.entries.values()]
+    orders = [entry.order for entry in state.plans.entries.values()]
     assert len(set(orders)) == len(orders)
-    assert state.planned == max(orders, default=0) == len(life.effects)
-    assert all(entry.next_attempt_at is None for entry in state.entries.values() if entry.state in FINISHED)
+    assert state.plans.count == max(orders, default=0) == len(life.effects)
+    assert all(entry.next_attempt_at is None for entry in state.plans.entries.values() if entry.state in FINISHED)
 
 
 @given(histories())
 def test_own_events_are_read_as_they_were_written(history: History) -> None:
     for record in history.life.log:
-        fact = record.read()
+        fact = read_fact(record)
         if record.kind != "MessageReceived":
             assert encode_event(fact) == (record.kind, record.payload)  # type: ignore[arg-type]
     assert decode_event("SomethingNewer", b"{}") is None

@@ -306,7 +306,7 @@ def test_what_cannot_be_taken_is_refused_and_leaves_the_state_alone(message: dic
     life = given({"Attributes": attributes, **message}).then(refused=[reason], keys=[], anomalies=[])
 
     life.when(CREATE).then(status="open", history=["open"], new_keys=[f"create:{T}:g1"])
-    assert life.state.version == 4
+    assert life.state.seen.version == 4
 
 
 @pytest.mark.requirement("R237", "R36")
@@ -338,8 +338,8 @@ def test_a_file_is_downloaded_once_and_from_its_newest_address() -> None:
 
     life.when(incident("Attachment", **file("a1", signed="20230209T172243Z")))
     life.then(new_keys=[f"att:{T}:a1"], attachments={"rocket.jpg": "pending"})
-    (entry,) = [entry for entry in life.state.entries.values() if entry.effect.key == f"att:{T}:a1"]
-    assert (entry.effect.position, entry.effect.deadline) == (life.state.position, 1675970563_000000)
+    (entry,) = [entry for entry in life.state.plans.entries.values() if entry.effect.key == f"att:{T}:a1"]
+    assert (entry.effect.position, entry.effect.deadline) == (life.state.seen.position, 1675970563_000000)
     life.when(succeed("att")).when(incident("Attachment", **file("a1"))).then(
         new_keys=[], attachments={"rocket.jpg": "stored"}
     )
@@ -389,7 +389,7 @@ def test_what_comes_before_the_client_ticket_is_created_waits_behind_its_create_
     life = given(CREATE).when(update(priority="1"), incident("Notes", notes=note("n1")), update(status="resolved"))
 
     life.then(keys=[f"create:{T}:g1", f"upd:{T}:m2", f"note:{T}:n1", f"resolve:{T}:m4"])
-    assert [entry.order for entry in life.state.entries.values()] == [1, 2, 3, 4]
+    assert [entry.order for entry in life.state.plans.entries.values()] == [1, 2, 3, 4]
 
 
 @pytest.mark.requirement("R142", "I4")

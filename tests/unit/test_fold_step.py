@@ -14,12 +14,13 @@ from ecproc.domain.entry import Entry, apply_outcome
 from ecproc.domain.events import OUTCOMES, Decided, Outcome, Quarantined
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import Batch, Fence, NewEvent, RecordedEvent
-from ecproc.domain.state import FOLD_VERSION
+from ecproc.domain.policy import Policy
 from ecproc.fold.history import read_fact
 from ecproc.fold.recorded import Kind, decode_event, encode_event, wants_decision
 from ecproc.fold.rows import entry_row, quarantine_row
 from ecproc.fold.step import Step, take_step
 from ecproc.fold.stream import StreamFold
+from ecproc.fold.tickets import MACHINES, TicketMachine
 from ecproc.fold.whole import fold_events
 from ecproc.runtime.replay import rebuild
 from ecproc.store.memory import MemoryStore
@@ -29,6 +30,7 @@ from tests.simulation.clock import VirtualClock
 from tests.simulation.simloop import simulate
 from tests.simulation.strategies import History, histories
 
+MACHINE = TicketMachine()
 STREAM = "e-1"
 NEVER = 1_000_000
 
@@ -39,7 +41,7 @@ class Log:
     def __init__(self) -> None:
         self.now = START * 1_000_000
         self.store = MemoryStore(lambda: self.now)
-        self.fold = StreamFold(STREAM)
+        self.fold = StreamFold(STREAM, MACHINE)
         self.entries: dict[EffectKey, Entry] = {}
         self.messages = 0
         self.digests: dict[int, str] = {}
@@ -63,15 +65,17 @@ class Log:
         self.fold.extend(await self.store.read_stream(STREAM, after=self.fold.seen))
         if not self.fold.undecided:
             return None
-        step = take_step(self.fold, client_name="testClient", limit=limit, snapshot_events=snapshot_events)
+        step = take_step(
+            self.fold, policy=Policy(), client_name="testClient", limit=limit, snapshot_events=snapshot_events
+        )
         await self._commit(step.batch)
         self.entries |= {entry.effect.key: entry for entry in step.entries}
         return step
 
     async def forget(self) -> None:
         """Lose the folded state: go on from the snapshot, or from the start."""
-        snapshot = await self.store.read_snapshot(STREAM, fold_version=FOLD_VERSION)
-        self.fold = StreamFold.from_snapshot(snapshot) if snapshot else StreamFold(STREAM)
+        snapshot = await self.store.read_snapshot(STREAM, fold_version=MACHINE.snapshot_version)
+        self.fold = StreamFold.from_snapshot(snapshot, MACHINE) if snapshot else StreamFold(STREAM, MACHINE)
 
     async def events(self) -> list[RecordedEvent]:
         return await self.store.read_stream(STREAM)
@@ -79,7 +83,7 @@ class Log:
     async def compare(self, until: int | None = None, *, compact: bool = False) -> tuple[str, str, Any]:
         """The digests of live state and of a rebuild, and what differs."""
         async with self.store.reading() as reader, self.store.rebuilding(reader) as aside:
-            await rebuild(reader, aside, clock=VirtualClock(), until=until, compact=compact)
+            await rebuild(reader, aside, machines=MACHINES, clock=VirtualClock(), until=until, compact=compact)
             return await aside.live_digest(), await aside.digest(), await aside.differences(3)
 
     async def _commit(self, batch: Batch) -> None:
@@ -151,7 +155,7 @@ def test_live_rows_are_a_replays_rows_after_every_commit_and_at_every_position(
 def test_a_fold_from_its_snapshot_is_the_fold_of_everything(history: History, actions: list[str]) -> None:
     async def main() -> None:
         log = await live_through(history, actions, Log())
-        whole, events = StreamFold(STREAM), await log.events()
+        whole, events = StreamFold(STREAM, MACHINE), await log.events()
         whole.extend(events)
         await log.forget()
         log.fold.extend(await log.store.read_stream(STREAM, after=log.fold.seen))
@@ -243,7 +247,7 @@ def test_what_cannot_be_taken_is_quarantined_and_skipped_for_ever() -> None:
         await log.forget()
         await log.append(CREATE)
         await finish(log)
-        rows, counters = fold_events(STREAM, await log.events())
+        rows, counters = fold_events(STREAM, await log.events(), MACHINE)
         assert sorted({row.table for row in rows}) == ["history", "outbox", "quarantine", "ticket"]
         (row,) = [row for row in rows if row.table == "quarantine"]
         assert msgspec.json.decode(row.data or b"")["message_id"] == "m1"
@@ -260,7 +264,7 @@ def test_what_was_quarantined_once_stays_out_though_newer_code_could_take_it() -
         own = [NewEvent(STREAM, *encode_event(event)) for event in (Quarantined(1, "undecodable"), Decided(through=1))]
         row = quarantine_row(STREAM, 1, message_id="m1", reason="undecodable", detail="")
         await log.store.commit(Batch(events=own, rows=[row], fence=Fence(STREAM, 0, 1)))
-        rows, _ = fold_events(STREAM, await log.events())
+        rows, _ = fold_events(STREAM, await log.events(), MACHINE)
         assert [row.table for row in rows] == ["quarantine"]
         await log.append(say("Notes", status="pending", notes=note("n1")))
         await log.forget()

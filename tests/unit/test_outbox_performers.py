@@ -11,13 +11,14 @@ import pytest
 from ecproc.attachments.base import Failure, FetchFailed, Stored
 from ecproc.bridge.base import Answer
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
+from ecproc.domain.deltas import Attachment, AttachmentChanged, ClientTicket, ClientTicketChanged
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.ids import ClientNumber, EffectKey, TicketNumber, create_key
 from ecproc.domain.log import Batch, NewEvent, Row
-from ecproc.domain.state import Attachment, AttachmentChanged, ClientTicket, ClientTicketChanged, TicketState
+from ecproc.domain.state import TicketState
 from ecproc.errors import BridgeUnavailable, StoreUnavailable
-from ecproc.fold.rows import entry_row, project
+from ecproc.fold.rows import entry_row, ticket_rows
 from ecproc.outbox.perform import bridge as bridge_performer
 from ecproc.outbox.perform.attachments import SEND_AGAIN_HINT, AttachmentPerformer
 from ecproc.outbox.perform.bridge import BridgePerformer
@@ -218,7 +219,7 @@ async def send(line: Line, *, tries: int = 0, shown: bool | None = None, **membe
     if shown is not None:
         state = TicketState(TICKET)
         changed = ClientTicketChanged(ClientTicket(NUMBER, 1, returned=shown, state="open"))
-        await store.commit(Batch(rows=project(state, [changed])))
+        await store.commit(Batch(rows=ticket_rows(state, [changed])))
     entry = make_entry(EffectKind.RETURN_NUMBER, number=NUMBER, **members)
     entry = msgspec.structs.replace(entry, tries=tries)
     attempt = await BridgePerformer(bridge, store, client_name="testClient").perform(TICKET, entry)
@@ -441,7 +442,7 @@ async def test_what_a_former_announcement_gave_meanwhile_is_not_fetched_again(
 ) -> None:
     fetcher = Fetcher()
     known = Attachment("f1", "a", "b", 7, status or "", 1, sha256="cd", path="attachments/cd/cd")
-    rows = project(TicketState(TICKET), [AttachmentChanged(known)]) if status else []
+    rows = ticket_rows(TicketState(TICKET), [AttachmentChanged(known)]) if status else []
 
     attempt = await download(fetcher, fields={"attachment": "f1"}, rearm=rearm, rows=rows)
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from ecproc.domain.log import RecordedEvent
+from ecproc.fold.tickets import MACHINES
 from ecproc.reading.documents import document_of
 from ecproc.testing.ticket import FIRST_SEQUENCE, START
 from ecproc.wire.queue import decode_message
@@ -49,7 +50,7 @@ def document(*bodies: tuple[str, Any]) -> dict[str, Any]:
         events.append(
             RecordedEvent(count, envelope.stream, count, at, "MessageReceived", envelope.payload, b"", envelope.key)
         )
-    found = document_of(events[0].stream, events, entries=100)
+    found = document_of(events[0].stream, events, machines=MACHINES, entries=100)
     assert found is not None
     return dict(msgspec.json.decode(found))
 

@@ -1,0 +1,144 @@
+"""Deltas: what one fact changed in a stream's state. Rows are written from them, and effects decided on them."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ecproc.domain.entry import Entry
+from ecproc.domain.events import ApprovalRequest, AttachmentInfo, Note
+from ecproc.domain.ids import ClientNumber
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """One change of a stream's state. A kind of stream may have some of its own."""
+
+
+class Refused(Delta, frozen=True):
+    """The message cannot be taken: it belongs in quarantine, the state is as before."""
+
+    reason: str
+    detail: str
+
+
+class Moved(Delta, frozen=True):
+    """The stream went from one state to another (`before` None: its first state)."""
+
+    before: str | None
+    after: str
+    event: str
+    position: int
+    at: int
+    order: int
+
+
+class Flagged(Delta, frozen=True):
+    """An anomaly: something the protocol does not foresee, applied and recorded."""
+
+    code: str
+    detail: str
+    position: int
+    order: int
+
+
+class Planned(Delta, frozen=True):
+    """An effect was written down; `entry` is its outbox entry."""
+
+    entry: Entry
+
+
+# --- of tickets -------------------------------------------------------------------------------------------------------
+
+
+class ClientTicket(msgspec.Struct, frozen=True):
+    """One ticket of ours for this ticket. `returned`: Ensono has the number; `returned_at`: when it took it from us, in
+    microseconds UTC, None where a message of its own was first to show it."""
+
+    number: ClientNumber
+    generation: int
+    returned: bool
+    state: str
+    returned_at: int | None = None
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """An announced file: `status` is an AttachmentStatus; `size` the real one once stored; `announced` is the position
+    of the message that announced it last."""
+
+    id: str
+    name: str
+    type: str
+    size: int | None
+    status: str
+    order: int
+    sha256: str | None = None
+    path: str | None = None
+    announced: int = 0
+
+
+class Approval(msgspec.Struct, frozen=True):
+    """One approver's request: `state` is an ApprovalState, or the word that Ensono told."""
+
+    id: str
+    name: str
+    email: str
+    generation: int
+    state: str
+    order: int
+
+
+class FieldsChanged(Delta, frozen=True):
+    """Fields that got another value."""
+
+    fields: dict[str, str]
+
+
+class NoteAdded(Delta, frozen=True):
+    """A note the ticket did not have."""
+
+    note: Note
+    at: int
+    order: int
+
+
+class AttachmentChanged(Delta, frozen=True):
+    """A file was announced (`announced`) or its download ended."""
+
+    attachment: Attachment
+    announced: AttachmentInfo | None = None
+
+
+class ApprovalChanged(Delta, frozen=True):
+    """An approval was asked for (`asked`) or got another state."""
+
+    approval: Approval
+    asked: ApprovalRequest | None = None
+
+
+class ClientTicketChanged(Delta, frozen=True):
+    """A client ticket became known (`created` by us, or `adopted` with a number that Ensono had) or changed."""
+
+    client_ticket: ClientTicket
+    created: bool = False
+    adopted: bool = False
+
+
+class GenerationStarted(Delta, frozen=True):
+    """A client ticket is needed for this generation; `notes` came while there was none to put them on."""
+
+    generation: int
+    notes: tuple[Note, ...] = ()
+
+
+class GenerationEnded(Delta, frozen=True):
+    """The client ticket of this generation has come to its end: closed, or else to be cancelled. `rejected`: Ensono
+    cancelled it after a rejection, with which the client closed it already (R190)."""
+
+    generation: int
+    closed: bool = False
+    rejected: bool = False
+
+
+class NumberMissing(Delta, frozen=True):
+    """Ensono does not have our number: it took it a while ago, or the return never succeeded."""
+
+    client_ticket: ClientTicket

@@ -1,0 +1,108 @@
+"""What came of a ticket's effects, folded into the ticket: client tickets linked and changed, files stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from ecproc.domain.anomalies import Anomaly
+from ecproc.domain.deltas import Attachment, AttachmentChanged, ClientTicket, ClientTicketChanged, Delta
+from ecproc.domain.effects import Effect, EffectKind
+from ecproc.domain.events import EffectFailed, EffectSucceeded, Hold, Outcome, Place
+from ecproc.domain.ids import ClientNumber, identity
+from ecproc.domain.state import AttachmentStatus, TicketState, flag, flag_once
+
+_SIZE_DIGITS: Final = 18
+"""More than that is no size of a file, and would not fit into 64 bits."""
+
+
+def evolve_outcome(state: TicketState, outcome: Outcome, place: Place) -> list[Delta]:
+    """Fold an outcome that its entry has taken already; that of a key nobody planned changes nothing."""
+    entry = state.plans.entries.get(outcome.key)
+    if entry is None:
+        return []
+    effect = entry.effect
+    if effect.kind is EffectKind.DOWNLOAD:
+        return _evolve_download(state, effect, outcome, place)
+    if isinstance(outcome, EffectFailed) and outcome.held is Hold.ODD_ANSWER:
+        detail = f"{effect.kind}: {outcome.reason[:200]}"
+        return flag_once(state, Anomaly.ODD_ANSWER, detail, place.position)
+    if not isinstance(outcome, EffectSucceeded):
+        return []
+    if effect.kind is EffectKind.CREATE:
+        return _link(state, effect, outcome.result, place)
+    return _update_client_ticket(state, effect, outcome.result, place)
+
+
+def _evolve_download(state: TicketState, effect: Effect, outcome: Outcome, place: Place) -> list[Delta]:
+    """A file that was had is had, whichever address it came from; only that of its last announcement can fail it, and
+    one that waits for a person is not given up."""
+    known = _find_file(state, effect)
+    if known is None:
+        return []
+    if isinstance(outcome, EffectSucceeded):
+        return _store_file(state, known, outcome.result, place)
+    if not isinstance(outcome, EffectFailed) or outcome.next_attempt_at is not None or outcome.parked:
+        return []
+    if known.status == AttachmentStatus.STORED or outcome.cause not in (0, known.announced):
+        return []
+    state.attachments[known.id] = msgspec.structs.replace(known, status=AttachmentStatus.FAILED)
+    return [AttachmentChanged(state.attachments[known.id])]
+
+
+def _find_file(state: TicketState, effect: Effect) -> Attachment | None:
+    """The file of a download; in an older log it may go by another id than its message gives it today."""
+    known = state.attachments.get(effect.fields.get("attachment", ""))
+    return known or next((item for item in state.attachments.values() if item.announced == effect.position), None)
+
+
+def _store_file(state: TicketState, known: Attachment, result: Mapping[str, str], place: Place) -> list[Delta]:
+    size = _parse_size(result.get("size", ""), known.size)
+    stored = msgspec.structs.replace(
+        known, status=AttachmentStatus.STORED, size=size, sha256=result.get("sha256"), path=result.get("path")
+    )
+    state.attachments[known.id] = stored
+    if known.size in (None, size):
+        return [AttachmentChanged(stored)]
+    detail = f"{known.name[:80]}: announced {known.size} bytes, stored {size}"
+    return [AttachmentChanged(stored), flag(state, Anomaly.SIZE_DIFFERS, detail, place.position)]
+
+
+def _parse_size(text: str, announced: int | None) -> int | None:
+    return int(text) if text.isdecimal() and len(text) <= _SIZE_DIGITS else announced
+
+
+def _link(state: TicketState, effect: Effect, result: Mapping[str, str], place: Place) -> list[Delta]:
+    number = ClientNumber(identity(result.get("number")))
+    known = [item.number for item in state.client_tickets if item.generation == effect.generation]
+    if not number or number in known:
+        return []
+    deltas: list[Delta] = []
+    if known:
+        detail = f"{', '.join(known)} and {number} for generation {effect.generation}"
+        deltas.append(flag(state, Anomaly.DOUBLE_CREATE, detail, place.position))
+    created = ClientTicket(
+        number=number, generation=effect.generation, returned=False, state=result.get("state", "open")
+    )
+    state.client_tickets.append(created)
+    state.client_tickets.sort(key=_generation_of)
+    return [*deltas, ClientTicketChanged(created, created=True)]
+
+
+def _generation_of(client_ticket: ClientTicket) -> int:
+    return client_ticket.generation
+
+
+def _update_client_ticket(state: TicketState, effect: Effect, result: Mapping[str, str], place: Place) -> list[Delta]:
+    for index, known in enumerate(state.client_tickets):
+        if known.number != (effect.number or result.get("number")):
+            continue
+        if effect.kind is EffectKind.RETURN_NUMBER:
+            updated = msgspec.structs.replace(known, returned=True, returned_at=place.at)
+        else:
+            updated = msgspec.structs.replace(known, state=result.get("state", known.state))
+        state.client_tickets[index] = updated
+        return [ClientTicketChanged(updated)] if updated != known else []
+    return []
