@@ -111,7 +111,7 @@ def find_incident_edges() -> Edges:
 
 def find_change_edges(kind: change.ChangeType) -> Edges:
     """Give every expected step of a change of that type."""
-    states = [None, *(state for state in change.State if state in change.NEXT[kind] or state in change.FINAL)]
+    states = [None, *(state for state in change.State if state in change.EXPECTED[kind] or state in change.FINAL)]
     return find_edges(TicketType.CHANGE, states, list(change.State), {"type": kind.value})
 
 
@@ -178,7 +178,7 @@ def render_page() -> str:
     changes = ""
     for kind in change.ChangeType:
         edges = find_change_edges(kind)
-        group = [state.value for state in change.NEXT[kind] if state is not change.State.DRAFT]
+        group = [state.value for state in change.EXPECTED[kind] if state is not change.State.DRAFT]
         changes += f"## Changes of type {kind.value}\n\n{draw(edges, group, 'under_way')}\n"
     active = [state.value for state in incident.State if state not in {*incident.FINAL, incident.State.RESOLVED}]
     unfinished = [state.value for state in EntryState if state not in FINISHED]

@@ -1,6 +1,6 @@
 """Changes: this file is the whole truth about their transitions, and about what these lead to (Appendix C).
 
-A change goes along the path of its type, Draft (`New` on the wire) → … → Review → Closed. `NEXT` has each step forward;
+A change goes along the path of its type, Draft (`New` on the wire) → … → Review → Closed. `EXPECTED` has each step forward;
 Draft and Cancelled may follow anything that is not final. Whatever Ensono reports is applied; what the path does not
 have is flagged.
 
@@ -70,7 +70,7 @@ class ChangeType(StrEnum):
 
 
 S = State
-NEXT: Final[Mapping[ChangeType, Mapping[State, frozenset[State]]]] = {
+EXPECTED: Final[Mapping[ChangeType, Mapping[State, frozenset[State]]]] = {
     ChangeType.NORMAL: {
         S.DRAFT: frozenset({S.ASSESS}),
         S.ASSESS: frozenset({S.AUTHORIZE}),
@@ -139,7 +139,9 @@ def open_ticket(state: TicketState, message: Message) -> list[Delta]:
     note_answer(state, message.fields.get("approval", ""))
     target = _target(message)
     if target is not None:
-        if message.transaction is Transaction.CREATE and target not in NEXT[change_type(state)][S.DRAFT] | {S.DRAFT}:
+        if message.transaction is Transaction.CREATE and target not in EXPECTED[change_type(state)][S.DRAFT] | {
+            S.DRAFT
+        }:
             deltas.append(flag(state, Anomaly.UNEXPECTED_STATE, f"first seen in {target}", message.position))
         deltas.append(move(state, target, message))
     deltas += _unknown_state(state, message, target)
@@ -237,7 +239,7 @@ def _leave_draft(state: TicketState, message: Message, before: State | None, tar
     if state.generation.started == 0:
         return [start_generation(state)]
     back = before is not None and (before in FINAL or ORDER.index(target) < ORDER.index(before))
-    if back and target in NEXT[change_type(state)][S.DRAFT]:
+    if back and target in EXPECTED[change_type(state)][S.DRAFT]:
         return end_generation(state) + close_approvals(state, ApprovalState.VOID) + _next_generation(state, message)
     return []
 
@@ -252,7 +254,7 @@ def _next_generation(state: TicketState, message: Message) -> list[Delta]:
 def _judge(state: TicketState, message: Message, before: State | None, target: State) -> list[Delta]:
     """The anomaly of a step that its type's path does not have; behind a final state, flagged already, only a return to
     the first one is another."""
-    path = NEXT[change_type(state)]
+    path = EXPECTED[change_type(state)]
     if before is None or target in (S.DRAFT, S.CANCELLED) or target in path.get(before, frozenset()):
         return []
     if before in FINAL and target not in path[S.DRAFT]:

@@ -200,6 +200,18 @@ class EffectUnknown(msgspec.Struct, frozen=True):
     cause: int = 0
 
 
+class EffectOutcome(StrEnum):
+    """How one attempt of an effect ended, in one word."""
+
+    SUCCEEDED = "succeeded"
+    RETRYABLE = "retryable"
+    UNKNOWN = "unknown"
+    HELD = "held"
+    """Its destination was in trouble, or our configuration refuses it: it cost the entry no attempt."""
+    DISCARDED = "discarded"
+    PARKED = "parked"
+
+
 Outcome = EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown
 OUTCOMES: Final = (EffectStarted, EffectSucceeded, EffectFailed, EffectUnknown)
 Fact = Message | Undecodable | EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown | Quarantined | Noticed

@@ -6,51 +6,26 @@ from collections.abc import Mapping
 from typing import Final
 
 from ecproc.domain import change, incident
+from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.effects import EffectKind, Lane
 from ecproc.domain.entry import EntryState
-from ecproc.domain.events import TicketType, Transaction
+from ecproc.domain.events import EffectOutcome, QuarantineReason, TicketType, Transaction
+from ecproc.domain.queue import DeleteOutcome, PollOutcome
 
-POLL_OUTCOMES: Final = ("messages", "empty", "throttled", "refused", "error")
-"""The first two are successes; refused = our key, path or client name is wrong."""
+POLL_OUTCOMES: Final = tuple(item.value for item in PollOutcome)
 MESSAGE_TYPES: Final = tuple(item.value for item in Transaction)
-DELETE_OUTCOMES: Final = ("deleted", "expired", "invalid", "error", "skipped")
-"""expired, invalid = the handle was; skipped = its time was up before we asked (R21)."""
-QUARANTINE_REASONS: Final = ("undecodable", "no_ticket_type", "unknown_ticket_type", "too_deep", "unroutable")
+DELETE_OUTCOMES: Final = tuple(item.value for item in DeleteOutcome)
+QUARANTINE_REASONS: Final = tuple(item.value for item in QuarantineReason)
 TICKET_STATES: Final[Mapping[str, tuple[str, ...]]] = {
     TicketType.INCIDENT.value: tuple(item.value for item in incident.State),
     TicketType.REQUEST.value: tuple(item.value for item in incident.State),
     TicketType.CHANGE.value: tuple(item.value for item in change.State),
 }
-ANOMALY_CODES: Final = (
-    "adopted",
-    "skipped_state",
-    "backward_state",
-    "after_final",
-    "unexpected_state",
-    "late",
-    "duplicate",
-    "link_mismatch",
-    "double_create",
-    "unknown_value",
-    "unknown_type",
-    "foreign_client",
-    "derived_id",
-    "gap",
-    "type_changed",
-    "repeated_dedup_id",
-    "body_differs",
-    "odd_answer",
-    "size_differs",
-    "unreadable_part",
-    "approval_unexpected",
-    "no_close_code",
-    "drift",
-)
+ANOMALY_CODES: Final = tuple(item.value for item in Anomaly)
 LANES: Final = tuple(item.value for item in Lane)
 ENTRY_STATES: Final = tuple(item.value for item in EntryState)
 EFFECT_KINDS: Final = tuple(item.value for item in EffectKind)
-EFFECT_OUTCOMES: Final = ("succeeded", "retryable", "unknown", "held", "discarded", "parked")
-"""held = the destination was in trouble and the entry lost no attempt."""
+EFFECT_OUTCOMES: Final = tuple(item.value for item in EffectOutcome)
 DESTINATIONS: Final = ("bridge", "desk", "attachments")
 
 

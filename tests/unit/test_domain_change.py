@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from ecproc.domain.change import FINAL, NEXT, ORDER, ChangeType, State
+from ecproc.domain.change import EXPECTED, FINAL, ORDER, ChangeType, State
 from ecproc.domain.deltas import GenerationStarted
 from ecproc.domain.effects import EffectKind
 from ecproc.testing.ticket import Event, Life, approver, change, fail, file, given, note, sent, succeed
@@ -455,7 +455,7 @@ def expected_anomalies(type: ChangeType, before: State, after: State) -> list[st
 
 @pytest.mark.requirement("R228")
 def test_every_type_reaches_its_end_by_expected_steps_alone() -> None:
-    for steps in NEXT.values():
+    for steps in EXPECTED.values():
         reached = {State.DRAFT}
         for _ in ORDER:
             reached |= set(itertools.chain.from_iterable(steps.get(state, ()) for state in reached))
