@@ -1,8 +1,8 @@
 """Changes: this file is the whole truth about their transitions, and about what these lead to (Appendix C).
 
-A change goes along the path of its type, Draft (`New` on the wire) → … → Review → Closed. `EXPECTED` has each step forward;
-Draft and Cancelled may follow anything that is not final. Whatever Ensono reports is applied; what the path does not
-have is flagged.
+A change goes along the path of its type, Draft (`New` on the wire) → … → Review → Closed. `EXPECTED` has each step
+forward; Draft and Cancelled may follow anything that is not final. Whatever Ensono reports is applied; what the path
+does not have is flagged.
 
 *Generations.* A draft has no client ticket. Leaving Draft creates one: that is generation 1. Back in Draft its client
 ticket is cancelled, and leaving again is the next generation with a client ticket of its own: `left_draft` remembers
