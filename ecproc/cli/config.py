@@ -11,6 +11,7 @@ from ecproc.cli.output import say, wants_json, write_document, write_human, writ
 from ecproc.cli.session import Json, Own
 from ecproc.config import describe_config, template
 from ecproc.errors import ConfigError, ConfigProblem, ExitCode
+from ecproc.reading.masking import mask_text
 
 
 def check(*, json: Json = False, session: Own) -> ExitCode:
@@ -40,7 +41,7 @@ def show(*, json: Json = False, session: Own) -> None:
     if wants_json(json):
         write_document([row._asdict() for row in rows])
     else:
-        values = [(row.key, _text(row.value), row.origin) for row in rows]
+        values = [(row.key, mask_text(_text(row.value)), row.origin) for row in rows]
         write_table(("option", "value", "from"), values, whole=("option", "from"))
 
 

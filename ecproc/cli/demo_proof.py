@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import msgspec
 
-from ecproc.app import open_reading
 from ecproc.cli.replay import ReplayDocument
 from ecproc.config import Config
 from ecproc.domain.entry import EntryState
 from ecproc.fold.history import message_id_of
-from ecproc.fold.recorded import Kind, decode_entry
-from ecproc.reading.documents import list_documents
+from ecproc.fold.recorded import Kind
+from ecproc.reading.opening import open_queries, open_reading
+from ecproc.reading.queries import Queries
 from ecproc.simulator.ledger import Ledger
 from ecproc.simulator.script import Expected, ScriptedLife
 from ecproc.store.base import Reader
@@ -87,8 +87,8 @@ async def take_proof(
     config: Config, ledger: Ledger, lives: Sequence[ScriptedLife], *, replayed: ReplayDocument, least_redelivered: float
 ) -> Proof:
     """Count everything anew from both sides; `least_redelivered` is the share the faults must have come to."""
-    async with open_reading(config) as reader:
-        stored = await _read_stored(reader, entries=config.limits.document_entries)
+    async with open_reading(config) as reader, open_queries(config, reveal=True) as queries:
+        stored = await _read_stored(reader, queries)
     counts = ledger.count_messages()
     tally = _compare_numbers(_read_desk(config.data.directory / _DESK), ledger, lives)
     lost = _count_lost(stored, ledger, lives)
@@ -124,7 +124,7 @@ async def take_proof(
     )
 
 
-async def _read_stored(reader: Reader, *, entries: int) -> _Stored:
+async def _read_stored(reader: Reader, queries: Queries) -> _Stored:
     bodies: dict[str, bytes] = {}
     appended = 0
     async for page in reader.read_log():
@@ -132,10 +132,8 @@ async def _read_stored(reader: Reader, *, entries: int) -> _Stored:
             if event.kind == Kind.MESSAGE_RECEIVED:
                 bodies[message_id_of(event)] = body_of(event.payload)
                 appended += 1
-    documents = [msgspec.json.decode(item) async for item in list_documents(reader, entries=entries)]
-    states: Counter[str] = Counter()
-    async for rows in reader.scan_rows("outbox"):
-        states.update(decode_entry(row.data or b"").state for row in rows)
+    documents = [msgspec.json.decode(item) async for item in queries.tickets()]
+    states = Counter([entry.state async for entry in queries.entries()])
     return _Stored(bodies, appended, {document["ticket"]: document for document in documents}, states)
 
 

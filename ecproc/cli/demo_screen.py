@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from ecproc.app import open_reading
 from ecproc.cli.output import say
 from ecproc.cli.session import has_log
 from ecproc.config import Config
 from ecproc.errors import StoreError
 from ecproc.fold.recorded import Kind
+from ecproc.reading.opening import open_reading
 from ecproc.simulator.ledger import Ledger
 
 _BAR: Final = 40

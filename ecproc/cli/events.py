@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from functools import partial
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import anyio
 from cyclopts import Parameter, validators
 
-from ecproc.cli.eventline import describe_event
 from ecproc.cli.output import flush, write_line
 from ecproc.cli.session import Failed, Own, Reveal, TicketArgument, has_log, mention_missing_log
 from ecproc.config import Config
-from ecproc.domain.log import RecordedEvent
-from ecproc.reading.documents import find_stream
-from ecproc.store.base import Reader
+
+if TYPE_CHECKING:
+    from ecproc.reading.queries import Queries
 
 FOLLOW_SECONDS: Final = 0.5
-_PAGE: Final = 500
 
 
 def events(
@@ -44,57 +41,24 @@ def events(
 
 
 async def _print_events(config: Config, ticket: str | None, *, after: int, follow: bool, reveal: bool) -> None:
-    from ecproc.app import open_reading
+    from ecproc.reading.opening import open_queries
 
     while not has_log(config):  # noqa: ASYNC110 - another process will make it
         await anyio.sleep(FOLLOW_SECONDS)
-    async with open_reading(config) as reader:
-        tail = _LogTail(reader, after) if ticket is None else _StreamTail(reader, await _find(reader, ticket), after)
+    async with open_queries(config, reveal=reveal) as queries:
+        lines = queries.events(None if ticket is None else await _find(queries, ticket), after=after)
         while True:
-            async for page in tail.read():
-                for event in page:
-                    write_line(describe_event(event, reveal=reveal))
+            async for page in lines.read():
+                for line in page:
+                    write_line(line)
                 flush()
             if not follow:
                 return
             await anyio.sleep(FOLLOW_SECONDS)
 
 
-async def _find(reader: Reader, ticket: str) -> str:
-    """The stream of a ticket's number; a stream that is no ticket (quarantined messages) goes by its own name."""
-    stream = await find_stream(reader, ticket)
-    if stream is None and (await reader.stream_state(ticket)).version:
-        return ticket
+async def _find(queries: Queries, ticket: str) -> str:
+    stream = await queries.find_stream(ticket)
     if stream is None:
         raise Failed(f"there is no ticket {ticket}")
     return stream
-
-
-class _LogTail:
-    """What was appended to the log since the last look."""
-
-    def __init__(self, reader: Reader, after: int) -> None:
-        self._reader = reader
-        self._after = after
-
-    async def read(self) -> AsyncIterator[list[RecordedEvent]]:
-        """All events not given before, in pages."""
-        async for page in self._reader.read_log(after=self._after):
-            yield page
-            self._after = page[-1].position
-
-
-class _StreamTail:
-    """What was appended to one stream since the last look, behind a position of the log."""
-
-    def __init__(self, reader: Reader, stream: str, after: int) -> None:
-        self._reader = reader
-        self._stream = stream
-        self._after = after
-        self._version = 0
-
-    async def read(self) -> AsyncIterator[list[RecordedEvent]]:
-        """All events not given before, in pages."""
-        while page := await self._reader.read_stream(self._stream, after=self._version, limit=_PAGE):
-            yield [event for event in page if event.position > self._after]
-            self._version = page[-1].version

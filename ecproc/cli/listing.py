@@ -6,23 +6,24 @@ from collections.abc import AsyncIterator, Sequence
 from shutil import get_terminal_size
 from typing import Final
 
+import msgspec
 from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from ecproc.cli.masking import mask_json, mask_text, printable
 from ecproc.cli.output import write_human, write_line
+from ecproc.cli.printable import printable
 
 _GAP: Final = 2
 _FOLDED: Final = 24
 """What a column that may be folded gets at least."""
 
 
-async def write_list(items: AsyncIterator[bytes], *, reveal: bool) -> None:
+async def write_list(items: AsyncIterator[msgspec.Struct]) -> None:
     """Write the items as one JSON array, each on a line of its own, as they come: a long list is never held whole."""
     opened = b"["
     async for item in items:
-        write_line(opened + (item if reveal else mask_json(item)))
+        write_line(opened + msgspec.json.encode(item))
         opened = b","
     write_line(b"]" if opened == b"," else b"[]")
 
@@ -33,16 +34,14 @@ def write_nothing(*, as_json: bool) -> None:
         write_line(b"[]")
 
 
-def write_table(
-    headings: Sequence[str], rows: Sequence[Sequence[str]], *, whole: Sequence[str] = (), reveal: bool = False
-) -> None:
-    """Write a plain table, if it has rows; its texts are masked unless `reveal`, and harmless to a terminal.
+def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, whole: Sequence[str] = ()) -> None:
+    """Write a plain table, if it has rows; its texts are made harmless to a terminal.
 
     What stands under the headings in `whole` is never broken, so that it can be copied.
     """
     if not rows:
         return
-    texts = [[printable(text if reveal else mask_text(text)) for text in row] for row in rows]
+    texts = [[printable(text) for text in row] for row in rows]
     longest = [max(map(cell_len, column)) for column in zip(headings, *texts, strict=True)]
     needed = sum(
         (length if heading in whole else min(length, _FOLDED)) + _GAP

@@ -10,7 +10,7 @@ from ecproc.store.base import Damage
 
 def verify(*, json: Json = False, session: Own) -> ExitCode:
     """Read the whole log and check its hash chain, order and anchor; exit 3 and say where if it does not hold."""
-    from ecproc.app import verify_log
+    from ecproc.store.verify import verify_log
 
     config = session.load_config()
     require_log(config)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 
-from ecproc.cli.masking import one_line
+from ecproc.cli.printable import one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

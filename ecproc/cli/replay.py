@@ -11,10 +11,11 @@ import anyio
 import msgspec
 from cyclopts import Parameter, validators
 
-from ecproc.cli.masking import mask_text, printable
 from ecproc.cli.output import say, wants_json, write_document, write_human
+from ecproc.cli.printable import printable
 from ecproc.cli.session import Json, Own, require_log
 from ecproc.errors import ExitCode
+from ecproc.reading.masking import mask_text
 from ecproc.runtime.replay import Progress
 from ecproc.store.base import Difference
 

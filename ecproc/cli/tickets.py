@@ -8,14 +8,10 @@ from typing import Annotated, Literal
 import anyio
 from cyclopts import Parameter, validators
 
-from ecproc.cli.masking import mask_json
 from ecproc.cli.output import wants_json, write_human, write_line
 from ecproc.cli.session import Failed, Json, Own, Reveal, TicketArgument, has_log, mention_missing_log, require_log
 from ecproc.config import Config
 from ecproc.domain import change, incident
-from ecproc.fold.tickets import MACHINES
-from ecproc.reading.documents import document_of, find_stream, list_documents, read_document
-from ecproc.store.base import Reader
 
 
 def _check_state(_type: object, value: str | None) -> None:
@@ -46,12 +42,11 @@ def tickets(
 
 
 async def _print_tickets(config: Config, *, ticket_type: str | None, state: str | None, reveal: bool) -> None:
-    from ecproc.app import open_reading
+    from ecproc.reading.opening import open_queries
 
-    entries = config.limits.document_entries
-    async with open_reading(config) as reader:
-        async for document in list_documents(reader, ticket_type=ticket_type, state=state, entries=entries):
-            write_line(document if reveal else mask_json(document))
+    async with open_queries(config, reveal=reveal) as queries:
+        async for document in queries.tickets(ticket_type=ticket_type, state=state):
+            write_line(document)
 
 
 def show(
@@ -68,33 +63,22 @@ def show(
     """Show one ticket: a timeline on a terminal, else its document."""
     config = session.load_config()
     require_log(config)
-    found = anyio.run(partial(_read_ticket, config, ticket, at=at))
-    document = found if reveal else mask_json(found)
+    document = anyio.run(partial(_read_ticket, config, ticket, at=at, reveal=reveal))
     if wants_json(json):
         write_line(document)
     else:
-        from ecproc.cli.timeline import draw_ticket
+        from ecproc.cli.timeline import draw_document
 
-        write_human(*draw_ticket(document))
-
-
-async def _read_ticket(config: Config, ticket: str, *, at: int | None) -> bytes:
-    from ecproc.app import open_reading
-
-    entries = config.limits.document_entries
-    async with open_reading(config) as reader:
-        stream = await find_stream(reader, ticket)
-        if stream is None:
-            raise Failed(f"there is no ticket {ticket}")
-        if at is None:
-            document = await read_document(reader, stream, entries=entries)
-        else:
-            document = await _read_former(reader, stream, at=at, entries=entries)
-    if document is None:
-        raise Failed(f"there was no ticket {ticket} at position {at}")
-    return document
+        write_human(*draw_document(document))
 
 
-async def _read_former(reader: Reader, stream: str, *, at: int, entries: int) -> bytes | None:
-    events = [event for event in await reader.read_stream(stream) if event.position <= at]
-    return document_of(stream, events, machines=MACHINES, entries=entries)
+async def _read_ticket(config: Config, ticket: str, *, at: int | None, reveal: bool) -> bytes:
+    from ecproc.reading.opening import open_queries
+
+    async with open_queries(config, reveal=reveal) as queries:
+        document = await queries.ticket(ticket, at=at)
+        if document is not None:
+            return document
+        if at is not None and await queries.ticket(ticket) is not None:
+            raise Failed(f"there was no ticket {ticket} at position {at}")
+    raise Failed(f"there is no ticket {ticket}")

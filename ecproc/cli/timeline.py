@@ -1,8 +1,8 @@
-"""A ticket as a person reads it at a terminal."""
+"""A document as a person reads it at a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,74 +11,87 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ecproc.cli.masking import printable
+from ecproc.cli.printable import printable
 
 _Item = dict[str, Any]
 
 
 class _Document(msgspec.Struct):
-    ticket: str | None
-    type: str
-    state: str | None
-    client_ticket: str | None
-    generation: int
+    """A ticket's document, or a subject's: each leaves out the other's members."""
+
     version: int
     position: int
-    opened_at: str | None
     updated_at: str
-    fields: dict[str, Any]
-    notes: list[_Item]
-    attachments: list[_Item]
-    approvals: list[_Item]
-    client_tickets: list[_Item]
+    state: str | None
     history: list[_Item]
-    history_count: int
     effects: list[_Item]
     effects_count: int
     anomalies: list[_Item]
-    anomalies_count: int
+    ticket: str | None = None
+    subject: str | None = None
+    type: str = ""
+    kind: str = ""
+    client_ticket: str | None = None
+    generation: int = 0
+    opened_at: str | None = None
+    links: list[_Item] = []
+    data: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
+    notes: list[_Item] = []
+    attachments: list[_Item] = []
+    approvals: list[_Item] = []
+    client_tickets: list[_Item] = []
+    history_count: int = 0
+    anomalies_count: int = 0
 
 
-def draw_ticket(document: bytes) -> Iterator[RenderableType]:
-    """The ticket's header and one section for each of its lists that is not empty."""
-    ticket = msgspec.json.decode(document, type=_Document)
-    yield _headline(ticket)
-    yield Padding(_facts(ticket), (0, 0, 0, 2), expand=False)
-    rows = [(_text(name), _text(value)) for name, value in ticket.fields.items() if value not in ("", None)]
-    yield from _section("Fields", ("", ""), rows)
-    moves = [(*_when(item), _text(item["event"]), _move(item)) for item in ticket.history]
-    yield from _section("History", ("position", "at", "event", ""), moves, of=ticket.history_count)
+def draw_document(document: bytes) -> Iterator[RenderableType]:
+    """The document's header and one section for each of its lists that is not empty."""
+    drawn = msgspec.json.decode(document, type=_Document)
+    yield _headline(drawn)
+    yield Padding(_facts(drawn), (0, 0, 0, 2), expand=False)
+    links = [_columns(item, "rel", "number", "reference", "url") for item in drawn.links]
+    yield from _section("Links", ("", "number", "reference", "url"), links)
+    yield from _section("Data", ("", ""), _pairs(drawn.data))
+    yield from _section("Fields", ("", ""), _pairs(drawn.fields))
+    moves = [(*_when(item), _text(item["event"]), _move(item)) for item in drawn.history]
+    yield from _section("History", ("position", "at", "event", ""), moves, of=drawn.history_count)
     notes = [
-        (_short_time(item["at"]), _text(item["author"] or item["email"]), _text(item["body"])) for item in ticket.notes
+        (_short_time(item["at"]), _text(item["author"] or item["email"]), _text(item["body"])) for item in drawn.notes
     ]
     yield from _section("Notes", ("at", "author", ""), notes)
-    files = [_columns(item, "name", "type", "size", "status", "path") for item in ticket.attachments]
+    files = [_columns(item, "name", "type", "size", "status", "path") for item in drawn.attachments]
     yield from _section("Attachments", ("name", "type", "bytes", "status", "path"), files)
-    approvals = [_columns(item, "name", "email", "generation", "state") for item in ticket.approvals]
+    approvals = [_columns(item, "name", "email", "generation", "state") for item in drawn.approvals]
     yield from _section("Approvals", ("name", "email", "generation", "state"), approvals)
-    own = [_columns(item, "number", "generation", "state", "returned") for item in ticket.client_tickets]
+    own = [_columns(item, "number", "generation", "state", "returned") for item in drawn.client_tickets]
     yield from _section("Client tickets", ("number", "generation", "state", "returned"), own)
-    effects = [_columns(item, "kind", "state", "attempts", "key") for item in ticket.effects]
-    yield from _section("Effects", ("kind", "state", "attempts", "key"), effects, of=ticket.effects_count)
-    anomalies = [_columns(item, "position", "code", "detail") for item in ticket.anomalies]
-    yield from _section("Anomalies", ("position", "code", ""), anomalies, of=ticket.anomalies_count)
+    effects = [_columns(item, "kind", "state", "attempts", "key") for item in drawn.effects]
+    yield from _section("Effects", ("kind", "state", "attempts", "key"), effects, of=drawn.effects_count)
+    anomalies = [_columns(item, "position", "code", "detail") for item in drawn.anomalies]
+    yield from _section("Anomalies", ("position", "code", ""), anomalies, of=drawn.anomalies_count)
 
 
-def _headline(ticket: _Document) -> Text:
-    title = Text(_plain(ticket.ticket or ticket.client_ticket), style="bold")
-    title.append(f"  {ticket.type}  ", style="default")
-    title.append(ticket.state or "no state", style="bold cyan")
+def _headline(drawn: _Document) -> Text:
+    title = Text(_plain(drawn.subject or drawn.ticket or drawn.client_ticket), style="bold")
+    title.append(f"  {drawn.type or _plain(drawn.kind)}  ", style="default")
+    title.append(_plain(drawn.state or "no state"), style="bold cyan")
     return title
 
 
-def _facts(ticket: _Document) -> Table:
+def _facts(drawn: _Document) -> Table:
     grid = Table.grid(padding=(0, 2))
-    grid.add_row(Text("client ticket", style="dim"), _text(ticket.client_ticket or "none yet"))
-    grid.add_row(Text("generation", style="dim"), _text(ticket.generation))
-    grid.add_row(Text("opened", style="dim"), _short_time(ticket.opened_at))
-    grid.add_row(Text("updated", style="dim"), _short_time(ticket.updated_at))
-    grid.add_row(Text("events", style="dim"), _text(f"{ticket.version}, the last one at position {ticket.position}"))
+    if drawn.subject is None:
+        grid.add_row(Text("client ticket", style="dim"), _text(drawn.client_ticket or "none yet"))
+        grid.add_row(Text("generation", style="dim"), _text(drawn.generation))
+        grid.add_row(Text("opened", style="dim"), _short_time(drawn.opened_at))
+    grid.add_row(Text("updated", style="dim"), _short_time(drawn.updated_at))
+    grid.add_row(Text("events", style="dim"), _text(f"{drawn.version}, the last one at position {drawn.position}"))
     return grid
+
+
+def _pairs(members: Mapping[str, object]) -> list[tuple[Text, Text]]:
+    return [(_text(name), _text(value)) for name, value in members.items() if value not in ("", None)]
 
 
 def _section(
@@ -106,7 +119,7 @@ def _move(item: _Item) -> Text:
 
 
 def _columns(item: _Item, *names: str) -> list[Text]:
-    return [_text(item[name]) for name in names]
+    return [_text(item.get(name)) for name in names]
 
 
 def _short_time(text: str | None) -> Text:

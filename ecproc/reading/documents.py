@@ -1,8 +1,13 @@
-"""Ticket documents out of live rows."""
+"""Documents out of live rows, and out of the log.
+
+`headers` are the tables, of those in `LISTS`, that the store has: the others are not asked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from typing import Final
 
 from ecproc.domain.ids import normalise_number
 from ecproc.domain.log import RecordedEvent, Row
@@ -11,27 +16,31 @@ from ecproc.fold.whole import fold_events
 from ecproc.reading.join import CAPPED, LISTS, join_document
 from ecproc.store.base import Reader
 
+TICKETS: Final = ("ticket",)
+"""The headers of a store that holds nothing but tickets."""
 
-async def find_stream(reader: Reader, number: str) -> str | None:
-    """The stream of a ticket by Ensono's number or ours, spelled in any case and with or without `e-` (C27)."""
-    rows = (
-        await reader.read_rows("ticket", stream=number)
-        or await reader.read_rows("client_ticket", id=number)
-        or await reader.read_rows("ticket", id=normalise_number(number))
+
+async def find_stream(reader: Reader, name: str, *, headers: Sequence[str] = TICKETS) -> str | None:
+    """The stream with a document of that very name, or of a ticket by Ensono's number or ours, spelled in any case and
+    with or without `e-` (C27)."""
+    if await _read_header(reader, name, headers) is not None:
+        return name
+    rows = await reader.read_rows("client_ticket", id=name) or await reader.read_rows(
+        "ticket", id=normalise_number(name)
     )
     return rows[0].stream if rows else None
 
 
-async def read_document(reader: Reader, stream: str, *, entries: int) -> bytes | None:
-    """One ticket's document, None if that stream is no ticket; long lists show their last `entries`."""
-    headers = await reader.read_rows("ticket", stream=stream)
-    if not headers:
+async def read_document(reader: Reader, stream: str, *, entries: int, headers: Sequence[str] = TICKETS) -> bytes | None:
+    """One stream's document, None if it has none; long lists show their last `entries`."""
+    header = await _read_header(reader, stream, headers)
+    if header is None:
         return None
     rows = {
         table: await reader.read_rows(table, stream=stream, last=entries if table in CAPPED else None)
-        for table in LISTS
+        for table in LISTS[header.table]
     }
-    return join_document(headers[0], rows, effects_count=await reader.count_rows("outbox", stream))
+    return join_document(header, rows, effects_count=await reader.count_rows("outbox", stream))
 
 
 async def list_documents(
@@ -51,19 +60,26 @@ async def list_documents(
                     yield document
 
 
-def _matches(header: Row, ticket_type: str | None, state: str | None) -> bool:
-    found_type, _, found_state = (header.tag or "").partition(":")
-    return ticket_type in (None, found_type) and state in (None, found_state)
-
-
 def document_of(stream: str, events: Sequence[RecordedEvent], *, machines: Machines, entries: int) -> bytes | None:
     """The document as these events, all of a stream up to some point, left it, decided or not."""
     rows, _ = fold_events(stream, events, machines.of(stream), undecided=True)
-    tables: Mapping[str, list[Row]] = {table: [] for table in (*LISTS, "ticket", "quarantine")}
+    tables: defaultdict[str, list[Row]] = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.ordinal):
         tables[row.table].append(row)
-    if not tables["ticket"]:
+    header = next((tables[table][0] for table in LISTS if tables[table]), None)
+    if header is None:
         return None
-    effects = len(tables["outbox"])
-    shown = {table: tables[table][-entries:] if table in CAPPED else tables[table] for table in LISTS}
-    return join_document(tables["ticket"][0], shown, effects_count=effects)
+    shown = {table: tables[table][-entries:] if table in CAPPED else tables[table] for table in LISTS[header.table]}
+    return join_document(header, shown, effects_count=len(tables["outbox"]))
+
+
+async def _read_header(reader: Reader, stream: str, headers: Sequence[str]) -> Row | None:
+    for table in headers:
+        if rows := await reader.read_rows(table, stream=stream):
+            return rows[0]
+    return None
+
+
+def _matches(header: Row, ticket_type: str | None, state: str | None) -> bool:
+    found_type, _, found_state = (header.tag or "").partition(":")
+    return ticket_type in (None, found_type) and state in (None, found_state)

@@ -1,4 +1,4 @@
-"""The ticket document: one stream's live rows joined."""
+"""The document: a stream's header row joined with the rows of its lists."""
 
 from __future__ import annotations
 
@@ -13,25 +13,34 @@ from ecproc.fold.recorded import decode_entry
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
-LISTS: Final = {
-    "note": "notes",
-    "attachment": "attachments",
-    "approval": "approvals",
-    "client_ticket": "client_tickets",
-    "history": "history",
-    "outbox": "effects",
-    "anomaly": "anomalies",
+LISTS: Final[Mapping[str, Mapping[str, str]]] = {
+    "ticket": {
+        "note": "notes",
+        "attachment": "attachments",
+        "approval": "approvals",
+        "client_ticket": "client_tickets",
+        "history": "history",
+        "outbox": "effects",
+        "anomaly": "anomalies",
+    },
+    "subject": {"history": "history", "outbox": "effects", "anomaly": "anomalies"},
 }
-"""Table to member; the rows come in the order of their ordinals."""
+"""The table of a stream's header (`subject` for what is no ticket), and its document's lists: table to member.
+
+Lists come in the order of their rows' ordinals.
+"""
 CAPPED: Final = ("history", "outbox", "anomaly")
 """Tables of which a document shows the newest entries only."""
 
+_COUNTS: Final = ("history_count", "anomalies_count")
+"""Members of a header that stand behind the lists they count."""
+
 
 def join_document(header: Row, rows: Mapping[str, Sequence[Row]], *, effects_count: int) -> bytes:
-    """A ticket's document as JSON."""
+    """A stream's document as JSON."""
     document: dict[str, Any] = _decode(header.data or b"{}")
-    counts = {name: document.pop(name) for name in ("history_count", "anomalies_count")}
-    for table, member in LISTS.items():
+    counts = {name: document.pop(name) for name in _COUNTS if name in document}
+    for table, member in LISTS[header.table].items():
         document[member] = [_item(row) for row in rows.get(table, ())]
     return _encode({**document, **counts, "effects_count": effects_count})
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecproc.cli.masking import is_json, mask_json, mask_text, one_line, printable
+from ecproc.cli.printable import one_line, printable
+from ecproc.reading.masking import is_json, mask_json, mask_text
 
 CANARY = "canarysignature"
 URL = f"https://bucket.s3.amazonaws.com/f.txt?X-Amz-Signature={CANARY}"

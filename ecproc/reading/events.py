@@ -1,22 +1,26 @@
-"""One event of the log as one line of JSON."""
+"""Events of the log as lines of JSON."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from ecproc.cli.masking import is_json, mask_json, mask_text
 from ecproc.domain.log import RecordedEvent
 from ecproc.domain.times import format_time
 from ecproc.fold.history import message_id_of
 from ecproc.fold.recorded import Kind
+from ecproc.reading.masking import is_json, mask_json, mask_text
+from ecproc.store.base import Reader
 from ecproc.wire.payload import attributes_of, body_of
 
 _TIMES: Final = frozenset({"at", "deadline", "next_attempt_at"})
 _SEQUENCE: Final = "sequencenumber"
+_PAGE: Final = 500
+"""Events of one stream that are read at once."""
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder().decode
 
@@ -43,6 +47,33 @@ class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
     message_id: str | UnsetType
     data: msgspec.Raw
     hash: str
+
+
+class EventLines:
+    """The log, or one stream of it, behind a position; every line is given once, however often one looks."""
+
+    def __init__(self, reader: Reader, *, stream: str | None, after: int, reveal: bool) -> None:
+        self._reader = reader
+        self._stream = stream
+        self._after = after
+        self._version = 0
+        self._reveal = reveal
+
+    async def read(self) -> AsyncIterator[list[bytes]]:
+        """The lines of all that was appended since the last look, in pages, oldest first."""
+        pages = self._read_log() if self._stream is None else self._read_stream(self._stream)
+        async for page in pages:
+            yield [describe_event(event, reveal=self._reveal) for event in page]
+
+    async def _read_log(self) -> AsyncIterator[list[RecordedEvent]]:
+        async for page in self._reader.read_log(after=self._after):
+            yield page
+            self._after = page[-1].position
+
+    async def _read_stream(self, stream: str) -> AsyncIterator[list[RecordedEvent]]:
+        while page := await self._reader.read_stream(stream, after=self._version, limit=_PAGE):
+            yield [event for event in page if event.position > self._after]
+            self._version = page[-1].version
 
 
 def describe_event(event: RecordedEvent, *, reveal: bool) -> bytes:

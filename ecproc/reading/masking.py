@@ -1,9 +1,9 @@
-"""What stands between stored text and a screen or a file: URL queries are masked, lines stay lines, JSON stays JSON."""
+"""Answers without secrets: the query of every URL, which may hold a key, is masked; JSON stays JSON."""
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -16,11 +16,11 @@ _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _SUSPECT: Final = re.compile(r"(?i)http|\\u00")
 _ESCAPED_URL: Final = re.compile(r"""(?i)(https?:\\+/\\*/[^\s?#"'<>]*[?#])[^\s"'<>]+""")
 _WHOLE_URL: Final = re.compile(r"(?i)(\s*https?:[^\s?#]*[?#])\S+\s*")
-_BREAKS: Final = re.compile("[\r\n]")
-_UNSAFE: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
 _raw: Final = msgspec.json.Decoder(msgspec.Raw)
 _decode_text: Final = msgspec.json.Decoder(str)
 _encode: Final = msgspec.json.Encoder().encode
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 def is_json(raw: bytes) -> bool:
@@ -43,15 +43,11 @@ def mask_text(text: str) -> str:
     return _mask_text(text, _DEPTH)
 
 
-def one_line(document: bytes) -> bytes:
-    """The same JSON document without line breaks and without characters that a terminal or a line reader acts on."""
-    text = document.decode()
-    return _UNSAFE.sub(_escape, _BREAKS.sub(" ", text)).encode()
-
-
-def printable(text: str) -> str:
-    """The text as a terminal may show it: control characters are written out, line breaks and tabs stay."""
-    return text if text.isprintable() else "".join(map(_show, text.replace("\r\n", "\n")))
+def mask_struct(value: T) -> T:
+    """The value with the query of every URL in its texts masked, also in those of its Raw members."""
+    document = _encode(value)
+    masked = mask_json(document)
+    return value if masked == document else msgspec.json.decode(masked, type=type(value))
 
 
 def _mask_json(document: str, depth: int) -> str:
@@ -74,13 +70,3 @@ def _mask_text(text: str, depth: int) -> str:
     whole = _WHOLE_URL.fullmatch(text)
     # A text that is nothing but a URL has no quotes around it: those in its query belong to it.
     return mask_url_queries(f"{whole[1]}{MASK}" if whole else _ESCAPED_URL.sub(rf"\1{MASK}", text))
-
-
-def _escape(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
-
-
-def _show(character: str) -> str:
-    if character.isprintable() or character in "\n\t":
-        return character
-    return character.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,94 @@
+"""All that people and pages ask, of one reader: documents, events, entries and quarantine, masked or revealed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection
+
+from ecproc.reading.documents import document_of, find_stream, list_documents, read_document
+from ecproc.reading.entries import ShownEntry, list_entries
+from ecproc.reading.events import EventLines
+from ecproc.reading.join import LISTS
+from ecproc.reading.masking import mask_json, mask_struct
+from ecproc.reading.quarantine import QuarantinedMessage, list_quarantined
+from ecproc.store.base import Reader
+
+
+class Queries:
+    """Answers about one log; unless `reveal`, the query of every URL in them is masked, for it may hold a key.
+
+    `tables` are the store's live tables; long lists of a document show their last `entries`.
+    """
+
+    def __init__(self, reader: Reader, *, tables: Collection[str], entries: int, reveal: bool = False) -> None:
+        self._reader = reader
+        self._headers = tuple(table for table in LISTS if table in tables)
+        self._entries = entries
+        self._reveal = reveal
+
+    async def find_stream(self, name: str) -> str | None:
+        """The stream of a ticket by either number, or any stream by its name, also one that has no document."""
+        found = await self._find_document(name)
+        if found is None and (await self._reader.stream_state(name)).version:
+            return name
+        return found
+
+    async def ticket(self, name: str, *, at: int | None = None) -> bytes | None:
+        """The document of a ticket by either number, or of any stream by its name; as of a position if one is given.
+
+        None if there is none, or was none at that position.
+        """
+        stream = await self._find_document(name)
+        if stream is None:
+            return None
+        if at is None:
+            document = await read_document(self._reader, stream, entries=self._entries, headers=self._headers)
+        else:
+            document = await self._read_former(stream, at)
+        return None if document is None else self._mask(document)
+
+    async def tickets(
+        self,
+        *,
+        ticket_type: str | None = None,
+        state: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[bytes]:
+        """Documents of tickets by stream, behind that stream and of that type and state where they are given."""
+        given = 0
+        async for document in list_documents(
+            self._reader, ticket_type=ticket_type, state=state, after=after, entries=self._entries
+        ):
+            yield self._mask(document)
+            given += 1
+            if given == limit:
+                return
+
+    def events(self, stream: str | None = None, *, after: int = 0) -> EventLines:
+        """The lines of the log, or of one stream, behind a position."""
+        return EventLines(self._reader, stream=stream, after=after, reveal=self._reveal)
+
+    async def entries(
+        self, *, state: str | None = None, lane: str | None = None, unfinished: bool = False
+    ) -> AsyncIterator[ShownEntry]:
+        """Outbox entries by stream, in planned order, of that state and lane where they are given.
+
+        With `unfinished` those that came to a good end are left out.
+        """
+        async for entry in list_entries(self._reader, state=state, lane=lane, unfinished=unfinished):
+            yield entry if self._reveal else mask_struct(entry)
+
+    async def quarantine(self) -> AsyncIterator[QuarantinedMessage]:
+        """Messages that could not be taken, by position."""
+        async for message in list_quarantined(self._reader, reveal=self._reveal):
+            yield message if self._reveal else mask_struct(message)
+
+    async def _find_document(self, name: str) -> str | None:
+        return await find_stream(self._reader, name, headers=self._headers)
+
+    async def _read_former(self, stream: str, at: int) -> bytes | None:
+        events = [event for event in await self._reader.read_stream(stream) if event.position <= at]
+        return document_of(stream, events, entries=self._entries)
+
+    def _mask(self, document: bytes) -> bytes:
+        return document if self._reveal else mask_json(document)
