@@ -19,8 +19,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ecproc.config import Limits, Secret
+from ecproc.reading.queries import Queries
 from ecproc.telemetry.hooks import TICKET_STATES
-from ecproc.web.state import Check, WebState
+from ecproc.web.state import Check, Health
 
 _OPEN: Final = frozenset({"/livez", "/healthz", "/readyz", "/version"})
 _PARAMETERS: Final = frozenset({"type", "state", "limit", "after"})
@@ -29,13 +30,13 @@ _DEFAULT_LIMIT: Final = 100
 _SHOWN: Final = 80
 
 
-def build_app(state: WebState, *, read_token: Callable[[], Secret], limits: Limits) -> Starlette:
+def build_app(queries: Queries, health: Health, *, read_token: Callable[[], Secret], limits: Limits) -> Starlette:
     """The ASGI application; with a `read_token` all but health and version is for its bearers only.
 
     The token is asked for at every request, so a rotated one counts at once.
     Nothing here changes state. No answer may be cached, and errors of the JSON API are `{"error": "…"}`.
     """
-    pages = _Pages(state, limits.web_tickets)
+    pages = _Pages(queries, health, limits.web_tickets)
     return Starlette(
         routes=[
             Route("/metrics", pages.show_metrics),
@@ -54,44 +55,45 @@ def build_app(state: WebState, *, read_token: Callable[[], Secret], limits: Limi
 class _Pages:
     """One method per page."""
 
-    def __init__(self, state: WebState, most_tickets: int) -> None:
-        self._state = state
+    def __init__(self, queries: Queries, health: Health, most_tickets: int) -> None:
+        self._queries = queries
+        self._health = health
         self._most_tickets = most_tickets
 
     async def show_metrics(self, request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(self._state.registry), headers={"content-type": content_type})
+        return Response(encode(self._health.registry), headers={"content-type": content_type})
 
     async def show_liveness(self, request: Request) -> Response:
-        live = self._state.live()
+        live = self._health.live()
         return PlainTextResponse("ok\n" if live else "not live\n", 200 if live else 503)
 
     async def show_readiness(self, request: Request) -> Response:
-        checks = self._state.checks()
+        checks = self._health.checks()
         ready = all(check.ok for check in checks)
         shown = [check for check in checks if not check.ok or "verbose" in request.query_params]
         text = "".join(f"{_describe_check(check)}\n" for check in shown)
         return PlainTextResponse(f"{text}{'ready' if ready else 'not ready'}\n", 200 if ready else 503)
 
     async def show_version(self, request: Request) -> Response:
-        return _json(msgspec.json.encode(self._state.version()))
+        return _json(msgspec.json.encode(self._health.version()))
 
     async def list_tickets(self, request: Request) -> Response:
         query = request.query_params
         unknown = sorted(set(query) - _PARAMETERS)
         if unknown:
             raise HTTPException(400, f"unknown parameter {unknown[0][:_SHOWN]}")
-        documents = await self._state.tickets(
+        documents = self._queries.tickets(
             ticket_type=_one_of("type", query.get("type"), frozenset(TICKET_STATES)),
             state=_one_of("state", query.get("state"), _STATES),
             limit=self._parse_limit(query.get("limit")),
             after=query.get("after"),
         )
-        return _json(b"[" + b",".join(documents) + b"]")
+        return _json(b"[" + b",".join([document async for document in documents]) + b"]")
 
     async def show_ticket(self, request: Request) -> Response:
         number = str(request.path_params["number"])
-        document = await self._state.ticket(number)
+        document = await self._queries.ticket(number)
         if document is None:
             raise HTTPException(404, f"no ticket {number[:_SHOWN]}")
         return _json(document)

@@ -1,4 +1,4 @@
-"""What the pages ask of the process they belong to."""
+"""What the health pages ask of the process they belong to."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Check(Struct, frozen=True):
     detail: str = ""
 
 
-class WebState(Protocol):
-    """Read access to the running process; no call changes anything."""
+class Health(Protocol):
+    """How the running process is; no call changes anything."""
 
     @property
     def registry(self) -> CollectorRegistry:
@@ -32,11 +32,3 @@ class WebState(Protocol):
 
     def version(self) -> Mapping[str, str]:
         """Names and versions of what is running."""
-
-    async def tickets(
-        self, *, ticket_type: str | None, state: str | None, limit: int, after: str | None
-    ) -> Sequence[bytes]:
-        """Up to `limit` ticket documents in JSON, sorted by ticket number, from the first one behind `after`."""
-
-    async def ticket(self, number: str) -> bytes | None:
-        """One ticket's document in JSON, by Ensono's number or ours; None when there is no such ticket."""

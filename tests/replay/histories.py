@@ -19,10 +19,10 @@ from typing import Any, Final
 import anyio
 import msgspec
 
-from ecproc.app import open_reading
 from ecproc.config import Config, DataConfig
 from ecproc.domain.ticket import FOLD_VERSION
 from ecproc.reading.documents import list_documents
+from ecproc.reading.opening import open_reading
 from ecproc.replaying import replay_log
 from ecproc.simulator.bridge import RawMessage
 from ecproc.simulator.faults import MILD, CallFaults

@@ -8,12 +8,12 @@ from typing import Final
 import msgspec
 import pytest
 
-from ecproc.app import open_reading, verify_log
 from ecproc.domain.ticket import FOLD_VERSION
 from ecproc.fold.recorded import Kind
+from ecproc.reading.opening import open_reading
 from ecproc.replaying import replay_log
 from ecproc.store.sqlite import IDENTITY_KIND
-from ecproc.store.verify import VerifiedLog
+from ecproc.store.verify import VerifiedLog, verify_log
 from tests.replay.histories import (
     fold_history,
     list_histories,

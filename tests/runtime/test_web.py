@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from ecproc.config import Limits, Secret
 from ecproc.errors import ConfigError, ExitCode
+from ecproc.reading.queries import Queries
 from ecproc.web.app import build_app
 from ecproc.web.server import serve
 from ecproc.web.state import Check
@@ -27,15 +28,15 @@ TOKEN = "0123456789abcdef"
 LIMITS = Limits(web_tickets=50)
 
 
-class Tickets:
+class Tickets(Queries):
     """A process with two tickets; what it says about itself can be changed."""
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # without a reader: what the pages ask is answered here
         self.registry = CollectorRegistry()
         Counter("ecproc_things", "Things.", registry=self.registry).inc()
         self.is_live = True
         self.conditions = [Check("store", True, "writable"), Check("poll", True)]
-        self.asked: list[tuple[str | None, str | None, int, str | None]] = []
+        self.asked: list[tuple[str | None, str | None, int | None, str | None]] = []
         self.documents = {"e-CS1": b'{"ticket":"e-CS1"}', "LOCAL/7 ü": b'{"ticket":"e-CS2"}'}
 
     def live(self) -> bool:
@@ -48,15 +49,21 @@ class Tickets:
         return {"version": "0.1.0"}
 
     async def tickets(
-        self, *, ticket_type: str | None, state: str | None, limit: int, after: str | None
-    ) -> Sequence[bytes]:
+        self,
+        *,
+        ticket_type: str | None = None,
+        state: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[bytes]:
         self.asked.append((ticket_type, state, limit, after))
-        return list(self.documents.values())[:limit]
+        for document in list(self.documents.values())[:limit]:
+            yield document
 
-    async def ticket(self, number: str) -> bytes | None:
-        if number == "defect":
+    async def ticket(self, name: str, *, at: int | None = None) -> bytes | None:
+        if name == "defect":
             raise RuntimeError("canary-detail")
-        return self.documents.get(number)
+        return self.documents.get(name)
 
 
 @pytest.fixture
@@ -67,7 +74,7 @@ def state() -> Tickets:
 
 def client_of(state: Tickets, token: str = "") -> httpx.AsyncClient:
     """A client that calls the application without a socket."""
-    app = build_app(state, read_token=lambda: Secret(token), limits=LIMITS)
+    app = build_app(state, state, read_token=lambda: Secret(token), limits=LIMITS)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://ecproc")
 
 
@@ -235,7 +242,7 @@ async def serving(app: Starlette, host: str = "127.0.0.1") -> AsyncIterator[str]
 
 async def test_a_rotated_token_counts_at_once(state: Tickets) -> None:
     tokens = ["the-old-read-token"]
-    app = build_app(state, read_token=lambda: Secret(tokens[-1]), limits=LIMITS)
+    app = build_app(state, state, read_token=lambda: Secret(tokens[-1]), limits=LIMITS)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ecproc") as client:
 
         async def ask(token: str) -> int:
@@ -248,7 +255,7 @@ async def test_a_rotated_token_counts_at_once(state: Tickets) -> None:
 
 async def test_the_server_answers_on_a_real_socket(state: Tickets, capfd: pytest.CaptureFixture[str]) -> None:
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    app = build_app(state, read_token=Secret, limits=LIMITS)
+    app = build_app(state, state, read_token=Secret, limits=LIMITS)
     with anyio.fail_after(10):
         async with serving(app) as address, httpx.AsyncClient(base_url=address, trust_env=False) as client:
             assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
@@ -261,7 +268,7 @@ async def test_the_server_answers_on_a_real_socket(state: Tickets, capfd: pytest
 
 
 async def test_cancelled_it_frees_the_port_and_leaves_no_task(state: Tickets) -> None:
-    app = build_app(state, read_token=Secret, limits=LIMITS)
+    app = build_app(state, state, read_token=Secret, limits=LIMITS)
     with anyio.fail_after(10):
         before = asyncio.all_tasks()
         async with serving(app) as address, httpx.AsyncClient(base_url=address, trust_env=False) as client:
@@ -316,7 +323,7 @@ async def test_an_answer_under_way_is_finished() -> None:
 
 
 async def test_a_busy_port_is_a_problem_with_words(state: Tickets) -> None:
-    app = build_app(state, read_token=Secret, limits=LIMITS)
+    app = build_app(state, state, read_token=Secret, limits=LIMITS)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(ConfigError) as caught:
@@ -330,13 +337,13 @@ async def test_a_busy_port_is_a_problem_with_words(state: Tickets) -> None:
     [("192.0.2.1", "Cannot assign requested address"), ("ä..b", "that is not a host name"), ("a..b", "")],
 )
 async def test_an_address_that_is_not_ours_is_a_problem_too(host: str, message: str, state: Tickets) -> None:
-    app = build_app(state, read_token=Secret, limits=LIMITS)
+    app = build_app(state, state, read_token=Secret, limits=LIMITS)
     with anyio.fail_after(10), pytest.raises(ConfigError, match=f"cannot listen on {re.escape(host)}:0: {message}"):
         await serve(app, host, 0, limits=LIMITS)
 
 
 async def test_oversized_headers_are_refused(state: Tickets) -> None:
-    app = build_app(state, read_token=Secret, limits=Limits(web_header_bytes=4_096))
+    app = build_app(state, state, read_token=Secret, limits=Limits(web_header_bytes=4_096))
     with anyio.fail_after(10):
         async with anyio.create_task_group() as group:
             port = await group.start(

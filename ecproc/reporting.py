@@ -1,0 +1,119 @@
+"""What the process tells of itself: log lines at its start and after a drain, gauges, and how it is."""
+
+from __future__ import annotations
+
+import platform
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from ecproc import __version__
+from ecproc.clock import Clock
+from ecproc.config import Config
+from ecproc.fold.recorded import decode_entry
+from ecproc.store.base import Reader
+from ecproc.telemetry.hooks import Telemetry
+from ecproc.web.state import Check
+
+log = structlog.get_logger()
+
+GAUGE_SECONDS: Final = 2.0
+"""How old the gauges of the log's length and size may be."""
+
+
+def read_versions() -> Mapping[str, str]:
+    """Names and versions of what is running."""
+    return {"version": __version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
+
+
+class Reporting:
+    """What the store holds, told in log lines and gauges."""
+
+    def __init__(self, config: Config, store: Reader, *, telemetry: Telemetry, clock: Clock) -> None:
+        self._config = config
+        self._store = store
+        self._telemetry = telemetry
+        self._clock = clock
+
+    async def tell_start(self) -> None:
+        """Say who starts, on which log, and what a former process left undone."""
+        identity = self._config.bridge.identity
+        log.info(
+            "started",
+            version=__version__,
+            host=identity.host,
+            client=identity.client_name,
+            environment=identity.environment,
+            data_dir=str(self._config.data.directory),
+            position=(await self._store.head()).position,
+            unfinished=await self._count_entries(),
+        )
+
+    async def tell_drained(self, seconds: float, *, waiting: Sequence[str]) -> None:
+        """Say what a drain left behind, and what it was still `waiting` for when its time was up."""
+        known = {
+            "duration": round(seconds, 1),
+            "position": (await self._store.head()).position,
+            "entries": await self._count_entries(),
+        }
+        if not waiting:
+            log.info("drained", **known)
+            return
+        advice = "run --drain with a longer --timeout; ecproc outbox list shows what waits"
+        log.warning("drained", **known, reason="; ".join(waiting), hint=advice)
+
+    async def count_tickets(self) -> None:
+        """Begin the count of tickets by type and state, which the projector goes on with."""
+        counts: Counter[tuple[str, str]] = Counter()
+        async for rows in self._store.scan_rows("ticket"):
+            counts.update(_read_tag(row.tag) for row in rows)
+        for (ticket_type, state), count in counts.items():
+            self._telemetry.tickets_counted(ticket_type, state, count)
+
+    async def refresh_gauges(self) -> None:
+        """Measure the log once in a while until cancelled."""
+        while True:
+            head = await self._store.head()
+            self._telemetry.log_position(head.position, await self._store.size_bytes())
+            await self._clock.sleep(GAUGE_SECONDS)
+
+    async def _count_entries(self) -> Mapping[str, int]:
+        """The outbox entries that came to no good end yet, by state."""
+        counts: Counter[str] = Counter()
+        async for rows in self._store.scan_rows("outbox", tagged=True):
+            counts.update(str(decode_entry(row.data or b"").state) for row in rows)
+        return counts
+
+
+class ProcessHealth:
+    """How the process is, for the health pages; it is `draining` from the moment it is on its way out."""
+
+    def __init__(self, registry: CollectorRegistry, *, works: Callable[[], bool], has_room: Callable[[], bool]) -> None:
+        self.registry = registry
+        self.draining = False
+        self._works = works
+        self._has_room = has_room
+
+    def live(self) -> bool:
+        """Whether the store still works; a bridge or a desk that is down is no reason to restart."""
+        return self._works()
+
+    def checks(self) -> Sequence[Check]:
+        """Ready means: an append is possible and we are not on our way out."""
+        return (
+            Check("store", self._has_room(), "an append is possible and the disk is above its reserve"),
+            Check("draining", not self.draining, "not on the way out"),
+        )
+
+    def version(self) -> Mapping[str, str]:
+        """What is running."""
+        return read_versions()
+
+
+def _read_tag(tag: str | None) -> tuple[str, str]:
+    ticket_type, _, state = (tag or "").partition(":")
+    return ticket_type, state
