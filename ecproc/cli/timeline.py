@@ -74,7 +74,7 @@ def draw_document(document: bytes) -> Iterator[RenderableType]:
 
 def _headline(drawn: _Document) -> Text:
     title = Text(_plain(drawn.subject or drawn.ticket or drawn.client_ticket), style="bold")
-    title.append(f"  {drawn.type or _plain(drawn.kind)}  ", style="default")
+    title.append(f"  {_plain(drawn.type or drawn.kind)}  ", style="default")
     title.append(_plain(drawn.state or "no state"), style="bold cyan")
     return title
 
@@ -136,5 +136,7 @@ def _plain(value: object) -> str:
             return "–"
         case bool():
             return "yes" if value else "no"
+        case dict() | list():
+            return printable(msgspec.json.encode(value).decode())
         case _:
             return printable(str(value))

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from ecproc.config import Limits, Secret
 from ecproc.errors import ConfigError, ExitCode
 from ecproc.reading.queries import Queries
+from ecproc.reporting import ProcessHealth
 from ecproc.web.app import build_app
 from ecproc.web.server import serve
 from ecproc.web.state import Check
@@ -113,6 +114,22 @@ async def test_readiness_names_what_is_missing(client: httpx.AsyncClient, state:
     state.conditions = [Check("store", True), Check("draining", False, "since 10:00")]
     missing = await client.get("/readyz")
     assert (missing.status_code, missing.text) == (503, "[-] draining: since 10:00\nnot ready\n")
+
+
+async def test_a_process_is_ready_while_it_can_append_and_is_not_on_its_way_out() -> None:
+    works, room = [True], [True]
+    health = ProcessHealth(CollectorRegistry(), works=lambda: works[-1], has_room=lambda: room[-1])
+
+    def failing() -> list[str]:
+        return [check.name for check in health.checks() if not check.ok]
+
+    assert (health.live(), failing()) == (True, [])
+    room.append(False)
+    assert (health.live(), failing()) == (True, ["store"])
+    health.draining = True
+    works.append(False)
+    assert (health.live(), failing()) == (False, ["store", "draining"])
+    assert list(health.version()) == ["version", "python", "sqlite"]
 
 
 async def test_version_is_json(client: httpx.AsyncClient) -> None:

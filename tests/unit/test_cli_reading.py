@@ -18,6 +18,8 @@ import pytest
 import structlog
 
 from ecproc.cli import main
+from ecproc.cli.output import write_human
+from ecproc.cli.timeline import draw_document
 from ecproc.domain.events import EffectFailed, EffectSucceeded
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import Batch, NewEvent
@@ -355,6 +357,33 @@ def test_a_person_sees_a_timeline(at_terminal: Callable[..., str]) -> None:
         assert part in text
     assert CANARY not in text
     assert json.loads(at_terminal("show", INCIDENT, "--json"))["ticket"] == INCIDENT
+
+
+def test_a_person_sees_a_stream_of_another_kind_as_a_timeline_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    effect = {"key": "call:7", "kind": "call", "state": "available", "attempts": 0}
+    document = {
+        "subject": "job:prod:7",
+        "kind": "job",
+        "state": "under_\x1breview",
+        "version": 9,
+        "position": 812,
+        "updated_at": "2026-01-01T10:00:00.000000Z",
+        "links": [{"rel": "client_ticket", "number": "INC7", "reference": "abc"}],
+        "data": {"runs": [{"code": 8}], "machine": "prod"},
+        "history": [],
+        "effects": [effect],
+        "effects_count": 2,
+        "anomalies": [],
+    }
+    write_human(*draw_document(msgspec.json.encode(document)))
+    text = capsys.readouterr().out
+    assert text.splitlines()[0] == "job:prod:7  job  under_\\x1breview"
+    for part in ("INC7", '[{"code":8}]', "prod", "call:7", "(the last 1 of 2)", "9, the last one at position 812"):
+        assert part in text
+    assert "client ticket " not in text
 
 
 def test_a_person_sees_what_is_not_done_yet(at_terminal: Callable[..., str]) -> None:
