@@ -187,7 +187,7 @@ class Processor:
     async def _serve_web(self, *, task_status: anyio.abc.TaskStatus[int]) -> None:
         web, limits = self._config.web, self._config.limits
         token = self._reloading.secrets["web.read_token"]
-        queries = Queries(self._store, tables=TABLES, entries=limits.document_entries, reveal=True)
+        queries = Queries(self._store, tables=TABLES, machines=MACHINES, entries=limits.document_entries)
         application = build_app(queries, self._health, read_token=lambda: token.value, limits=limits)
         await serve(application, web.host, web.port, limits=limits, task_status=task_status)
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ecproc.config import Config
+from ecproc.fold.tickets import MACHINES
 from ecproc.reading.queries import Queries
 from ecproc.store.base import TABLES, Reader
 from ecproc.store.sqlite import open_reader
@@ -22,4 +23,4 @@ async def open_reading(config: Config) -> AsyncIterator[Reader]:
 async def open_queries(config: Config, *, reveal: bool = False) -> AsyncIterator[Queries]:
     """The same, to be asked as people do. Raises StoreError."""
     async with open_reading(config) as reader:
-        yield Queries(reader, tables=TABLES, entries=config.limits.document_entries, reveal=reveal)
+        yield Queries(reader, tables=TABLES, machines=MACHINES, entries=config.limits.document_entries, reveal=reveal)

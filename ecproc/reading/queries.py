@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 
+from ecproc.fold.machine import Machines
 from ecproc.reading.documents import document_of, find_stream, list_documents, read_document
 from ecproc.reading.entries import ShownEntry, list_entries
 from ecproc.reading.events import EventLines
@@ -16,11 +17,15 @@ from ecproc.store.base import Reader
 class Queries:
     """Answers about one log; unless `reveal`, the query of every URL in them is masked, for it may hold a key.
 
-    `tables` are the store's live tables; long lists of a document show their last `entries`.
+    `tables` are the store's live tables, `machines` fold what stood at a position; long lists of a document show their
+    last `entries`.
     """
 
-    def __init__(self, reader: Reader, *, tables: Collection[str], entries: int, reveal: bool = False) -> None:
+    def __init__(
+        self, reader: Reader, *, tables: Collection[str], machines: Machines, entries: int, reveal: bool = False
+    ) -> None:
         self._reader = reader
+        self._machines = machines
         self._headers = tuple(table for table in LISTS if table in tables)
         self._entries = entries
         self._reveal = reveal
@@ -88,7 +93,7 @@ class Queries:
 
     async def _read_former(self, stream: str, at: int) -> bytes | None:
         events = [event for event in await self._reader.read_stream(stream) if event.position <= at]
-        return document_of(stream, events, entries=self._entries)
+        return document_of(stream, events, machines=self._machines, entries=self._entries)
 
     def _mask(self, document: bytes) -> bytes:
         return document if self._reveal else mask_json(document)

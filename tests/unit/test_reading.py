@@ -14,9 +14,11 @@ import pytest
 from ecproc.domain.events import EffectFailed, EffectSucceeded
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import Batch, NewEvent, Row
+from ecproc.domain.policy import Policy
 from ecproc.fold.recorded import Kind, encode_event
 from ecproc.fold.step import take_step
 from ecproc.fold.stream import StreamFold
+from ecproc.fold.tickets import MACHINES
 from ecproc.fold.whole import fold_events
 from ecproc.reading.join import LISTS
 from ecproc.reading.masking import mask_struct
@@ -64,15 +66,17 @@ class Disk(MemoryStore):
     async def decide(self) -> None:
         """Let every ticket take a step."""
         for stream in await self.undecided_streams():
-            fold = StreamFold(stream)
+            fold = StreamFold(stream, MACHINES.of(stream))
             fold.extend(await self.read_stream(stream))
-            await self.commit(take_step(fold, client_name="testClient", limit=100, snapshot_events=100).batch)
+            await self.commit(
+                take_step(fold, policy=Policy(), client_name="testClient", limit=100, snapshot_events=100).batch
+            )
 
     async def settle(self, stream: str, *outcomes: EffectSucceeded | EffectFailed) -> None:
         """Append what came of effects, with the rows that this leaves."""
         await self.commit(Batch([NewEvent(stream, *encode_event(outcome), wanted=True) for outcome in outcomes]))
         await self.decide()
-        rows, _ = fold_events(stream, await self.read_stream(stream))
+        rows, _ = fold_events(stream, await self.read_stream(stream), MACHINES.of(stream))
         await self.commit(Batch(rows=rows))
 
 
@@ -103,7 +107,7 @@ def ask(disk: Disk) -> Callable[..., Queries]:
     """Give what makes queries of that log."""
 
     def make(*, reveal: bool = False, entries: int = 1000, tables: tuple[str, ...] = tuple(TABLES)) -> Queries:
-        return Queries(disk, tables=tables, entries=entries, reveal=reveal)
+        return Queries(disk, tables=tables, machines=MACHINES, entries=entries, reveal=reveal)
 
     return make
 
