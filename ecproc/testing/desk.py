@@ -1,4 +1,4 @@
-"""What every desk must do: subclass `DeskTests`, say how to open yours, and let pytest with anyio's plugin run it."""
+"""What every desk must do: subclass `DeskTests`, say how to open yours, and let pytest run it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from ecproc.desk.base import Desk, DeskAnswer, DeskCall, DeskRefused
+from ecproc.testing.suite import Suite
 
 _CREATE = "create_client_ticket"
 
@@ -27,7 +28,7 @@ def make_call(
     return DeskCall(key=key, kind=kind, ticket=ticket, ticket_type="Incident", number=number, fields=fields or {})
 
 
-class DeskTests(ABC):
+class DeskTests(Suite, ABC):
     """The suite. A desk opened twice on one directory must be the same desk."""
 
     @abstractmethod

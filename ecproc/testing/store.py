@@ -1,4 +1,4 @@
-"""What every store must do: subclass `StoreTests`, say how to open yours, and let pytest with anyio's plugin run it."""
+"""What every store must do: subclass `StoreTests`, say how to open yours, and let pytest run it."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from typing import Any
 from ecproc.domain.log import Batch, Compact, Fence, NewEvent, RecordedEvent, Row, StreamCounters
 from ecproc.store.base import ALL, TABLES, Committed, Reader, Rebuild, Span, Store
 from ecproc.store.sqlite import SqliteStore, open_store
+from ecproc.testing.suite import Suite
 
 STREAM = "e-CS0879727"
 OTHER = "e-CS0879728"
@@ -92,7 +93,7 @@ async def copy_live(reader: Reader, rebuild: Rebuild) -> None:
     await rebuild.write([row for table in TABLES for row in await scan_all(reader, table)], states)
 
 
-class StoreCase(ABC):
+class StoreCase(Suite, ABC):
     """Tests of a store that may already hold events of streams not named here."""
 
     @abstractmethod

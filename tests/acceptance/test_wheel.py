@@ -1,0 +1,135 @@
+"""What is shipped: the archives hold what they should, and the suites run where nothing else of the project is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+from typing import Final, NamedTuple, NoReturn
+
+import pytest
+
+from ecproc.testing.desk import DeskTests
+from ecproc.testing.store import StoreTests
+
+ROOT: Final = Path(__file__).parents[2]
+NO_NETWORK: Final = ("Failed to fetch", "network was disabled")
+"""What uv says when the package index cannot be reached."""
+OURS: Final = ("PYTHON", "PYTEST_", "VIRTUAL_ENV")
+"""How the variables begin that would let the tree, or this run of pytest, into another project."""
+
+STORE: Final = """\
+from itertools import count
+from ecproc.store.memory import MemoryStore
+from ecproc.testing.store import StoreTests
+
+
+class TestStore(StoreTests):
+    async def open_store(self, directory):
+        return MemoryStore(now=count(1_700_000_000_000_000).__next__)
+"""
+
+DESK: Final = """\
+from ecproc.clock import SystemClock
+from ecproc.desk.local import LocalDesk
+from ecproc.testing.desk import DeskTests
+
+
+class TestDesk(DeskTests):
+    async def open_desk(self, directory):
+        return await LocalDesk.open(directory / "desk.db", clock=SystemClock())
+"""
+
+
+class Archives(NamedTuple):
+    """The two files of a release; the wheel is built from the source archive."""
+
+    source: Path
+    wheel: Path
+
+
+def do_without(what: str) -> NoReturn:
+    """Skip where the machine lacks something; a CI run must not."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {what}")
+
+
+def run(*command: str | Path, cwd: Path = ROOT) -> str:
+    """The output of a command that must end well and sees nothing of this tree or run."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    env.setdefault("UV_SYSTEM_CERTS", "1")
+    ended = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
+    if any(words in ended.stderr for words in NO_NETWORK):
+        do_without(f"the package index: {ended.stderr}")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+@pytest.fixture(scope="module")
+def uv() -> str:
+    """The installer as the Makefile finds it."""
+    return shutil.which("uv") or shutil.which("uv", path=ROOT / ".uv" / "bin") or do_without("uv: make sets it up")
+
+
+@pytest.fixture(scope="module")
+def archives(uv: str, tmp_path_factory: pytest.TempPathFactory) -> Archives:
+    """A release of this tree."""
+    folder = tmp_path_factory.mktemp("dist")
+    run(uv, "build", "--quiet", "--python", sys.executable, "--out-dir", folder)
+    return Archives(*folder.glob("*.tar.gz"), *folder.glob("*.whl"))
+
+
+def list_tree(folder: str) -> set[str]:
+    """The files below that folder of the tree, less what Python compiled."""
+    files = (path for path in (ROOT / folder).rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return {path.relative_to(ROOT).as_posix() for path in files}
+
+
+def test_the_wheel_is_the_package_and_nothing_else(archives: Archives) -> None:
+    with zipfile.ZipFile(archives.wheel) as wheel:
+        held = {name for name in wheel.namelist() if ".dist-info/" not in name}
+
+    assert "ecproc/py.typed" in held
+    assert held == list_tree("ecproc")
+
+
+def test_what_serves_only_the_tests_is_not_shipped(archives: Archives) -> None:
+    own = {Path(name).name for name in list_tree("tests/simulation") | list_tree("tests/conformance")}
+    with zipfile.ZipFile(archives.wheel) as wheel:
+        shipped = {Path(name).name for name in wheel.namelist() if name.startswith("ecproc/testing/")}
+
+    assert {"world.py", "simloop.py", "faultserver.py"} <= own
+    assert own & shipped == set()
+
+
+def test_the_source_archive_can_be_worked_on(archives: Archives) -> None:
+    with tarfile.open(archives.source) as source:
+        held = {name.partition("/")[2] for name in source.getnames()}
+
+    assert list_tree("ecproc") | list_tree("tests") | list_tree("benchmarks") | list_tree("docs") <= held
+    assert {"pyproject.toml", "Makefile", "requirements.lock", "requirements-dev.lock"} <= held
+    assert {"README.md", "LICENSE", "CHANGELOG.md"} <= held
+
+
+@pytest.mark.slow
+def test_the_suites_run_in_an_empty_project(archives: Archives, uv: str, tmp_path: Path) -> None:
+    """With the extra `testing`, under plain pytest: no ini file, no conftest.py, no marker of the project's own."""
+    python = tmp_path / "venv" / "bin" / "python"
+    run(uv, "venv", "--quiet", "--python", sys.executable, tmp_path / "venv")
+    wheel = f"ecproc-bridge[testing] @ {archives.wheel.as_uri()}"
+    run(uv, "pip", "install", "--quiet", "--python", python, "--constraint", ROOT / "requirements-dev.lock", wheel)
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "test_store.py").write_text(STORE, encoding="utf-8")
+    (project / "test_desk.py").write_text(DESK, encoding="utf-8")
+
+    told = run(python, "-m", "pytest", "-q", "--strict-markers", "-p", "no:cacheprovider", cwd=project)
+
+    last = told.splitlines()[-1]
+    passed = re.fullmatch(r"(\d+) passed in .*", last)  # nothing skipped, no warning
+    assert passed, told
+    assert int(passed[1]) >= sum(name.startswith("test_") for name in (*dir(StoreTests), *dir(DeskTests)))
