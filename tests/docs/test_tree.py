@@ -1,4 +1,4 @@
-"""The tree check: functions that can be read, locks that fit pyproject.toml."""
+"""The tree check: code in pieces that can be read, locks that fit pyproject.toml."""
 
 import re
 import shutil
@@ -39,25 +39,69 @@ def test_this_tree_passes() -> None:
     assert checked.returncode == 0, checked.stderr
 
 
+def write_function(lines: int, *, name: str = "tell") -> str:
+    """Give a function of so many lines."""
+    return f"async def {name}():\n" + "    pass\n" * (lines - 1)
+
+
 def test_a_function_may_have_seventy_lines_and_no_more(tree: Path) -> None:
+    short = "".join(write_function(2, name=f"tell_{number}") for number in range(2))
     module = tree / "ecproc" / "long.py"
-    module.write_text("def tell():\n" + "    pass\n" * 69, encoding="utf-8")
+    module.write_text(short + write_function(70), encoding="utf-8")
     assert check(tree).returncode == 0
 
-    module.write_text("async def tell():\n" + "    pass\n" * 70, encoding="utf-8")
+    module.write_text(short + write_function(71), encoding="utf-8")
     checked = check(tree)
 
     assert checked.returncode == 1
-    assert "ecproc/long.py:1 tell: 71 lines" in checked.stderr
+    assert "error: ecproc/long.py:5 tell: 71 lines, 70 at most" in checked.stderr
 
 
-def test_a_long_module_is_pointed_out_and_passes(tree: Path) -> None:
-    (tree / "ecproc" / "long.py").write_text("pass\n" * 451, encoding="utf-8")
+@pytest.mark.parametrize("folder", ["ecproc/wire", "benchmarks", "docs"])
+def test_a_class_may_have_two_hundred_lines_and_no_more(tree: Path, folder: str) -> None:
+    module = tree / folder / "long.py"
+    module.parent.mkdir(exist_ok=True)
+    module.write_text("class Teller:\n" + "    pass\n" * 199, encoding="utf-8")
+    assert check(tree).returncode == 0
 
+    module.write_text("class Teller:\n" + "    pass\n" * 200, encoding="utf-8")
     checked = check(tree)
 
-    assert checked.returncode == 0
-    assert "note: ecproc/long.py: 451 lines" in checked.stderr
+    assert checked.returncode == 1
+    assert f"error: {folder}/long.py:1 Teller: 201 lines, 200 at most" in checked.stderr
+
+
+def test_a_suite_may_be_longer(tree: Path) -> None:
+    (tree / "ecproc" / "testing").mkdir()
+    (tree / "ecproc" / "testing" / "desk.py").write_text("class DeskTests:\n" + "    pass\n" * 300, encoding="utf-8")
+
+    assert check(tree).returncode == 0
+
+
+def test_a_module_may_have_four_hundred_lines_and_no_more(tree: Path) -> None:
+    module = tree / "ecproc" / "long.py"
+    module.write_text("pass\n" * 400, encoding="utf-8")
+    assert check(tree).returncode == 0
+
+    module.write_text("pass\n" * 401, encoding="utf-8")
+    checked = check(tree)
+
+    assert checked.returncode == 1
+    assert "error: ecproc/long.py: 401 lines, 400 at most" in checked.stderr
+
+
+def test_most_functions_are_short_and_their_lengths_are_told(tree: Path) -> None:
+    lengths = [2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
+    module = tree / "ecproc" / "many.py"
+    module.write_text("".join(write_function(lines) for lines in lengths[:-1]), encoding="utf-8")
+    assert check(tree).stdout == "9 functions: median 6 lines, p90 10, max 10\n"
+
+    module.write_text("".join(write_function(lines) for lines in lengths), encoding="utf-8")
+    checked = check(tree)
+
+    assert checked.returncode == 1
+    assert checked.stdout == "10 functions: median 6.5 lines, p90 11, max 11\n"
+    assert "error: the median function has 6.5 lines, 6 at most" in checked.stderr
 
 
 @pytest.mark.parametrize(
@@ -66,6 +110,12 @@ def test_a_long_module_is_pointed_out_and_passes(tree: Path) -> None:
         ("pyproject.toml", '"anyio>=', '"newcomer>=1", "anyio>=', "does not meet newcomer>=1"),
         ("pyproject.toml", '"anyio>=4', '"anyio>=9', "does not meet anyio>=9"),
         ("pyproject.toml", '"structlog', '"orjson', "holds structlog for pyproject.toml"),
+        (
+            "pyproject.toml",
+            '"pytest>=9.2", # runs',
+            '"pytest>=99", # runs',
+            "requirements-dev.lock does not meet pytest>=99",
+        ),
         ("pyproject.toml", '"hypothesis>=6', '"hypothesis>=99', "requirements-dev.lock does not meet hypothesis"),
         ("requirements.lock", r"anyio==\S+", "anyio==4.99.99", "requirements.lock to 4.99.99"),
         ("requirements.lock", r"(anyio==\S+) \\", r"\1", "has no hash"),
