@@ -54,7 +54,9 @@ class Limits(Struct, frozen=True, kw_only=True):
     shutdown_seconds: float = 20.0
     """From the first SIGTERM to the end of the process."""
     web_connections: int = 128
+    """Open connections to the built-in HTTP server; beyond them requests are answered 503."""
     web_header_bytes: int = 32 * 1024
+    """Largest head of a request to it."""
     web_tickets: int = 1_000
     """Ticket documents in one answer of the JSON API."""
 
@@ -201,9 +203,6 @@ class WebConfig(Struct, frozen=True, kw_only=True):
         str, Meta(description="HOST:PORT; 0 is any free port; anything but loopback needs read_token")
     ] = "127.0.0.1:8600"
     read_token: Annotated[Secret, Meta(description="bearer token of /metrics and the JSON API's reads")] = Secret()
-    command_token: Annotated[
-        Secret, Meta(description="bearer token of the JSON API's commands; this version serves none")
-    ] = Secret()
 
     @property
     def host(self) -> str:

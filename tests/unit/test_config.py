@@ -247,7 +247,7 @@ BAD_FILES = [
         [("web.listen must be HOST:PORT, not '127.0.0.1:70000'", "ecproc.toml:2", "as in 127.0.0.1:8600")],
     ),
     (
-        '[web]\nlisten = "0.0.0.0:8600"\ncommand_token = "0123456789abcdef"\n',
+        '[web]\nlisten = "0.0.0.0:8600"\n',
         [
             (
                 "web.read_token is required because web.listen is not a loopback address",
@@ -255,6 +255,10 @@ BAD_FILES = [
                 "set it or ECPROC_WEB__READ_TOKEN[_FILE] to what openssl rand -hex 16 gives",
             )
         ],
+    ),
+    (
+        '[web]\ncommand_token = "0123456789abcdef"\n',
+        [("unknown key web.command_token", "ecproc.toml:2", "did you mean web.read_token?")],
     ),
     ("[bridge]\nurl = \n", [("not valid TOML: Invalid value", "ecproc.toml:2", "")]),
     ('[bridge]\nurl = "x', [("not valid TOML: Unterminated string", "ecproc.toml:2", "")]),
@@ -566,8 +570,8 @@ class TestSecretFiles:
         env = {
             "ECPROC_BRIDGE__API_KEY_FILE": str(tmp_path / "gone"),
             "ECPROC_WEB__READ_TOKEN_FILE": str(tmp_path / "empty"),
-            "ECPROC_WEB__COMMAND_TOKEN": CANARY,
-            "ECPROC_WEB__COMMAND_TOKEN_FILE": str(tmp_path / "empty"),
+            "ECPROC_BRIDGE__PROXY": f"http://ecproc:{CANARY}@127.0.0.1:3128",
+            "ECPROC_BRIDGE__PROXY_FILE": str(tmp_path / "empty"),
         }
         assert problems_of(None, tmp_path, env) == [
             (
@@ -576,8 +580,8 @@ class TestSecretFiles:
                 "",
             ),
             (
-                "ECPROC_WEB__COMMAND_TOKEN and ECPROC_WEB__COMMAND_TOKEN_FILE are both set",
-                "ECPROC_WEB__COMMAND_TOKEN_FILE",
+                "ECPROC_BRIDGE__PROXY and ECPROC_BRIDGE__PROXY_FILE are both set",
+                "ECPROC_BRIDGE__PROXY_FILE",
                 "keep one of them",
             ),
             ("empty cannot be used: it is empty", "ECPROC_WEB__READ_TOKEN_FILE", ""),
