@@ -7,7 +7,7 @@ import os
 import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Final
+from typing import Final, assert_never
 
 import anyio
 import msgspec
@@ -117,7 +117,7 @@ class Processor:
         await renew_live_state(store, telemetry)
         content = ContentStore(config.data.directory)
         await content.sweep()
-        desk = await LocalDesk.open(config.data.directory / "desk.db", clock=clock)
+        desk = await _open_desk(config, clock=clock)
         stack.push_async_callback(desk.aclose)
         reloading = Reloading(config, clock=clock, learn=learn)
         api_key = reloading.secrets["bridge.api_key"]
@@ -197,6 +197,15 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+async def _open_desk(config: Config, *, clock: Clock) -> LocalDesk:
+    """The desk of the operator's choice."""
+    match config.desk.kind:
+        case "local":
+            return await LocalDesk.open(config.data.directory / "desk.db", clock=clock)
+        case kind:
+            assert_never(kind)
 
 
 def _open_queue(config: Config, bridge: HttpBridge, *, api_key: LiveSecret, clock: Clock) -> FastQueue | HttpBridge:
