@@ -16,19 +16,22 @@ NEXT := $(if $(ARGS),,$(shell $(PYTHON) -c 'import sys; sys.exit(sys.version_inf
 export UV_SYSTEM_CERTS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
 
-.PHONY: demo test check bench
+.PHONY: help demo test check bench
 
-demo: .venv/.run
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: .venv/.run ## a faulty bridge is drained through two crashes, then the log is replayed and compared
 	@.venv/bin/ecproc demo $(ARGS)
 
-test: .venv/.dev $(if $(NEXT),.venv-313/.dev)
+test: .venv/.dev $(if $(NEXT),.venv-313/.dev) ## the whole suite; ARGS="tests/unit -k lanes" narrows it
 	@.venv/bin/python $(PYTEST) $(ARGS)
 ifneq ($(NEXT),)
 	@echo "again on Python 3.13:"
 	@.venv-313/bin/python $(PYTEST) -p no:cacheprovider $(wildcard tests/unit tests/runtime)
 endif
 
-check: .venv/.dev
+check: .venv/.dev ## format, lint, types, import directions, generated pages, sizes, locks: what comes before the tests
 	@.venv/bin/ruff format --check -q .
 	@.venv/bin/ruff check -q .
 	@.venv/bin/mypy $(wildcard ecproc benchmarks docs tests)
@@ -37,7 +40,7 @@ check: .venv/.dev
 	@.venv/bin/python docs/build_diagrams.py --check
 	@.venv/bin/python docs/check_tree.py
 
-bench: .venv/.run
+bench: .venv/.run ## every benchmark beside its baseline; ARGS=--quick only shows that they run, PEERS=1 adds others' software
 	@.venv/bin/python -m benchmarks $(if $(PEERS),--peers) $(ARGS)
 
 .uv/bin/uv:
