@@ -16,14 +16,17 @@ from benchmarks.messages import make_events
 from benchmarks.raw import RawLog, Statement, row_statements, sql, stream_statements
 from ecproc.clock import SystemClock
 from ecproc.config import Limits
-from ecproc.domain.effects import Lane
+from ecproc.desk.base import DESK_KINDS
+from ecproc.domain.attempt import Attempt, Done
+from ecproc.domain.effects import EffectKind, Repeat
 from ecproc.domain.entry import Entry
 from ecproc.domain.log import Batch, RecordedEvent, StreamCounters
 from ecproc.domain.log import Row as LiveRow
 from ecproc.domain.policy import Policy
 from ecproc.fold.tickets import MACHINES
-from ecproc.outbox.dispatcher import Dispatcher, OutboxBounds
-from ecproc.outbox.retry import Attempt, Done, RetryPolicy
+from ecproc.outbox.dispatcher import Dispatcher
+from ecproc.outbox.retry import RetryPolicy
+from ecproc.outbox.schedule import OutboxBounds
 from ecproc.runtime.projector import Projector
 from ecproc.store.base import Committed
 from ecproc.store.chain import payload_hash
@@ -52,7 +55,10 @@ class _Instant:
     """A destination that does everything at once."""
 
     name = "desk"
-    keyed = True
+    kinds = tuple(EffectKind)
+
+    def repeat_of(self, kind: EffectKind) -> Repeat:
+        return Repeat.KEYED if kind in DESK_KINDS else Repeat.IDEMPOTENT
 
     async def perform(self, stream: str, entry: Entry) -> Attempt:
         return Done({"number": "LOCAL-0000001", "state": "open"})
@@ -147,7 +153,7 @@ async def settle(folder: str, *, tickets: int, messages: int) -> Sample:
 def _dispatcher(store: SqliteStore) -> Dispatcher:
     return Dispatcher(
         store,
-        {lane: _Instant() for lane in Lane},
+        [_Instant()],
         wake=lambda events, wake: None,
         policy=RetryPolicy(max_attempts=1, unknown_retry=(1, 2), longest=60),
         bounds=OutboxBounds(max_in_flight=96, max_pending=1_000_000, breaker_seconds=1, attempt_seconds=60.0),

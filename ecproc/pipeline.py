@@ -14,16 +14,16 @@ from ecproc.bridge.base import Bridge, Queue
 from ecproc.clock import Clock
 from ecproc.config import Config
 from ecproc.desk.base import Desk
-from ecproc.domain.effects import Lane
 from ecproc.domain.log import RecordedEvent
 from ecproc.domain.policy import Policy
 from ecproc.failpoints import failpoint
 from ecproc.fold.machine import Machines
-from ecproc.outbox.dispatcher import Dispatcher, OutboxBounds
+from ecproc.outbox.dispatcher import Dispatcher
 from ecproc.outbox.perform.attachments import AttachmentPerformer
 from ecproc.outbox.perform.bridge import BridgePerformer
 from ecproc.outbox.perform.desk import DeskPerformer
 from ecproc.outbox.retry import RetryPolicy
+from ecproc.outbox.schedule import OutboxBounds
 from ecproc.runtime.ingest import Ingest
 from ecproc.runtime.projector import Projector
 from ecproc.store.base import Store
@@ -54,11 +54,11 @@ class Pipeline:
         limits = config.limits
         self.dispatcher = Dispatcher(
             store,
-            {
-                Lane.DESK: DeskPerformer(desk, store),
-                Lane.BRIDGE: BridgePerformer(bridge, store, client_name=config.bridge.client_name),
-                Lane.ATTACHMENTS: AttachmentPerformer(fetcher, store, clock=clock),
-            },
+            [
+                DeskPerformer(desk, store),
+                BridgePerformer(bridge, store, client_name=config.bridge.client_name),
+                AttachmentPerformer(fetcher, store, clock=clock),
+            ],
             wake=self._deliver_outcomes,
             policy=RetryPolicy(
                 max_attempts=config.outbox.max_attempts,

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
+
+from ecproc.domain.effects import LANES, EffectKind, Lane, Repeat
+
+DESK_KINDS: Final = tuple(kind for kind, lane in LANES.items() if lane is Lane.DESK)
+"""What a desk is asked to do."""
 
 
 class DeskCall(msgspec.Struct, frozen=True):
@@ -44,15 +49,19 @@ class DeskRefused(Exception):
 
 
 class Desk(Protocol):
-    """The client's ITSM. `effect_class` says why repeating a call is harmless: "keyed" or "look-up"."""
+    """The client's ITSM."""
 
-    effect_class: str
+    def repeat_of(self, kind: EffectKind) -> Repeat:
+        """Why repeating a call of that kind is harmless; the same for as long as the desk is open."""
 
     async def perform(self, call: DeskCall) -> DeskAnswer:
         """Do it once per key. Raises DeskUnavailable or DeskRefused."""
 
     async def look_up(self, call: DeskCall) -> DeskAnswer | None:
-        """What a former call with this key led to, None if it was never applied."""
+        """What a former call with this key led to, None if it was never applied.
+
+        Asked before a repeat of those kinds that have to be looked up. Raises DeskUnavailable or DeskRefused.
+        """
 
     async def aclose(self) -> None:
         """Release files and connections."""

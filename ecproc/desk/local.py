@@ -36,6 +36,7 @@ import msgspec
 
 from ecproc.clock import Clock
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
+from ecproc.domain.effects import EffectKind, Repeat
 from ecproc.errors import StoreError, StoreUnavailable
 from ecproc.failpoints import failpoint
 
@@ -107,8 +108,6 @@ class LocalDesk:
     disk full; not applied) calls raise StoreUnavailable once the storage failed: then nothing more is acknowledged.
     """
 
-    effect_class = "keyed"
-
     def __init__(self, path: Path, connection: sqlite3.Connection, clock: Clock) -> None:
         self._path = path
         self._connection = connection
@@ -123,6 +122,10 @@ class LocalDesk:
         """The desk in that file, made if there is none; its directory must exist. Raises StoreError."""
         connection = await anyio.to_thread.run_sync(_connect, path)
         return cls(path, connection, clock)
+
+    def repeat_of(self, kind: EffectKind) -> Repeat:
+        """Keyed, whatever it is: each call that was applied is kept under its key."""
+        return Repeat.KEYED
 
     async def perform(self, call: DeskCall) -> DeskAnswer:
         """Apply it once per key; a repeated key is answered as the first time, whatever else the call holds."""

@@ -45,8 +45,32 @@ LANES: Final[Mapping[EffectKind, Lane]] = {
     EffectKind.DOWNLOAD: Lane.ATTACHMENTS,
 }
 
-IDEMPOTENT: Final = frozenset({EffectKind.RETURN_NUMBER, EffectKind.DOWNLOAD})
-"""Kinds that may simply be repeated; all others leave an intent in the log before the first byte."""
+
+class Repeat(StrEnum):
+    """Why repeating a call is harmless: told for each kind of effect by whoever performs it (decision 9)."""
+
+    IDEMPOTENT = "idempotent"
+    """It sets a value: doing it twice is doing it once."""
+    KEYED = "keyed"
+    """The receiver knows the key and answers a repeat as it answered the first call."""
+    LOOK_UP = "look-up"
+    """It is not; the receiver is asked what a former call led to before it is repeated."""
+    BLIND = "blind"
+    """It is not, and nobody can be asked: a repeat may be one call too many."""
+
+    @property
+    def leaves_intent(self) -> bool:
+        """Whether the log holds an `EffectStarted` before the first byte leaves.
+
+        Of a keyed call the plan would be intent enough. It leaves one all the same: the next start may find another
+        receiver in its place, one that has to be looked up, and must then know that this call was under way.
+        """
+        return self is not Repeat.IDEMPOTENT
+
+    @property
+    def safe_at_once(self) -> bool:
+        """Whether a call that was cut off may be repeated while it may still be on its way."""
+        return self is Repeat.IDEMPOTENT or self is Repeat.KEYED
 
 
 class Effect(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
-from ecproc.outbox.retry import Attempt, Held, Postponed, Uncertain, back_off
+from ecproc.domain.attempt import Attempt, Held, Postponed, Uncertain
+from ecproc.outbox.retry import back_off
 
 _TROUBLES: Final = 5
 """Attempts in a row without an answer before the breaker opens."""

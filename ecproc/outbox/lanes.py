@@ -1,4 +1,4 @@
-"""Which entry of a ticket's lane runs next: planned order, nothing overtakes (decision 10). Pure."""
+"""A ticket's entries of one lane, and which of them runs next: planned order, nothing overtakes (decision 10). Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.entry import DEAD, Entry, EntryState
+from ecproc.domain.ids import EffectKey
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -42,3 +43,31 @@ def choose_next(entries: Collection[Entry], now: int) -> Run | Wait | None:
 
 def _is_owed(entry: Entry) -> bool:
     return entry.state in DEAD or not entry.finished
+
+
+class TicketLane:
+    """One ticket's entries of one lane, by planned order; finished ones leave except a dead create.
+
+    `busy` while one of them is being attempted.
+    """
+
+    __slots__ = ("busy", "entries")
+
+    def __init__(self) -> None:
+        self.entries: dict[EffectKey, Entry] = {}
+        self.busy = False
+
+    def put(self, entry: Entry) -> Entry | None:
+        """Take an entry's newest version, a newly planned one behind the others; gives the version it had before."""
+        key = entry.effect.key
+        former = self.entries.get(key)
+        if former is not None and former.order != entry.order:
+            del self.entries[key]
+        self.entries[key] = entry
+        if entry.finished and not (entry.state in DEAD and entry.effect.kind is EffectKind.CREATE):
+            del self.entries[key]
+        return former
+
+    def choose(self, now: int) -> Run | Wait | None:
+        """What runs next."""
+        return choose_next(self.entries.values(), now)

@@ -8,9 +8,11 @@ from typing import Any, Final, assert_never
 import structlog
 
 from ecproc.clock import Clock
+from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Odd, Postponed, Uncertain
+from ecproc.domain.effects import EffectKind
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import EffectFailed, EffectSucceeded, EffectUnknown
-from ecproc.outbox.retry import Attempt, Blamed, Done, Ended, Held, Odd, Postponed, Uncertain
+from ecproc.outbox.retry import Ended
 from ecproc.telemetry.complaints import Complaints
 from ecproc.telemetry.hooks import Telemetry
 
@@ -18,6 +20,7 @@ log = structlog.get_logger()
 
 _ODD_HINT: Final = "nothing to do unless it goes on: it counts as done once a message shows that it was"
 _PARKED_HINT: Final = "it is kept and waits until somebody mends the cause; see: ecproc outbox list"
+_UNSERVED_HINT: Final = "it waits until something that does it is configured; see: ecproc outbox list"
 _GONE_HINT: Final = "nothing brings it back; what it was for stands in: ecproc outbox list"
 
 
@@ -28,6 +31,7 @@ class Reports:
         self._telemetry = telemetry
         self._clock = clock
         self._complaints = Complaints()
+        self._unserved: set[EffectKind] = set()
 
     def attempt_ended(
         self, entry: Entry, attempt: Attempt, outcome: Ended, *, stream: str, destination: str, seconds: float
@@ -44,6 +48,13 @@ class Reports:
             log.error("effect_lost", **fields, hint=hint or _what_to_do(outcome))
         else:
             self._complain("warning" if hint else "info", "effect_retry", destination, fields, hint=hint)
+
+    def left_alone(self, entry: Entry) -> None:
+        """Tell, once for each kind, that nothing that is configured performs this entry."""
+        kind = entry.effect.kind
+        if kind not in self._unserved:
+            self._unserved.add(kind)
+            log.warning("effect_unserved", kind=kind, lane=entry.lane, hint=_UNSERVED_HINT)
 
     def breaker_changed(self, destination: str, attempt: Attempt, *, is_open: bool) -> None:
         """Tell that a destination is left alone from now on, because of this attempt, or that it is well again."""

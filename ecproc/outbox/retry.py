@@ -1,92 +1,38 @@
-"""What one attempt leads to: pure, with time and chance passed in."""
+"""What one attempt leads to, and what a former process left. Pure: time and chance are passed in."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from random import Random
-from typing import Final, assert_never
+from typing import Final, TypeAlias, assert_never
 
 import msgspec
 
+from ecproc.domain.attempt import (
+    LONGEST_POSTPONED,
+    Attempt,
+    Blamed,
+    Done,
+    Held,
+    Odd,
+    Postponed,
+    Uncertain,
+)
+from ecproc.domain.effects import Repeat
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import EffectFailed, EffectSucceeded, EffectUnknown, Hold
 
 SECOND: Final = 1_000_000
-LONGEST_POSTPONED: Final = 3_600.0
-"""Seconds after which what our configuration refuses, or what was answered oddly, is tried once more."""
+"""Microseconds."""
 
 _FIRST: Final = 1.0
+"""Seconds of the first back-off, at most."""
 _LONGEST_HOLD: Final = 60.0
-_LONGEST_ASKED: Final = 300.0
+"""Seconds for which trouble of a destination holds an entry where it names no time of its own, at most."""
 _LONGEST_TEXT: Final = 1_000
+"""Characters of a receiver's words that are kept."""
 
-
-class Done(msgspec.Struct, frozen=True):
-    """It took effect; what the receiver told. `request_id`, here and below, is the receiver's own name for the call."""
-
-    result: Mapping[str, str] = {}
-    request_id: str = ""
-
-
-class Odd(msgspec.Struct, frozen=True):
-    """It was answered, in words nobody knows: not done, nobody's fault, and asked again once an hour at most."""
-
-    text: str
-    request_id: str = ""
-
-    @property
-    def reason(self) -> str:
-        """The words, marked as what they are."""
-        return f"odd answer: {self.text}"
-
-
-class Blamed(msgspec.Struct, frozen=True):
-    """The receiver said no to this entry; `final` when asking again cannot help, `lost` when nobody and nothing can.
-
-    `hint`, here and below, is what a person can do about it.
-    """
-
-    reason: str
-    final: bool = False
-    lost: bool = False
-    hint: str = ""
-    request_id: str = ""
-
-
-class Held(msgspec.Struct, frozen=True):
-    """The destination was in trouble and certainly did nothing. `down`: no entry would fare better there."""
-
-    reason: str
-    retry_after: float | None = None
-    down: bool = False
-    hint: str = ""
-    request_id: str = ""
-
-    @property
-    def wait(self) -> float:
-        """The seconds it asked for, 300 at most."""
-        return min(self.retry_after or 0.0, _LONGEST_ASKED)
-
-
-class Postponed(msgspec.Struct, frozen=True):
-    """Our own configuration refuses it; it is tried again after `wait` seconds, an hour at most, and at every start."""
-
-    reason: str
-    wait: float = LONGEST_POSTPONED
-    hint: str = ""
-    request_id: str = ""
-
-
-class Uncertain(msgspec.Struct, frozen=True):
-    """Sent, no trusted answer: it may have taken effect."""
-
-    reason: str
-    hint: str = ""
-    request_id: str = ""
-
-
-Attempt = Done | Odd | Blamed | Held | Postponed | Uncertain
-Ended = EffectSucceeded | EffectFailed | EffectUnknown
+Ended: TypeAlias = EffectSucceeded | EffectFailed | EffectUnknown
+"""The event that an ended attempt leaves."""
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
@@ -130,6 +76,24 @@ def supersede(outcome: Ended, *, now: int) -> Ended:
     return EffectFailed(
         outcome.key, reason, blamed=False, next_attempt_at=now, request_id=request_id, cause=outcome.cause
     )
+
+
+def interrupt(entry: Entry, repeat: Repeat, *, now: int, rng: Random, policy: RetryPolicy) -> EffectUnknown:
+    """What became of an attempt that a former process began: whether it took effect is to be found out."""
+    wait = 0.0 if repeat.safe_at_once else rng.uniform(*policy.unknown_retry)
+    effect = entry.effect
+    return EffectUnknown(effect.key, "interrupted", now + int(wait * SECOND), cause=effect.position)
+
+
+def take_up(entry: Entry, *, now: int, policy: RetryPolicy) -> Entry:
+    """An entry as a new process has to see it: what our configuration held is due at once, it may be another one now.
+
+    A time too far ahead is clipped to the longest back-off, for the clock may have been wrong (I13).
+    """
+    at = None if entry.held is Hold.CONFIGURATION else entry.next_attempt_at
+    if at is not None:
+        at = min(at, now + int(policy.longest * SECOND))
+    return entry if at == entry.next_attempt_at else msgspec.structs.replace(entry, next_attempt_at=at)
 
 
 def _succeed(entry: Entry, attempt: Done) -> EffectSucceeded:

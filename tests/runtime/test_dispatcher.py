@@ -10,18 +10,21 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from ecproc.desk.base import DeskAnswer, DeskCall
-from ecproc.domain.effects import IDEMPOTENT, LANES, Effect, EffectKind, Lane
+from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Odd, Postponed, Uncertain
+from ecproc.domain.effects import LANES, Effect, EffectKind, Lane, Repeat
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.ids import EffectKey, TicketNumber
 from ecproc.domain.log import Batch, RecordedEvent
 from ecproc.errors import StoreUnavailable
 from ecproc.fold.recorded import Kind, decode_entry, decode_event
 from ecproc.fold.rows import entry_row
-from ecproc.outbox.dispatcher import Dispatcher, OutboxBounds
+from ecproc.outbox.dispatcher import Dispatcher
 from ecproc.outbox.perform.desk import DeskPerformer
-from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Odd, Postponed, RetryPolicy, Uncertain
+from ecproc.outbox.retry import RetryPolicy
+from ecproc.outbox.schedule import OutboxBounds
 from ecproc.store.memory import MemoryStore
 from ecproc.telemetry.hooks import Telemetry
 from tests.simulation.clock import VirtualClock
@@ -42,13 +45,17 @@ class Destination:
 
     def __init__(self, bench: Bench, lane: Lane) -> None:
         self.name = lane.value
-        self.keyed = True
+        self.kinds = [kind for kind in EffectKind if LANES[kind] is lane]
+        self.repeat = Repeat.KEYED if lane is Lane.DESK else Repeat.IDEMPOTENT
         self.seconds = 1.0
         self.script: dict[str, list[Attempt | BaseException]] = {}
         self.always: Attempt | None = None
         self.at_work = 0
         self.most_at_work = 0
         self._bench = bench
+
+    def repeat_of(self, kind: EffectKind) -> Repeat:
+        return self.repeat
 
     async def perform(self, stream: str, entry: Entry) -> Attempt:
         self._bench.performed.append((entry.effect.key, anyio.current_time()))
@@ -98,7 +105,7 @@ class Bench:
         self._bounds = OutboxBounds(
             max_in_flight=in_flight, max_pending=pending, breaker_seconds=30.0, attempt_seconds=attempt_seconds
         )
-        self.lanes: dict[Lane, Any] = {lane: Destination(self, lane) for lane in Lane}
+        self.lanes: dict[str, Any] = {lane: Destination(self, lane) for lane in Lane}
         self.desk, self.bridge, self.attachments = (self.lanes[lane] for lane in Lane)
         self.open_dispatcher()
 
@@ -107,7 +114,7 @@ class Bench:
         self.heard = Heard()
         self.dispatcher = Dispatcher(
             self.store,
-            self.lanes,
+            list(self.lanes.values()),
             wake=self._wake,
             policy=self._policy,
             bounds=self._bounds,
@@ -166,7 +173,10 @@ class Bench:
 
 @pytest.mark.requirement("I4")
 @pytest.mark.parametrize("kind", EffectKind)
-async def test_an_intent_is_durable_before_the_first_byte_unless_a_repeat_is_harmless(kind: EffectKind) -> None:
+@pytest.mark.parametrize("repeat", Repeat)
+async def test_an_intent_is_durable_before_the_first_byte_unless_a_repeat_is_harmless(
+    kind: EffectKind, repeat: Repeat
+) -> None:
     bench = Bench()
     await bench.plan("e-1", (kind, "k"))
     seen: list[list[str]] = []
@@ -178,11 +188,12 @@ async def test_an_intent_is_durable_before_the_first_byte_unless_a_repeat_is_har
             return Done()
 
     bench.lanes[LANES[kind]] = Looking(bench, LANES[kind])
+    bench.lanes[LANES[kind]].repeat = repeat
     bench.open_dispatcher()
     await bench.dispatcher.recover()
     await bench.run()
 
-    harmless = kind in IDEMPOTENT
+    harmless = repeat is Repeat.IDEMPOTENT
     assert seen == ([[], [S.AVAILABLE]] if harmless else [["Started"], [S.EXECUTING]])
     assert await bench.events("e-1") == (["Succeeded"] if harmless else ["Started", "Succeeded"])
     assert bench.woken[-1] == ("EffectSucceeded", True)
@@ -285,14 +296,17 @@ async def test_what_our_configuration_refuses_holds_only_itself() -> None:
 
 
 @pytest.mark.requirement("I4")
-@pytest.mark.parametrize(("keyed", "soonest", "latest"), [(True, 0, 0), (False, 60, 120)])
+@pytest.mark.parametrize(
+    ("repeat", "soonest", "latest"),
+    [(Repeat.IDEMPOTENT, 0, 0), (Repeat.KEYED, 0, 0), (Repeat.LOOK_UP, 60, 120), (Repeat.BLIND, 60, 120)],
+)
 async def test_what_was_started_and_never_settled_is_unknown_on_start(
-    keyed: bool, soonest: float, latest: float
+    repeat: Repeat, soonest: float, latest: float
 ) -> None:
     bench = Bench()
     entry = bench.make("e-1", K.CREATE, "k")
     await bench.keep("e-1", msgspec.structs.replace(entry, state=S.EXECUTING))
-    bench.desk.keyed = keyed
+    bench.desk.repeat = repeat
 
     await bench.dispatcher.recover()
     assert await bench.events("e-1") == ["Unknown"]
@@ -538,7 +552,7 @@ async def test_what_is_finished_leaves_nothing_behind() -> None:
     await bench.run()
 
     assert bench.dispatcher.idle
-    assert all(not lane.tickets for lane in bench.dispatcher._lanes.values())
+    assert all(not lane.tickets for lane in bench.dispatcher._schedule._lanes.values())
     finished = [states for states in bench.heard.states if states[1] == S.COMPLETED]
     assert len(finished) == 10
 
@@ -713,17 +727,70 @@ async def test_a_dead_create_that_is_armed_again_lets_its_generation_go_on() -> 
     assert bench.dispatcher.idle
 
 
+# --- performers -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("fresh_loggers")
+async def test_what_nobody_performs_waits_is_told_once_and_holds_nobody() -> None:
+    bench = Bench()
+    del bench.lanes[Lane.ATTACHMENTS]
+    bench.open_dispatcher()
+    started = msgspec.structs.replace(bench.make("e-1", K.DOWNLOAD, "started"), state=S.EXECUTING)
+    await bench.keep("e-1", started)
+
+    with capture_logs() as lines:
+        await bench.dispatcher.recover()
+        await bench.plan("e-1", (K.DOWNLOAD, "d"), (K.DOWNLOAD, "e"), (K.RETURN_NUMBER, "r"), (K.UPDATE, "u"))
+        await bench.run()
+
+    assert [(line["event"], line["kind"], line["lane"]) for line in lines] == [
+        ("effect_unserved", "download_attachment", "attachments")
+    ]
+    assert sorted(bench.order_of()) == ["r", "u"]
+    assert await bench.entry("e-1", "started") == started
+    assert bench.heard.states.count((None, S.AVAILABLE)) == 4
+
+    bench.lanes[Lane.ATTACHMENTS] = bench.attachments
+    bench.open_dispatcher()
+    await bench.dispatcher.recover()
+    await bench.run()
+
+    assert bench.order_of("started", "d", "e") == ["started", "d", "e"]
+    assert (await bench.events("e-1"))[-4:] == ["Unknown", "Succeeded", "Succeeded", "Succeeded"]
+
+
+@pytest.mark.requirement("I3")
+async def test_a_lane_with_two_destinations_keeps_its_order_and_each_has_its_own_breaker() -> None:
+    bench = Bench()
+    notes = Destination(bench, Lane.DESK)
+    notes.name, notes.kinds, notes.script = "notes", [K.COMMENT], {"down": [Held("not today", down=True)]}
+    bench.desk.kinds.remove(K.COMMENT)
+    bench.lanes["notes"] = notes
+    bench.open_dispatcher()
+    await bench.plan("e-1", (K.CREATE, "create"), (K.COMMENT, "comment"), (K.UPDATE, "update"))
+    await bench.plan("e-2", (K.COMMENT, "down"))
+    await bench.plan("e-3", (K.CREATE, "fine"), (K.UPDATE, "too"))
+
+    await bench.run()
+
+    assert bench.order_of("create", "comment", "update") == ["create", "comment", "update"]
+    assert bench.times_of("fine") + bench.times_of("too") == [0, 1]
+    assert bench.heard.breakers == [("notes", True), ("notes", False)]
+    assert bench.times_of("comment")[0] > 1  # its destination was down, and nobody else waited for that
+
+
 # --- a look-up desk ---------------------------------------------------------------------------------------------------
 
 
 class ForgetfulDesk:
     """A look-up desk that applies a create and loses its answer."""
 
-    effect_class = "look-up"
-
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.applied: list[str] = []
+
+    def repeat_of(self, kind: EffectKind) -> Repeat:
+        return Repeat.LOOK_UP
 
     async def perform(self, call: DeskCall) -> DeskAnswer:
         self.calls.append("perform")

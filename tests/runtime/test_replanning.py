@@ -10,8 +10,9 @@ import anyio
 import msgspec
 import pytest
 
+from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Odd, Postponed, Uncertain
 from ecproc.domain.deltas import Attachment
-from ecproc.domain.effects import Effect, EffectKind, Lane
+from ecproc.domain.effects import Effect, EffectKind, Repeat
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.events import Decided, EffectFailed, EffectSucceeded, Place
 from ecproc.domain.ids import TicketNumber, attachment_key
@@ -22,8 +23,9 @@ from ecproc.fold.recorded import decode_entry, encode_event
 from ecproc.fold.rows import entry_row
 from ecproc.fold.tickets import TicketMachine
 from ecproc.fold.whole import fold_events
-from ecproc.outbox.dispatcher import Dispatcher, OutboxBounds
-from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Odd, Postponed, RetryPolicy, Uncertain
+from ecproc.outbox.dispatcher import Dispatcher
+from ecproc.outbox.retry import RetryPolicy
+from ecproc.outbox.schedule import OutboxBounds
 from ecproc.telemetry.hooks import Telemetry
 from ecproc.testing.ticket import file, incident
 from ecproc.wire.queue import decode_message
@@ -51,10 +53,13 @@ class FileHost:
     """Answers each plan of the file as the test says, the last one with the file."""
 
     name = "attachments"
-    keyed = True
+    kinds = (EffectKind.DOWNLOAD,)
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
+
+    def repeat_of(self, kind: EffectKind) -> Repeat:
+        return Repeat.IDEMPOTENT
 
     async def perform(self, stream: str, entry: Entry) -> Attempt:
         scene = self._scene
@@ -81,7 +86,7 @@ class Scene:
     def open_dispatcher(self) -> Dispatcher:
         return Dispatcher(
             self.disk,
-            {Lane.ATTACHMENTS: FileHost(self)},
+            [FileHost(self)],
             wake=self._hear,
             policy=RetryPolicy(max_attempts=12, unknown_retry=(1.0, 2.0), longest=3600.0),
             bounds=OutboxBounds(max_in_flight=3, max_pending=100, breaker_seconds=1.0, attempt_seconds=100.0),

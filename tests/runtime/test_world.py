@@ -23,6 +23,7 @@ from anyio.lowlevel import checkpoint
 from ecproc.bridge.base import Answer
 from ecproc.config import Limits, OutboxConfig
 from ecproc.desk.base import DeskAnswer, DeskCall
+from ecproc.domain.effects import Repeat
 from ecproc.domain.log import Batch
 from ecproc.errors import BridgeUnavailable
 from ecproc.fold.recorded import Kind
@@ -75,7 +76,7 @@ def draw_plan(seed: int) -> WorldPlan:
     return WorldPlan(
         tickets=rng.choice((1, 3, 6)),
         rate=rng.choice((1, 3, 50)),
-        desk=rng.choice(("keyed", "look-up")),
+        desk=rng.choice((Repeat.KEYED, Repeat.LOOK_UP)),
         faults=rng.choice((NONE, MILD, HEAVY, HEAVY)),
         roads=rng.choice((Roads(way=0.0), Roads(), BAD_ROADS)),
         slow_disk=rng.choice((0.0, 0.01, 0.5)),

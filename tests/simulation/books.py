@@ -10,6 +10,7 @@ import msgspec
 
 from ecproc.clock import Clock
 from ecproc.desk.base import DeskCall
+from ecproc.domain.effects import Repeat
 from ecproc.domain.ids import SEQUENCE_BYTES
 from ecproc.domain.log import RecordedEvent
 from ecproc.fold.recorded import Kind, decode_event
@@ -109,7 +110,7 @@ class Books:
     def _check_effects(self) -> None:
         """Exactly once for a keyed desk; for a look-up desk once more for each call that came after its look-up."""
         again = {key: count - 1 for key, count in self._desk.applied.items() if count > 1}
-        allowed = self._desk.zombies if self._desk.effect_class == "look-up" else 0
+        allowed = self._desk.zombies if self._desk.repeat is Repeat.LOOK_UP else 0
         if sum(again.values()) > allowed:
             self.errors.append(f"I4: applied more than once, with {allowed} zombies: {again}")
 
@@ -145,7 +146,7 @@ class Books:
         if raw is None:
             self.errors.append(f"{life.ticket} ({life.story}): no document")
             return
-        keyed = self._desk.effect_class == "keyed"
+        keyed = self._desk.repeat is Repeat.KEYED
         for wrong in _compare(msgspec.json.decode(raw), life.outcome, keyed=keyed):
             self.errors.append(f"{life.ticket} ({life.story}): {wrong}")
         returned = set(self._ledger.returnptn[life.ticket])

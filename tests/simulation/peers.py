@@ -21,6 +21,7 @@ from anyio.lowlevel import checkpoint
 from ecproc.attachments.base import Failure, FetchFailed, Stored
 from ecproc.bridge.base import Answer, Request
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
+from ecproc.domain.effects import EffectKind, Repeat
 from ecproc.domain.log import Batch, RecordedEvent
 from ecproc.errors import BridgeUnavailable
 from ecproc.simulator import exchange
@@ -118,14 +119,17 @@ class SimulatedBridge(Traveller):
 class SimulatedDesk(Traveller):
     """A desk that counts how often each key was applied. A look-up desk applies a repeated call once more."""
 
-    def __init__(self, effect_class: str, *, rng: Random) -> None:
+    def __init__(self, repeat: Repeat, *, rng: Random) -> None:
         super().__init__(rng)
-        self.effect_class = effect_class
+        self.repeat = repeat
         self.applied: Counter[str] = Counter()
         self.order: list[str] = []
         self.states: dict[str, str] = {}
         self.on_call: Callable[[DeskCall], None] = lambda call: None
         self._answers: dict[str, DeskAnswer] = {}
+
+    def repeat_of(self, kind: EffectKind) -> Repeat:
+        return self.repeat
 
     async def perform(self, call: DeskCall) -> DeskAnswer:
         self.on_call(call)
@@ -157,7 +161,7 @@ class SimulatedDesk(Traveller):
             raise DeskUnavailable("no answer", sent=True)
 
     def _apply(self, call: DeskCall) -> DeskAnswer:
-        if call.key in self._answers and self.effect_class == "keyed":
+        if call.key in self._answers and self.repeat is Repeat.KEYED:
             return self._answers[call.key]
         self.applied[call.key] += 1
         self.order.append(call.key)

@@ -10,6 +10,7 @@ import anyio
 import msgspec
 
 from ecproc.config import BridgeConfig, Config
+from ecproc.domain.effects import Repeat
 from ecproc.domain.policy import Policy
 from ecproc.fold.tickets import MACHINES
 from ecproc.pipeline import Pipeline
@@ -50,7 +51,7 @@ class WorldPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     tickets: int = 5
     rate: float = 3.0
-    desk: str = "keyed"
+    desk: Repeat = Repeat.KEYED
     faults: FaultPlan = NONE
     roads: Roads = GOOD_ROADS
     slow_disk: float = 0.01

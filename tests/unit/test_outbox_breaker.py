@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
+from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Odd, Postponed, Uncertain
 from ecproc.outbox.breaker import Breaker
-from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Odd, Postponed, Uncertain
 
 TROUBLE = Held("503")
 

@@ -11,8 +11,9 @@ import pytest
 from ecproc.attachments.base import Failure, FetchFailed, Stored
 from ecproc.bridge.base import Answer
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
+from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Odd, Performer, Postponed, Uncertain
 from ecproc.domain.deltas import Attachment, AttachmentChanged, ClientTicket, ClientTicketChanged
-from ecproc.domain.effects import Effect, EffectKind
+from ecproc.domain.effects import LANES, Effect, EffectKind, Lane, Repeat
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.ids import ClientNumber, EffectKey, TicketNumber, create_key
 from ecproc.domain.log import Batch, NewEvent, Row
@@ -23,7 +24,6 @@ from ecproc.outbox.perform import bridge as bridge_performer
 from ecproc.outbox.perform.attachments import SEND_AGAIN_HINT, AttachmentPerformer
 from ecproc.outbox.perform.bridge import BridgePerformer
 from ecproc.outbox.perform.desk import DeskPerformer
-from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Odd, Postponed, Uncertain
 from ecproc.store.memory import MemoryStore
 from ecproc.testing.ticket import file, incident
 from ecproc.wire.queue import decode_message
@@ -61,11 +61,14 @@ T = TypeVar("T")
 class Desk:
     """Answers as told, keeps the calls."""
 
-    def __init__(self, effect_class: str = "keyed", *, does: Any = None, knows: Any = None) -> None:
-        self.effect_class = effect_class
+    def __init__(self, repeat: Repeat = Repeat.KEYED, *, does: Any = None, knows: Any = None) -> None:
+        self.repeat = repeat
         self.does = does or DeskAnswer("L-1", "open")
         self.knows = knows
         self.calls: list[tuple[str, DeskCall]] = []
+
+    def repeat_of(self, kind: EffectKind) -> Repeat:
+        return self.repeat
 
     async def perform(self, call: DeskCall) -> DeskAnswer:
         self.calls.append(("perform", call))
@@ -150,7 +153,7 @@ async def test_another_generations_number_is_not_taken() -> None:
     assert only_reasons_differ(attempt, Blamed("", final=True))
 
 
-@pytest.mark.parametrize("effect_class", ["keyed", "look-up"])
+@pytest.mark.parametrize("repeat", Repeat)
 @pytest.mark.parametrize(
     ("does", "expected"),
     [
@@ -159,13 +162,13 @@ async def test_another_generations_number_is_not_taken() -> None:
         (DeskRefused("unknown field"), Blamed("unknown field")),
     ],
 )
-async def test_troubles_at_the_desk_are_told_apart(effect_class: str, does: Exception, expected: Attempt) -> None:
-    assert await perform(Desk(effect_class, does=does), make_entry(EffectKind.CREATE)) == expected
+async def test_troubles_at_the_desk_are_told_apart(repeat: Repeat, does: Exception, expected: Attempt) -> None:
+    assert await perform(Desk(repeat, does=does), make_entry(EffectKind.CREATE)) == expected
 
 
 @pytest.mark.requirement("I4")
 async def test_a_look_up_desk_is_asked_before_an_unknown_call_is_repeated() -> None:
-    desk = Desk("look-up", knows=DeskAnswer("L-9", "open"))
+    desk = Desk(Repeat.LOOK_UP, knows=DeskAnswer("L-9", "open"))
 
     attempt = await perform(desk, make_entry(EffectKind.CREATE, EntryState.UNKNOWN))
 
@@ -175,7 +178,7 @@ async def test_a_look_up_desk_is_asked_before_an_unknown_call_is_repeated() -> N
 
 @pytest.mark.requirement("I4")
 async def test_what_a_look_up_desk_does_not_know_is_done_again() -> None:
-    desk = Desk("look-up")
+    desk = Desk(Repeat.LOOK_UP)
 
     assert await perform(desk, make_entry(EffectKind.CREATE, EntryState.UNKNOWN)) == Done(
         {"number": "L-1", "state": "open"}
@@ -186,7 +189,7 @@ async def test_what_a_look_up_desk_does_not_know_is_done_again() -> None:
 @pytest.mark.requirement("I4")
 @pytest.mark.parametrize("trouble", [NO_ANSWER, NO_CONNECTION, DeskRefused("not now")])
 async def test_a_look_up_that_fails_leaves_it_unknown(trouble: Exception) -> None:
-    desk = Desk("look-up", knows=trouble)
+    desk = Desk(Repeat.LOOK_UP, knows=trouble)
 
     attempt = await perform(desk, make_entry(EffectKind.CREATE, EntryState.UNKNOWN))
 
@@ -195,15 +198,36 @@ async def test_a_look_up_that_fails_leaves_it_unknown(trouble: Exception) -> Non
 
 
 @pytest.mark.parametrize(
-    ("effect_class", "state"),
-    [("keyed", EntryState.UNKNOWN), ("look-up", EntryState.AVAILABLE), ("look-up", EntryState.RETRYABLE)],
+    ("repeat", "state"),
+    [
+        (Repeat.IDEMPOTENT, EntryState.UNKNOWN),
+        (Repeat.KEYED, EntryState.UNKNOWN),
+        (Repeat.BLIND, EntryState.UNKNOWN),
+        (Repeat.LOOK_UP, EntryState.AVAILABLE),
+        (Repeat.LOOK_UP, EntryState.RETRYABLE),
+    ],
 )
-async def test_otherwise_nothing_is_looked_up(effect_class: str, state: EntryState) -> None:
-    desk = Desk(effect_class)
+async def test_otherwise_nothing_is_looked_up(repeat: Repeat, state: EntryState) -> None:
+    desk = Desk(repeat)
 
     await perform(desk, make_entry(EffectKind.CREATE, state))
 
     assert desk.verbs == ["perform"]
+
+
+@pytest.mark.requirement("I4")
+@pytest.mark.parametrize("repeat", [Repeat.KEYED, Repeat.LOOK_UP, Repeat.BLIND])
+def test_whatever_can_be_done_twice_leaves_an_intent_and_so_does_every_call_of_any_desk(repeat: Repeat) -> None:
+    store = MemoryStore(VirtualClock().now)
+    performers: list[Performer] = [
+        DeskPerformer(Desk(repeat), store),
+        BridgePerformer(ScriptedBridge(), store, client_name="testClient"),
+        AttachmentPerformer(Fetcher(), store, clock=VirtualClock()),
+    ]
+
+    left = {kind: performer.repeat_of(kind).leaves_intent for performer in performers for kind in performer.kinds}
+
+    assert left == {kind: LANES[kind] is Lane.DESK for kind in EffectKind}
 
 
 # --- the bridge -------------------------------------------------------------------------------------------------------
@@ -253,10 +277,7 @@ async def test_our_number_goes_to_its_ticket() -> None:
             Blamed("APIKey not authorized for ticket company"),
         ),
         (BridgeUnavailable("timeout", sent=True), Uncertain("the bridge is unavailable (timeout)")),
-        (
-            BridgeUnavailable("connect", sent=False, retry_after=3.0),
-            Held("the bridge is unavailable (connect)", 3.0),
-        ),
+        (BridgeUnavailable("connect", sent=False), Held("the bridge is unavailable (connect)")),
     ],
 )
 async def test_what_the_bridge_says_decides(line: Line, expected: Attempt) -> None:

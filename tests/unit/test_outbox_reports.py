@@ -9,11 +9,12 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
+from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Odd, Postponed, Uncertain
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import Entry
 from ecproc.domain.ids import EffectKey, TicketNumber
 from ecproc.outbox.reports import Reports
-from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Odd, Postponed, RetryPolicy, Uncertain, conclude
+from ecproc.outbox.retry import RetryPolicy, conclude
 from ecproc.telemetry.hooks import Telemetry
 from tests.simulation.clock import VirtualClock
 from tests.simulation.simloop import simulated_backend

@@ -10,25 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecproc.domain.effects import Effect, EffectKind
+from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Odd, Postponed, Uncertain
+from ecproc.domain.effects import Effect, EffectKind, Repeat
 from ecproc.domain.entry import Entry, EntryState, apply_outcome
 from ecproc.domain.events import EffectFailed, EffectSucceeded, EffectUnknown, Hold
 from ecproc.domain.ids import EffectKey, TicketNumber
 from ecproc.fold.recorded import encode_event
-from ecproc.outbox.retry import (
-    SECOND,
-    Attempt,
-    Blamed,
-    Done,
-    Held,
-    Odd,
-    Postponed,
-    RetryPolicy,
-    Uncertain,
-    back_off,
-    conclude,
-    supersede,
-)
+from ecproc.outbox.retry import SECOND, RetryPolicy, back_off, conclude, interrupt, supersede, take_up
 
 NOW = 1_700_000_000 * SECOND
 POLICY = RetryPolicy(max_attempts=4, unknown_retry=(60.0, 120.0), longest=100.0)
@@ -221,3 +209,32 @@ def test_whatever_a_receiver_says_the_log_can_keep_it(attempt: Attempt) -> None:
 
     assert len(payload) < 50_000
     msgspec.json.decode(payload)
+
+
+@pytest.mark.parametrize("repeat", Repeat)
+def test_what_was_cut_off_is_asked_again_once_nothing_of_it_can_arrive(repeat: Repeat) -> None:
+    outcomes = [interrupt(make_entry(), repeat, now=NOW, rng=Random(seed), policy=POLICY) for seed in range(100)]
+
+    waited = [((outcome.next_attempt_at or 0) - NOW) / SECOND for outcome in outcomes]
+    at_once = repeat in (Repeat.IDEMPOTENT, Repeat.KEYED)
+    assert all(wait == 0 if at_once else 60 <= wait <= 120 for wait in waited)
+    assert {(outcome.reason, outcome.cause) for outcome in outcomes} == {("interrupted", 1)}
+
+
+@pytest.mark.parametrize(
+    ("held", "at", "due"),
+    [
+        (None, None, None),
+        (None, NOW - 1, NOW - 1),
+        (None, NOW + 100 * SECOND, NOW + 100 * SECOND),
+        (None, NOW + 101 * SECOND, NOW + 100 * SECOND),
+        (Hold.ODD_ANSWER, NOW + 99 * SECOND, NOW + 99 * SECOND),
+        (Hold.CONFIGURATION, NOW + 99 * SECOND, None),
+    ],
+)
+def test_a_new_process_waits_no_longer_than_a_retry_may_take_nor_for_what_it_may_do_otherwise(
+    held: Hold | None, at: int | None, due: int | None
+) -> None:
+    entry = make_entry(state=EntryState.RETRYABLE, held=held, next_attempt_at=at)
+
+    assert take_up(entry, now=NOW, policy=POLICY) == msgspec.structs.replace(entry, next_attempt_at=due)

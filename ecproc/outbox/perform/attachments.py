@@ -9,9 +9,9 @@ import msgspec
 
 from ecproc.attachments.base import Failure, Fetcher, FetchFailed
 from ecproc.clock import Clock
-from ecproc.domain.effects import Effect
+from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Postponed
+from ecproc.domain.effects import Effect, EffectKind, Repeat
 from ecproc.domain.entry import Entry
-from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Postponed
 from ecproc.store.base import Store
 from ecproc.wire.translate import attachment_url
 
@@ -32,15 +32,18 @@ _decode_attachment = msgspec.json.Decoder(_Attachment).decode
 
 
 class AttachmentPerformer:
-    """Fetches announced files, while the disk has room. Idempotent: content is stored under its own digest."""
+    """Fetches announced files, while the disk has room."""
 
     name = "attachments"
-    keyed = True
+    kinds = (EffectKind.DOWNLOAD,)
 
     def __init__(self, fetcher: Fetcher, store: Store, *, clock: Clock) -> None:
         self._fetcher = fetcher
         self._store = store
         self._clock = clock
+
+    def repeat_of(self, kind: EffectKind) -> Repeat:
+        return Repeat.IDEMPOTENT  # content is stored under its own digest
 
     async def perform(self, stream: str, entry: Entry) -> Attempt:
         effect = entry.effect

@@ -7,10 +7,10 @@ from typing import assert_never
 import msgspec
 
 from ecproc.bridge.base import Answer, Bridge, Request
-from ecproc.domain.effects import Effect
+from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Odd, Uncertain
+from ecproc.domain.effects import Effect, EffectKind, Repeat
 from ecproc.domain.entry import Entry
 from ecproc.errors import BridgeUnavailable
-from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Odd, Uncertain
 from ecproc.store.base import Reader
 from ecproc.wire.requests import return_number
 from ecproc.wire.responses import Verdict, judge_answer
@@ -26,15 +26,18 @@ _decode_client_ticket = msgspec.json.Decoder(_ClientTicket).decode
 
 
 class BridgePerformer:
-    """Sends to the bridge. Idempotent: PUT returnptn sets a value, so a repeat is harmless."""
+    """Sends to the bridge."""
 
     name = "bridge"
-    keyed = True
+    kinds = (EffectKind.RETURN_NUMBER,)
 
     def __init__(self, bridge: Bridge, store: Reader, *, client_name: str) -> None:
         self._bridge = bridge
         self._store = store
         self._client_name = client_name
+
+    def repeat_of(self, kind: EffectKind) -> Repeat:
+        return Repeat.IDEMPOTENT  # PUT returnptn sets a value
 
     async def perform(self, stream: str, entry: Entry) -> Attempt:
         effect = entry.effect
@@ -48,7 +51,7 @@ class BridgePerformer:
         except BridgeUnavailable as error:
             if error.sent:
                 return Uncertain(str(error), error.hint)
-            return Held(str(error), error.retry_after, hint=error.hint)
+            return Held(str(error), hint=error.hint)
         return _judge(answer)
 
     async def _is_shown(self, stream: str, effect: Effect) -> bool:

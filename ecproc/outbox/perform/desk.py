@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from ecproc.desk.base import Desk, DeskCall, DeskRefused, DeskUnavailable
-from ecproc.domain.effects import EffectKind
+from ecproc.desk.base import DESK_KINDS, Desk, DeskCall, DeskRefused, DeskUnavailable
+from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Uncertain
+from ecproc.domain.effects import EffectKind, Repeat
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.ids import create_key
 from ecproc.fold.recorded import decode_entry
-from ecproc.outbox.retry import Attempt, Blamed, Done, Held, Uncertain
 from ecproc.store.base import Reader
 
 
 class DeskPerformer:
-    """Calls the desk. A keyed desk makes repeats harmless; a look-up desk is asked before a repeat."""
+    """Calls the desk, which says of each kind why a repeat is harmless; one that has to be looked up is."""
 
     name = "desk"
+    kinds = DESK_KINDS
 
     def __init__(self, desk: Desk, store: Reader) -> None:
         self._desk = desk
         self._store = store
-        self.keyed = desk.effect_class == "keyed"
+
+    def repeat_of(self, kind: EffectKind) -> Repeat:
+        return self._desk.repeat_of(kind)
 
     async def perform(self, stream: str, entry: Entry) -> Attempt:
         number = entry.effect.number
@@ -36,7 +39,7 @@ class DeskPerformer:
             fields=entry.effect.fields,
         )
         answer = None
-        if not self.keyed and entry.state is EntryState.UNKNOWN:
+        if entry.state is EntryState.UNKNOWN and self.repeat_of(entry.effect.kind) is Repeat.LOOK_UP:
             try:
                 answer = await self._desk.look_up(call)
             except (DeskUnavailable, DeskRefused) as error:

@@ -1,0 +1,107 @@
+"""One try of an effect: what is asked of the destination that makes it, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final, Protocol, TypeAlias
+
+import msgspec
+
+from ecproc.domain.effects import EffectKind, Repeat
+from ecproc.domain.entry import Entry
+
+LONGEST_POSTPONED: Final = 3_600.0
+"""Seconds after which what our configuration refuses, or what was answered oddly, is tried once more."""
+
+_LONGEST_ASKED: Final = 300.0
+"""Seconds that a destination may ask us to wait."""
+
+
+class Done(msgspec.Struct, frozen=True):
+    """It took effect; what the receiver told. `request_id`, here and below, is the receiver's own name for the call."""
+
+    result: Mapping[str, str] = {}
+    request_id: str = ""
+
+
+class Odd(msgspec.Struct, frozen=True):
+    """It was answered, in words nobody knows: not done, nobody's fault, and asked again once an hour at most."""
+
+    text: str
+    request_id: str = ""
+
+    @property
+    def reason(self) -> str:
+        """The words, marked as what they are."""
+        return f"odd answer: {self.text}"
+
+
+class Blamed(msgspec.Struct, frozen=True):
+    """The receiver said no to this entry; `final` when asking again cannot help, `lost` when nobody and nothing can.
+
+    `hint`, here and below, is what a person can do about it.
+    """
+
+    reason: str
+    final: bool = False
+    lost: bool = False
+    hint: str = ""
+    request_id: str = ""
+
+
+class Held(msgspec.Struct, frozen=True):
+    """The destination was in trouble and certainly did nothing. `down`: no entry would fare better there."""
+
+    reason: str
+    retry_after: float | None = None
+    down: bool = False
+    hint: str = ""
+    request_id: str = ""
+
+    @property
+    def wait(self) -> float:
+        """The seconds it asked for, 300 at most."""
+        return min(self.retry_after or 0.0, _LONGEST_ASKED)
+
+
+class Postponed(msgspec.Struct, frozen=True):
+    """Our own configuration refuses it; it is tried again after `wait` seconds, an hour at most, and at every start."""
+
+    reason: str
+    wait: float = LONGEST_POSTPONED
+    hint: str = ""
+    request_id: str = ""
+
+
+class Uncertain(msgspec.Struct, frozen=True):
+    """Sent, no trusted answer: it may have taken effect."""
+
+    reason: str
+    hint: str = ""
+    request_id: str = ""
+
+
+Attempt: TypeAlias = Done | Odd | Blamed | Held | Postponed | Uncertain
+"""How one try ended."""
+
+
+class Performer(Protocol):
+    """One destination."""
+
+    @property
+    def name(self) -> str:
+        """What the destination is called in metrics and logs; performers of one name share one breaker."""
+
+    @property
+    def kinds(self) -> Collection[EffectKind]:
+        """The kinds of effects it takes; no other performer takes them."""
+
+    def repeat_of(self, kind: EffectKind) -> Repeat:
+        """Why repeating a call of that kind is harmless."""
+
+    async def perform(self, stream: str, entry: Entry) -> Attempt:
+        """Try the entry once, asking first where `repeat_of` needs that. Expected troubles are values, never raised.
+
+        It is given the entry as it was claimed, and cancelled at a deadline of the dispatcher's own: whatever was sent
+        by then counts as uncertain. Anything raised but a StoreError is a defect and counts as uncertain, too.
+        """

@@ -1,0 +1,253 @@
+"""What the outbox starts next, and when it has to look again. Pure: it is told what happened and what time it is."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping, Sequence
+from random import Random
+from typing import Final, TypeAlias
+
+import msgspec
+
+from ecproc.domain.attempt import Attempt
+from ecproc.domain.effects import LANES, EffectKind, Lane
+from ecproc.domain.entry import Entry, EntryState
+from ecproc.outbox.breaker import Breaker
+from ecproc.outbox.lanes import Run, TicketLane, Wait
+from ecproc.outbox.retry import SECOND
+
+_RESUME_SHARE: Final = 0.8
+"""Of the pending entries' bound: once it was reached there is room again from here on."""
+_FAR_FUTURE: Final = 1 << 62
+"""Microseconds UTC that no deadline reaches."""
+
+Urgency: TypeAlias = tuple[bool, int]
+"""Less comes first: not in a hurry, then the expiry."""
+
+
+class OutboxBounds(msgspec.Struct, frozen=True):
+    """Entries performed at once, entries pending before projection pauses, longest seconds of an open breaker, and
+    seconds after which an attempt that has not ended is given up."""
+
+    max_in_flight: int
+    max_pending: int
+    breaker_seconds: float
+    attempt_seconds: float
+
+
+class Start(msgspec.Struct, frozen=True):
+    """An entry to attempt now; `probe`: it is the one that tries for all whether its destination is well again."""
+
+    stream: str
+    entry: Entry
+    probe: bool
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What to start, and the seconds after which another look could start more; None: not before there is news.
+
+    `due` holds since when a lane's most urgent entry has been due, None for nothing due, where that has changed.
+    """
+
+    starts: Sequence[Start]
+    wait: float | None
+    due: Mapping[Lane, int | None]
+
+
+class _Line:
+    """The tickets of a lane whose next entry is due at one destination, most urgent first."""
+
+    def __init__(self, lane: _Lane, breaker: Breaker) -> None:
+        self.lane = lane
+        self.breaker = breaker
+        self.ready: list[tuple[Urgency, int, int, str]] = []
+
+
+class _Lane:
+    """A lane's tickets: in one of its lines with a due entry, `waiting` for a time, or being attempted.
+
+    These heaps may name a ticket twice, or one that has nothing to do any more. `turn` is that of its last start,
+    `told` what was last said about its due entries.
+    """
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.turn = 0
+        self.told: int | None = None
+        self.tickets: dict[str, TicketLane] = {}
+        self.waiting: list[tuple[int, int, str]] = []
+        self.lines: dict[str, _Line] = {}
+
+    def line_to(self, destination: str, breaker: Breaker) -> _Line:
+        """The line for that destination, the same for all of its kinds."""
+        return self.lines.setdefault(destination, _Line(self, breaker))
+
+    def due_since(self) -> int | None:
+        """Since when the most urgent of all that is due has been due."""
+        heads = [line.ready[0] for line in self.lines.values() if line.ready]
+        return min(heads)[1] if heads else None
+
+    def next_line(self, steady: float) -> _Line | None:
+        """The line with the most urgent entry that may be sent now."""
+        lines = [line for line in self.lines.values() if line.ready and line.breaker.may_send(steady)]
+        return min(lines, key=lambda line: line.ready[0], default=None)
+
+    def wait(self, now: int) -> float | None:
+        """Seconds until the next entry is due or the next breaker lets one try, None if no time brings that."""
+        rests = [line.breaker.wait(now / SECOND) for line in self.lines.values() if line.ready]
+        if self.waiting:
+            rests.append((self.waiting[0][0] - now) / SECOND)
+        return min((rest for rest in rests if rest > 0), default=None)
+
+
+class Schedule:
+    """Which entries are started when: urgent ones first, as many as there are slots for, in each lane and in all.
+
+    `destinations` names the destination of every kind that somebody performs; their lanes share the places in all. Of
+    one ticket and lane the entries are started in planned order, one after the other. `now` is in microseconds UTC and
+    never goes back. `pending` counts the unfinished entries; `has_news`: another look could start something.
+    """
+
+    def __init__(self, destinations: Mapping[EffectKind, str], *, bounds: OutboxBounds, rng: Random) -> None:
+        self._bounds = bounds
+        names = dict.fromkeys(LANES[kind] for kind in destinations)
+        slots = max(1, bounds.max_in_flight // len(names))
+        breakers = {name: Breaker(longest=bounds.breaker_seconds, rng=rng) for name in destinations.values()}
+        self._lanes = {name: _Lane(slots) for name in names}
+        self._lines = {
+            kind: self._lanes[LANES[kind]].line_to(name, breakers[name]) for kind, name in destinations.items()
+        }
+        self._turn = 0
+        self._is_full = False
+        self.pending = 0
+        self.in_flight = 0
+        self.has_news = False
+        self.stopped = False
+
+    @property
+    def has_room(self) -> bool:
+        """Whether more may be planned: below the bound, and once it was reached not before a fifth is done.
+
+        When nothing is started any more, too: nobody has to wait for room that will not come.
+        """
+        return self.stopped or not self._is_full
+
+    def newest(self, stream: str, entry: Entry) -> Entry:
+        """What stands under the entry's key now; the entry itself where that is not known any more."""
+        ticket = self._lines[entry.effect.kind].lane.tickets.get(stream)
+        return ticket.entries.get(entry.effect.key, entry) if ticket else entry
+
+    def put(self, stream: str, entry: Entry, now: int) -> EntryState | None:
+        """Take an entry's newest version; gives the state in which it was known before."""
+        lane = self._lines[entry.effect.kind].lane
+        ticket = lane.tickets.get(stream)
+        if ticket is None:
+            ticket = lane.tickets[stream] = TicketLane()
+        former = ticket.put(entry)
+        self._count((not entry.finished) - (former is not None and not former.finished))
+        self._enqueue(lane, stream, now)
+        return former.state if former is not None else None
+
+    def look(self, now: int) -> Look:
+        """Choose all that may be started now. Where places are few, the lane whose last start was first goes first."""
+        if self.stopped:
+            return Look((), None, {})
+        starts: list[Start] = []
+        rests: list[float] = []
+        due: dict[Lane, int | None] = {}
+        for name, lane in sorted(self._lanes.items(), key=lambda item: item[1].turn):
+            while lane.waiting and lane.waiting[0][0] <= now:
+                self._enqueue(lane, heapq.heappop(lane.waiting)[2], now)
+            if lane.told != (since := lane.due_since()):
+                lane.told = due[name] = since
+            rest = self._fill(lane, now, starts)
+            if rest is not None:
+                rests.append(rest)
+        self.has_news = False
+        return Look(starts, min(rests, default=None), due)
+
+    def note(self, start: Start, attempt: Attempt, now: int) -> bool | None:
+        """Learn from how an attempt went whether its destination is down; None if it is what it was held to be."""
+        breaker = self._lines[start.entry.effect.kind].breaker
+        was_open = breaker.is_open
+        breaker.note(attempt, now / SECOND, probe=start.probe)
+        return breaker.is_open if breaker.is_open is not was_open else None
+
+    def end(self, start: Start, now: int) -> None:
+        """Take back the place of an attempt that is over and whose outcome, if there is one, was put."""
+        lane = self._lines[start.entry.effect.kind].lane
+        lane.slots += 1
+        self.in_flight -= 1
+        self.has_news = True
+        ticket = lane.tickets.get(start.stream)
+        if ticket is not None:
+            ticket.busy = False
+            self._enqueue(lane, start.stream, now)
+
+    def stop(self) -> None:
+        """Start nothing more."""
+        self.stopped = self.has_news = True
+
+    def _count(self, more: int) -> None:
+        self.pending += more
+        if self.pending <= self._bounds.max_pending * _RESUME_SHARE:
+            self._is_full = False
+        elif self.pending >= self._bounds.max_pending:
+            self._is_full = True
+
+    def _fill(self, lane: _Lane, now: int, starts: list[Start]) -> float | None:
+        """Start what the lane has slots for; seconds until time alone lets it start more, None if that cannot be."""
+        while lane.slots and self.in_flight < self._bounds.max_in_flight:
+            line = lane.next_line(now / SECOND)
+            if line is None:
+                return lane.wait(now)
+            start = self._take(line, now)
+            if start is not None:
+                starts.append(start)
+        return None
+
+    def _take(self, line: _Line, now: int) -> Start | None:
+        """Start the most urgent entry of a line; none if it has expired or changed since it was queued."""
+        lane = line.lane
+        (_, expiry), _, _, stream = heapq.heappop(line.ready)
+        ticket = lane.tickets.get(stream)
+        if ticket is None or ticket.busy:
+            return None
+        chosen = ticket.choose(now)
+        if not isinstance(chosen, Run) or self._lines[chosen.entry.effect.kind] is not line or expiry <= now:
+            self._enqueue(lane, stream, now)  # of files, those that can still be had go first
+            return None
+        ticket.busy = True
+        lane.slots -= 1
+        self.in_flight += 1
+        self._turn += 1
+        lane.turn = self._turn
+        return Start(stream, chosen.entry, line.breaker.sending())
+
+    def _enqueue(self, lane: _Lane, stream: str, now: int) -> None:
+        """Queue a ticket for its next entry: by the time it is due; of those that are, what expires first."""
+        ticket = lane.tickets.get(stream)
+        if ticket is None or ticket.busy:
+            return
+        if not ticket.entries:
+            del lane.tickets[stream]
+            return
+        self._turn += 1
+        self.has_news = True
+        match ticket.choose(now):
+            case Run(entry=entry):
+                since = entry.next_attempt_at or entry.effect.at
+                place = (_urgency(entry, now), since, self._turn, stream)
+                heapq.heappush(self._lines[entry.effect.kind].ready, place)
+            case Wait(until=until):
+                heapq.heappush(lane.waiting, (until, self._turn, stream))
+            case None:
+                pass
+
+
+def _urgency(entry: Entry, now: int) -> Urgency:
+    """What may end before its expiry first, then the earliest expiry still ahead; what never expires or has, last."""
+    deadline = entry.effect.deadline
+    if deadline is not None and deadline <= now:
+        return True, _FAR_FUTURE
+    return not entry.effect.hurry, deadline or _FAR_FUTURE
