@@ -34,7 +34,7 @@ _ATTEMPT_MARGIN: Final = 60.0
 
 
 class Pipeline:
-    """Ingest, projector and dispatcher. `recovered` turns true when what a former process left has been taken up."""
+    """Ingest, projector and dispatcher."""
 
     def __init__(
         self,
@@ -95,13 +95,20 @@ class Pipeline:
             rng=rng,
             telemetry=telemetry,
         )
-        self.recovered = False
+        self._recovered = anyio.Event()
         self._received = anyio.Event()
 
     @property
     def idle(self) -> bool:
-        """Whether everything received is decided and every effect came to its end."""
-        return self.recovered and self.projector.idle and self.dispatcher.idle
+        """Whether everything received is decided and every effect came to its end, a former process's included."""
+        return self._recovered.is_set() and self.projector.idle and self.dispatcher.idle
+
+    async def wait_idle(self) -> None:
+        """Return at a moment when it is idle."""
+        await self._recovered.wait()
+        while not self.idle:
+            await self.projector.wait_idle()
+            await self.dispatcher.wait_idle()
 
     async def run(
         self, idle_interval: float | None = None, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
@@ -109,7 +116,7 @@ class Pipeline:
         """Take up what a former process left, report started, then receive, decide and perform until cancelled."""
         await self.dispatcher.recover()
         failpoint("start.recovered")
-        self.recovered = True
+        self._recovered.set()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.projector.run)
             tasks.start_soon(self.dispatcher.run)

@@ -145,6 +145,25 @@ def test_a_stop_waits_for_the_effects_in_flight_and_for_no_more() -> None:
     assert errors == []
 
 
+def test_a_pipeline_tells_when_nothing_is_left_to_do() -> None:
+    async def main() -> None:
+        world = World(WorldPlan(tickets=3, roads=BAD_ROADS), seed=1)
+        pipeline = world.make_pipeline()
+        world.start()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(pipeline.run)
+            while world.simulator.ledger.unsent or len(world.queue):  # noqa: ASYNC110 - the queue tells nobody
+                await anyio.sleep(1)
+            busy = not pipeline.idle
+            await pipeline.wait_idle()
+            assert busy
+            assert pipeline.idle
+            tasks.cancel_scope.cancel()
+        assert await world.books.check() == []
+
+    simulate(main, seed=1)
+
+
 # --- interrupted anywhere ---------------------------------------------------------------------------------------------
 
 SMALL = WorldPlan(

@@ -134,7 +134,8 @@ class World:
 
     # --- processors ---
 
-    def _make_pipeline(self) -> Pipeline:
+    def make_pipeline(self) -> Pipeline:
+        """A processor of this world that has not begun."""
         return Pipeline(
             self.plan.config,
             machines=MACHINES,
@@ -153,7 +154,7 @@ class World:
         """Run a processor and cut its power after so many seconds."""
         with anyio.CancelScope() as scope:
             asyncio.get_running_loop().call_later(seconds, self._interrupt, scope, True)
-            await self._make_pipeline().run()
+            await self.make_pipeline().run()
 
     async def run_to_step(self, step: int, *, cut_power: bool) -> None:
         """Run a processor up to one step of the loop, then cut its power, or only cancel it."""
@@ -161,7 +162,7 @@ class World:
         assert isinstance(loop, SimLoop)
         with anyio.CancelScope() as scope:
             loop.on_step = lambda now: self._interrupt(scope, cut_power) if now >= step else None
-            await self._make_pipeline().run()
+            await self.make_pipeline().run()
 
     def _interrupt(self, scope: anyio.CancelScope, cut_power: bool) -> None:
         loop = asyncio.get_running_loop()
@@ -173,7 +174,7 @@ class World:
 
     async def run_and_stop(self, seconds: float) -> float:
         """Run a processor and shut it down in order after so many seconds; gives how long that took."""
-        pipeline = self._make_pipeline()
+        pipeline = self.make_pipeline()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(pipeline.run)
             await anyio.sleep(seconds)
@@ -186,7 +187,7 @@ class World:
     async def finish(self, *, within: float) -> float:
         """Run a processor until nothing is left to do; gives how long that took. What is left then is in the books."""
         started = anyio.current_time()
-        pipeline = self._make_pipeline()
+        pipeline = self.make_pipeline()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(pipeline.run)
             with anyio.move_on_after(within) as limit:
