@@ -11,7 +11,7 @@ from ecproc.clock import Clock
 from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Odd, Postponed, Uncertain
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.entry import Entry
-from ecproc.domain.events import EffectFailed, EffectSucceeded, EffectUnknown
+from ecproc.domain.events import EffectFailed, EffectOutcome, EffectSucceeded, EffectUnknown
 from ecproc.outbox.retry import Ended
 from ecproc.telemetry.complaints import Complaints
 from ecproc.telemetry.hooks import Telemetry
@@ -102,13 +102,13 @@ def _what_to_do(outcome: EffectFailed) -> str:
     return _PARKED_HINT if outcome.parked else _GONE_HINT
 
 
-def _word(outcome: Ended) -> str:
+def _word(outcome: Ended) -> EffectOutcome:
     match outcome:
         case EffectSucceeded():
-            return "succeeded"
+            return EffectOutcome.SUCCEEDED
         case EffectUnknown():
-            return "unknown"
+            return EffectOutcome.UNKNOWN
         case EffectFailed(next_attempt_at=None, parked=parked):
-            return "parked" if parked else "discarded"
+            return EffectOutcome.PARKED if parked else EffectOutcome.DISCARDED
         case EffectFailed(blamed=blamed):
-            return "retryable" if blamed else "held"
+            return EffectOutcome.RETRYABLE if blamed else EffectOutcome.HELD
