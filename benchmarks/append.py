@@ -12,7 +12,8 @@ from benchmarks.messages import make_events
 from benchmarks.raw import RawLog, append_statements, slow_down_commits, weigh
 from ecproc.clock import SystemClock
 from ecproc.domain.log import Batch, NewEvent
-from ecproc.store.sqlite import open_store
+from ecproc.fold.tables import TABLES
+from ecproc.store.sqlite.store import open_store
 
 TICKETS = 1000
 
@@ -34,7 +35,7 @@ async def ours(folder: str, *, rows: int, callers: int, per: int, fsync: float =
         commits += 1
 
     store = await open_store(
-        Path(folder) / "data", now=SystemClock().now, identity=None, reserve_bytes=0, on_commit=count
+        Path(folder) / "data", TABLES, now=SystemClock().now, identity=None, reserve_bytes=0, on_commit=count
     )
 
     async def call() -> None:

@@ -17,9 +17,10 @@ from ecproc.clock import SystemClock
 from ecproc.domain.events import Decided
 from ecproc.domain.log import Batch, NewEvent
 from ecproc.fold.recorded import encode_event
+from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
-from ecproc.runtime.replay import rebuild
-from ecproc.store.sqlite import SqliteStore, open_store
+from ecproc.rebuild.streams import RebuildOrder, rebuild
+from ecproc.store.sqlite.store import SqliteStore, open_store
 
 _TENTHS = 10
 _CALLERS = 16
@@ -29,6 +30,7 @@ async def build(folder: str, *, messages: int, tickets: int) -> Sample:
     """Append so many messages in ten parts, each decided at its end; `first` and `last` are their seconds a message."""
     store = await open_store(
         Path(folder),
+        TABLES,
         now=SystemClock().now,
         identity=msgspec.structs.asdict(bridge_config("http://127.0.0.1").identity),
         reserve_bytes=0,
@@ -45,10 +47,10 @@ async def build(folder: str, *, messages: int, tickets: int) -> Sample:
 
 async def renew(folder: str) -> Sample:
     """Replay the whole log from its bodies into a new live state and a new compact form, as after an upgrade."""
-    store = await open_store(Path(folder), now=SystemClock().now, identity=None, reserve_bytes=0)
+    store = await open_store(Path(folder), TABLES, now=SystemClock().now, identity=None, reserve_bytes=0)
     with timing() as watch:
         async with store.reading() as reader, store.rebuilding(reader) as aside:
-            rebuilt = await rebuild(reader, aside, machines=MACHINES, clock=SystemClock(), renew=True)
+            rebuilt = await rebuild(reader, aside, RebuildOrder(renew=True), machines=MACHINES, clock=SystemClock())
             await aside.swap(fold_version=MACHINES.fold_version)
     await store.aclose()
     return watch.sample(rebuilt.events, rss=peak_rss_bytes(), tickets=rebuilt.tickets)

@@ -13,7 +13,7 @@ from anyio.lowlevel import checkpoint
 from benchmarks.lab import Call, Lab, Row, make_row
 from benchmarks.measure import Sample, timing
 from benchmarks.messages import make_events
-from benchmarks.raw import RawLog, Statement, row_statements, sql, stream_statements
+from benchmarks.raw import RawLog
 from ecproc.clock import SystemClock
 from ecproc.config import Limits
 from ecproc.desk.base import DESK_KINDS
@@ -23,6 +23,7 @@ from ecproc.domain.entry import Entry
 from ecproc.domain.log import Batch, RecordedEvent, StreamCounters
 from ecproc.domain.log import Row as LiveRow
 from ecproc.domain.policy import Policy
+from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.outbox.dispatcher import Dispatcher
 from ecproc.outbox.retry import RetryPolicy
@@ -30,7 +31,9 @@ from ecproc.outbox.schedule import OutboxBounds
 from ecproc.runtime.projector import Projector
 from ecproc.store.base import Committed
 from ecproc.store.chain import payload_hash
-from ecproc.store.sqlite import SqliteStore, open_store
+from ecproc.store.sqlite.schema import Statement, row_statements, stream_statements
+from ecproc.store.sqlite.sql import log as log_sql
+from ecproc.store.sqlite.store import SqliteStore, open_store
 from ecproc.telemetry.hooks import Telemetry
 
 _BATCH_BYTES: Final = 2_000
@@ -165,7 +168,7 @@ def _dispatcher(store: SqliteStore) -> Dispatcher:
 
 async def _open(folder: str, tapped: _Tapped) -> SqliteStore:
     return await open_store(
-        Path(folder) / "data", now=SystemClock().now, identity=None, reserve_bytes=0, on_commit=tapped.count
+        Path(folder) / "data", TABLES, now=SystemClock().now, identity=None, reserve_bytes=0, on_commit=tapped.count
     )
 
 
@@ -204,9 +207,9 @@ def _group(written: Written, size: int) -> list[tuple[list[Statement], int]]:
         }
         compact: list[tuple[object, ...]] = [(event.position, event.stream, data) for event, data in _compact(part)]
         statements: list[Statement] = [
-            (sql("insert_event"), [_parameters(event) for event in events]),
-            (sql("insert_compact"), compact),
-            *row_statements(rows.values()),
+            (log_sql.INSERT_EVENT, [_parameters(event) for event in events]),
+            (log_sql.INSERT_COMPACT, compact),
+            *row_statements(rows.values(), TABLES.newest_stays),
             *stream_statements(streams.items()),
         ]
         groups.append((statements, len(part) * _BATCH_BYTES))

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Final
 
 from ecproc.domain.log import NewEvent
+from ecproc.fold.tables import TABLES
 from ecproc.store.chain import NO_HASH
-from ecproc.store.logfile import CHECKPOINT_BYTES, LogFile
-from ecproc.store.schema import Statement, connect_writer, row_statements, sql, stream_statements
+from ecproc.store.sqlite.logfile import CHECKPOINT_BYTES, LogFile
+from ecproc.store.sqlite.schema import Statement, connect_writer
+from ecproc.store.sqlite.sql import log, schema
 
 _OVERHEAD: Final = 256
 _PLAIN: Final = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
-    *[sql(name) for name in ("create_event", "create_event_message", "create_stream")],
+    *schema.CREATE_LOG,
+    schema.CREATE_STREAM,
 )
 """As durable as ours and with the same schema; pages, cache and checkpoints are SQLite's own."""
 
@@ -29,7 +32,7 @@ class RawLog:
     """
 
     def __init__(self, path: Path, *, tuned: bool, fsync: float = 0.0) -> None:
-        self._connection: sqlite3.Connection = connect_writer(path) if tuned else _connect_plain(path)
+        self._connection: sqlite3.Connection = connect_writer(path, TABLES) if tuned else _connect_plain(path)
         self._checkpoints = tuned
         self._fsync = fsync
         self._bytes = 0
@@ -69,7 +72,7 @@ def append_statements(events: Sequence[NewEvent], *, start: int, tickets: int) -
         place = (index + 1, event.stream, version, prev, index, event.kind, event.message_key)
         rows.append((*place, event.payload, NO_HASH, NO_HASH))
         counters[event.stream] = (event.stream, version, 0, version, index + 1)
-    return [(sql("insert_event"), rows), (sql("put_stream"), list(counters.values()))]
+    return [(log.INSERT_EVENT, rows), (log.PUT_STREAM, list(counters.values()))]
 
 
 def weigh(events: Sequence[NewEvent]) -> int:
@@ -87,15 +90,3 @@ def slow_down_commits(seconds: float) -> None:
         return outcomes
 
     LogFile.commit = commit_slowly  # type: ignore[assignment,method-assign]
-
-
-__all__ = [
-    "RawLog",
-    "Statement",
-    "append_statements",
-    "row_statements",
-    "slow_down_commits",
-    "sql",
-    "stream_statements",
-    "weigh",
-]

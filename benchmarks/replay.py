@@ -11,22 +11,29 @@ from benchmarks.decode import Payload
 from benchmarks.lab import Call, Lab, Row, make_row
 from benchmarks.logs import build_part, renew_log
 from benchmarks.measure import Sample, peak_rss_bytes, timing
+from ecproc.app import replay_log
 from ecproc.clock import SystemClock
 from ecproc.config import Config, DataConfig
 from ecproc.fold.compact import decode_step
 from ecproc.fold.recorded import Kind
+from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
-from ecproc.replaying import replay_log
-from ecproc.runtime.replay import rebuild
-from ecproc.store.datadir import DATABASE
-from ecproc.store.sqlite import open_reader
+from ecproc.rebuild.streams import RebuildOrder, rebuild
+from ecproc.store.sqlite.datadir import DATABASE
+from ecproc.store.sqlite.store import open_reader
 
 
 async def replay(folder: str, *, compact: bool) -> Sample:
     """Rebuild aside, as `ecproc replay` does from the compact form, and with --verify from the bodies."""
-    async with open_reader(Path(folder)) as opened, opened.reading() as reader, opened.rebuilding(reader) as aside:
+    async with (
+        open_reader(Path(folder), TABLES) as opened,
+        opened.reading() as reader,
+        opened.rebuilding(reader) as aside,
+    ):
         with timing() as watch:
-            rebuilt = await rebuild(reader, aside, machines=MACHINES, clock=SystemClock(), compact=compact)
+            rebuilt = await rebuild(
+                reader, aside, RebuildOrder(compact=compact), machines=MACHINES, clock=SystemClock()
+            )
     return watch.sample(rebuilt.events, rss=peak_rss_bytes())
 
 

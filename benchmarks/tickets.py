@@ -24,11 +24,12 @@ from ecproc.domain.log import Batch, RecordedEvent
 from ecproc.domain.policy import Policy
 from ecproc.fold.step import take_step
 from ecproc.fold.stream import StreamFold
+from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES, TicketMachine
 from ecproc.runtime.projector import Projector
 from ecproc.store.base import Store
 from ecproc.store.memory import MemoryStore
-from ecproc.store.sqlite import open_store
+from ecproc.store.sqlite.store import open_store
 from ecproc.telemetry.hooks import Telemetry
 
 _MACHINERY: Final = ("*/ecproc/runtime/actor.py", "*/anyio/*", "*/asyncio/*")
@@ -68,7 +69,7 @@ def _bursts(events: list[RecordedEvent], *, tickets: int, burst: int) -> list[li
 async def on_disk(folder: str, *, tickets: int, messages: int, held: int) -> Sample:
     """Deliver messages of known tickets to a Projector that holds so many folded states; of the others it
     reads the log."""
-    store = await open_store(Path(folder) / "data", now=SystemClock().now, identity=None, reserve_bytes=0)
+    store = await open_store(Path(folder) / "data", TABLES, now=SystemClock().now, identity=None, reserve_bytes=0)
     projector = Projector(
         store,
         _Sink(),
@@ -99,7 +100,7 @@ async def on_disk(folder: str, *, tickets: int, messages: int, held: int) -> Sam
 async def in_turn(*, tickets: int, messages: int, burst: int) -> Sample:
     """Bursts of tickets that are known already, each through the Projector and then once more without it; the second's
     seconds are a fact. In turn, because the difference is small beside what a machine's speed does within seconds."""
-    stores = [MemoryStore(SystemClock().now) for _ in range(2)]
+    stores = [MemoryStore(SystemClock().now, TABLES) for _ in range(2)]
     projector = Projector(
         stores[0],
         _Sink(),
@@ -158,7 +159,7 @@ class _Plain:
 
 async def idle(*, tickets: int) -> Sample:
     """Bytes that the machinery keeps for each ticket it has seen, when none has work; folded states not counted."""
-    store = MemoryStore(SystemClock().now)
+    store = MemoryStore(SystemClock().now, TABLES)
     projector = Projector(
         store,
         _Sink(),

@@ -7,6 +7,7 @@ import os
 import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Final, assert_never
 
 import anyio
@@ -26,15 +27,18 @@ from ecproc.domain.policy import Policy
 from ecproc.ending import Ending
 from ecproc.errors import ExitCode, StoreUnavailable
 from ecproc.failpoints import arm_failpoints
+from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.network import bracket
 from ecproc.pipeline import Pipeline
 from ecproc.reading.queries import Queries
+from ecproc.rebuild.live import ReplayReport, renew_live_state, replay_aside, replay_live
+from ecproc.rebuild.parts import Team
+from ecproc.rebuild.streams import Progress
 from ecproc.reloading import Reloading
-from ecproc.replaying import renew_live_state
 from ecproc.reporting import ProcessHealth, Reporting, read_versions
-from ecproc.store.base import TABLES
-from ecproc.store.sqlite import SqliteStore, open_store
+from ecproc.store.base import Store
+from ecproc.store.opening import open_reader, open_store
 from ecproc.telemetry.metrics import PrometheusTelemetry
 from ecproc.web.app import build_app
 from ecproc.web.server import serve
@@ -43,6 +47,31 @@ log = structlog.get_logger()
 
 _SHUT_DOWN_SHARE: Final = 0.75
 """The share of `limits.shutdown_seconds` that what is in flight gets; the rest is for closing what was opened."""
+
+
+async def replay_log(
+    config: Config,
+    *,
+    verify: bool,
+    until: int | None,
+    processes: int = 1,
+    on_progress: Callable[[Progress], None],
+) -> ReplayReport:
+    """Rebuild all state from the log. Without `verify` and `until` the rebuilt rows replace the live ones, which takes
+    the data directory's lock; otherwise live state is only read, and nothing but the messages as received is trusted.
+    """
+    team = _team(config, SystemClock(), processes=processes)
+    if verify or until is not None:
+        return await replay_aside(team, verify=verify, until=until, on_progress=on_progress)
+    store = await open_store(config.data, TABLES, now=team.clock.now, identity=None)
+    try:
+        return await replay_live(store, team, on_progress=on_progress)
+    finally:
+        await store.aclose()
+
+
+def _team(config: Config, clock: Clock, *, processes: int = 1) -> Team:
+    return Team(processes, partial(open_reader, config.data, TABLES), MACHINES, clock)
 
 
 async def run_processor(
@@ -77,7 +106,7 @@ class Processor:
         config: Config,
         pipeline: Pipeline,
         *,
-        store: SqliteStore,
+        store: Store,
         reloading: Reloading,
         telemetry: PrometheusTelemetry,
         clock: Clock,
@@ -106,15 +135,15 @@ class Processor:
         """Take the data directory, bring live state up to this code, and put the parts together."""
         limits = config.limits
         store = await open_store(
-            config.data.directory,
+            config.data,
+            TABLES,
             now=clock.now,
             identity=msgspec.structs.asdict(config.bridge.identity),
-            reserve_bytes=config.data.reserve_bytes,
             accept_loss=accept_loss,
             on_commit=lambda seconds, _: telemetry.append_finished(seconds),
         )
         stack.push_async_callback(store.aclose)
-        await renew_live_state(store, telemetry)
+        await renew_live_state(store, _team(config, clock), telemetry)
         content = ContentStore(config.data.directory)
         await content.sweep()
         desk = await _open_desk(config, clock=clock)
@@ -187,7 +216,7 @@ class Processor:
     async def _serve_web(self, *, task_status: anyio.abc.TaskStatus[int]) -> None:
         web, limits = self._config.web, self._config.limits
         token = self._reloading.secrets["web.read_token"]
-        queries = Queries(self._store, tables=TABLES, machines=MACHINES, entries=limits.document_entries)
+        queries = Queries(self._store, tables=TABLES.names, machines=MACHINES, entries=limits.document_entries)
         application = build_app(queries, self._health, read_token=lambda: token.value, limits=limits)
         await serve(application, web.host, web.port, limits=limits, task_status=task_status)
 

@@ -10,11 +10,11 @@ from ecproc.store.base import Damage
 
 def verify(*, json: Json = False, session: Own) -> ExitCode:
     """Read the whole log and check its hash chain, order and anchor; exit 3 and say where if it does not hold."""
-    from ecproc.store.verify import verify_log
+    from ecproc.store.opening import verify_log
 
     config = session.load_config()
     require_log(config)
-    found = verify_log(config.data.directory)
+    found = verify_log(config.data)
     if isinstance(found, Damage):
         document: object = {"ok": False, "position": found.position, "reason": found.reason}
         text = f"damaged at position {found.position}: {found.reason}"

@@ -16,11 +16,11 @@ from ecproc.cli.printable import printable
 from ecproc.cli.session import Json, Own, require_log
 from ecproc.errors import ExitCode
 from ecproc.reading.masking import mask_text
-from ecproc.runtime.replay import Progress
+from ecproc.rebuild.streams import Progress
 from ecproc.store.base import Difference
 
 if TYPE_CHECKING:
-    from ecproc.replaying import ReplayReport
+    from ecproc.rebuild.live import ReplayReport
 
 PROGRESS_SECONDS: Final = 5.0
 _SHOWN: Final = 300
@@ -57,7 +57,7 @@ def replay(
 
     That needs the data directory's lock. With --verify or --until live state stays, and a processor may be running.
     """
-    from ecproc.replaying import replay_log
+    from ecproc.app import replay_log
 
     config = session.load_config()
     require_log(config)

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from ecproc.cli.output import say
 from ecproc.config import Config, LogConfig, list_secret_texts, load_config
 from ecproc.errors import ConfigProblem, EcprocError
-from ecproc.store.datadir import ANCHOR, DATABASE, check_readable
+from ecproc.store.opening import holds_log
 
 if TYPE_CHECKING:
     from ecproc.telemetry.redaction import Redactor
@@ -94,10 +94,7 @@ def has_log(config: Config) -> bool:
 
     Raises DataDirUnusable where something stands in the way of a look.
     """
-    check_readable(config.data.directory)
-    database = config.data.directory / DATABASE
-    # A new file is empty for a moment; an empty one with an anchor has lost what it held, which the store tells.
-    return database.is_file() and (database.stat().st_size > 0 or (config.data.directory / ANCHOR).exists())
+    return holds_log(config.data)
 
 
 def require_log(config: Config) -> None:

@@ -168,7 +168,7 @@ class Dispatcher:
         current = self._schedule.newest(stream, entry)
         after = apply_outcome(current, outcome)
         event = NewEvent(stream, *encode_event(outcome), wanted=wants_decision(outcome))
-        # Where the newer plan is not known here yet, the store keeps its row (see NEWEST_STAYS).
+        # Where the newer plan is not known here yet, the store keeps its row (see `Tables.newest_stays`).
         rows = [entry_row(stream, after)] if _is_same_plan(entry, current) else []
         committed = await self._store.commit(Batch(events=[event], rows=rows))
         failpoint("settle.committed")

@@ -6,16 +6,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from ecproc.config import Config
+from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.reading.queries import Queries
-from ecproc.store.base import TABLES, Reader
-from ecproc.store.sqlite import open_reader
+from ecproc.store.base import Reader
+from ecproc.store.opening import open_reader
 
 
 @asynccontextmanager
 async def open_reading(config: Config) -> AsyncIterator[Reader]:
     """The log and the live rows as they are stored; every read sees the newest commit. Raises StoreError."""
-    async with open_reader(config.data.directory) as reader:
+    async with open_reader(config.data, TABLES) as reader:
         yield reader
 
 
@@ -23,4 +24,6 @@ async def open_reading(config: Config) -> AsyncIterator[Reader]:
 async def open_queries(config: Config, *, reveal: bool = False) -> AsyncIterator[Queries]:
     """The same, to be asked as people do. Raises StoreError."""
     async with open_reading(config) as reader:
-        yield Queries(reader, tables=TABLES, machines=MACHINES, entries=config.limits.document_entries, reveal=reveal)
+        yield Queries(
+            reader, tables=TABLES.names, machines=MACHINES, entries=config.limits.document_entries, reveal=reveal
+        )

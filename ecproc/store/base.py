@@ -4,28 +4,35 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
 from ecproc.domain.log import Batch, Compact, RecordedEvent, Row, Snapshot, StreamCounters
 
-TABLES: Final = (
-    "ticket",
-    "client_ticket",
-    "note",
-    "attachment",
-    "approval",
-    "history",
-    "anomaly",
-    "outbox",
-    "quarantine",
-)
-"""The live tables, all of one shape (see Row); a document is the join of one stream's rows."""
+if TYPE_CHECKING:
+    import anyio
 
-NEWEST_STAYS: Final = frozenset({"outbox"})
-"""Tables in which a row never takes the place of one with a higher ordinal: what came of a plan that was replaced may
-be written after the plan that replaced it."""
+
+class Tables(Protocol):
+    """The live tables, all of one shape (see Row), and what is asked of their rows."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """What they are called: lower-case words, and none of the store's own."""
+
+    @property
+    def newest_stays(self) -> frozenset[str]:
+        """Those in which a row never takes the place of one with a higher ordinal: what came of a plan that was
+        replaced may be written after the plan that replaced it."""
+
+    @property
+    def searched_by_id(self) -> frozenset[str]:
+        """Those whose rows are looked for by id alone."""
+
+    @property
+    def searched_by_tag(self) -> frozenset[str]:
+        """Those whose tagged rows are scanned."""
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -76,8 +83,15 @@ class Damage(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Reader(Protocol):
-    """Reads of the log and the live rows. From `Store.reading` they all see one moment."""
+class VerifiedLog(msgspec.Struct, frozen=True):
+    """A log that holds from its first event to its head."""
+
+    events: int
+    head: Head
+
+
+class LogReader(Protocol):
+    """Reads of the log. From `ReadableStore.reading` they all see one moment."""
 
     async def head(self) -> Head:
         """The last event's position and hash."""
@@ -91,23 +105,15 @@ class Reader(Protocol):
     def read_log(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[list[RecordedEvent]]:
         """All events with after < position <= until, in order, in pages of bounded size."""
 
-    def read_streams(self, *, until: int | None = None, span: Span = ALL) -> AsyncIterator[list[RecordedEvent]]:
-        """All events of those streams with position <= until, by (stream, version), in pages of bounded size."""
-
-    def read_compact(self, *, span: Span = ALL) -> AsyncIterator[list[Compact]]:
-        """All compact forms of those streams, by (stream, position), in pages."""
-
-    def list_streams(self, *, span: Span = ALL) -> AsyncIterator[list[tuple[str, StreamCounters]]]:
-        """Those streams with their counters, by name, in pages."""
-
-    async def read_kind(self, kind: str) -> list[RecordedEvent]:
-        """All events of one rare kind, in order (indexed for MessageQuarantined only)."""
-
     async def stream_state(self, stream: str) -> StreamCounters:
         """The stream's counters; zeros for an unknown stream."""
 
     async def undecided_streams(self) -> list[str]:
         """Streams that hold a wanted event above their `through`."""
+
+
+class Reader(LogReader, Protocol):
+    """Reads of the log and of the live rows."""
 
     async def read_rows(
         self, table: str, *, stream: str | None = None, id: str | None = None, last: int | None = None
@@ -130,7 +136,20 @@ class Reader(Protocol):
         """What the store takes on disk."""
 
 
-class Rebuild(Protocol):
+class ScanReader(Reader, Protocol):
+    """Reads of everything, stream by stream: what a rebuild is made from."""
+
+    def read_streams(self, *, until: int | None = None, span: Span = ALL) -> AsyncIterator[list[RecordedEvent]]:
+        """All events of those streams with position <= until, by (stream, version), in pages of bounded size."""
+
+    def read_compact(self, *, span: Span = ALL) -> AsyncIterator[list[Compact]]:
+        """All compact forms of those streams, by (stream, position), in pages."""
+
+    def list_streams(self, *, span: Span = ALL) -> AsyncIterator[list[tuple[str, StreamCounters]]]:
+        """Those streams with their counters, by name, in pages."""
+
+
+class RebuildWriter(Protocol):
     """Live rows and stream counters built aside, while the live ones stay as they are."""
 
     async def write(
@@ -141,6 +160,26 @@ class Rebuild(Protocol):
     ) -> None:
         """Put rows, counters and compact forms; a row replaces one of the same (table, stream, id) as in a commit."""
 
+
+class RebuildPart(Protocol):
+    """A place for some of a rebuild's streams. It can be sent to another process, if the store has a file or a server.
+
+    No row and no stream may stand in two parts of a rebuild, or in a part and beside it.
+    """
+
+    def writing(self) -> AbstractAsyncContextManager[RebuildWriter]:
+        """What fills the part, once; it is whole when that ends without an error."""
+
+
+class Rebuild(RebuildWriter, Protocol):
+    """A rebuild that is compared with the live rows."""
+
+    def open_part(self) -> AbstractAsyncContextManager[RebuildPart]:
+        """A new part, which is gone at the end."""
+
+    async def absorb(self, part: RebuildPart) -> None:
+        """Take everything that was written into a part of this rebuild."""
+
     async def digest(self) -> str:
         """SHA-256 over all rows built aside, in canonical order."""
 
@@ -150,6 +189,10 @@ class Rebuild(Protocol):
     async def differences(self, limit: int) -> tuple[int, list[Difference]]:
         """How many rows differ from the live ones, and the first `limit` of them."""
 
+
+class SwappableRebuild(Rebuild, Protocol):
+    """A rebuild that can take the place of the live rows."""
+
     async def swap(self, *, fold_version: int) -> None:
         """Replace the live rows, counters and fold version, and the compact form of the streams that have one here, in
         one transaction; drops snapshots of other folds.
@@ -158,25 +201,33 @@ class Rebuild(Protocol):
         """
 
 
-class ReadableStore(Reader, Protocol):
+class ReadableStore(ScanReader, Protocol):
     """A store as far as it can be read, beside the process that writes it."""
 
-    def reading(self) -> AbstractAsyncContextManager[Reader]:
+    def reading(self) -> AbstractAsyncContextManager[ScanReader]:
         """A reader that sees one moment of the store for as long as it is open."""
 
     def rebuilding(self, reader: Reader | None = None) -> AbstractAsyncContextManager[Rebuild]:
-        """A place aside to rebuild live rows in; without a swap nothing of it stays. `reader` is what to compare to."""
+        """A place aside to rebuild live rows in, of which nothing stays. `reader` is what to compare to."""
 
 
 class Store(ReadableStore, Protocol):
     """The log and its live rows with one writer. Closing is `aclose`; every fault is a `StoreError`."""
+
+    @property
+    def failed(self) -> anyio.Event:
+        """Set at the first storage fault, when nothing more is written: the process should end then, with StoreError's
+        exit code."""
+
+    def rebuilding(self, reader: Reader | None = None) -> AbstractAsyncContextManager[SwappableRebuild]:
+        """A place aside to rebuild live rows in; without a swap nothing of it stays."""
 
     async def commit(self, batch: Batch) -> Committed:
         """Write the batch durably (synced) and return what became of it, or raise with nothing acknowledged.
 
         Events get consecutive positions and versions in the order given. An event whose message_key is in the log
         is left out. Calls that wait at the same time share one transaction; each batch is still all or nothing.
-        In a table of NEWEST_STAYS a row of a lower ordinal than the one that stands there is left out.
+        In a table of `newest_stays` a row of a lower ordinal than the one that stands there is left out.
         A caller's cancellation never undoes or tears a batch. After a storage fault every call raises StoreUnavailable.
         A batch that cannot be stored as it is (unknown table, no Unicode, beyond 64 bits) is a ValueError, no fault.
         """

@@ -9,13 +9,16 @@ from typing import Final
 import msgspec
 
 from ecproc.domain.log import Row, StreamCounters
-from ecproc.store.base import TABLES, Difference
+from ecproc.store.base import Difference, Tables
 from ecproc.store.chain import encode_field
 
 STREAM_TABLE: Final = "stream"
 """The stream counters, listed beside the live tables as if they were rows too."""
 
-CANONICAL_TABLES: Final = tuple(sorted((*TABLES, STREAM_TABLE)))
+
+def order_tables(tables: Tables) -> list[str]:
+    """The live tables and the counters in canonical order."""
+    return sorted((*tables.names, STREAM_TABLE))
 
 
 def counters_row(stream: str, state: StreamCounters) -> Row:

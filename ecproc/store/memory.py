@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
+import anyio
 from anyio.lowlevel import checkpoint
 
 from ecproc.domain.log import Batch, Compact, RecordedEvent, Row, Snapshot, StreamCounters
 from ecproc.errors import StoreError, StoreUnavailable
-from ecproc.store.base import ALL, TABLES, Committed, Difference, Head, Reader, Span
+from ecproc.store.base import ALL, Committed, Difference, Head, Reader, RebuildPart, Span, Tables
 from ecproc.store.canonical import compare_rows, counters_row, digest_rows, sort_rows
 from ecproc.store.chain import NO_HASH
-from ecproc.store.plan import Group, check_row, check_table, is_outdated, prepare
+from ecproc.store.plan import Group, check_row, check_table, check_tables, is_outdated, prepare
 
 _PAGE = 1000
 
@@ -20,12 +21,13 @@ _PAGE = 1000
 class _Live:
     """Live rows and stream counters, of the store or of a rebuild."""
 
-    def __init__(self) -> None:
-        self.rows: dict[str, dict[tuple[str, str], Row]] = {table: {} for table in TABLES}
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self.rows: dict[str, dict[tuple[str, str], Row]] = {table: {} for table in tables.names}
         self.streams: dict[str, StreamCounters] = {}
 
     def copy(self) -> _Live:
-        twin = _Live()
+        twin = _Live(self.tables)
         twin.rows = {table: dict(rows) for table, rows in self.rows.items()}
         twin.streams = dict(self.streams)
         return twin
@@ -33,7 +35,7 @@ class _Live:
     def put(self, row: Row) -> None:
         if row.data is None:
             self.rows[row.table].pop((row.stream, row.id), None)
-        elif not is_outdated(row, self.rows[row.table].get((row.stream, row.id))):
+        elif not is_outdated(row, self.rows[row.table].get((row.stream, row.id)), self.tables.newest_stays):
             self.rows[row.table][row.stream, row.id] = row
 
     async def canonical_rows(self) -> AsyncIterator[list[Row]]:
@@ -44,17 +46,17 @@ class _Live:
 class _State:
     """All that a store holds; a copy of it is one moment."""
 
-    def __init__(self) -> None:
+    def __init__(self, tables: Tables) -> None:
         self.events: list[RecordedEvent] = []
         self.keys: set[bytes] = set()
         self.highest = b""
-        self.live = _Live()
+        self.live = _Live(tables)
         self.snapshots: dict[str, Snapshot] = {}
         self.compact: list[Compact] = []
         self.fold_version = 0
 
     def copy(self) -> _State:
-        twin = _State()
+        twin = _State(self.live.tables)
         twin.events = list(self.events)
         twin.keys, twin.highest = set(self.keys), self.highest
         twin.live = self.live.copy()
@@ -119,10 +121,6 @@ class MemoryReader:
             await checkpoint()
             yield events[start : start + _PAGE]
 
-    async def read_kind(self, kind: str) -> list[RecordedEvent]:
-        await checkpoint()
-        return [event for event in self._state.events if event.kind == kind]
-
     async def stream_state(self, stream: str) -> StreamCounters:
         await checkpoint()
         return self._state.stream_state(stream)
@@ -134,7 +132,7 @@ class MemoryReader:
     async def read_rows(
         self, table: str, *, stream: str | None = None, id: str | None = None, last: int | None = None
     ) -> list[Row]:
-        check_table(table)
+        check_table(table, self._state.live.tables)
         if stream is None and id is None:
             raise ValueError("rows are read by stream, by id, or by both")
         await checkpoint()
@@ -145,7 +143,7 @@ class MemoryReader:
         return len(await self.read_rows(table, stream=stream))
 
     async def scan_rows(self, table: str, *, tagged: bool = False) -> AsyncIterator[list[Row]]:
-        check_table(table)
+        check_table(table, self._state.live.tables)
         rows = [row for row in self._listed(table) if row.tag is not None or not tagged]
         for start in range(0, len(rows), _PAGE):
             await checkpoint()
@@ -176,14 +174,12 @@ class MemoryReader:
         return sorted(self._state.live.rows[table].values(), key=lambda row: (row.stream, row.ordinal, row.id))
 
 
-class MemoryRebuild:
-    """A Rebuild of a MemoryStore."""
+class MemoryRebuildWriter:
+    """A RebuildWriter into memory."""
 
-    def __init__(self, store: MemoryStore, reader: MemoryReader) -> None:
-        self._store = store
-        self._reader = reader
-        self._live = _Live()
-        self._compact: list[Compact] = []
+    def __init__(self, tables: Tables) -> None:
+        self.live = _Live(tables)
+        self.compact: list[Compact] = []
 
     async def write(
         self,
@@ -192,32 +188,69 @@ class MemoryRebuild:
         compact: Sequence[Compact] = (),
     ) -> None:
         for row in rows:
-            check_row(row)
+            check_row(row, self.live.tables)
         await checkpoint()
-        self._compact += compact
+        self.compact += compact
         for row in rows:
-            self._live.put(row)
-        self._live.streams.update(streams)
+            self.live.put(row)
+        self.live.streams.update(streams)
+
+
+class MemoryPart:
+    """A RebuildPart of this process."""
+
+    def __init__(self, tables: Tables) -> None:
+        self.written = MemoryRebuildWriter(tables)
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[MemoryRebuildWriter]:
+        """See RebuildPart."""
+        await checkpoint()
+        yield self.written
+
+
+class MemoryRebuild(MemoryRebuildWriter):
+    """A SwappableRebuild of a MemoryStore."""
+
+    def __init__(self, store: MemoryStore, reader: MemoryReader, tables: Tables) -> None:
+        super().__init__(tables)
+        self._store = store
+        self._reader = reader
+
+    @asynccontextmanager
+    async def open_part(self) -> AsyncIterator[MemoryPart]:
+        """See Rebuild."""
+        await checkpoint()
+        yield MemoryPart(self.live.tables)
+
+    async def absorb(self, part: RebuildPart) -> None:
+        """See Rebuild."""
+        if not isinstance(part, MemoryPart):
+            raise TypeError("a rebuild absorbs its own parts")
+        rows = [row for table in part.written.live.rows.values() for row in table.values()]
+        await self.write(rows, list(part.written.live.streams.items()), part.written.compact)
 
     async def digest(self) -> str:
-        return await digest_rows(self._live.canonical_rows())
+        return await digest_rows(self.live.canonical_rows())
 
     async def live_digest(self) -> str:
         return await digest_rows(self._reader.canonical_rows())
 
     async def differences(self, limit: int) -> tuple[int, list[Difference]]:
-        return await compare_rows(self._reader.canonical_rows(), self._live.canonical_rows(), limit=limit)
+        return await compare_rows(self._reader.canonical_rows(), self.live.canonical_rows(), limit=limit)
 
     async def swap(self, *, fold_version: int) -> None:
         await checkpoint()
-        self._store.replace_live(self._live.copy(), self._compact, fold_version)
+        self._store.replace_live(self.live.copy(), self.compact, fold_version)
 
 
 class MemoryStore(MemoryReader):
     """A Store of one test: `room` is what `has_room` answers, `is_open` may be cleared to have every commit refused."""
 
-    def __init__(self, now: Callable[[], int]) -> None:
-        super().__init__(_State())
+    def __init__(self, now: Callable[[], int], tables: Tables) -> None:
+        check_tables(tables)
+        super().__init__(_State(tables))
+        self.failed = anyio.Event()
         self.room = True
         self.is_open = True
         self._now = now
@@ -227,15 +260,16 @@ class MemoryStore(MemoryReader):
         await checkpoint()
         if not self.is_open:
             raise StoreUnavailable("the store is closed")
-        group = Group(self._head(), self._state)
-        committed = group.add(prepare(batch, self._now()))
+        tables = self._state.live.tables
+        group = Group(self._head(), self._state, tables)
+        committed = group.add(prepare(batch, self._now(), tables))
         self._apply(group, committed)
         return committed
 
     async def commit_all(self, batches: Sequence[Batch]) -> list[Committed]:
         """See Store."""
         for batch in batches:
-            prepare(batch, 0)
+            prepare(batch, 0, self._state.live.tables)
         return [await self.commit(batch) for batch in batches]
 
     @asynccontextmanager
@@ -250,7 +284,7 @@ class MemoryStore(MemoryReader):
         if reader is not None and not isinstance(reader, MemoryReader):
             raise TypeError("a rebuild is compared with a reader of its own store")
         await checkpoint()
-        yield MemoryRebuild(self, reader or self)
+        yield MemoryRebuild(self, reader or self, self._state.live.tables)
 
     def has_room(self) -> bool:
         """See Store."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Set
 from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
 from ecproc.domain.log import Batch, RecordedEvent, Row, Snapshot, StreamCounters
-from ecproc.store.base import NEWEST_STAYS, TABLES, Committed, Head
+from ecproc.store.base import Committed, Head, Tables
 from ecproc.store.chain import link, payload_hash
 
 ROW_OVERHEAD_BYTES: Final = 256
 """Counted for each event and row beside its bytes, so that many small ones weigh something too."""
 
-_TABLES: Final = frozenset(TABLES)
+_NAME: Final = re.compile(r"[a-z]+(_[a-z]+)*")
+_OWN_TABLES: Final = frozenset({"event", "stream", "compact", "snapshot", "meta"})
 _INT64: Final = range(-(2**63), 2**63)
 
 
@@ -44,7 +47,7 @@ class Lookup(Protocol):
         """The stream's counters."""
 
 
-def prepare(batch: Batch, at: int) -> Prepared:
+def prepare(batch: Batch, at: int, tables: Tables) -> Prepared:
     """Check a batch and hash its payloads, so that the writer's thread can fail only for the storage's sake.
 
     Raises ValueError for an unknown table, a number beyond 64 bits, or text that is not Unicode.
@@ -55,7 +58,7 @@ def prepare(batch: Batch, at: int) -> Prepared:
             _check_text(event.stream, event.kind)
         has_messages |= event.message_key is not None
     for row in batch.rows:
-        check_row(row)
+        check_row(row, tables)
     if batch.fence is not None:
         _check_text(batch.fence.stream)
         _check_numbers(batch.fence.expected, batch.fence.through)
@@ -75,7 +78,7 @@ def prepare(batch: Batch, at: int) -> Prepared:
 class Group:
     """Batches that share one transaction: each sees what those before it did, and is planned whole or not at all."""
 
-    def __init__(self, head: Head, lookup: Lookup) -> None:
+    def __init__(self, head: Head, lookup: Lookup, tables: Tables) -> None:
         self.events: list[EventRow] = []
         self.compact: list[tuple[int, str, bytes]] = []
         self.streams: dict[str, StreamCounters] = {}
@@ -86,6 +89,7 @@ class Group:
         self._position = head.position
         self._hash = head.hash
         self._lookup = lookup
+        self._newest_stays = tables.newest_stays
         self._keys: set[bytes] = set()
         self.highest_key = lookup.highest_key()
 
@@ -115,9 +119,9 @@ class Group:
     def _put(self, row: Row) -> None:
         key = (row.table, row.stream, row.id)
         standing = self.rows.get(key)
-        if is_outdated(row, standing):
+        if is_outdated(row, standing, self._newest_stays):
             return
-        if row.table in NEWEST_STAYS and standing is not None and standing.data is None:
+        if row.table in self._newest_stays and standing is not None and standing.data is None:
             self.cleared[key] = standing
         self.rows[key] = row
 
@@ -152,11 +156,11 @@ class Group:
         return self._lookup.stream_state(stream) if state is None else state
 
 
-def is_outdated(row: Row, standing: Row | None) -> bool:
-    """Whether the row is to leave the one that stands in its place as it is (see NEWEST_STAYS)."""
+def is_outdated(row: Row, standing: Row | None, newest_stays: Set[str]) -> bool:
+    """Whether the row is to leave the one that stands in its place as it is (see `Tables.newest_stays`)."""
     if standing is None or standing.data is None or row.data is None:
         return False
-    return row.table in NEWEST_STAYS and row.ordinal < standing.ordinal
+    return row.table in newest_stays and row.ordinal < standing.ordinal
 
 
 def _weigh(batch: Batch) -> int:
@@ -167,16 +171,25 @@ def _weigh(batch: Batch) -> int:
     return size + (len(batch.snapshot.data) if batch.snapshot is not None else 0)
 
 
-def check_row(row: Row) -> None:
+def check_row(row: Row, tables: Tables) -> None:
     """Raise ValueError unless the row can be stored as it is."""
-    check_table(row.table)
+    check_table(row.table, tables)
     _check_text(row.stream, row.id, row.tag or "")
     _check_numbers(row.ordinal)
 
 
-def check_table(table: str) -> None:
+def check_tables(tables: Tables) -> None:
+    """Raise ValueError unless live tables can be called so: their names become part of statements."""
+    for name in tables.names:
+        if name in _OWN_TABLES or not _NAME.fullmatch(name):
+            raise ValueError(f"a live table cannot be called {name!r}")
+    if not tables.names >= tables.newest_stays | tables.searched_by_id | tables.searched_by_tag:
+        raise ValueError("what is asked of a live table is asked of one that is not there")
+
+
+def check_table(table: str, tables: Tables) -> None:
     """Raise ValueError unless that is the name of a live table."""
-    if table not in _TABLES:
+    if table not in tables.names:
         raise ValueError(f"there is no live table {table!r}")
 
 

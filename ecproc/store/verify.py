@@ -1,27 +1,13 @@
-"""Whether the event log is what we wrote: the hash chain, the order, and the anchor beside it (I6)."""
+"""What holds of a sound log whatever keeps it: each event follows from the one before, and the anchor is among them."""
 
 from __future__ import annotations
 
-import re
-import sqlite3
-from collections.abc import Callable
-from contextlib import closing
-from functools import partial
-from pathlib import Path
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
-import msgspec
-
-from ecproc.errors import LogDamaged, StoreError
 from ecproc.store.base import Damage, Head
-from ecproc.store.chain import NO_HASH, link, payload_hash
-from ecproc.store.datadir import DATABASE, AnchorUnreadable, read_anchor
-from ecproc.store.schema import connect_reader, is_damage, is_read_only, sql, translate_errors
+from ecproc.store.chain import link, payload_hash
 
-TAIL_EVENTS: Final = 1000
-"""How many of the newest events each start checks."""
-
-_PAGE_EVENTS: Final = 1000
 _COLUMN_TYPES: Final = (
     (int,),
     (str,),
@@ -34,11 +20,10 @@ _COLUMN_TYPES: Final = (
     (bytes,),
     (bytes,),
 )
-_INDEX_ROW: Final = re.compile(r"row (\d+) missing from index")
 
 
 class _EventRow(NamedTuple):
-    """One row of the event table, in the order of its columns."""
+    """An event with all that is kept of it, in the order of its columns (see `plan.EventRow`)."""
 
     position: int
     stream: str
@@ -52,150 +37,14 @@ class _EventRow(NamedTuple):
     hash: bytes
 
 
-class VerifiedLog(msgspec.Struct, frozen=True):
-    """A log that holds from its first event to its head."""
-
-    events: int
-    head: Head
-
-
-def verify_log(directory: Path) -> Damage | VerifiedLog:
-    """Read the whole log of a data directory and say where it first does not hold; nothing is written.
-
-    Works beside a running processor, since the anchor is read before the log. Position 0 is damage that belongs to no
-    one event. Raises StoreError if there is no log, it is of a newer schema, or the machine cannot read it.
-    """
-    try:
-        anchor = read_anchor(directory)
-        with closing(choose_connect(directory)()) as connection, translate_errors("the log cannot be read"):
-            return _verify(connection, directory / DATABASE, anchor)
-    except AnchorUnreadable as error:
-        return Damage(0, str(error))
-    except LogDamaged as error:
-        return Damage(error.position, error.reason)
-
-
-def choose_connect(directory: Path) -> Callable[[], sqlite3.Connection]:
-    """What connects to a log for reading, be it in use, closed, or on a medium that cannot be written.
-
-    Raises StoreError if there is none, LogDamaged if it was emptied or is no database any more.
-    """
-    path = directory / DATABASE
-    if not path.is_file():
-        raise StoreError(f"{directory} holds no event log")
-    check_emptied(directory)
-    with translate_errors(f"{path} cannot be opened", position=1):
-        try:
-            connect_reader(path).close()
-        except sqlite3.OperationalError as error:
-            if not is_read_only(error) or path.with_name(f"{DATABASE}-wal").exists():
-                raise
-            return partial(connect_reader, path, immutable=True)
-    return partial(connect_reader, path)
-
-
-def check_emptied(directory: Path) -> None:
-    """Raise LogDamaged if the database is empty although its anchor says otherwise, before SQLite makes a new one."""
-    if (directory / DATABASE).stat().st_size:
-        return
-    anchor = _read_anchor_if_sound(directory)
-    if anchor is not None and anchor.position:
-        raise LogDamaged(1, f"the file is empty, but its anchor says that it reached {anchor.position}")
-
-
-def check_tail(connection: sqlite3.Connection) -> Damage | None:
-    """Check the newest events: what each start can afford."""
-    first = max(read_head(connection).position - TAIL_EVENTS, 0)
-    before = Head(first, NO_HASH)
-    if first:
-        row = connection.execute(sql("read_hash"), (first,)).fetchone()
-        if row is None:
-            return Damage(first, "the event is missing")
-        if not isinstance(row[0], bytes) or len(row[0]) != len(NO_HASH):
-            return Damage(first, "the event's hash is none")
-        before = Head(first, row[0])
-    walked = _walk(connection, before)
-    return walked if isinstance(walked, Damage) else None
-
-
-def check_anchor(connection: sqlite3.Connection, anchor: Head | None, head: Head) -> Damage | None:
-    """Whether the log still holds the event that its anchor names."""
-    if anchor is None or anchor.position == 0:
-        return None
-    if anchor.position > head.position:
-        reason = f"the log ends at position {head.position}, but its anchor says that it reached {anchor.position}"
-        return Damage(head.position + 1, reason)
-    row = connection.execute(sql("read_hash"), (anchor.position,)).fetchone()
-    if row is None or row[0] != anchor.hash:
-        return Damage(anchor.position, "the event has another hash than the anchor says")
-    return None
-
-
-def read_head(connection: sqlite3.Connection) -> Head:
-    """The end of the log."""
-    row = connection.execute(sql("read_head")).fetchone()
-    return Head(0, NO_HASH) if row is None else Head(*row)
-
-
-def _verify(connection: sqlite3.Connection, path: Path, anchor: Head | None) -> Damage | VerifiedLog:
-    walked = _walk(connection, Head(0, NO_HASH))
-    if isinstance(walked, Damage):
-        return walked
-    damage = check_anchor(connection, anchor, walked) or _check_versions(connection) or _check_indexes(connection)
-    page_size = connection.execute("PRAGMA page_size").fetchone()[0]
-    if damage is None and path.stat().st_size % page_size:
-        damage = Damage(walked.position + 1, "the file ends within a page")
-    return damage or VerifiedLog(events=walked.position, head=walked)
-
-
-def _walk(connection: sqlite3.Connection, head: Head) -> Damage | Head:
-    """Check every event after `head`, in pages, so that no long read keeps the write-ahead log from being reused."""
-    while True:
-        walked = _walk_page(connection, head)
-        if isinstance(walked, Damage) or walked == head:
-            return walked
-        head = walked
-
-
-def _walk_page(connection: sqlite3.Connection, head: Head) -> Damage | Head:
-    try:
-        for row in connection.execute(sql("verify_log"), (head.position, _PAGE_EVENTS)):
-            damage = _check_event(row, head)
-            if damage is not None:
-                return damage
-            head = Head(row[0], row[-1])
-    except sqlite3.Error as error:
-        if not is_damage(error):
-            raise
-        return _find_unreadable(connection, head, str(error))
-    return head
-
-
-def _find_unreadable(connection: sqlite3.Connection, head: Head, reason: str) -> Damage:
-    """The event that cannot be read, one by one: a cursor reads ahead, so its error may come a row too early."""
-    while True:
-        position = head.position + 1
-        try:
-            row = connection.execute(sql("verify_event"), (position,)).fetchone()
-        except sqlite3.Error as error:
-            if not is_damage(error):
-                raise
-            return Damage(position, f"the event cannot be read: {error}")
-        if row is None:
-            return Damage(position, f"the event cannot be read: {reason}")
-        damage = _check_event(row, head)
-        if damage is not None:
-            return damage
-        head = Head(row[0], row[-1])
-
-
-def _check_event(row: tuple[Any, ...], before: Head) -> Damage | None:
+def check_event(row: Sequence[object], before: Head) -> Damage | None:
+    """Whether a row of the event table is the event that follows `before`, as it was written."""
     position = before.position + 1
     if row[0] != position:
         return Damage(position, "the event is missing")
     if not all(isinstance(value, types) for value, types in zip(row, _COLUMN_TYPES, strict=True)):
         return Damage(position, "a column holds a value of another type")
-    event = _EventRow(*row)
+    event = _EventRow(*row)  # type: ignore[arg-type]  # as was just seen
     if payload_hash(event.payload) != event.payload_hash:
         return Damage(position, "the payload is not the one that was written")
     linked = link(
@@ -213,21 +62,11 @@ def _check_event(row: tuple[Any, ...], before: Head) -> Damage | None:
     return None
 
 
-def _check_versions(connection: sqlite3.Connection) -> Damage | None:
-    position = connection.execute(sql("verify_versions")).fetchone()[0]
-    return None if position is None else Damage(position, "the stream's versions are not gapless and in order")
-
-
-def _check_indexes(connection: sqlite3.Connection) -> Damage | None:
-    finding = str(connection.execute("PRAGMA integrity_check(event)").fetchone()[0])
-    if finding == "ok":
-        return None
-    row = _INDEX_ROW.match(finding)
-    return Damage(int(row[1]) if row else 0, f"an index of the log does not hold: {finding}")
-
-
-def _read_anchor_if_sound(directory: Path) -> Head | None:
-    try:
-        return read_anchor(directory)
-    except AnchorUnreadable:
-        return None
+def compare_anchor(anchor: Head, head: Head, found: bytes | None) -> Damage | None:
+    """Whether a log with that head reaches its anchor; `found` is the hash of the event in the anchor's place."""
+    if anchor.position > head.position:
+        reason = f"the log ends at position {head.position}, but its anchor says that it reached {anchor.position}"
+        return Damage(head.position + 1, reason)
+    if found != anchor.hash:
+        return Damage(anchor.position, "the event has another hash than the anchor says")
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ecproc.testing.store_case import (
     OTHER,
     STREAM,
+    SUITE_TABLES,
     append,
     copy_live,
     decide,
@@ -16,15 +17,16 @@ from ecproc.testing.store_case import (
     read_all,
     read_by_stream,
     scan_all,
-    sqlite_store,
 )
 from ecproc.testing.store_live import LiveTests
 from ecproc.testing.store_log import LogTests
 from ecproc.testing.store_streams import StreamTests
+from ecproc.testing.store_tables import TableTests
 
 __all__ = [
     "OTHER",
     "STREAM",
+    "SUITE_TABLES",
     "StoreTests",
     "append",
     "copy_live",
@@ -37,9 +39,8 @@ __all__ = [
     "read_all",
     "read_by_stream",
     "scan_all",
-    "sqlite_store",
 ]
 
 
-class StoreTests(LogTests, StreamTests, LiveTests):
+class StoreTests(LogTests, StreamTests, LiveTests, TableTests):
     """The suite, whole."""

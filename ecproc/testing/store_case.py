@@ -5,17 +5,33 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from itertools import count
 from pathlib import Path
-from typing import Any
 
 from ecproc.domain.log import Batch, Compact, Fence, NewEvent, RecordedEvent, Row, StreamCounters
-from ecproc.store.base import ALL, TABLES, Committed, Reader, Rebuild, Span, Store
-from ecproc.store.sqlite import SqliteStore, open_store
+from ecproc.fold.tables import LiveTables
+from ecproc.store.base import (
+    ALL,
+    Committed,
+    LogReader,
+    Reader,
+    RebuildWriter,
+    ScanReader,
+    Span,
+    Store,
+    Tables,
+)
 from ecproc.testing.suite import Suite
 
 STREAM = "e-CS0879727"
 OTHER = "e-CS0879728"
+
+SUITE_TABLES = LiveTables(
+    names=frozenset({"note", "outbox", "ticket"}),
+    newest_stays=frozenset({"outbox"}),
+    searched_by_id=frozenset({"ticket"}),
+    searched_by_tag=frozenset({"outbox"}),
+)
+"""The live tables that the suite writes to."""
 
 
 def make_key(number: int, message_id: str) -> bytes:
@@ -31,17 +47,6 @@ def make_message(number: int, message_id: str = "id", *, stream: str = STREAM, p
 def make_row(id: str, *, ordinal: int = 0, table: str = "note", stream: str = STREAM, tag: str | None = None) -> Row:
     """A row whose data names it."""
     return Row(table, stream, id, ordinal, f'{{"id":"{id}","ordinal":{ordinal}}}'.encode(), tag)
-
-
-@asynccontextmanager
-async def sqlite_store(directory: Path, **options: Any) -> AsyncIterator[SqliteStore]:
-    """Have the SQLite store of a data directory open for a block, by default without identity and reserve."""
-    given = {"identity": None, "reserve_bytes": 0, "now": count(1_700_000_000_000_000).__next__} | options
-    store = await open_store(directory, **given)
-    try:
-        yield store
-    finally:
-        await store.aclose()
 
 
 async def append(store: Store, *events: NewEvent) -> list[RecordedEvent]:
@@ -61,22 +66,22 @@ async def decide(
     return await store.commit(batch)
 
 
-async def read_all(reader: Reader, *, after: int = 0, until: int | None = None) -> list[RecordedEvent]:
+async def read_all(reader: LogReader, *, after: int = 0, until: int | None = None) -> list[RecordedEvent]:
     """The log in one list."""
     return [event async for page in reader.read_log(after=after, until=until) for event in page]
 
 
-async def read_by_stream(reader: Reader, *, until: int | None = None, span: Span = ALL) -> list[RecordedEvent]:
+async def read_by_stream(reader: ScanReader, *, until: int | None = None, span: Span = ALL) -> list[RecordedEvent]:
     """The log of those streams, stream by stream, in one list."""
     return [event async for page in reader.read_streams(until=until, span=span) for event in page]
 
 
-async def list_compact(reader: Reader, span: Span = ALL) -> list[Compact]:
+async def list_compact(reader: ScanReader, span: Span = ALL) -> list[Compact]:
     """The compact forms of those streams in one list."""
     return [one async for page in reader.read_compact(span=span) for one in page]
 
 
-async def list_counters(reader: Reader, span: Span = ALL) -> list[tuple[str, StreamCounters]]:
+async def list_counters(reader: ScanReader, span: Span = ALL) -> list[tuple[str, StreamCounters]]:
     """Those streams with their counters in one list."""
     return [one async for page in reader.list_streams(span=span) for one in page]
 
@@ -86,24 +91,24 @@ async def scan_all(reader: Reader, table: str, *, tagged: bool = False) -> list[
     return [row async for page in reader.scan_rows(table, tagged=tagged) for row in page]
 
 
-async def copy_live(reader: Reader, rebuild: Rebuild) -> None:
+async def copy_live(reader: Reader, rebuild: RebuildWriter, tables: Tables = SUITE_TABLES) -> None:
     """Write into the rebuild what stands in the live tables."""
     streams = {event.stream for event in await read_all(reader)}
     states = [(stream, await reader.stream_state(stream)) for stream in streams]
-    await rebuild.write([row for table in TABLES for row in await scan_all(reader, table)], states)
+    await rebuild.write([row for table in tables.names for row in await scan_all(reader, table)], states)
 
 
 class StoreCase(Suite, ABC):
     """Tests of a store that may already hold events of streams not named here."""
 
     @abstractmethod
-    async def open_store(self, directory: Path) -> Store:
+    async def open_store(self, directory: Path, tables: Tables) -> Store:
         """Give an open store without live rows; the same directory is asked for once."""
 
     @asynccontextmanager
-    async def store_in(self, directory: Path) -> AsyncIterator[Store]:
+    async def store_in(self, directory: Path, tables: Tables = SUITE_TABLES) -> AsyncIterator[Store]:
         """Have a store open for a block."""
-        store = await self.open_store(directory)
+        store = await self.open_store(directory, tables)
         try:
             yield store
         finally:

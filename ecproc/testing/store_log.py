@@ -128,14 +128,6 @@ class LogTests(StoreCase):
             assert await store.read_stream(STREAM, after=1, limit=2) == recorded[1:3]
             assert await store.read_stream("unknown") == []
 
-    async def test_events_of_a_kind_are_found_in_order(self, tmp_path: Path) -> None:
-        async with self.store_in(tmp_path) as store:
-            await append(store, make_message(1), NewEvent(STREAM, "MessageQuarantined", b"a"))
-            await append(store, NewEvent(OTHER, "MessageQuarantined", b"b"), NewEvent(OTHER, "OperatorActed", b"c"))
-            assert [event.payload for event in await store.read_kind("MessageQuarantined")] == [b"a", b"b"]
-            assert [event.payload for event in await store.read_kind("OperatorActed")] == [b"c"]
-            assert await store.read_kind("Unheard") == []
-
     # --- duplicates
 
     @pytest.mark.requirement("I2", "R22")

@@ -18,20 +18,21 @@ import msgspec
 import pytest
 
 from ecproc.clock import SystemClock
-from ecproc.config import Limits
+from ecproc.config import DataConfig, Limits
 from ecproc.domain.log import Batch, NewEvent, RecordedEvent
 from ecproc.domain.policy import Policy
 from ecproc.fold.recorded import Kind
 from ecproc.fold.step import take_step
 from ecproc.fold.stream import StreamFold
+from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.simulator.bridge import RawMessage
 from ecproc.simulator.lives import generate_lives, order_messages
 from ecproc.simulator.queue import QueueMessage
-from ecproc.store.base import TABLES, Damage
-from ecproc.store.datadir import DATABASE
-from ecproc.store.sqlite import open_store
-from ecproc.store.verify import verify_log
+from ecproc.store.base import Damage
+from ecproc.store.opening import open_store
+from ecproc.store.sqlite.datadir import DATABASE
+from ecproc.store.sqlite.verify import verify_log
 from ecproc.wire.queue import decode_message
 from tests.acceptance.scenario import write_redrafts
 from tests.acceptance.world import Answer, Plan, World, open_world, wait_for
@@ -124,7 +125,7 @@ async def test_a_log_behind_its_anchor_is_taken_only_if_the_loss_is_accepted(dra
 @pytest.mark.requirement("I5", "R230")
 async def test_replay_verify_finds_one_changed_row_in_any_live_table(drained: World, tmp_path: Path) -> None:
     assert (await verify_replay(drained, drained.data)).code == 0
-    assert len(EDITS) == len(TABLES)
+    assert EDITS.keys() == TABLES.names
     for table, statement in EDITS.items():
         data = shutil.copytree(drained.data, tmp_path / table)
         with edited(data) as file:
@@ -238,7 +239,7 @@ async def verify_replay(world: World, data: Path) -> Answer:
 
 def digest_live_state(data: Path) -> str:
     """A digest of all live rows and counters."""
-    return digest_database(data, *TABLES, "stream")
+    return digest_database(data, *sorted(TABLES.names), "stream")
 
 
 def digest_database(data: Path, *tables: str) -> str:
@@ -261,7 +262,7 @@ def edited(data: Path) -> Iterator[sqlite3.Connection]:
 async def write_big_log(data: Path) -> None:
     """A log of many tickets with their live state, as a processor leaves it before any effect was done."""
     clock = SystemClock()
-    store = await open_store(data, now=clock.now, identity={"host": "127.0.0.1"}, reserve_bytes=0)
+    store = await open_store(DataConfig(dir=data), TABLES, now=clock.now, identity={"host": "127.0.0.1"})
     lives = generate_lives(1, tickets=BIG_LOG_TICKETS, base_time_ms=clock.now() // 1000)
     events = [to_event(message) for message in order_messages(lives)]
     streams: defaultdict[str, list[RecordedEvent]] = defaultdict(list)

@@ -70,7 +70,7 @@ MUTANTS: Final = {
 """,
             ),
             Change(
-                "store/sql/find_message.sql",
+                "store/sqlite/sql/log.py",
                 "SELECT 1 FROM event WHERE message_key = ?",
                 "SELECT 1 FROM event WHERE message_key IS NOT NULL"
                 " AND CAST(payload AS TEXT) ->> '$.attributes.MessageDeduplicationId' = CAST(? AS TEXT)",
@@ -85,7 +85,7 @@ MUTANTS: Final = {
                 "elif key in keys or holds_key(key):",
                 "elif False:",
             ),
-            Change("store/sql/create_event_message.sql", "CREATE UNIQUE INDEX", "CREATE INDEX"),
+            Change("store/sqlite/sql/schema.py", "CREATE UNIQUE INDEX", "CREATE INDEX"),
         ),
         "no message is in the log twice",
     ),

@@ -12,9 +12,11 @@ import pytest
 
 from ecproc.domain.log import Batch
 from ecproc.errors import StoreUnavailable
-from ecproc.store.sqlite import SqliteStore
-from ecproc.store.verify import VerifiedLog, verify_log
-from ecproc.testing.store import append, make_message, read_all, sqlite_store
+from ecproc.store.base import VerifiedLog
+from ecproc.store.sqlite.store import SqliteStore
+from ecproc.store.sqlite.verify import verify_log
+from ecproc.testing.store import append, make_message, read_all
+from tests.conformance.sqlite_stores import sqlite_store
 
 
 async def on_writer(store: SqliteStore, statement: str) -> list[tuple[Any, ...]]:
@@ -154,7 +156,7 @@ async def test_an_anchor_that_cannot_be_written_is_a_storage_error(tmp_path: Pat
 
 @pytest.mark.requirement("I1")
 async def test_a_checkpoint_that_fails_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ecproc.store.logfile.CHECKPOINT_COMMITS", 3)
+    monkeypatch.setattr("ecproc.store.sqlite.logfile.CHECKPOINT_COMMITS", 3)
     async with sqlite_store(tmp_path) as store:
         await break_statement(store, "PRAGMA wal_checkpoint(PASSIVE)")
         for number in range(3):

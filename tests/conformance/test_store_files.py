@@ -18,15 +18,16 @@ import pytest
 
 from ecproc.domain.log import Batch, Compact, Fence, NewEvent, Snapshot, StreamCounters
 from ecproc.errors import DataDirInUse, LogDamaged, StoreError, StoreUnavailable, WrongEnvironment
-from ecproc.store.base import Damage, Head
-from ecproc.store.datadir import DataDir, read_anchor
-from ecproc.store.logfile import ANCHOR_SECONDS
-from ecproc.store.schema import SCHEMA_VERSION, connect_reader, connect_writer
-from ecproc.store.sqlite import open_reader, open_store
-from ecproc.store.verify import VerifiedLog, verify_log
+from ecproc.store.base import Damage, Head, VerifiedLog
+from ecproc.store.sqlite.datadir import DataDir, read_anchor
+from ecproc.store.sqlite.logfile import ANCHOR_SECONDS
+from ecproc.store.sqlite.schema import SCHEMA_VERSION, connect_reader, connect_writer
+from ecproc.store.sqlite.store import open_reader, open_store
+from ecproc.store.sqlite.verify import verify_log
 from ecproc.testing.store import (
     OTHER,
     STREAM,
+    SUITE_TABLES,
     append,
     decide,
     list_compact,
@@ -34,8 +35,8 @@ from ecproc.testing.store import (
     make_row,
     read_all,
     scan_all,
-    sqlite_store,
 )
+from tests.conformance.sqlite_stores import sqlite_store
 
 IDENTITY = {"host": "smconnect.ensono.com", "client": "YourCompanyName", "environment": "prod"}
 
@@ -103,10 +104,11 @@ async def test_a_second_process_is_refused_and_touches_nothing(tmp_path: Path) -
         "import anyio, sys\n"
         "from pathlib import Path\n"
         "from ecproc.errors import DataDirInUse\n"
-        "from ecproc.store.sqlite import open_store\n"
+        "from ecproc.store.sqlite.store import open_store\n"
+        "from ecproc.testing.store import SUITE_TABLES\n"
         "async def main():\n"
         "    try:\n"
-        "        await open_store(Path(sys.argv[1]), now=lambda: 0, identity=None, reserve_bytes=0)\n"
+        "        await open_store(Path(sys.argv[1]), SUITE_TABLES, now=lambda: 0, identity=None, reserve_bytes=0)\n"
         "    except DataDirInUse as refused:\n"
         "        print(refused.pid)\n"
         "anyio.run(main)\n"
@@ -119,7 +121,7 @@ async def test_a_second_process_is_refused_and_touches_nothing(tmp_path: Path) -
         assert second.stdout.decode().split() == [str(os.getpid())]
         assert list_files(tmp_path) == before
         with pytest.raises(DataDirInUse, match=str(os.getpid())):
-            await open_store(tmp_path, now=lambda: 0, identity=None, reserve_bytes=0)
+            await open_store(tmp_path, SUITE_TABLES, now=lambda: 0, identity=None, reserve_bytes=0)
         assert list_files(tmp_path) == before
         await append(store, make_message(2))
 
@@ -135,7 +137,7 @@ async def test_the_lock_is_free_after_closing_and_after_a_refused_start(tmp_path
 
 
 async def test_an_opening_that_is_cancelled_gives_the_lock_back(tmp_path: Path) -> None:
-    task = asyncio.create_task(open_store(tmp_path, now=lambda: 0, identity=IDENTITY, reserve_bytes=0))
+    task = asyncio.create_task(open_store(tmp_path, SUITE_TABLES, now=lambda: 0, identity=IDENTITY, reserve_bytes=0))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -203,7 +205,7 @@ async def test_the_schema_from_before_the_first_release_is_refused_and_left_as_i
 
 async def refuse_unchanged(directory: Path, reason: str) -> None:
     before = (directory / "ecproc.db").read_bytes()
-    for opening in (sqlite_store(directory), open_reader(directory)):
+    for opening in (sqlite_store(directory), open_reader(directory, SUITE_TABLES)):
         with pytest.raises(StoreError, match=reason) as caught:
             async with opening:
                 pass
@@ -233,7 +235,7 @@ def test_a_reader_that_meets_a_first_start_sees_no_log_or_a_whole_one(
             rows = super().execute(*statement)
             if not path.stat().st_size:
                 monkeypatch.undo()
-                connect_writer(path).close()
+                connect_writer(path, SUITE_TABLES).close()
             return rows
 
     monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Overtaken))
@@ -416,6 +418,6 @@ async def test_a_file_that_is_no_database_is_damage(tmp_path: Path) -> None:
         async with sqlite_store(tmp_path):
             pass
     with pytest.raises(LogDamaged):
-        async with open_reader(tmp_path):
+        async with open_reader(tmp_path, SUITE_TABLES):
             pass
     assert isinstance(verify_log(tmp_path), Damage)

@@ -18,12 +18,15 @@ import pytest
 
 from ecproc.domain.log import Batch, Compact, Fence, NewEvent, Row, StreamCounters
 from ecproc.errors import LogDamaged, StoreError
-from ecproc.store.base import Span
-from ecproc.store.schema import SCHEMA_VERSION, sql
-from ecproc.store.sqlite import SqliteStore, open_reader, open_store
-from ecproc.store.verify import VerifiedLog, verify_log
+from ecproc.fold.tables import LiveTables
+from ecproc.store.base import Span, Tables, VerifiedLog
+from ecproc.store.sqlite.schema import SCHEMA_VERSION
+from ecproc.store.sqlite.sql import live, log
+from ecproc.store.sqlite.store import SqliteStore, open_reader, open_store
+from ecproc.store.sqlite.verify import verify_log
 from ecproc.testing.store import (
     STREAM,
+    SUITE_TABLES,
     StoreTests,
     append,
     copy_live,
@@ -33,15 +36,15 @@ from ecproc.testing.store import (
     read_all,
     read_by_stream,
     scan_all,
-    sqlite_store,
 )
+from tests.conformance.sqlite_stores import sqlite_store
 
 NOBODY = 65534
 
 
 async def on_writer(store: SqliteStore, statement: str) -> list[tuple[Any, ...]]:
     """Run a statement on the one connection that writes."""
-    return await store._writer.call(lambda log: log._connection.execute(statement).fetchall())
+    return await store._writer.call(lambda file: file._connection.execute(statement).fetchall())
 
 
 @contextmanager
@@ -58,9 +61,9 @@ def without_privileges() -> Iterator[None]:
 
 
 class TestSqliteStore(StoreTests):
-    async def open_store(self, directory: Path) -> SqliteStore:
+    async def open_store(self, directory: Path, tables: Tables) -> SqliteStore:
         now = count(1_700_000_000_000_000).__next__
-        return await open_store(directory, now=now, identity={"host": "smconnect.ensono.com"}, reserve_bytes=0)
+        return await open_store(directory, tables, now=now, identity={"host": "smconnect.ensono.com"}, reserve_bytes=0)
 
 
 # --- one writer, shared commits
@@ -140,7 +143,7 @@ async def test_write_ahead_log_stays_short(tmp_path: Path) -> None:
 async def test_counters_that_are_no_longer_in_memory_are_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ecproc.store.logfile.CACHED_STREAMS", 3)
+    monkeypatch.setattr("ecproc.store.sqlite.logfile.CACHED_STREAMS", 3)
     async with sqlite_store(tmp_path) as store:
         for number in range(40):
             await append(store, NewEvent(f"s{number % 8}", "X", b""), NewEvent(f"s{number % 5}", "Y", b""))
@@ -152,23 +155,20 @@ async def test_counters_that_are_no_longer_in_memory_are_read_again(
 
 
 @pytest.mark.parametrize(
-    ("name", "table", "index"),
+    ("statement", "index"),
     [
-        ("find_message", "", "event_message"),
-        ("read_highest_key", "", "event_message"),
-        ("read_quarantined", "", "event_quarantined"),
-        ("read_stream_state", "", "PRIMARY KEY"),
-        ("read_events", "", "INTEGER PRIMARY KEY"),
-        ("list_streams", "", "PRIMARY KEY"),
-        ("scan_rows_tagged", "outbox", "outbox_tagged"),
-        ("read_rows_by_id", "ticket", "ticket_id"),
-        ("read_rows_by_id", "client_ticket", "client_ticket_id"),
-        ("scan_rows", "note", "PRIMARY KEY"),
-        ("list_rows", "note", "PRIMARY KEY"),
+        (log.FIND_MESSAGE, "event_message"),
+        (log.READ_HIGHEST_KEY, "event_message"),
+        (log.READ_STREAM_STATE, "PRIMARY KEY"),
+        (log.READ_EVENTS, "INTEGER PRIMARY KEY"),
+        (log.list_streams(">"), "PRIMARY KEY"),
+        (live.scan_tagged_rows("outbox", ">"), "outbox_tagged"),
+        (live.read_rows_by_id("ticket"), "ticket_id"),
+        (live.scan_rows("note", ">"), "PRIMARY KEY"),
+        (live.list_rows("note", ">"), "PRIMARY KEY"),
     ],
 )
-async def test_reads_on_the_way_use_their_index(tmp_path: Path, name: str, table: str, index: str) -> None:
-    statement = sql(name, table)
+async def test_reads_on_the_way_use_their_index(tmp_path: Path, statement: str, index: str) -> None:
     async with sqlite_store(tmp_path) as store:
         plan = await store._fetch(f"EXPLAIN QUERY PLAN {statement}", (None,) * statement.count("?"))
     assert f"{index} " in f"{plan[0][3]} "
@@ -177,7 +177,7 @@ async def test_reads_on_the_way_use_their_index(tmp_path: Path, name: str, table
 
 async def test_a_stream_is_followed_by_keys_alone(tmp_path: Path) -> None:
     async with sqlite_store(tmp_path) as store:
-        plan = await store._fetch(f"EXPLAIN QUERY PLAN {sql('read_stream')}", (STREAM, 0, 9))
+        plan = await store._fetch(f"EXPLAIN QUERY PLAN {log.READ_STREAM}", (STREAM, 0, 9))
     steps = {step.removesuffix(" LEFT-JOIN") for *_, step in plan if step.startswith(("SCAN", "SEARCH", "USE"))}
     assert steps - {"SCAN tail"} == {
         "SEARCH event USING INTEGER PRIMARY KEY (rowid=?)",
@@ -204,7 +204,7 @@ async def test_a_scan_that_is_left_early_lets_the_store_close(tmp_path: Path) ->
 
 @pytest.mark.requirement("I12")
 async def test_a_reader_works_beside_the_writer_and_takes_no_lock(tmp_path: Path) -> None:
-    async with sqlite_store(tmp_path) as store, open_reader(tmp_path) as reader:
+    async with sqlite_store(tmp_path) as store, open_reader(tmp_path, SUITE_TABLES) as reader:
         await append(store, make_message(1))
         assert await reader.head() == await store.head()
         async with reader.reading() as moment:
@@ -215,14 +215,13 @@ async def test_a_reader_works_beside_the_writer_and_takes_no_lock(tmp_path: Path
 
 @pytest.mark.requirement("R230")
 async def test_a_reader_rebuilds_and_compares_but_never_swaps(tmp_path: Path) -> None:
-    async with sqlite_store(tmp_path) as store, open_reader(tmp_path) as reader:
+    async with sqlite_store(tmp_path) as store, open_reader(tmp_path, SUITE_TABLES) as reader:
         await store.commit(Batch(events=[make_message(1)], rows=[make_row("a")], fence=Fence(STREAM, 0, 1)))
         async with reader.reading() as moment, reader.rebuilding(moment) as rebuild:
             await copy_live(moment, rebuild)
             assert await rebuild.differences(1) == (0, [])
             assert not list(tmp_path.glob("rebuild-*"))
-            with pytest.raises(StoreError, match="reading only"):
-                await rebuild.swap(fold_version=1)
+            assert not hasattr(rebuild, "swap")
             assert await rebuild.digest() == await rebuild.live_digest()
 
 
@@ -230,7 +229,7 @@ async def test_a_closed_log_is_read_and_left_as_it_is(tmp_path: Path) -> None:
     async with sqlite_store(tmp_path) as store:
         await append(store, make_message(1))
     before = (tmp_path / "ecproc.db").read_bytes()
-    async with open_reader(tmp_path) as reader:
+    async with open_reader(tmp_path, SUITE_TABLES) as reader:
         assert len(await read_all(reader)) == 1
     assert (tmp_path / "ecproc.db").read_bytes() == before
     async with sqlite_store(tmp_path) as store:
@@ -241,7 +240,7 @@ async def test_a_missing_log_is_said_so_and_nothing_is_created(tmp_path: Path) -
     (tmp_path / "empty").mkdir()
     for directory in (tmp_path / "nowhere", tmp_path / "empty"):
         with pytest.raises(StoreError, match="holds no event log"):
-            async with open_reader(directory):
+            async with open_reader(directory, SUITE_TABLES):
                 pass
     assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
 
@@ -255,7 +254,7 @@ async def test_a_log_on_a_medium_that_cannot_be_written_is_read(tmp_path: Path) 
         (medium / "ecproc.db").chmod(0o444)
         medium.chmod(0o555)
         with without_privileges():
-            async with open_reader(medium) as reader:
+            async with open_reader(medium, SUITE_TABLES) as reader:
                 assert len(await read_all(reader)) == 1
             assert isinstance(verify_log(medium), VerifiedLog)
         assert [path.name for path in medium.iterdir()] == ["ecproc.db"]
@@ -302,7 +301,7 @@ BROKEN_LINKS = {
 async def test_a_stream_whose_events_do_not_hang_together_is_not_read_as_a_shorter_one(
     tmp_path: Path, change: str
 ) -> None:
-    followed = f"SELECT count(*) FROM ({sql('read_stream')} LIMIT 100)"  # noqa: S608
+    followed = f"SELECT count(*) FROM ({log.READ_STREAM} LIMIT 100)"  # noqa: S608
     async with sqlite_store(tmp_path) as store:
         await append(store, *[NewEvent(f"s{number % 2}", "X", b"") for number in range(1, 31)])
         await on_writer(store, change)
@@ -335,6 +334,77 @@ async def test_an_unreadable_event_is_named_by_its_position(tmp_path: Path) -> N
         assert caught.value.position == 21
         with pytest.raises(LogDamaged):
             await store.read_stream(STREAM)
+
+
+# --- tables that came later
+
+WIDER = LiveTables(
+    names=SUITE_TABLES.names | {"subject"},
+    newest_stays=SUITE_TABLES.newest_stays,
+    searched_by_id=SUITE_TABLES.searched_by_id | {"subject"},
+    searched_by_tag=SUITE_TABLES.searched_by_tag | {"note"},
+)
+"""A table more, and an index more on one that was there."""
+
+
+async def write_narrow(directory: Path) -> str:
+    """A log from before there was a subject, and the digest of its live rows."""
+    async with sqlite_store(directory) as store:
+        await store.commit(Batch(events=[make_message(1)], rows=[make_row("a", tag="t")]))
+        async with store.rebuilding() as rebuild:
+            return await rebuild.live_digest()
+
+
+async def test_a_log_gets_the_tables_that_came_later_when_it_is_opened_for_writing(tmp_path: Path) -> None:
+    digest = await write_narrow(tmp_path)
+    async with sqlite_store(tmp_path, WIDER) as store:
+        assert await on_writer(store, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
+        assert await scan_all(store, "subject") == []
+        assert await scan_all(store, "note", tagged=True) == [make_row("a", tag="t")]
+        for table in ("subject", "note"):
+            index = await on_writer(store, f"SELECT count(*) FROM sqlite_master WHERE tbl_name = '{table}'")  # noqa: S608
+            assert index == [(2,)]
+        async with store.rebuilding() as rebuild:
+            await copy_live(store, rebuild, WIDER)
+            assert await rebuild.digest() == await rebuild.live_digest() == digest
+            await rebuild.swap(fold_version=1)
+        await store.commit(Batch(rows=[make_row("b", table="subject")]))
+    async with sqlite_store(tmp_path) as store:
+        assert await scan_all(store, "note") == [make_row("a", tag="t")]
+    async with sqlite_store(tmp_path, WIDER) as store:
+        assert await scan_all(store, "subject") == [make_row("b", table="subject")]
+    assert isinstance(verify_log(tmp_path), VerifiedLog)
+
+
+async def test_a_table_that_a_log_does_not_have_yet_is_read_as_an_empty_one(tmp_path: Path) -> None:
+    digest = await write_narrow(tmp_path)
+    before = (tmp_path / "ecproc.db").read_bytes()
+    async with open_reader(tmp_path, WIDER) as reader, reader.reading() as moment:
+        for one in (reader, moment):
+            assert await scan_all(one, "subject") == await scan_all(one, "subject", tagged=True) == []
+            assert await one.read_rows("subject", id="a") == await one.read_rows("subject", stream=STREAM) == []
+            assert await one.count_rows("subject", STREAM) == 0
+            assert await scan_all(one, "note", tagged=True) == [make_row("a", tag="t")]
+        async with reader.rebuilding(moment) as rebuild:
+            await copy_live(moment, rebuild, WIDER)
+            assert await rebuild.differences(1) == (0, [])
+            assert await rebuild.digest() == await rebuild.live_digest() == digest
+            async with rebuild.open_part() as part:
+                async with part.writing() as writer:
+                    await writer.write([make_row("b", table="subject")])
+                await rebuild.absorb(part)
+            assert (await rebuild.differences(0))[0] == 1
+    assert (tmp_path / "ecproc.db").read_bytes() == before
+
+
+async def test_a_log_that_is_refused_gets_no_tables(tmp_path: Path) -> None:
+    await write_narrow(tmp_path)
+    (tmp_path / "anchor").write_bytes(b"")
+    before = (tmp_path / "ecproc.db").read_bytes()
+    with pytest.raises(LogDamaged):
+        async with sqlite_store(tmp_path, WIDER):
+            pass
+    assert (tmp_path / "ecproc.db").read_bytes() == before
 
 
 # --- rebuild files

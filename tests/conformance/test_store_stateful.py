@@ -17,11 +17,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from ecproc.domain.log import Batch, Compact, Fence, NewEvent, Row, Snapshot, StreamCounters
-from ecproc.store.base import TABLES, Committed, Reader, Span, Store
+from ecproc.store.base import Committed, ScanReader, Span, Store, VerifiedLog
 from ecproc.store.memory import MemoryStore
-from ecproc.store.sqlite import open_store
-from ecproc.store.verify import VerifiedLog, verify_log
-from ecproc.testing.store import copy_live, list_compact, list_counters, read_all, read_by_stream, scan_all
+from ecproc.store.sqlite.store import open_store
+from ecproc.store.sqlite.verify import verify_log
+from ecproc.testing.store import (
+    SUITE_TABLES,
+    copy_live,
+    list_compact,
+    list_counters,
+    read_all,
+    read_by_stream,
+    scan_all,
+)
 
 T = TypeVar("T")
 
@@ -204,7 +212,7 @@ class StoreMachine(RuleBasedStateMachine):
     def store_is_as_modelled(self) -> None:
         self.run(self.check(self.store))
 
-    async def check(self, reader: Reader) -> None:
+    async def check(self, reader: ScanReader) -> None:
         model = self.model
         recorded = await read_all(reader)
         assert [(event.stream, event.version) for event in recorded] == [one[:2] for one in model.events]
@@ -228,7 +236,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert await list_compact(reader) == model.list_compact(Span())
         undecided = [stream for stream in STREAMS if model.state(stream).wanted > model.state(stream).through]
         assert await reader.undecided_streams() == undecided
-        for table in TABLES:
+        for table in SUITE_TABLES.names:
             assert await scan_all(reader, table) == model.table(table)
         tagged = [row for row in model.table("outbox") if row.tag is not None]
         assert await scan_all(reader, "outbox", tagged=True) == tagged
@@ -237,12 +245,12 @@ class StoreMachine(RuleBasedStateMachine):
 
 class MemoryMachine(StoreMachine):
     async def open_store(self, directory: Path) -> Store:
-        return MemoryStore(now=count(1).__next__)
+        return MemoryStore(count(1).__next__, SUITE_TABLES)
 
 
 class SqliteMachine(StoreMachine):
     async def open_store(self, directory: Path) -> Store:
-        return await open_store(directory, now=count(1).__next__, identity=None, reserve_bytes=0)
+        return await open_store(directory, SUITE_TABLES, now=count(1).__next__, identity=None, reserve_bytes=0)
 
     @precondition(lambda self: self.model.events)
     @rule()

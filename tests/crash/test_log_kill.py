@@ -13,8 +13,10 @@ import pytest
 
 from ecproc.domain.log import Compact, StreamCounters
 from ecproc.errors import ExitCode
-from ecproc.store.verify import VerifiedLog, verify_log
-from ecproc.testing.store import STREAM, list_compact, read_all, scan_all, sqlite_store
+from ecproc.store.base import VerifiedLog
+from ecproc.store.sqlite.verify import verify_log
+from ecproc.testing.store import STREAM, list_compact, read_all, scan_all
+from tests.conformance.sqlite_stores import sqlite_store
 
 CHILD = """
 import itertools, sys
@@ -23,14 +25,16 @@ import anyio
 from ecproc.errors import StoreUnavailable
 from ecproc.failpoints import arm_failpoints
 from ecproc.domain.log import Batch, Fence
-from ecproc.store.sqlite import open_store
-from ecproc.testing.store import STREAM, make_message, make_row
+from ecproc.store.sqlite.store import open_store
+from ecproc.testing.store import STREAM, SUITE_TABLES, make_message, make_row
 
 async def main(directory, failpoints, first, limit):
     if limit:
         import resource
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    store = await open_store(Path(directory), now=itertools.count().__next__, identity=None, reserve_bytes=0)
+    store = await open_store(
+        Path(directory), SUITE_TABLES, now=itertools.count().__next__, identity=None, reserve_bytes=0
+    )
     arm_failpoints(failpoints)
     try:
         for number in range(first, first + 200):

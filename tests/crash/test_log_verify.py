@@ -15,11 +15,12 @@ import pytest
 
 from ecproc.domain.log import Batch, NewEvent, Row
 from ecproc.errors import StoreError
-from ecproc.store.base import Damage, Head
+from ecproc.store.base import Damage, Head, VerifiedLog
 from ecproc.store.chain import NO_HASH, link, payload_hash
-from ecproc.store.datadir import DataDir, read_anchor
-from ecproc.store.verify import VerifiedLog, verify_log
-from ecproc.testing.store import make_message, make_row, sqlite_store
+from ecproc.store.sqlite.datadir import DataDir, read_anchor
+from ecproc.store.sqlite.verify import verify_log
+from ecproc.testing.store import make_message, make_row
+from tests.conformance.sqlite_stores import sqlite_store
 
 EVENTS = 120
 PAGE = 8192

@@ -19,16 +19,16 @@ from typing import Any, Final
 import anyio
 import msgspec
 
+from ecproc.app import replay_log
 from ecproc.config import Config, DataConfig
 from ecproc.domain.ticket import FOLD_VERSION
 from ecproc.reading.documents import list_documents
 from ecproc.reading.opening import open_reading
-from ecproc.replaying import replay_log
 from ecproc.simulator.bridge import RawMessage
 from ecproc.simulator.faults import MILD, CallFaults
 from ecproc.simulator.lives import DECK_SIZE, generate_lives
 from ecproc.simulator.script import ScriptedLife
-from ecproc.store.datadir import ANCHOR, DATABASE
+from ecproc.store.sqlite.datadir import ANCHOR, DATABASE
 from tests.acceptance.world import Plan, World, open_world
 
 FOLDER: Final = Path(__file__).parent / "histories"

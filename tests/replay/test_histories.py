@@ -8,12 +8,13 @@ from typing import Final
 import msgspec
 import pytest
 
+from ecproc.app import replay_log
 from ecproc.domain.ticket import FOLD_VERSION
 from ecproc.fold.recorded import Kind
 from ecproc.reading.opening import open_reading
-from ecproc.replaying import replay_log
-from ecproc.store.sqlite import IDENTITY_KIND
-from ecproc.store.verify import VerifiedLog, verify_log
+from ecproc.store.base import VerifiedLog
+from ecproc.store.identity import IDENTITY_KIND
+from ecproc.store.opening import verify_log
 from tests.replay.histories import (
     fold_history,
     list_histories,
@@ -39,7 +40,7 @@ ANOMALIES: Final = frozenset(
 async def test_a_history_replays_as_when_it_was_recorded(tmp_path: Path, name: str) -> None:
     config = unpack(name, tmp_path / "data")
     expected = read_expected(name)
-    verified = verify_log(config.data.dir)
+    verified = verify_log(config.data)
     assert isinstance(verified, VerifiedLog), verified
     assert verified.head.hash.hex() == expected.hash
     assert await fold_history(config) == expected

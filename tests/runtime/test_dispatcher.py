@@ -21,6 +21,7 @@ from ecproc.domain.log import Batch, RecordedEvent
 from ecproc.errors import StoreUnavailable
 from ecproc.fold.recorded import Kind, decode_entry, decode_event
 from ecproc.fold.rows import entry_row
+from ecproc.fold.tables import TABLES
 from ecproc.outbox.dispatcher import Dispatcher
 from ecproc.outbox.perform.desk import DeskPerformer
 from ecproc.outbox.retry import RetryPolicy
@@ -97,7 +98,7 @@ class Bench:
         self, *, in_flight: int = 30, pending: int = 1000, attempts: int = 12, attempt_seconds: float = 10_000.0
     ) -> None:
         self.clock = VirtualClock()
-        self.store = MemoryStore(self.clock.now)
+        self.store = MemoryStore(self.clock.now, TABLES)
         self.performed: list[tuple[str, float]] = []
         self.woken: list[tuple[str, bool]] = []
         self.order = 0

@@ -19,6 +19,7 @@ from ecproc.config import BridgeConfig, Limits
 from ecproc.domain.log import Batch, RecordedEvent
 from ecproc.errors import BridgeRefused, BridgeUnavailable, StoreUnavailable
 from ecproc.fold.history import message_id_of
+from ecproc.fold.tables import TABLES
 from ecproc.runtime.ingest import Ingest
 from ecproc.simulator.bridge import EnvisionBridge
 from ecproc.simulator.queue import QueueMessage
@@ -77,7 +78,7 @@ class Disk(MemoryStore):
     """A store whose next commits take so long; keeps their sizes and what was deleted before each."""
 
     def __init__(self, now: Callable[[], int]) -> None:
-        super().__init__(now)
+        super().__init__(now, TABLES)
         self.stalls: list[float] = []
         self.commits: list[int] = []
         self.before_commit: Callable[[], None] = lambda: None

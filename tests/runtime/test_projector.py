@@ -22,11 +22,12 @@ from ecproc.errors import StoreUnavailable
 from ecproc.fold import step
 from ecproc.fold.history import read_fact
 from ecproc.fold.recorded import Kind, encode_event
+from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.reading.documents import read_document
+from ecproc.rebuild.streams import rebuild
 from ecproc.runtime import projector
 from ecproc.runtime.projector import Projector
-from ecproc.runtime.replay import rebuild
 from ecproc.store.base import Committed
 from ecproc.store.memory import MemoryStore
 from ecproc.telemetry.hooks import Telemetry
@@ -93,7 +94,7 @@ class Bench:
 
     def __init__(self, *, store: MemoryStore | None = None, **limits: int) -> None:
         self.clock = VirtualClock()
-        self.store = store or MemoryStore(self.clock.now)
+        self.store = store or MemoryStore(self.clock.now, TABLES)
         self.limits = msgspec.structs.replace(Limits(), **limits)
         self.count = 0
         self.open_router()
@@ -367,7 +368,7 @@ class SlowReads(MemoryStore):
     """A read sees its moment at once and is answered a second later; `reads` are the streams that were read."""
 
     def __init__(self, now: Callable[[], int]) -> None:
-        super().__init__(now)
+        super().__init__(now, TABLES)
         self.reads: list[str] = []
 
     async def read_stream(self, stream: str, *, after: int = 0, limit: int | None = None) -> list[RecordedEvent]:
@@ -522,7 +523,7 @@ async def test_a_ticket_our_code_cannot_take_is_parked_alone(poison: Callable[[]
 
 
 async def test_a_ticket_whose_rows_cannot_be_stored_is_parked_alone() -> None:
-    bench = Bench(store=Picky(VirtualClock().now))
+    bench = Bench(store=Picky(VirtualClock().now, TABLES))
 
     await bench.run(lambda: bench.deliver(*life("e-CS1"), *life("e-POISON")))
 

@@ -14,7 +14,8 @@ from ecproc.fold.recorded import Kind
 from ecproc.fold.tickets import MACHINES
 from ecproc.fold.whole import compact_events
 from ecproc.reading.documents import document_of, find_stream, list_documents, read_document
-from ecproc.runtime.replay import CompactUnusable, Progress, divide_streams, rebuild
+from ecproc.rebuild.parts import divide_streams
+from ecproc.rebuild.streams import CompactUnusable, Progress, RebuildOrder, rebuild
 from ecproc.store.base import ALL, Span
 from ecproc.store.memory import MemoryReader
 from tests.simulation.simloop import simulated_backend
@@ -147,10 +148,14 @@ async def test_a_rebuild_up_to_a_position_replaces_nothing() -> None:
     head = await world.disk.head()
 
     async with world.disk.reading() as reader, world.disk.rebuilding(reader) as aside:
-        rebuilt = await rebuild(reader, aside, machines=MACHINES, clock=world.clock, until=head.position // 2)
+        rebuilt = await rebuild(
+            reader, aside, RebuildOrder(until=head.position // 2), machines=MACHINES, clock=world.clock
+        )
         with pytest.raises(StoreError):
             await aside.swap(fold_version=7)
-        beyond = await rebuild(reader, aside, machines=MACHINES, clock=world.clock, until=head.position + 5)
+        beyond = await rebuild(
+            reader, aside, RebuildOrder(until=head.position + 5), machines=MACHINES, clock=world.clock
+        )
 
     assert rebuilt.events == head.position // 2
     assert beyond.events == head.position
@@ -192,7 +197,7 @@ async def test_the_compact_form_alone_tells_what_the_whole_log_does() -> None:
 
     async with world.disk.reading() as reader, world.disk.rebuilding(reader) as aside:
         watched = Watched(reader)
-        rebuilt = await rebuild(watched, aside, machines=MACHINES, clock=world.clock, compact=True)
+        rebuilt = await rebuild(watched, aside, RebuildOrder(compact=True), machines=MACHINES, clock=world.clock)
         assert await aside.differences(3) == (0, [])
 
     assert watched.read == []
@@ -225,7 +230,7 @@ async def test_a_ticket_whose_compact_form_is_no_good_is_read_from_the_log_and_g
 
     async with world.disk.reading() as reader, world.disk.rebuilding(reader) as aside:
         watched = Watched(reader, lambda one: change(one) if one == spoilt else one)
-        await rebuild(watched, aside, machines=MACHINES, clock=world.clock, compact=True, renew=True)
+        await rebuild(watched, aside, RebuildOrder(compact=True, renew=True), machines=MACHINES, clock=world.clock)
         assert await aside.differences(3) == (0, [])
         await aside.swap(fold_version=7)
 
@@ -245,7 +250,7 @@ async def test_counters_that_do_not_cover_the_log_make_the_compact_form_unusable
             else:
                 reader._state.live.streams[ticket] = msgspec.structs.replace(streams[ticket], **wrong)
             with pytest.raises(CompactUnusable):
-                await rebuild(reader, aside, machines=MACHINES, clock=world.clock, compact=True)
+                await rebuild(reader, aside, RebuildOrder(compact=True), machines=MACHINES, clock=world.clock)
 
 
 @pytest.mark.requirement("I5")
@@ -257,7 +262,7 @@ async def test_parts_of_the_streams_make_up_the_whole(parts: int, compact: bool)
     async with world.disk.reading() as reader, world.disk.rebuilding(reader) as aside:
         spans = await divide_streams(reader, parts)
         done = [
-            await rebuild(reader, aside, machines=MACHINES, clock=world.clock, compact=compact, span=span)
+            await rebuild(reader, aside, RebuildOrder(compact=compact), machines=MACHINES, clock=world.clock, span=span)
             for span in spans
         ]
         assert await aside.differences(3) == (0, [])

@@ -17,7 +17,7 @@ from ecproc.fold.recorded import Kind, decode_event
 from ecproc.fold.tickets import MACHINES
 from ecproc.pipeline import Pipeline
 from ecproc.reading.documents import read_document
-from ecproc.runtime.replay import rebuild
+from ecproc.rebuild.streams import RebuildOrder, rebuild
 from ecproc.simulator.bridge import EnvisionBridge
 from ecproc.simulator.queue import QueueMessage
 from ecproc.simulator.script import Expected, ScriptedLife
@@ -130,14 +130,14 @@ class Books:
         """Live state is what a replay makes of the log, now and wherever `note_state` was called."""
         for compact in (False, True):
             async with self._disk.reading() as reader, self._disk.rebuilding(reader) as aside:
-                await rebuild(reader, aside, machines=MACHINES, clock=self._clock, compact=compact)
+                await rebuild(reader, aside, RebuildOrder(compact=compact), machines=MACHINES, clock=self._clock)
                 count, first = await aside.differences(3)
                 if count:
                     form = "compact" if compact else "whole"
                     self.errors.append(f"I5: {count} rows differ from the {form} replay's: {first}")
         for position, digest in self._digests.items():
             async with self._disk.reading() as reader, self._disk.rebuilding(reader) as aside:
-                await rebuild(reader, aside, machines=MACHINES, clock=self._clock, until=position)
+                await rebuild(reader, aside, RebuildOrder(until=position), machines=MACHINES, clock=self._clock)
                 if await aside.digest() != digest:
                     self.errors.append(f"I5: a replay to {position} is not what live state was there")
 

@@ -24,6 +24,7 @@ from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
 from ecproc.domain.effects import EffectKind, Repeat
 from ecproc.domain.log import Batch, RecordedEvent
 from ecproc.errors import BridgeUnavailable
+from ecproc.fold.tables import TABLES
 from ecproc.simulator import exchange
 from ecproc.simulator.bridge import EnvisionBridge
 from ecproc.store.base import Committed
@@ -215,7 +216,7 @@ class SimulatedDisk(MemoryStore):
     """
 
     def __init__(self, now: Callable[[], int], *, rng: Random, slow: float = 0.01) -> None:
-        super().__init__(now)
+        super().__init__(now, TABLES)
         self.on_commit: Callable[[list[RecordedEvent]], None] = lambda events: None
         self.slow = slow
         self._rng = rng

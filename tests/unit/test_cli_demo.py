@@ -15,11 +15,12 @@ from ecproc.cli.replay import ReplayDocument
 from ecproc.config import Config, DataConfig
 from ecproc.domain.log import Batch, NewEvent
 from ecproc.fold.recorded import Kind
+from ecproc.fold.tables import TABLES
 from ecproc.simulator.ledger import Ledger
 from ecproc.simulator.lives import generate_lives
 from ecproc.simulator.queue import FifoQueue, QueueMessage, QueueRules
 from ecproc.simulator.script import ScriptedLife
-from ecproc.store.sqlite import open_store
+from ecproc.store.opening import open_store
 
 EQUAL = ReplayDocument(
     events=1, tickets=1, seconds=1, events_per_second=1, digest="a", live_digest="a", equal=True, differences=0
@@ -80,7 +81,7 @@ class Stand:
         )
 
     async def _write_log(self, messages: Sequence[QueueMessage]) -> None:
-        store = await open_store(self.config.data.dir, now=partial(next, count()), identity=None, reserve_bytes=0)
+        store = await open_store(self.config.data, TABLES, now=partial(next, count()), identity=None)
         for message in messages:
             payload = b'{"attributes":{},"body":' + message.body + b"}"
             key = bytes(16) + message.message_id.encode()

@@ -20,6 +20,7 @@ import structlog
 from ecproc.cli import main
 from ecproc.cli.output import write_human
 from ecproc.cli.timeline import draw_document
+from ecproc.config import DataConfig
 from ecproc.domain.events import EffectFailed, EffectSucceeded
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import Batch, NewEvent
@@ -28,8 +29,9 @@ from ecproc.errors import ExitCode
 from ecproc.fold.recorded import Kind, encode_event
 from ecproc.fold.step import take_step
 from ecproc.fold.stream import StreamFold
+from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
-from ecproc.store.sqlite import open_store
+from ecproc.store.opening import open_store
 from ecproc.wire.queue import decode_message
 
 CANARY = "canarysignature"
@@ -63,7 +65,7 @@ def write_attachment() -> bytes:
 async def build_log(directory: Path, create: bytes) -> None:
     """A ticket that got its client ticket and waits for a download, and a message that could not be taken."""
     ticking = count(STARTED, 1_000_000)
-    store = await open_store(directory, now=lambda: next(ticking), identity={"host": "h"}, reserve_bytes=0)
+    store = await open_store(DataConfig(dir=directory), TABLES, now=lambda: next(ticking), identity={"host": "h"})
     messages = [
         write_message("m-1", INCIDENT, "Create", create, sequence='"18875507807458288128"'),
         write_message("m-2", INCIDENT, "Attachment", write_attachment(), sequence="18875507807458288129"),

@@ -20,9 +20,10 @@ from ecproc.fold.recorded import Kind, decode_event, encode_event, wants_decisio
 from ecproc.fold.rows import entry_row, quarantine_row
 from ecproc.fold.step import Step, take_step
 from ecproc.fold.stream import StreamFold
+from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES, TicketMachine
 from ecproc.fold.whole import fold_events
-from ecproc.runtime.replay import rebuild
+from ecproc.rebuild.streams import RebuildOrder, rebuild
 from ecproc.store.memory import MemoryStore
 from ecproc.testing.ticket import START, Event, Sent, incident, note, sent
 from ecproc.wire.queue import decode_message
@@ -40,7 +41,7 @@ class Log:
 
     def __init__(self) -> None:
         self.now = START * 1_000_000
-        self.store = MemoryStore(lambda: self.now)
+        self.store = MemoryStore(lambda: self.now, TABLES)
         self.fold = StreamFold(STREAM, MACHINE)
         self.entries: dict[EffectKey, Entry] = {}
         self.messages = 0
@@ -83,7 +84,9 @@ class Log:
     async def compare(self, until: int | None = None, *, compact: bool = False) -> tuple[str, str, Any]:
         """The digests of live state and of a rebuild, and what differs."""
         async with self.store.reading() as reader, self.store.rebuilding(reader) as aside:
-            await rebuild(reader, aside, machines=MACHINES, clock=VirtualClock(), until=until, compact=compact)
+            await rebuild(
+                reader, aside, RebuildOrder(until=until, compact=compact), machines=MACHINES, clock=VirtualClock()
+            )
             return await aside.live_digest(), await aside.digest(), await aside.differences(3)
 
     async def _commit(self, batch: Batch) -> None:

@@ -20,6 +20,7 @@ from ecproc.domain.log import Batch, NewEvent, Row
 from ecproc.domain.state import TicketState
 from ecproc.errors import BridgeUnavailable, StoreUnavailable
 from ecproc.fold.rows import entry_row, ticket_rows
+from ecproc.fold.tables import TABLES
 from ecproc.outbox.perform import bridge as bridge_performer
 from ecproc.outbox.perform.attachments import SEND_AGAIN_HINT, AttachmentPerformer
 from ecproc.outbox.perform.bridge import BridgePerformer
@@ -99,7 +100,7 @@ NO_CONNECTION = DeskUnavailable("no connection", sent=False, retry_after=7.0)
 
 async def perform(desk: Desk, entry: Entry, *, created: Mapping[str, str] | None = None) -> Attempt:
     """Perform an entry at a desk, beside a create of its generation that ended so."""
-    store = MemoryStore(VirtualClock().now)
+    store = MemoryStore(VirtualClock().now, TABLES)
     if created is not None:
         create = make_entry(EffectKind.CREATE, EntryState.COMPLETED, result=created)
         effect = msgspec.structs.replace(create.effect, key=create_key(TICKET, 1))
@@ -218,7 +219,7 @@ async def test_otherwise_nothing_is_looked_up(repeat: Repeat, state: EntryState)
 @pytest.mark.requirement("I4")
 @pytest.mark.parametrize("repeat", [Repeat.KEYED, Repeat.LOOK_UP, Repeat.BLIND])
 def test_whatever_can_be_done_twice_leaves_an_intent_and_so_does_every_call_of_any_desk(repeat: Repeat) -> None:
-    store = MemoryStore(VirtualClock().now)
+    store = MemoryStore(VirtualClock().now, TABLES)
     performers: list[Performer] = [
         DeskPerformer(Desk(repeat), store),
         BridgePerformer(ScriptedBridge(), store, client_name="testClient"),
@@ -238,7 +239,7 @@ NUMBER = ClientNumber("LOCAL-0000001")
 
 async def send(line: Line, *, tries: int = 0, shown: bool | None = None, **members: Any) -> tuple[Attempt, list[str]]:
     """Return a number, beside a client ticket that has it returned or not, with `shown` None beside none."""
-    bridge, store = ScriptedBridge(), MemoryStore(VirtualClock().now)
+    bridge, store = ScriptedBridge(), MemoryStore(VirtualClock().now, TABLES)
     bridge.sends.append(line)
     if shown is not None:
         state = TicketState(TICKET)
@@ -367,7 +368,7 @@ async def download(
     **members: Any,
 ) -> Attempt:
     clock = VirtualClock()
-    store = MemoryStore(clock.now)
+    store = MemoryStore(clock.now, TABLES)
     body = file("f1") if announced else {}
     message = decode_message(msgspec.json.encode({"MessageId": "m1", **incident("Attachment", **body)}))
     event = NewEvent(TICKET, "MessageReceived", message.payload, message_key=message.key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from itertools import count
 from typing import Any
 
@@ -18,12 +18,12 @@ from ecproc.domain.policy import Policy
 from ecproc.fold.recorded import Kind, encode_event
 from ecproc.fold.step import take_step
 from ecproc.fold.stream import StreamFold
+from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.fold.whole import fold_events
 from ecproc.reading.join import LISTS
 from ecproc.reading.masking import mask_struct
 from ecproc.reading.queries import Queries
-from ecproc.store.base import TABLES
 from ecproc.store.memory import MemoryStore
 
 CANARY = "canarysignature"
@@ -38,22 +38,22 @@ ENTRIES = 2
 BROKEN = b'{"see":"' + URL.encode() + b'","bad":"\xff"}'
 
 
+MORE_TABLES = msgspec.structs.replace(TABLES, names=TABLES.names | {"subject"})
+
+
 class Disk(MemoryStore):
-    """A store that also holds headers of streams that are no tickets."""
+    """A store that also holds headers of streams that are no tickets, and knows which tables were asked."""
 
     def __init__(self) -> None:
         ticking = count(STARTED, 1_000_000)
-        super().__init__(now=lambda: next(ticking))
-        self.subjects: dict[str, Row] = {}
+        super().__init__(lambda: next(ticking), MORE_TABLES)
         self.asked: set[str] = set()
 
     async def read_rows(
         self, table: str, *, stream: str | None = None, id: str | None = None, last: int | None = None
     ) -> list[Row]:
         self.asked.add(table)
-        if table != "subject":
-            return await super().read_rows(table, stream=stream, id=id, last=last)
-        return [row for name, row in self.subjects.items() if name == stream]
+        return await super().read_rows(table, stream=stream, id=id, last=last)
 
     async def receive(self, stream: str, transaction: str, body: Mapping[str, object] | bytes) -> None:
         """Append a message."""
@@ -106,7 +106,7 @@ async def disk() -> Disk:
 def ask(disk: Disk) -> Callable[..., Queries]:
     """Give what makes queries of that log."""
 
-    def make(*, reveal: bool = False, entries: int = 1000, tables: tuple[str, ...] = tuple(TABLES)) -> Queries:
+    def make(*, reveal: bool = False, entries: int = 1000, tables: Collection[str] = TABLES.names) -> Queries:
         return Queries(disk, tables=tables, machines=MACHINES, entries=entries, reveal=reveal)
 
     return make
@@ -150,7 +150,7 @@ async def test_what_is_no_ticket_has_no_document(name: str, ask: Callable[..., Q
 
 async def test_a_document_as_of_a_position_is_what_was_known_then(ask: Callable[..., Queries], disk: Disk) -> None:
     head = (await disk.head()).position
-    first = await document_of(ask(), "LOCAL-1", at=1)
+    first = await document_of(ask(), "LOCAL-1", machines=MACHINES, at=1)
     assert (first["version"], first["client_ticket"], first["attachments"], first["effects"]) == (1, None, [], [])
     assert await ask().ticket(SECOND, at=1) is None
     assert await ask().ticket(INCIDENT, at=head) == await ask().ticket(INCIDENT)
@@ -159,7 +159,7 @@ async def test_a_document_as_of_a_position_is_what_was_known_then(ask: Callable[
 async def test_long_lists_are_cut_and_counted_now_and_then(ask: Callable[..., Queries], disk: Disk) -> None:
     whole = await document_of(ask(), INCIDENT)
     for position in (None, (await disk.head()).position):
-        cut = await document_of(ask(entries=ENTRIES), INCIDENT, at=position)
+        cut = await document_of(ask(entries=ENTRIES), INCIDENT, machines=MACHINES, at=position)
         assert cut["effects"] == whole["effects"][-ENTRIES:]
         assert cut["effects_count"] == len(whole["effects"]) > ENTRIES
 
@@ -237,7 +237,7 @@ async def job(disk: Disk) -> dict[str, object]:
     }
     moved = b'{"position":12,"at":"2026-01-01T00:00:00Z","event":"failed","from":null,"to":"under_review"}'
     rows = [Row("history", JOB, str(number), number, moved) for number in range(3)]
-    disk.subjects[JOB] = Row("subject", JOB, JOB, 0, msgspec.json.encode(header), "job:under_review")
+    rows.append(Row("subject", JOB, JOB, 0, msgspec.json.encode(header), "job:under_review"))
     await disk.commit(Batch(rows=[*rows, Row("anomaly", JOB, "1", 1, b'{"position":12,"code":"late","detail":""}')]))
     return header
 
@@ -245,7 +245,7 @@ async def job(disk: Disk) -> dict[str, object]:
 async def test_a_stream_of_another_kind_has_its_document_under_its_own_name(
     job: dict[str, object], ask: Callable[..., Queries]
 ) -> None:
-    queries = ask(tables=(*TABLES, "subject"), entries=ENTRIES, reveal=True)
+    queries = ask(tables=MORE_TABLES.names, entries=ENTRIES, reveal=True)
     document = await document_of(queries, JOB)
     assert list(document) == [*job, "history", "effects", "anomalies", "effects_count"]
     assert {name: document[name] for name in job} == job

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ecproc.errors import DataDirInUse, DataDirUnusable
-from ecproc.store.datadir import DataDir, check_readable, describe_trouble
+from ecproc.store.sqlite.datadir import DataDir, check_readable, describe_trouble
 
 
 @pytest.mark.parametrize(

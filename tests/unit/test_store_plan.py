@@ -9,6 +9,7 @@ from ecproc.domain.log import Batch, Fence, NewEvent, Row, Snapshot, StreamCount
 from ecproc.store.base import Committed, Head
 from ecproc.store.chain import NO_HASH
 from ecproc.store.plan import Group, prepare
+from ecproc.testing.store import SUITE_TABLES
 
 
 class Before:
@@ -25,11 +26,11 @@ class Before:
 
 
 def make_group() -> Group:
-    return Group(Head(100, NO_HASH), Before())
+    return Group(Head(100, NO_HASH), Before(), SUITE_TABLES)
 
 
 def add(group: Group, batch: Batch) -> Committed:
-    return group.add(prepare(batch, at=5))
+    return group.add(prepare(batch, at=5, tables=SUITE_TABLES))
 
 
 @pytest.mark.requirement("I3")
@@ -117,7 +118,7 @@ def test_raw_json_is_stored_as_bytes() -> None:
 
 
 def test_size_counts_what_is_written() -> None:
-    small = prepare(Batch(), at=0)
+    small = prepare(Batch(), at=0, tables=SUITE_TABLES)
     large = prepare(
         Batch(
             events=[NewEvent("s", "A", bytes(1000))],
@@ -126,6 +127,7 @@ def test_size_counts_what_is_written() -> None:
             compact=bytes(500),
         ),
         at=0,
+        tables=SUITE_TABLES,
     )
     assert small.size == 0
     assert large.size == 7500 + 3 * 256
@@ -144,4 +146,4 @@ def test_size_counts_what_is_written() -> None:
 )
 def test_what_cannot_be_stored_is_refused_before_it_is_planned(batch: Batch) -> None:
     with pytest.raises(ValueError, match=r"."):
-        prepare(batch, at=0)
+        prepare(batch, at=0, tables=SUITE_TABLES)

@@ -1,0 +1,37 @@
+"""The live tables: what one stream's rows are joined from."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+
+class LiveTables(msgspec.Struct, frozen=True, kw_only=True):
+    """The names of live tables and what is asked of their rows (see `store.base.Tables`)."""
+
+    names: frozenset[str]
+    newest_stays: frozenset[str] = frozenset()
+    searched_by_id: frozenset[str] = frozenset()
+    searched_by_tag: frozenset[str] = frozenset()
+
+
+TABLES: Final = LiveTables(
+    names=frozenset(
+        {
+            "ticket",
+            "client_ticket",
+            "note",
+            "attachment",
+            "approval",
+            "history",
+            "anomaly",
+            "outbox",
+            "quarantine",
+        }
+    ),
+    newest_stays=frozenset({"outbox"}),
+    searched_by_id=frozenset({"ticket", "client_ticket"}),
+    searched_by_tag=frozenset({"outbox"}),
+)
+"""What our folds write; a log lacks those that came after it until it is opened for writing."""

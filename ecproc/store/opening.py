@@ -1,0 +1,82 @@
+"""What stands behind the port: nobody above names an adapter, the configuration does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import assert_never
+
+from ecproc.config import DataConfig
+from ecproc.store.base import Damage, ReadableStore, Store, Tables, VerifiedLog
+
+
+async def open_store(
+    data: DataConfig,
+    tables: Tables,
+    *,
+    now: Callable[[], int],
+    identity: Mapping[str, str] | None,
+    accept_loss: bool = False,
+    on_commit: Callable[[float, int], None] | None = None,
+) -> Store:
+    """The log of this configuration and its live rows, checked and open for writing; a new one is durable on return.
+
+    `now` is microseconds UTC. `identity` is written into a new log and compared with an old one's, unless it is None.
+    `accept_loss` opens a log that ends before its anchor. `on_commit` hears each transaction's seconds and batches.
+    Raises DataDirInUse with nothing touched, LogDamaged, WrongEnvironment, StoreUnavailable or StoreError.
+    """
+    match data.store:
+        case "sqlite":
+            from ecproc.store.sqlite.store import open_store as open_sqlite
+
+            return await open_sqlite(
+                data.directory,
+                tables,
+                now=now,
+                identity=identity,
+                reserve_bytes=data.reserve_bytes,
+                accept_loss=accept_loss,
+                on_commit=on_commit,
+            )
+        case _:
+            assert_never(data.store)
+
+
+def open_reader(data: DataConfig, tables: Tables) -> AbstractAsyncContextManager[ReadableStore]:
+    """The log of this configuration to read, beside a running processor or when none runs; nothing is written to it.
+
+    Raises StoreError if there is no log or it is of a newer schema, LogDamaged if it is no database any more.
+    """
+    match data.store:
+        case "sqlite":
+            from ecproc.store.sqlite.store import open_reader as open_sqlite
+
+            return open_sqlite(data.directory, tables)
+        case _:
+            assert_never(data.store)
+
+
+def verify_log(data: DataConfig) -> Damage | VerifiedLog:
+    """Read the whole log of this configuration and say where it first does not hold; nothing is written.
+
+    Works beside a running processor. Position 0 is damage that belongs to no one event. Raises StoreError if there is
+    no log, it is of a newer schema, or the machine cannot read it.
+    """
+    match data.store:
+        case "sqlite":
+            from ecproc.store.sqlite.verify import verify_log as verify_sqlite
+
+            return verify_sqlite(data.directory)
+        case _:
+            assert_never(data.store)
+
+
+def holds_log(data: DataConfig) -> bool:
+    """Whether there is something to read. Raises DataDirUnusable where something stands in the way of a look."""
+    match data.store:
+        case "sqlite":
+            from ecproc.store.sqlite.datadir import holds_log as look_sqlite
+
+            return look_sqlite(data.directory)
+        case _:
+            assert_never(data.store)

@@ -1,1 +1,0 @@
-CREATE INDEX event_quarantined ON event (kind) WHERE kind = 'MessageQuarantined'

@@ -1,1 +1,0 @@
-CREATE INDEX {table}_id ON {table} (id)

@@ -1,7 +1,0 @@
-CREATE TABLE stream (
-    stream TEXT PRIMARY KEY,
-    version INTEGER NOT NULL,
-    through INTEGER NOT NULL,
-    wanted INTEGER NOT NULL,
-    last INTEGER NOT NULL
-) WITHOUT ROWID

@@ -1,1 +1,0 @@
-DELETE FROM main.compact WHERE stream IN (SELECT stream FROM rebuilt.compact)

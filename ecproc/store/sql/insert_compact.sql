@@ -1,1 +1,0 @@
-INSERT INTO compact (position, stream, data) VALUES (?, ?, ?)

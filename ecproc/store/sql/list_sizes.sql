@@ -1,1 +1,0 @@
-SELECT position, length(payload) FROM event WHERE position > ? AND position <= ? ORDER BY position LIMIT ?

@@ -1,1 +1,0 @@
-INSERT OR REPLACE INTO snapshot (stream, version, fold_version, data) VALUES (?, ?, ?, ?)

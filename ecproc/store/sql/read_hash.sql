@@ -1,1 +1,0 @@
-SELECT hash FROM event WHERE position = ?

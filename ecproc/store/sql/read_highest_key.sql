@@ -1,1 +1,0 @@
-SELECT max(message_key) FROM event WHERE message_key IS NOT NULL

@@ -1,4 +1,0 @@
-SELECT position, stream, version, at, kind, payload, hash, message_key
-FROM event
-WHERE kind = 'MessageQuarantined'
-ORDER BY position

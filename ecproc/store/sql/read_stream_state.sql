@@ -1,1 +1,0 @@
-SELECT version, through, wanted, last FROM stream WHERE stream = ?

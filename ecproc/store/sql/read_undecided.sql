@@ -1,1 +1,0 @@
-SELECT stream FROM stream WHERE wanted > through ORDER BY stream

@@ -1,1 +1,0 @@
-UPDATE stream SET through = min(through, version), wanted = min(wanted, version)

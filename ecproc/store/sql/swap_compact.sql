@@ -1,2 +1,0 @@
-INSERT OR REPLACE INTO main.compact (position, stream, data)
-SELECT position, stream, data FROM rebuilt.compact ORDER BY position

@@ -1,3 +1,0 @@
-SELECT position, stream, version, prev, at, kind, message_key, payload, payload_hash, hash
-FROM event
-WHERE position = ?

@@ -1,0 +1,129 @@
+"""Read-only aiosqlite connections: one each for whoever reads long or one moment, a few shared by short queries."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from sqlite3 import Connection
+from typing import Any, Final, Protocol
+
+import aiosqlite
+import anyio
+
+from ecproc.errors import StoreUnavailable
+from ecproc.store.sqlite.schema import translate_errors
+
+FETCHED_AT_ONCE: Final = 1000
+POOLED_CONNECTIONS: Final = 4
+
+
+class Fetch(Protocol):
+    """Runs one query whole and returns all it found; `position` is where a damaged file is reported."""
+
+    async def __call__(self, query: str, parameters: Sequence[object] = (), *, position: int = 0) -> list[Any]: ...
+
+
+class Scan(Protocol):
+    """Runs one long query and gives what it finds in pages of so many rows."""
+
+    def __call__(self, query: str, parameters: Sequence[object], *, rows: int) -> AsyncIterator[list[Any]]: ...
+
+
+async def fetch_on(
+    connection: aiosqlite.Connection, query: str, parameters: Sequence[object] = (), *, position: int = 0
+) -> list[Any]:
+    """Run a query on that connection, in one call to its thread, so that a cancellation leaves no open cursor."""
+    with translate_errors("the database cannot be read", position):
+        return list(await connection.execute_fetchall(query, parameters))
+
+
+async def scan_on(
+    connection: aiosqlite.Connection, query: str, parameters: Sequence[object], *, rows: int
+) -> AsyncIterator[list[Any]]:
+    """Run a long query on that connection, which must live no longer than whoever reads it."""
+    with translate_errors("the database cannot be read"):
+        cursor = await connection.execute(query, parameters)
+        while page := await cursor.fetchmany(rows):
+            yield list(page)
+
+
+@asynccontextmanager
+async def connected(connect: Callable[[], Connection]) -> AsyncIterator[aiosqlite.Connection]:
+    """A connection of its own, closed at the end also when cancelled."""
+    connection = await open_connection(connect)
+    try:
+        yield connection
+    finally:
+        await close_connection(connection)
+
+
+async def open_connection(connect: Callable[[], Connection]) -> aiosqlite.Connection:
+    """A connection with its own thread; a cancellation waits until it is open."""
+    connection = aiosqlite.Connection(connect, iter_chunk_size=FETCHED_AT_ONCE)
+    with translate_errors("the database cannot be opened", position=1), anyio.CancelScope(shield=True):
+        await connection
+    return connection
+
+
+async def close_connection(connection: aiosqlite.Connection) -> None:
+    """Close the connection and end its thread, also when cancelled."""
+    with translate_errors("the database cannot be closed"), anyio.CancelScope(shield=True):
+        await connection.close()
+
+
+class ReaderPool:
+    """A few read-only connections, opened when first needed; each query sees the newest commit."""
+
+    def __init__(self, connect: Callable[[], Connection]) -> None:
+        self._connect = connect
+        self._slots = anyio.Semaphore(POOLED_CONNECTIONS)
+        self._idle: list[aiosqlite.Connection] = []
+        self._closed = False
+        self._closing = anyio.Lock()
+
+    async def fetch(self, query: str, parameters: Sequence[object] = (), *, position: int = 0) -> list[Any]:
+        """Run one query on a free connection; raises StoreUnavailable after `aclose`."""
+        async with self._slots:
+            if self._closed:
+                raise StoreUnavailable("the store is closed")
+            connection = self._idle.pop() if self._idle else await open_connection(self._connect)
+            try:
+                return await fetch_on(connection, query, parameters, position=position)
+            finally:
+                self._idle.append(connection)
+
+    async def scan(self, query: str, parameters: Sequence[object], *, rows: int) -> AsyncIterator[list[Any]]:
+        """Run one long query on a connection of its own; raises StoreUnavailable after `aclose`."""
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        async with connected(self._connect) as connection:
+            async for page in scan_on(connection, query, parameters, rows=rows):
+                yield page
+
+    async def aclose(self) -> None:
+        """Wait for the queries that run and close all connections."""
+        with anyio.CancelScope(shield=True):
+            async with self._closing:
+                await self._close()
+
+    async def _close(self) -> None:
+        self._closed = True
+        for _ in range(POOLED_CONNECTIONS):  # whoever holds a slot still reads
+            await self._slots.acquire()
+        try:
+            while self._idle:
+                await close_connection(self._idle.pop())
+        finally:
+            for _ in range(POOLED_CONNECTIONS):
+                self._slots.release()
+
+
+def make_fetch(connection: aiosqlite.Connection) -> Fetch:
+    """The `fetch` of a reader that has one connection to itself."""
+    return partial(fetch_on, connection)
+
+
+def make_scan(connection: aiosqlite.Connection) -> Scan:
+    """The `scan` of a reader that has one connection to itself."""
+    return partial(scan_on, connection)

@@ -1,0 +1,175 @@
+"""The open database file of one data directory, as the writer's thread uses it; nothing here is asynchronous."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from msgspec.structs import astuple
+
+from ecproc.domain.log import StreamCounters
+from ecproc.failpoints import failpoint
+from ecproc.store.base import Committed, Head, Tables
+from ecproc.store.plan import Group, Prepared
+from ecproc.store.sqlite.datadir import DataDir
+from ecproc.store.sqlite.rebuild import swap_live
+from ecproc.store.sqlite.schema import row_statements, stream_statements
+from ecproc.store.sqlite.sql import log
+from ecproc.store.sqlite.verify import read_head
+
+ANCHOR_SECONDS: Final = 0.5
+"""How long a commit may stand before the anchor names it or a later one."""
+
+CHECKPOINT_BYTES: Final = 8 * 1024 * 1024
+CHECKPOINT_COMMITS: Final = 500
+"""How much is committed between two checkpoints, whichever comes first; both keep the write-ahead log short."""
+
+CACHED_STREAMS: Final = 32_768
+
+
+class LogFile:
+    """One locked data directory with its one writing connection.
+
+    After an error of `commit` or `replace_live` nothing may be written any more: call `abandon`.
+    """
+
+    def __init__(
+        self,
+        data_dir: DataDir,
+        connection: sqlite3.Connection,
+        guard: sqlite3.Connection,
+        tables: Tables,
+        *,
+        accepted_loss: Head | None,
+    ) -> None:
+        self.accepted_loss = accepted_loss
+        self.path = data_dir.path
+        self.database = data_dir.database
+        self.head = read_head(connection)
+        self._data_dir = data_dir
+        self._tables = tables
+        self._connection = connection
+        self._guard = guard
+        self._streams: dict[str, StreamCounters] = {}
+        self._anchored = Head(0, b"")
+        self._highest_key: bytes = connection.execute(log.READ_HIGHEST_KEY).fetchone()[0] or b""
+        self._dirty_since: float | None = None
+        self._bytes = 0
+        self._commits = 0
+
+    def highest_key(self) -> bytes:
+        """The highest message key of the log."""
+        return self._highest_key
+
+    def holds_key(self, message_key: bytes) -> bool:
+        """Whether an event with that key is in the log."""
+        return self._connection.execute(log.FIND_MESSAGE, (message_key,)).fetchone() is not None
+
+    def stream_state(self, stream: str) -> StreamCounters:
+        """The stream's counters, from memory if it is among those seen first lately."""
+        state = self._streams.get(stream)
+        if state is None:
+            row = self._connection.execute(log.READ_STREAM_STATE, (stream,)).fetchone()
+            state = StreamCounters() if row is None else StreamCounters(*row)
+            self._remember({stream: state})
+        return state
+
+    def commit(self, batches: Sequence[Prepared]) -> list[Committed]:
+        """Write the batches in one synced transaction and say what became of each."""
+        messages = any(batch.has_messages for batch in batches)
+        self._connection.execute("BEGIN IMMEDIATE")
+        if messages:
+            failpoint("append.begun")
+        group = Group(self.head, self, self._tables)
+        outcomes = [group.add(batch) for batch in batches]
+        self._write(group)
+        if messages:
+            failpoint("append.written")
+        self._connection.execute("COMMIT")
+        if messages:
+            failpoint("append.committed")
+        if any(batch.batch.fence is not None for batch in batches):
+            failpoint("project.committed")
+        self._note_commit(group, sum(batch.size for batch in batches))
+        return outcomes
+
+    def replace_live(self, rebuilt: Path, *, fold_version: int) -> None:
+        """Put the live rows and counters of a rebuild in place of the present ones, in one transaction.
+
+        Raises StoreError, with nothing replaced, if the counters rebuilt do not cover the whole log.
+        """
+        swap_live(self._connection, rebuilt, self._tables, fold_version=fold_version, events=self.head.position)
+        self._streams.clear()
+        self._checkpoint()
+
+    def keep_up(self) -> None:
+        """Do what is due after a commit or while idle: checkpoint, anchor."""
+        if self._bytes >= CHECKPOINT_BYTES or self._commits >= CHECKPOINT_COMMITS:
+            self._checkpoint()
+        if self.idle_seconds() == 0:
+            self.write_anchor()
+
+    def write_anchor(self) -> None:
+        """Name the head in the anchor, if it does not yet."""
+        self._dirty_since = None
+        if self._anchored != self.head:
+            self._data_dir.write_anchor(self.head)
+            self._anchored = self.head
+
+    def idle_seconds(self) -> float | None:
+        """How long the thread may wait for work until the anchor is due; None for ever."""
+        if self._dirty_since is None:
+            return None
+        return max(self._dirty_since + ANCHOR_SECONDS - time.monotonic(), 0)
+
+    def close(self) -> None:
+        """Checkpoint, write the anchor and close; the lock is held until `release`."""
+        self._checkpoint()
+        self.write_anchor()
+        self._guard.close()
+        self._connection.close()
+
+    def abandon(self) -> None:
+        """Close without touching the files: a checkpoint after a failed write might trust pages that were lost."""
+        close_as_it_is(self._connection, self._guard)
+
+    def release(self) -> None:
+        """Let go of the directory's lock."""
+        self._data_dir.release()
+
+    def _write(self, group: Group) -> None:
+        execute_many = self._connection.executemany
+        execute_many(log.INSERT_EVENT, group.events)
+        execute_many(log.INSERT_COMPACT, group.compact)
+        rows = row_statements((*group.cleared.values(), *group.rows.values()), self._tables.newest_stays)
+        for statement, parameters in (*rows, *stream_statements(group.streams.items())):
+            execute_many(statement, parameters)
+        execute_many(log.PUT_SNAPSHOT, [astuple(snapshot) for snapshot in group.snapshots.values()])
+
+    def _note_commit(self, group: Group, size: int) -> None:
+        self._commits += 1
+        self._bytes += size
+        self._remember(group.streams)
+        self._highest_key = group.highest_key
+        if group.events:
+            self.head = group.head
+            self._dirty_since = self._dirty_since or time.monotonic()
+
+    def _remember(self, states: dict[str, StreamCounters]) -> None:
+        self._streams.update(states)
+        while len(self._streams) > CACHED_STREAMS:
+            del self._streams[next(iter(self._streams))]
+
+    def _checkpoint(self) -> None:
+        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self._bytes = self._commits = 0
+
+
+def close_as_it_is(connection: sqlite3.Connection, guard: sqlite3.Connection | None) -> None:
+    """Close so that nothing is checkpointed: only the last connection does that, and the guard cannot write."""
+    connection.close()
+    if guard is not None:
+        guard.close()

@@ -1,0 +1,201 @@
+"""The SQLite schema, its statements, and the settings every connection runs under."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Set
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from msgspec.structs import astuple
+
+from ecproc.domain.log import Row, StreamCounters
+from ecproc.errors import LogDamaged, StoreError, StoreUnavailable
+from ecproc.store.base import Tables
+from ecproc.store.sqlite.sql import live, log, schema
+
+SCHEMA_VERSION: Final = 2
+"""Kept as the file's `user_version`; a file with a higher one was written by newer code and is refused, and so is 1,
+which no release ever wrote."""
+
+Statement: TypeAlias = tuple[str, list[tuple[object, ...]]]
+
+BUSY_TIMEOUT_MS: Final = 5000
+"""How long to wait for a lock that another program (a backup, a shell) holds before that is a fault."""
+
+_EVERY_CONNECTION: Final = (
+    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA cell_size_check = ON",
+)
+_WRITER: Final = (
+    "PRAGMA page_size = 8192",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA fullfsync = ON",  # only macOS tells a flush to the drive from a flush to the platter
+    "PRAGMA wal_autocheckpoint = 0",  # SQLite swallows the errors of automatic checkpoints; ours are explicit
+    "PRAGMA journal_size_limit = 67108864",
+    "PRAGMA cache_size = -32768",
+)
+_SCRATCH: Final = ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF", "PRAGMA cache_size = -32768")
+
+_DAMAGE_CODES: Final = frozenset(
+    {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_ERROR}
+)
+"""What says that the content is not ours any more; SQLITE_ERROR is a table or column that is gone."""
+
+_READ_ONLY_CODES: Final = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
+_PRIMARY_CODE: Final = 0xFF
+
+
+def connect_writer(path: Path, tables: Tables) -> sqlite3.Connection:
+    """The one connection that writes and checkpoints; it may be used by one thread at a time."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        _check_version(connection, path)
+        _apply(connection, *_EVERY_CONNECTION, *_WRITER)
+        mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
+        if mode != "wal":
+            raise StoreError(f"{path} is on a file system where SQLite cannot keep a write-ahead log")
+        if _user_version(connection) == 0:
+            _create(connection, tables)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def add_missing_tables(connection: sqlite3.Connection, tables: Tables) -> None:
+    """Give a file the live tables and indexes that newer code knows; its format stays the same."""
+    indexes = (*map(schema.name_id_index, tables.searched_by_id), *map(schema.name_tag_index, tables.searched_by_tag))
+    if _find_missing(connection, *tables.names, *indexes):
+        connection.execute("BEGIN IMMEDIATE")
+        _create_tables(connection, tables)
+        connection.execute("COMMIT")
+
+
+def connect_reader(path: Path, tables: Iterable[str] = (), *, immutable: bool = False) -> sqlite3.Connection:
+    """A read-only connection; `immutable` is for a file that nobody can change while it is open.
+
+    Of those live tables, one that the file does not have yet is an empty one.
+
+    Raises StoreError if the file is no ecproc log or of a newer schema.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    try:
+        _check_version(connection, path)
+        if _user_version(connection) == 0:
+            raise StoreError(f"{path} holds no event log")
+        _apply(connection, *_EVERY_CONNECTION, "PRAGMA temp_store = MEMORY")
+        for table in _find_missing(connection, *tables):
+            connection.execute(schema.create_rows(table, schema="temp"))
+        connection.execute("PRAGMA query_only = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_scratch(path: Path, tables: Tables) -> sqlite3.Connection:
+    """A throw-away file with empty live tables and stream counters, inside an open transaction."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        _apply(connection, *_EVERY_CONNECTION, *_SCRATCH, "BEGIN")
+        _create_live(connection, tables)
+        connection.execute(schema.CREATE_COMPACT)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def row_statements(rows: Iterable[Row], newest_stays: Set[str]) -> list[Statement]:
+    """What writes and deletes rows whose keys differ, each statement with all of its parameters."""
+    parameters: defaultdict[str, list[tuple[object, ...]]] = defaultdict(list)
+    for row in rows:
+        if row.data is None:
+            parameters[live.delete_row(row.table)].append((row.stream, row.id))
+        else:
+            put = live.put_newer_row if row.table in newest_stays else live.put_row
+            parameters[put(row.table)].append((row.stream, row.id, row.ordinal, row.tag, row.data))
+    return list(parameters.items())
+
+
+def stream_statements(states: Iterable[tuple[str, StreamCounters]]) -> list[Statement]:
+    """What writes stream counters."""
+    return [(log.PUT_STREAM, [(name, *astuple(state)) for name, state in states])]
+
+
+@contextmanager
+def translate_errors(what: str, position: int = 0) -> Iterator[None]:
+    """Rename SQLite's errors: a file we did not write so is LogDamaged at `position`, the rest StoreUnavailable."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if is_damage(error):
+            raise LogDamaged(position, f"{what}: {error}") from error
+        raise StoreUnavailable(f"{what}: {error}") from error
+    except OSError as error:
+        raise StoreUnavailable(f"{what}: {error}") from error
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file's content is at fault and not the machine; text that is no UTF-8 comes without a code."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return isinstance(error, sqlite3.OperationalError)
+    return code & _PRIMARY_CODE in _DAMAGE_CODES
+
+
+def is_read_only(error: sqlite3.Error) -> bool:
+    """Whether SQLite could not make the files it needs beside the database."""
+    return getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _READ_ONLY_CODES
+
+
+def _apply(connection: sqlite3.Connection, *statements: str) -> None:
+    for statement in statements:
+        connection.execute(statement)
+
+
+def _user_version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    has_tables = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
+    version = _user_version(connection)  # read last: a first start may create both in between
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} was written by a newer ecproc (schema {version}; this one knows up to {SCHEMA_VERSION}): "
+            "install that version or a later one"
+        )
+    if 0 < version < SCHEMA_VERSION:
+        raise StoreError(f"{path} was written before the first release (schema {version}): use another data directory")
+    if version == 0 and has_tables:
+        raise StoreError(f"{path} is a database of another program")
+
+
+def _create(connection: sqlite3.Connection, tables: Tables) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    _apply(connection, *schema.CREATE_LOG, schema.CREATE_COMPACT, schema.CREATE_SNAPSHOT, schema.CREATE_META)
+    _create_live(connection, tables)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _create_live(connection: sqlite3.Connection, tables: Tables) -> None:
+    connection.execute(schema.CREATE_STREAM)
+    _create_tables(connection, tables)
+
+
+def _create_tables(connection: sqlite3.Connection, tables: Tables) -> None:
+    _apply(connection, *map(schema.create_rows, sorted(tables.names)))
+    _apply(connection, *map(schema.create_id_index, sorted(tables.searched_by_id)))
+    _apply(connection, *map(schema.create_tag_index, sorted(tables.searched_by_tag)))
+
+
+def _find_missing(connection: sqlite3.Connection, *names: str) -> set[str]:
+    return set(names) - {name for (name,) in connection.execute(schema.LIST_NAMES)}

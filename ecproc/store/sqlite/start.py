@@ -1,0 +1,84 @@
+"""How a data directory becomes an open log: locked, created or checked, and refused where it is not what we left."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from ecproc.errors import LogDamaged
+from ecproc.store.base import Head, Tables
+from ecproc.store.sqlite.datadir import AnchorUnreadable, DataDir, read_anchor
+from ecproc.store.sqlite.logfile import LogFile, close_as_it_is
+from ecproc.store.sqlite.schema import add_missing_tables, connect_reader, connect_writer, translate_errors
+from ecproc.store.sqlite.sql import log
+from ecproc.store.sqlite.verify import check_anchor, check_emptied, check_tail, read_head
+
+
+def open_log(directory: Path, tables: Tables, *, accept_loss: bool) -> LogFile:
+    """Lock, create or check the log of a data directory; what was newly created is durable on return.
+
+    Raises DataDirInUse, StoreUnavailable, StoreError, or LogDamaged: with `accept_loss` not for a log behind its
+    anchor.
+    """
+    with translate_errors(f"{directory} cannot be opened", position=1):
+        data_dir = DataDir.acquire(directory)
+        try:
+            data_dir.prepare()
+            if not accept_loss:
+                check_emptied(directory)
+            return _open_checked(data_dir, tables, accept_loss=accept_loss)
+        except BaseException:
+            data_dir.release()
+            raise
+
+
+def _open_checked(data_dir: DataDir, tables: Tables, *, accept_loss: bool) -> LogFile:
+    connection = connect_writer(data_dir.database, tables)
+    guard: sqlite3.Connection | None = None
+    try:
+        guard = connect_reader(data_dir.database)
+        data_dir.sync()
+        lost = _check(connection, data_dir.path, accept_loss=accept_loss)
+        add_missing_tables(connection, tables)
+        opened = LogFile(data_dir, connection, guard, tables, accepted_loss=lost)
+        opened.write_anchor()
+    except BaseException:
+        close_as_it_is(connection, guard)
+        raise
+    return opened
+
+
+def _check(connection: sqlite3.Connection, directory: Path, *, accept_loss: bool) -> Head | None:
+    """Look at the log's end and its anchor; the loss that was accepted, if there is one."""
+    damage = check_tail(connection)
+    if damage is not None:
+        raise LogDamaged(damage.position, damage.reason)
+    head = read_head(connection)
+    anchor, missed = _compare_anchor(connection, directory, head)
+    if missed is None:
+        return None
+    if not accept_loss:
+        raise missed
+    _forget_lost(connection)
+    return anchor or head
+
+
+def _compare_anchor(
+    connection: sqlite3.Connection, directory: Path, head: Head
+) -> tuple[Head | None, LogDamaged | None]:
+    try:
+        anchor = read_anchor(directory)
+    except AnchorUnreadable as error:
+        return None, LogDamaged(0, str(error))
+    damage = check_anchor(connection, anchor, head)
+    return anchor, None if damage is None else LogDamaged(damage.position, damage.reason)
+
+
+def _forget_lost(connection: sqlite3.Connection) -> None:
+    """Take back what live rows know of lost events: counters to the log's, and a fold version that no code has."""
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in log.FORGET_LOST:
+        connection.execute(statement)
+    connection.execute(log.DELETE_SNAPSHOTS, (0,))
+    connection.execute(log.PUT_FOLD_VERSION, (0,))
+    connection.execute("COMMIT")

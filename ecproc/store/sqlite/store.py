@@ -1,0 +1,189 @@
+"""The store of one data directory, to read and to write."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+from shutil import disk_usage
+from sqlite3 import Connection
+from typing import Final
+
+import anyio
+
+from ecproc.domain.log import Batch
+from ecproc.store.base import Committed, Reader, Tables
+from ecproc.store.identity import identify_log
+from ecproc.store.plan import check_tables, prepare
+from ecproc.store.sqlite.connections import ReaderPool, connected, make_fetch, make_scan
+from ecproc.store.sqlite.logfile import LogFile
+from ecproc.store.sqlite.reader import SqliteReader
+from ecproc.store.sqlite.rebuild import SqliteRebuild, SqliteSwappableRebuild, name_scratch, open_scratch
+from ecproc.store.sqlite.schema import connect_reader
+from ecproc.store.sqlite.sql import log as statements
+from ecproc.store.sqlite.start import open_log
+from ecproc.store.sqlite.verify import choose_connect
+from ecproc.store.sqlite.writer import Writer
+
+ROOM_SECONDS: Final = 0.2
+"""How long one look at the free space counts."""
+
+MAX_READING: Final = 8
+"""How many `reading` contexts are open at once; one more waits."""
+
+
+class ReadOnlyStore(SqliteReader):
+    """The reads of a data directory that another process may be writing to; each sees the newest commit."""
+
+    def __init__(self, directory: Path, tables: Tables, connect: Callable[[], Connection]) -> None:
+        self._pool = ReaderPool(connect)
+        self._connect = connect
+        self._moments = anyio.Semaphore(MAX_READING)
+        super().__init__(directory, tables, self._pool.fetch, self._pool.scan)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[SqliteReader]:
+        """A reader that sees one moment of the store for as long as it is open."""
+        async with self._moments, connected(self._connect) as connection:
+            fetch = make_fetch(connection)
+            await fetch("BEGIN")
+            await fetch(statements.READ_HEAD)  # a transaction sees the moment of its first read
+            yield SqliteReader(self._directory, self._tables, fetch, make_scan(connection))
+
+    @asynccontextmanager
+    async def rebuilding(self, reader: Reader | None = None) -> AsyncIterator[SqliteRebuild]:
+        """See ReadableStore; nothing of it stands in the data directory."""
+        path = name_scratch(Path(tempfile.gettempdir()))
+        async with open_scratch(path, self._tables, keep_name=False) as scratch:
+            yield SqliteRebuild(scratch, self._tables, live=partial(self._live, reader))
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._pool.aclose()
+
+    def _live(self, reader: Reader | None) -> AbstractAsyncContextManager[SqliteReader]:
+        if reader is None:
+            return self.reading()
+        if not isinstance(reader, SqliteReader):
+            raise TypeError("a rebuild is compared with a reader of its own store")
+        return nullcontext(reader)
+
+
+class SqliteStore(ReadOnlyStore):
+    """The Store of one locked data directory; made by `open_store`.
+
+    `accepted_loss` is the anchor that the log did not reach, if it was opened in spite of that.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        log: LogFile,
+        tables: Tables,
+        *,
+        now: Callable[[], int],
+        has_room: Callable[[], bool],
+    ) -> None:
+        super().__init__(log.path, tables, partial(connect_reader, log.database, tables.names))
+        self.failed = writer.failed
+        self.accepted_loss = log.accepted_loss
+        self._writer = writer
+        self._now = now
+        self._has_room = has_room
+
+    async def commit(self, batch: Batch) -> Committed:
+        """See Store; a caller who is cancelled leaves its batch to be written whole."""
+        return (await self.commit_all((batch,)))[0]
+
+    async def commit_all(self, batches: Sequence[Batch]) -> list[Committed]:
+        """See Store."""
+        now = self._now()
+        return await self._writer.commit([prepare(batch, now, self._tables) for batch in batches])
+
+    @asynccontextmanager
+    async def rebuilding(self, reader: Reader | None = None) -> AsyncIterator[SqliteSwappableRebuild]:
+        """See Store; the rows stand in a file of the data directory until a swap or the end."""
+        path = name_scratch(self._directory)
+        async with open_scratch(path, self._tables, keep_name=True) as scratch:
+            yield SqliteSwappableRebuild(
+                scratch, self._tables, live=partial(self._live, reader), replace=partial(self._replace_live, path)
+            )
+
+    def has_room(self) -> bool:
+        """See Store; looks at the free space at most every 0.2 s."""
+        return self._writer.is_open and self._has_room()
+
+    async def aclose(self) -> None:
+        """See Store; a second call does nothing."""
+        with anyio.CancelScope(shield=True):
+            await self._pool.aclose()
+            await self._writer.stop()
+
+    async def _replace_live(self, path: Path, fold_version: int) -> None:
+        await self._writer.call(lambda log: log.replace_live(path, fold_version=fold_version))
+
+
+async def open_store(
+    directory: Path,
+    tables: Tables,
+    *,
+    now: Callable[[], int],
+    identity: Mapping[str, str] | None,
+    reserve_bytes: int,
+    accept_loss: bool = False,
+    free_bytes: Callable[[Path], int] = lambda path: disk_usage(path).free,
+    on_commit: Callable[[float, int], None] | None = None,
+) -> SqliteStore:
+    """Lock a data directory, check its log's end and anchor, and open it for writing; a new one is durable on return.
+
+    `now` is microseconds UTC. `identity` is written into a new log and compared with an old one's, unless it is None.
+    `accept_loss` opens a log that ends before its anchor. `on_commit` hears each transaction's seconds and batches.
+    Raises DataDirInUse with nothing touched, LogDamaged, WrongEnvironment, StoreUnavailable or StoreError.
+    """
+    check_tables(tables)
+    writer = Writer(on_commit)
+    log = await writer.start(partial(open_log, directory, tables, accept_loss=accept_loss))
+    has_room = _watch_room(directory, reserve_bytes=reserve_bytes, free_bytes=free_bytes)
+    store = SqliteStore(writer, log, tables, now=now, has_room=has_room)
+    try:
+        if identity is not None:
+            await identify_log(store, identity, place=directory)
+    except BaseException:
+        await store.aclose()
+        raise
+    return store
+
+
+@asynccontextmanager
+async def open_reader(directory: Path, tables: Tables) -> AsyncIterator[ReadOnlyStore]:
+    """Read a data directory without its lock, beside a running processor or when none runs; nothing is written to it.
+
+    Raises StoreError if there is no log or it is of a newer schema, LogDamaged if it is no database any more.
+    """
+    check_tables(tables)
+    connect = await anyio.to_thread.run_sync(choose_connect, directory, tables.names)
+    store = ReadOnlyStore(directory, tables, connect)
+    try:
+        yield store
+    finally:
+        await store.aclose()
+
+
+def _watch_room(directory: Path, *, reserve_bytes: int, free_bytes: Callable[[Path], int]) -> Callable[[], bool]:
+    """Whether free space is at or above the reserve, looked at once in a while; a look that fails means no room."""
+    room, looked_at = False, float("-inf")
+
+    def has_room() -> bool:
+        nonlocal room, looked_at
+        if time.monotonic() - looked_at >= ROOM_SECONDS:
+            looked_at = time.monotonic()
+            try:
+                room = free_bytes(directory) >= reserve_bytes
+            except OSError:
+                room = False
+        return room
+
+    return has_room

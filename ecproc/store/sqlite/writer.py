@@ -1,0 +1,220 @@
+"""The one thread that writes: batches that wait at the same time share a transaction and its sync."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import islice
+from queue import Empty, SimpleQueue
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, assert_never
+
+import anyio
+
+from ecproc.errors import StoreError, StoreUnavailable
+from ecproc.store.base import Committed
+from ecproc.store.plan import Prepared
+from ecproc.store.sqlite.logfile import LogFile
+
+MAX_WORKS: Final = 256
+MAX_BYTES: Final = 16 * 1024 * 1024
+"""What one transaction takes at most; what is larger and waits for one answer goes alone."""
+
+T = TypeVar("T")
+
+
+class _Commit(NamedTuple):
+    """Write batches."""
+
+    future: asyncio.Future[list[Committed]]
+    batches: Sequence[Prepared]
+
+
+class _Call(NamedTuple):
+    """Run a function between transactions."""
+
+    future: asyncio.Future[Any]
+    function: Callable[[LogFile], object]
+
+
+class _Stop(NamedTuple):
+    """Close the log and end the thread."""
+
+    future: asyncio.Future[None]
+
+
+_Work: TypeAlias = _Commit | _Call | _Stop
+
+
+class Writer:
+    """Commits batches on its own thread and answers in the event loop it was made in.
+
+    The first storage error ends all writing: that call and every later one raise StoreUnavailable.
+    """
+
+    def __init__(self, on_commit: Callable[[float, int], None] | None = None) -> None:
+        self.failed = anyio.Event()
+        self._failure: Exception | None = None
+        self._loop = asyncio.get_running_loop()
+        self._queue: SimpleQueue[_Work] = SimpleQueue()
+        self._on_commit = on_commit
+        self._ended: asyncio.Future[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a batch would be taken now."""
+        return self._failure is None and self._ended is None
+
+    async def start(self, open_log: Callable[[], LogFile]) -> LogFile:
+        """Run `open_log` on the new thread and keep the file there until `stop`; raises what it raises."""
+        opened: asyncio.Future[LogFile] = self._loop.create_future()
+        threading.Thread(target=self._run, args=(open_log, opened), name="ecproc-store", daemon=True).start()
+        try:
+            with anyio.CancelScope(shield=True):
+                await opened
+        except asyncio.CancelledError:
+            self._queue.put(_Stop(self._loop.create_future()))
+            raise
+        return opened.result()
+
+    def commit(self, batches: Sequence[Prepared]) -> asyncio.Future[list[Committed]]:
+        """Have batches written, whether or not the caller is cancelled; what became of each, once that is durable."""
+        self._check_open()
+        future: asyncio.Future[list[Committed]] = self._loop.create_future()
+        if not batches:
+            future.set_result([])
+            return future
+        self._queue.put(_Commit(future, batches))
+        return future
+
+    async def call(self, function: Callable[[LogFile], T]) -> T:
+        """Run a function on the thread between transactions; a StoreError is an answer, any other error is fatal."""
+        self._check_open()
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put(_Call(future, function))
+        with anyio.CancelScope(shield=True):
+            await future
+        return future.result()
+
+    async def stop(self) -> None:
+        """Write what waits, close the log and end the thread; raises StoreUnavailable if that failed."""
+        if self._ended is None:
+            self._ended = self._loop.create_future()
+            self._queue.put(_Stop(self._ended))
+        with anyio.CancelScope(shield=True):
+            await asyncio.shield(self._ended)
+
+    def _check_open(self) -> None:
+        if self._failure is not None:
+            raise self._refusal()
+        if self._ended is not None:
+            raise StoreUnavailable("the store is closed")
+
+    def _settle(self, answers: Sequence[tuple[asyncio.Future[Any], object]], seconds: float | None) -> None:
+        """Hand out the thread's answers, in the event loop, for all of a commit at once."""
+        for future, answer in answers:
+            if future.done():
+                continue
+            if isinstance(answer, BaseException):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+        if seconds is not None and self._on_commit is not None:
+            self._on_commit(seconds, len(answers))
+
+    # What follows runs on the thread.
+
+    def _run(self, open_log: Callable[[], LogFile], opened: asyncio.Future[LogFile]) -> None:
+        try:
+            log = open_log()
+        except Exception as error:
+            self._answer([(opened, error)])
+            return
+        self._answer([(opened, log)])
+        while self._serve(log):
+            pass
+
+    def _serve(self, log: LogFile) -> bool:
+        """Do what waits, and what is due besides; False at the end of the thread."""
+        commits: list[_Commit] = []
+        for work in self._take(log):
+            match work:
+                case _Commit():
+                    commits.append(work)
+                case _Call():
+                    self._commit(log, commits)
+                    commits = []
+                    self._answer([(work.future, self._try(log, work.function))])
+                case _Stop():
+                    self._commit(log, commits)
+                    self._end(log, work.future)
+                    return False
+                case _:
+                    assert_never(work)
+        self._commit(log, commits)
+        self._try(log, LogFile.keep_up)
+        return True
+
+    def _take(self, log: LogFile) -> list[_Work]:
+        works: list[_Work] = []
+        size = 0
+        with suppress(Empty):
+            works.append(self._queue.get(timeout=log.idle_seconds() if self._failure is None else None))
+            size += _size(works[-1])
+            while len(works) < MAX_WORKS and size < MAX_BYTES:
+                works.append(self._queue.get_nowait())
+                size += _size(works[-1])
+        return works
+
+    def _commit(self, log: LogFile, works: list[_Commit]) -> None:
+        """Write the batches of all of these in one transaction."""
+        if not works:
+            return
+        batches = [batch for work in works for batch in work.batches]
+        began = time.monotonic()
+        outcome = self._try(log, lambda log: log.commit(batches))
+        seconds = time.monotonic() - began
+        if isinstance(outcome, list):
+            rest = iter(outcome)
+            self._answer([(work.future, list(islice(rest, len(work.batches)))) for work in works], seconds)
+        else:
+            self._answer([(work.future, self._refusal()) for work in works])
+
+    def _try(self, log: LogFile, call: Callable[[LogFile], object]) -> object:
+        """The call's result or the StoreError to answer with; any other error is the storage's and ends all writing."""
+        if self._failure is not None:
+            return self._refusal()
+        try:
+            return call(log)
+        except StoreError as refused:
+            return refused
+        except Exception as error:
+            self._failure = error
+            with suppress(Exception):
+                log.abandon()
+            self._tell(self.failed.set)
+            return self._refusal()
+
+    def _end(self, log: LogFile, future: asyncio.Future[None]) -> None:
+        failed_before = self._failure is not None
+        outcome = self._try(log, LogFile.close)
+        log.release()
+        self._answer([(future, None if failed_before else outcome)])
+
+    def _refusal(self) -> StoreUnavailable:
+        refusal = StoreUnavailable(f"the storage failed and nothing more is written: {self._failure}")
+        refusal.__cause__ = self._failure
+        return refusal
+
+    def _answer(self, answers: Sequence[tuple[asyncio.Future[Any], object]], seconds: float | None = None) -> None:
+        self._tell(self._settle, answers, seconds)
+
+    def _tell(self, function: Callable[..., object], *arguments: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody is left to hear it
+            self._loop.call_soon_threadsafe(function, *arguments)
+
+
+def _size(work: _Work) -> int:
+    return sum([batch.size for batch in work.batches]) if isinstance(work, _Commit) else 0

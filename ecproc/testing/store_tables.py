@@ -1,0 +1,123 @@
+"""What every store must do with the tables it is given, and with the parts of a rebuild."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ecproc.domain.log import Batch, Compact, Fence, NewEvent
+from ecproc.fold.tables import LiveTables
+from ecproc.store.base import Store
+from ecproc.testing.store_case import (
+    OTHER,
+    STREAM,
+    SUITE_TABLES,
+    StoreCase,
+    append,
+    copy_live,
+    list_compact,
+    list_counters,
+    make_message,
+    make_row,
+    scan_all,
+)
+
+WIDER = msgspec.structs.replace(SUITE_TABLES, names=SUITE_TABLES.names | {"subject"})
+"""One table more than the suite writes to."""
+
+
+async def decide_two(store: Store) -> None:
+    """A decision in each of two streams, with rows and compact forms."""
+    rows = [make_row("a"), make_row("o", table="outbox", tag="desk"), make_row("b", stream=OTHER)]
+    await append(store, make_message(1), make_message(2, stream=OTHER))
+    for stream in (STREAM, OTHER):
+        decided = NewEvent(stream, "Decided", b"{}")
+        fence = Fence(stream, 0, 1)
+        await store.commit(Batch([decided], [row for row in rows if row.stream == stream], fence, compact=b"c"))
+
+
+class TableTests(StoreCase):
+    """The part of the suite about live tables as such, and rebuilds in parts."""
+
+    # --- tables
+
+    async def test_only_the_given_tables_are_there(self, tmp_path: Path) -> None:
+        async with self.store_in(tmp_path) as store:
+            with pytest.raises(ValueError, match="subject"):
+                await store.commit(Batch(rows=[make_row("a", table="subject")]))
+            with pytest.raises(ValueError, match="subject"):
+                await store.read_rows("subject", stream=STREAM)
+            with pytest.raises(ValueError, match="subject"):
+                await store.count_rows("subject", STREAM)
+            with pytest.raises(ValueError, match="subject"):
+                await scan_all(store, "subject")
+            async with store.rebuilding() as rebuild:
+                with pytest.raises(ValueError, match="subject"):
+                    await rebuild.write([make_row("a", table="subject")])
+
+    @pytest.mark.parametrize("name", ["stream", "event", "note; DROP TABLE event", "Note", "", "note_"])
+    async def test_a_table_has_a_name_of_its_own(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(ValueError, match="live table"):
+            await self.open_store(tmp_path, LiveTables(names=frozenset({"note", name})))
+
+    async def test_what_is_asked_of_a_table_is_asked_of_one_that_is_there(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="live table"):
+            await self.open_store(tmp_path, LiveTables(names=frozenset({"note"}), newest_stays=frozenset({"outbox"})))
+
+    @pytest.mark.requirement("I5")
+    async def test_a_table_without_rows_changes_no_digest(self, tmp_path: Path) -> None:
+        digests = set()
+        for tables in (SUITE_TABLES, WIDER):
+            async with self.store_in(tmp_path / str(len(tables.names)), tables) as store:
+                await decide_two(store)
+                async with store.rebuilding() as rebuild:
+                    await copy_live(store, rebuild, tables)
+                    digests |= {await rebuild.digest(), await rebuild.live_digest()}
+                    await rebuild.swap(fold_version=3)
+                    digests |= {await rebuild.digest(), await rebuild.live_digest()}
+                assert [row.id for row in await scan_all(store, "note")] == ["a", "b"]
+        assert len(digests) == 1
+
+    async def test_a_table_more_is_like_the_others(self, tmp_path: Path) -> None:
+        row = make_row("a", table="subject")
+        async with self.store_in(tmp_path, WIDER) as store:
+            await store.commit(Batch(rows=[row]))
+            assert await store.read_rows("subject", stream=STREAM) == [row]
+            async with store.rebuilding() as rebuild:
+                assert (await rebuild.differences(9))[1][-1].table == "subject"
+
+    # --- rebuilds in parts
+
+    @pytest.mark.requirement("I5")
+    async def test_parts_make_up_the_whole(self, tmp_path: Path) -> None:
+        async with self.store_in(tmp_path) as store:
+            await decide_two(store)
+            async with store.rebuilding() as whole:
+                await copy_live(store, whole)
+                expected = await whole.digest()
+            renewed = [Compact(one.stream, one.position, b"new") for one in await list_compact(store)]
+            states = {stream: await store.stream_state(stream) for stream in (STREAM, OTHER)}
+            rest = [known for known in await list_counters(store) if known[0] not in states]
+            async with store.rebuilding() as rebuild:
+                for stream, state in states.items():
+                    async with rebuild.open_part() as part:
+                        async with part.writing() as writer:
+                            own = [row for row in await scan_all(store, "note") if row.stream == stream]
+                            compact = [one for one in renewed if one.stream == stream]
+                            await writer.write(own, [(stream, state)], compact)
+                        await rebuild.absorb(part)
+                await rebuild.write(await scan_all(store, "outbox"), rest)
+                assert await rebuild.digest() == await rebuild.live_digest() == expected
+                await rebuild.swap(fold_version=3)
+            assert len(renewed) == 2
+            assert await list_compact(store) == renewed
+            assert {stream: await store.stream_state(stream) for stream in states} == states
+
+    async def test_a_part_that_is_not_absorbed_leaves_nothing(self, tmp_path: Path) -> None:
+        async with self.store_in(tmp_path) as store, store.rebuilding() as rebuild:
+            before = await rebuild.digest()
+            async with rebuild.open_part() as part, part.writing() as writer:
+                await writer.write([make_row("a")])
+            assert await rebuild.digest() == before
