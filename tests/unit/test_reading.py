@@ -150,7 +150,7 @@ async def test_what_is_no_ticket_has_no_document(name: str, ask: Callable[..., Q
 
 async def test_a_document_as_of_a_position_is_what_was_known_then(ask: Callable[..., Queries], disk: Disk) -> None:
     head = (await disk.head()).position
-    first = await document_of(ask(), "LOCAL-1", machines=MACHINES, at=1)
+    first = await document_of(ask(), "LOCAL-1", at=1)
     assert (first["version"], first["client_ticket"], first["attachments"], first["effects"]) == (1, None, [], [])
     assert await ask().ticket(SECOND, at=1) is None
     assert await ask().ticket(INCIDENT, at=head) == await ask().ticket(INCIDENT)
@@ -159,7 +159,7 @@ async def test_a_document_as_of_a_position_is_what_was_known_then(ask: Callable[
 async def test_long_lists_are_cut_and_counted_now_and_then(ask: Callable[..., Queries], disk: Disk) -> None:
     whole = await document_of(ask(), INCIDENT)
     for position in (None, (await disk.head()).position):
-        cut = await document_of(ask(entries=ENTRIES), INCIDENT, machines=MACHINES, at=position)
+        cut = await document_of(ask(entries=ENTRIES), INCIDENT, at=position)
         assert cut["effects"] == whole["effects"][-ENTRIES:]
         assert cut["effects_count"] == len(whole["effects"]) > ENTRIES
 
