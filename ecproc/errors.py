@@ -132,33 +132,28 @@ _NETWORK_HINTS: Final = {
 
 
 class BridgeUnavailable(BridgeError):
-    """The network or the bridge is at fault for now: no connection, timeout, 5xx, 429 or an unreadable answer.
+    """A call has no whole answer: no connection, no time left, or nothing that is HTTP and fits.
 
     `kind` is one word, `detail` says where and why (`host:port: Connection refused`), `hint` what a person can look at.
-    `retry_after` is the bridge's own wish in seconds; `sent` says that bytes may have reached the bridge, so that the
-    call's outcome is unknown.
+    `sent` says that bytes may have reached the bridge, so that the call's outcome is unknown.
     """
 
-    def __init__(self, kind: str, detail: str = "", *, retry_after: float | None = None, sent: bool) -> None:
+    def __init__(self, kind: str, detail: str = "", *, sent: bool) -> None:
         why = f"{kind}: {detail}" if detail else kind
         super().__init__(f"the bridge is unavailable ({why})")
         self.kind = kind
         self.detail = detail
         self.hint = _NETWORK_HINTS.get(kind, "")
-        self.retry_after = retry_after
         self.sent = sent
 
 
 class BridgeRefused(BridgeError):
-    """Our configuration is at fault: the bridge refuses the key, the path or the client name (R216-R220).
+    """Our configuration is at fault: calls cannot be made as it stands (R216-R220).
 
     Repeating the call cannot help until someone changes the configuration; `help` says what to look at.
     """
 
     exit_code = ExitCode.CONFIG
 
-    def __init__(self, reason: str, *, status: int | None = None, help: str = "") -> None:
+    def __init__(self, reason: str, *, help: str = "") -> None:
         super().__init__(f"the bridge refuses our calls: {reason}" + (f" ({help})" if help else ""))
-        self.reason = reason
-        self.status = status
-        self.help = help

@@ -444,7 +444,6 @@ class TestFaults:
         assert fault.kind in kinds
         assert WORDS[fault.kind].fullmatch(fault.detail), fault.detail
         assert fault.sent
-        assert fault.retry_after is None
 
     async def test_deadline_spans_a_whole_body_that_never_stops_coming(self, make_queue: Make) -> None:
         async def script(peer: Peer) -> None:

@@ -734,7 +734,7 @@ def test_problems_read_like_compiler_messages() -> None:
         (BridgeUnavailable("timeout", sent=True), 75, "the bridge is unavailable (timeout)"),
         (WrongEnvironment("another client"), 78, "another client"),
         (
-            BridgeRefused("Forbidden", status=403, help="x-api-key"),
+            BridgeRefused("Forbidden", help="x-api-key"),
             78,
             "the bridge refuses our calls: Forbidden (x-api-key)",
         ),
