@@ -28,11 +28,11 @@ from ecproc.network import (
     HttpFault,
     Inflater,
     Origin,
+    TunnelAnswer,
     bracket,
     classify,
     describe_refusal,
     describe_timeout,
-    judge_tunnel,
     make_tls_context,
     parse_retry_after,
     pick_request_id,
@@ -319,13 +319,10 @@ async def _open_tunnel(stream: httpcore.AsyncNetworkStream, proxy: Proxy, place:
     why: str | None = "the request for a tunnel was cut off"
     try:
         await stream.write(proxy.request_tunnel(place))
-        answer = b""
-        while b"\r\n\r\n" not in answer and len(answer) < TUNNEL_HEAD_BYTES:
-            piece = await stream.read(TUNNEL_HEAD_BYTES)
-            if not piece:
-                break
-            answer += piece
-        why = judge_tunnel(answer)
+        answer = TunnelAnswer()
+        while not answer.feed(await stream.read(TUNNEL_HEAD_BYTES)):
+            pass
+        why = answer.judge()
     except (httpcore.ReadError, httpcore.WriteError) as error:
         why = classify(error)[1]
     finally:

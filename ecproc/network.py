@@ -29,6 +29,7 @@ TUNNEL_HEAD_BYTES: Final = 8 * 1024
 """How much a proxy may say before a tunnel stands."""
 
 NO_ANSWER: Final = "no whole HTTP answer came"
+_HEAD_ENDS: Final = b"\r\n\r\n"
 
 _MAX_CAUSES: Final = 16
 _LONGEST_REQUEST_ID: Final = 128
@@ -103,17 +104,29 @@ def describe_refusal(status: int) -> str:
     return f"{status}{phrase}{advice}"
 
 
-def judge_tunnel(answer: bytes) -> str | None:
-    """Whether what a proxy answered to CONNECT opens the tunnel (None); else why not."""
-    version, _, rest = answer.partition(b" ")
-    status = rest[:3]
-    if not answer:
-        return "it closed the connection"
-    if not version.startswith(b"HTTP/1.") or not status.isdigit():
-        return "it does not speak HTTP"
-    if not status.startswith(b"2"):
-        return describe_refusal(int(status))
-    return None if answer.find(b"\r\n\r\n") == len(answer) - 4 else "it says more than that the tunnel stands"
+class TunnelAnswer:
+    """What a proxy answers to CONNECT, piece by piece; whatever comes behind its head would be the tunnel's."""
+
+    def __init__(self) -> None:
+        self._text = b""
+
+    def feed(self, piece: bytes) -> bool:
+        """Take what came, nothing where the connection ended; whether it can be judged."""
+        self._text += piece
+        return not piece or _HEAD_ENDS in self._text or len(self._text) >= TUNNEL_HEAD_BYTES
+
+    def judge(self) -> str | None:
+        """Why there is no tunnel; None if it stands."""
+        version, _, rest = self._text.partition(b" ")
+        status = rest[:3]
+        if not self._text:
+            return "it closed the connection"
+        if not version.startswith(b"HTTP/1.") or not status.isdigit():
+            return "it does not speak HTTP"
+        if not status.startswith(b"2"):
+            return describe_refusal(int(status))
+        stands = self._text.find(_HEAD_ENDS) == len(self._text) - len(_HEAD_ENDS)
+        return None if stands else "it says more than that the tunnel stands"
 
 
 def pick_request_id(headers: Mapping[str, str]) -> str:

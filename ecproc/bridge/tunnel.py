@@ -6,7 +6,7 @@ import asyncio
 import socket
 
 from ecproc.config.proxy import Proxy
-from ecproc.network import TUNNEL_HEAD_BYTES, HttpFault, classify, judge_tunnel
+from ecproc.network import TUNNEL_HEAD_BYTES, HttpFault, TunnelAnswer, classify
 
 
 async def open_tunnel(proxy: Proxy, place: str) -> socket.socket:
@@ -52,10 +52,7 @@ async def _ask(sock: socket.socket, request: bytes) -> str | None:
     """Send the request for a tunnel; why it was refused, None if it stands."""
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(sock, request)
-    answer = b""
-    while b"\r\n\r\n" not in answer and len(answer) < TUNNEL_HEAD_BYTES:
-        piece = await loop.sock_recv(sock, TUNNEL_HEAD_BYTES)
-        if not piece:
-            break
-        answer += piece
-    return judge_tunnel(answer)
+    answer = TunnelAnswer()
+    while not answer.feed(await loop.sock_recv(sock, TUNNEL_HEAD_BYTES)):
+        pass
+    return answer.judge()
