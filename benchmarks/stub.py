@@ -7,33 +7,34 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import ssl
 import time
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
-import httptools
+import msgspec
 import uvloop
 
 from benchmarks.messages import PER_ANSWER, make_answer
+from ecproc.simulator.connection import Connection, Service
+from ecproc.simulator.exchange import HttpRequest, Reply, give_deleted, give_json, respond
 
-_DELETED: Final = b'{"DeleteMessageResponse":{"ResponseMetadata":{"RequestId":"8d9a7dc2-42c5-5e95-89c4-287741bf1a2f"}}}'
-_ACCEPTED: Final = b'{"Response":"PTN Added"}'
-
-
-def frame(body: bytes) -> bytes:
-    """A whole answer on the wire."""
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body)
-    return head + body
+_REQUEST_ID: Final = "8d9a7dc2-42c5-5e95-89c4-287741bf1a2f"
 
 
 class Queue:
-    """The answers, in order, and what was asked so far; `endless` begins again after the last one."""
+    """The answers, in order, and what was asked so far; `endless` begins again after the last one.
 
-    def __init__(self, answers: list[bytes], *, endless: bool) -> None:
-        self._answers = [frame(answer) for answer in answers]
-        self._empty = frame(make_answer(0, 0, tickets=1))
+    Each answer to a queue call leaves `delay` seconds after its request.
+    """
+
+    headers = ()
+
+    def __init__(self, answers: list[bytes], *, endless: bool, delay: float) -> None:
+        self._answers = [Reply(status=200, body=answer, delay=delay) for answer in answers]
+        self._empty = Reply(status=200, body=make_answer(0, 0, tickets=1), delay=delay)
+        self._deleted = msgspec.structs.replace(give_deleted(_REQUEST_ID), delay=delay)
+        self._accepted = msgspec.structs.replace(respond("PTN Added"), delay=delay)
         self._endless = endless
         self.rewind()
 
@@ -42,22 +43,25 @@ class Queue:
         self.gets = self.deletes = self.others = 0
         self.first_get: float | None = None
 
-    def answer(self, method: bytes, path: bytes) -> bytes:
+    def answer(self, request: HttpRequest) -> Reply:
         """The answer to one request."""
-        if method == b"DELETE":
+        if request.method == "DELETE":
             self.deletes += 1
-            return _FRAMED_DELETED
-        if path.endswith(b"/queue"):
+            return self._deleted
+        if request.path.endswith("/queue"):
             return self._give()
-        if path == b"/stat":
-            return frame(json.dumps(self._stat()).encode())
-        if path == b"/rewind":
+        if request.path == "/stat":
+            return give_json(self._stat())
+        if request.path == "/rewind":
             self.rewind()
-        else:
-            self.others += 1
-        return _FRAMED_ACCEPTED
+            return give_json({})
+        self.others += 1
+        return self._accepted
 
-    def _give(self) -> bytes:
+    def record_answered(self, request: HttpRequest) -> None:
+        """Nothing is kept of it."""
+
+    def _give(self) -> Reply:
         self.first_get = self.first_get or time.monotonic()
         number, self.gets = self.gets, self.gets + 1
         if self._endless:
@@ -68,44 +72,11 @@ class Queue:
         return {"gets": self.gets, "deletes": self.deletes, "others": self.others, "first_get": self.first_get}
 
 
-_FRAMED_DELETED: Final = frame(_DELETED)
-_FRAMED_ACCEPTED: Final = frame(_ACCEPTED)
-
-
-class Connection(asyncio.Protocol):
-    """One client connection; each answer to a queue call leaves `delay` seconds after its request."""
-
-    def __init__(self, queue: Queue, delay: float) -> None:
-        self._queue = queue
-        self._delay = delay
-        self._parser = httptools.HttpRequestParser(self)
-        self._path = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        self._parser.feed_data(data)
-
-    def on_url(self, url: bytes) -> None:
-        self._path = url
-
-    def on_message_complete(self) -> None:
-        answer = self._queue.answer(self._parser.get_method(), self._path)
-        if self._delay and self._path not in (b"/stat", b"/rewind"):
-            asyncio.get_running_loop().call_later(self._delay, self._write, answer)
-        else:
-            self._write(answer)
-
-    def _write(self, answer: bytes) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(answer)
-
-
-async def serve(queue: Queue, *, delay: float, tls: ssl.SSLContext | None) -> None:
+async def serve(service: Service, *, tls: ssl.SSLContext | None = None) -> None:
     """Serve on any free port of loopback until killed; prints the port."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(queue, delay), "127.0.0.1", 0, backlog=1024, ssl=tls)
+    connections: set[Connection] = set()
+    server = await loop.create_server(lambda: Connection(service, connections), "127.0.0.1", 0, backlog=1024, ssl=tls)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
@@ -130,7 +101,7 @@ def main() -> None:
     if given.pem is not None:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(given.pem)
-    uvloop.run(serve(Queue(answers, endless=given.endless), delay=given.delay, tls=tls))
+    uvloop.run(serve(Queue(answers, endless=given.endless, delay=given.delay), tls=tls))
 
 
 if __name__ == "__main__":

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import hashlib
 import json
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import httptools
 import uvloop
 
 from benchmarks.messages import PER_ANSWER, make_message
+from benchmarks.stub import serve
+from ecproc.simulator.exchange import HttpRequest, Reply
 
 _SENT: Final = (
     "SequenceNumber",
@@ -22,11 +22,9 @@ _SENT: Final = (
 )
 
 
-def frame(value: Any) -> bytes:
-    """A whole answer on the wire."""
-    body = json.dumps(value).encode()
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\nx-amzn-requestid: 1\r\n"
-    return head + b"content-length: %d\r\n\r\n" % len(body) + body
+def make_reply(value: Any) -> Reply:
+    """An answer as SQS gives it."""
+    return Reply(status=200, body=json.dumps(value).encode(), content_type="application/x-amz-json-1.0")
 
 
 def make_sqs_message(index: int, *, tickets: int) -> dict[str, Any]:
@@ -42,43 +40,25 @@ def make_sqs_message(index: int, *, tickets: int) -> dict[str, Any]:
     }
 
 
-class Connection(asyncio.Protocol):
-    """One client connection."""
+class Queue:
+    """The answers in turn, again and again; whatever else is asked is taken for a delete."""
 
-    def __init__(self, answers: list[bytes], deleted: bytes) -> None:
+    headers = ("x-amz-target",)
+
+    def __init__(self, answers: list[Reply]) -> None:
         self._answers = answers
-        self._deleted = deleted
-        self._parser = httptools.HttpRequestParser(self)
-        self._target = b""
+        self._deleted = make_reply({})
         self._given = 0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+    def answer(self, request: HttpRequest) -> Reply:
+        """The answer to one request."""
+        if not request.headers.get("x-amz-target", "").endswith("ReceiveMessage"):
+            return self._deleted
+        self._given += 1
+        return self._answers[self._given % len(self._answers)]
 
-    def data_received(self, data: bytes) -> None:
-        self._parser.feed_data(data)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if name.lower() == b"x-amz-target":
-            self._target = value
-        elif name.lower() == b"expect":
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def on_message_complete(self) -> None:
-        if self._target.endswith(b"ReceiveMessage"):
-            self._given += 1
-            self._transport.write(self._answers[self._given % len(self._answers)])
-        else:
-            self._transport.write(self._deleted)
-
-
-async def serve(answers: list[bytes]) -> None:
-    """Serve on any free port of loopback until killed; prints the port."""
-    deleted = frame({})
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(answers, deleted), "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+    def record_answered(self, request: HttpRequest) -> None:
+        """Nothing is kept of it."""
 
 
 def main() -> None:
@@ -89,10 +69,10 @@ def main() -> None:
     given, _ = parser.parse_known_args()
     batches = range(0, given.messages, PER_ANSWER)
     answers = [
-        frame({"Messages": [make_sqs_message(start + step, tickets=given.tickets) for step in range(PER_ANSWER)]})
+        make_reply({"Messages": [make_sqs_message(start + step, tickets=given.tickets) for step in range(PER_ANSWER)]})
         for start in batches
     ]
-    uvloop.run(serve(answers))
+    uvloop.run(serve(Queue(answers)))
 
 
 if __name__ == "__main__":

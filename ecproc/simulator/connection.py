@@ -1,9 +1,11 @@
-"""One HTTP/1.1 connection: parse, ask for a reply, write it in time, or close without a word."""
+"""One HTTP/1.1 connection, served: parse, ask for a reply, write it in time, or close without a word."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Collection
+from functools import lru_cache
 from typing import Final, Protocol, cast
 
 import httptools
@@ -11,13 +13,18 @@ import httptools
 from ecproc.simulator.exchange import HttpRequest, Reply
 
 MAX_BODY: Final = 64 * 1024 * 1024
-NEEDED: Final = {b"x-api-key": "x-api-key", b"content-type": "content-type"}
 REASONS: Final = {200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found"}
 REASONS.update({413: "Content Too Large", 429: "Too Many Requests", 500: "Internal Server Error"})
+_EXPECT: Final = "expect"
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Service(Protocol):
     """What stands behind the connections; `answer` never waits and never raises for what a client sent."""
+
+    @property
+    def headers(self) -> Collection[str]:
+        """The headers that it reads, in lower case; no others are kept."""
 
     def answer(self, request: HttpRequest) -> Reply:
         """Give the reply to write."""
@@ -32,6 +39,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, service: Service, open_connections: set[Connection]) -> None:
         self._service = service
         self._open_connections = open_connections
+        self._wanted = {name.encode("ascii"): name for name in (*service.headers, _EXPECT)}
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
         self._waiting: deque[tuple[HttpRequest, bool]] = deque()
@@ -63,9 +71,11 @@ class Connection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        known = NEEDED.get(name.lower())
+        known = self._wanted.get(name.lower())
         if known is not None:
             self._headers[known] = value.decode("latin-1")
+            if known == _EXPECT and self._transport is not None:
+                self._transport.write(_CONTINUE)
 
     def on_body(self, body: bytes) -> None:
         self._size += len(body)
@@ -138,12 +148,20 @@ class Connection(asyncio.Protocol):
     def _write(self, reply: Reply, *, keep: bool) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        retry = "" if reply.retry_after is None else f"retry-after: {reply.retry_after}\r\n"
-        close = "" if keep else "connection: close\r\n"
-        head = (
-            f"HTTP/1.1 {reply.status} {REASONS.get(reply.status, 'Error')}\r\ncontent-type: {reply.content_type}\r\n"
-            f"content-length: {len(reply.body)}\r\n{retry}{close}\r\n"
-        )
-        self._transport.write(head.encode("latin-1") + reply.body)
+        self._transport.write(encode_reply(reply, keep=keep))
         if not keep:
             self._transport.close()
+
+
+def encode_reply(reply: Reply, *, keep: bool) -> bytes:
+    """A reply on the wire; it says so when the connection does not stay."""
+    retry = b"" if reply.retry_after is None else b"retry-after: %d\r\n" % reply.retry_after
+    close = b"" if keep else b"connection: close\r\n"
+    head = _encode_head(reply.status, reply.content_type)
+    return b"%bcontent-length: %d\r\n%b%b\r\n%b" % (head, len(reply.body), retry, close, reply.body)
+
+
+@lru_cache
+def _encode_head(status: int, content_type: str) -> bytes:
+    """The lines that replies of a kind have in common."""
+    return f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}\r\ncontent-type: {content_type}\r\n".encode("latin-1")

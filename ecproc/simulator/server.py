@@ -27,6 +27,8 @@ FLUSH_SECONDS: Final = 0.8
 class Simulator:
     """A running simulator."""
 
+    headers = ("x-api-key", "content-type")
+
     def __init__(self, bridge: EnvisionBridge, stage: Stage) -> None:
         self.bridge = bridge
         self.stage = stage

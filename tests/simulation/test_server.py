@@ -69,6 +69,13 @@ async def test_requests_on_one_connection_are_answered_in_turn() -> None:
     assert received.index(b"200 OK") < received.index(b"403 Forbidden")
 
 
+async def test_a_client_that_asks_before_it_sends_a_body_is_told_to_go_on() -> None:
+    head = b"POST /testclient/dev/tickets HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\n"
+    async with run_simulator(SimulatorConfig()) as simulator:
+        received = await send_bytes(simulator, head + b"content-length: 2\r\n\r\n{}")
+    assert received.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 403 ")
+
+
 async def test_what_is_no_http_is_refused_and_the_server_goes_on(client: httpx.AsyncClient) -> None:
     async with run_simulator(SimulatorConfig()) as simulator:
         assert (await send_bytes(simulator, b"\x16\x03\x01\x02\x00 hello\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
