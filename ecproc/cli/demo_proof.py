@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +19,7 @@ from ecproc.fold.recorded import Kind
 from ecproc.reading.opening import open_queries, open_reading
 from ecproc.reading.queries import Queries
 from ecproc.simulator.ledger import Ledger
-from ecproc.simulator.script import Expected, ScriptedLife
+from ecproc.simulator.script import ScriptedLife
 from ecproc.store.base import Reader
 from ecproc.wire.payload import body_of
 
@@ -108,7 +108,7 @@ async def take_proof(
     wrong = [
         f"{life.ticket} ({life.story}): {problem}"
         for life in lives
-        for problem in _find_problems(life.outcome, stored.documents.get(life.ticket))
+        for problem in life.outcome.differences(stored.documents.get(life.ticket))
     ]
     return Proof(
         received=counts.received,
@@ -162,22 +162,3 @@ def _compare_numbers(desk: Mapping[str, Sequence[str]], ledger: Ledger, lives: S
         missing += max(0, expected - len(own)) + len(set(own) - set(returned))
         missing += bool(own) and returned[-1:] != own[-1:]
     return _Tally(doubled, missing)
-
-
-def _find_problems(outcome: Expected, document: Mapping[str, Any] | None) -> Iterator[str]:
-    """Where a ticket's document is not what its script led to."""
-    if document is None:
-        yield "it has no document"
-        return
-    files = {item["id"]: item["sha256"] for item in document["attachments"] if item["status"] == "stored"}
-    facts = {
-        "state": (document["state"], outcome.state),
-        "history": (tuple(item["to"] for item in document["history"]), outcome.history),
-        "generation": (document["generation"], outcome.generation),
-        "client tickets": (len(document["client_tickets"]), outcome.client_tickets),
-        "notes": ({item["id"] for item in document["notes"]}, set(outcome.notes)),
-        "files": (files, {file.id: file.sha256 for file in outcome.files}),
-    }
-    for name, (found, expected) in facts.items():
-        if found != expected:
-            yield f"{name} {found}, not {expected}"

@@ -6,7 +6,9 @@ import hashlib
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import pairwise
 from random import Random
+from typing import Any, Final
 
 import msgspec
 
@@ -48,6 +50,54 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
     approvals: tuple[str, ...]
     fields: dict[str, str]
     anomalies: tuple[str, ...]
+
+    def differences(self, document: Mapping[str, Any] | None) -> list[str]:
+        """Where a ticket's document, if it has one, is not what the script leads to, each in words; empty if it is.
+
+        Nothing may be left to do either: every client ticket's number is returned, every file stored, every effect
+        completed.
+        """
+        if document is None:
+            return ["it has no document"]
+        expected, shown = self._facts(), self._read(document)
+        return [f"{name} {shown[name]!r}, not {fact!r}" for name, fact in expected.items() if shown[name] != fact]
+
+    def _facts(self) -> Mapping[str, object]:
+        return {
+            "type": self.type,
+            "state": self.state,
+            "history": [*pairwise([None, *self.history])],
+            "generation": self.generation,
+            "client tickets": [(generation, True) for generation in range(1, self.client_tickets + 1)],
+            "client ticket": True,
+            "notes": list(self.notes),
+            "files": [(file.id, file.name, file.type, file.size, file.sha256, "stored") for file in self.files],
+            "approvals": list(self.approvals),
+            "fields": self.fields,
+            "anomalies": sorted(self.anomalies),
+            "effects left": set(),
+        }
+
+    def _read(self, document: Mapping[str, Any]) -> Mapping[str, object]:
+        """The same out of a document."""
+        tickets, files = document["client_tickets"], document["attachments"]
+        return {
+            "type": document["type"],
+            "state": document["state"],
+            "history": [(step["from"], step["to"]) for step in document["history"]],
+            "generation": document["generation"],
+            "client tickets": [(known["generation"], known["returned"]) for known in tickets],
+            "client ticket": document["client_ticket"] == (tickets[-1]["number"] if tickets else None),
+            "notes": [note["id"] for note in document["notes"]],
+            "files": [tuple(file[name] for name in _OF_FILE) for file in files],
+            "approvals": [approval["id"] for approval in document["approvals"]],
+            "fields": {name: document["fields"].get(name) for name in self.fields},
+            "anomalies": sorted(anomaly["code"] for anomaly in document["anomalies"]),
+            "effects left": {effect["state"] for effect in document["effects"]} - {"completed"},
+        }
+
+
+_OF_FILE: Final = ("id", "name", "type", "size", "sha256", "status")
 
 
 class ScriptedLife(msgspec.Struct, frozen=True, kw_only=True):

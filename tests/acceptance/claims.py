@@ -154,60 +154,14 @@ def list_wrong_documents(evidence: Evidence) -> Iterator[str]:
     """Compare each life's document with what its script says must come of it."""
     for life in evidence.lives:
         document = evidence.documents.get(life.ticket)
-        if document is None:
-            yield f"{life.ticket} ({life.story}) has no document"
-            continue
-        shown, expected = show_document(document, life.outcome), show_life(life)
-        different = {name: (shown[name], expected[name]) for name in expected if shown[name] != expected[name]}
-        if different:
-            yield f"{life.ticket} ({life.story}): shown and expected: {different}"
+        for wrong in life.outcome.differences(document):
+            yield f"{life.ticket} ({life.story}): {wrong}"
+        bodies = [json.loads(message.body) for message in life.messages]
+        sent = [body["notes"]["body"] for body in bodies if "notes" in body]
+        if document is not None and [note["body"] for note in document["notes"]] != sent:
+            yield f"{life.ticket} ({life.story}): its notes do not say what was sent"
     for ticket in evidence.documents.keys() - {life.ticket for life in evidence.lives}:
         yield f"{ticket} is no ticket of this world"
-
-
-def show_document(document: Document, outcome: Expected) -> Mapping[str, object]:
-    """Reduce a document to what an outcome speaks of."""
-    tickets = document["client_tickets"]
-    return {
-        "type": document["type"],
-        "state": document["state"],
-        "history": [step["to"] for step in document["history"]],
-        "steps": [step["from"] for step in document["history"]],
-        "generation": document["generation"],
-        "client_tickets": [known["generation"] for known in tickets],
-        "client_ticket": document["client_ticket"] == (tickets[-1]["number"] if tickets else None),
-        "returned": all(known["returned"] for known in tickets),
-        "notes": [(note["id"], note["body"]) for note in document["notes"]],
-        "files": [
-            (file["id"], file["name"], file["type"], file["size"], file["sha256"], file["status"])
-            for file in document["attachments"]
-        ],
-        "approvals": [approval["id"] for approval in document["approvals"]],
-        "fields": {name: document["fields"].get(name) for name in outcome.fields},
-        "anomalies": sorted(anomaly["code"] for anomaly in document["anomalies"]),
-    }
-
-
-def show_life(life: ScriptedLife) -> Mapping[str, object]:
-    """Give the same of a life."""
-    outcome = life.outcome
-    bodies = [json.loads(message.body) for message in life.messages]
-    texts = {body["notes"]["id"]: body["notes"]["body"] for body in bodies if "notes" in body}
-    return {
-        "type": outcome.type,
-        "state": outcome.state,
-        "history": list(outcome.history),
-        "steps": [None, *outcome.history[:-1]],
-        "generation": outcome.generation,
-        "client_tickets": list(range(1, outcome.client_tickets + 1)),
-        "client_ticket": True,
-        "returned": True,
-        "notes": [(note_id, texts[note_id]) for note_id in outcome.notes],
-        "files": [(file.id, file.name, file.type, file.size, file.sha256, "stored") for file in outcome.files],
-        "approvals": list(outcome.approvals),
-        "fields": outcome.fields,
-        "anomalies": sorted(outcome.anomalies),
-    }
 
 
 def list_wrong_files(evidence: Evidence) -> Iterator[str]:

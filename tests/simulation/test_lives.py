@@ -185,3 +185,62 @@ def test_the_mix_holds_what_processors_stumble_over() -> None:
         "Successful Outside Change Window",
         "Unsuccessful",
     }
+
+
+def describe(life: ScriptedLife) -> dict[str, Any]:
+    """The document that a life must lead to, as far as its outcome speaks of it."""
+    outcome = life.outcome
+    tickets = [
+        {"number": f"LOCAL-{generation}", "generation": generation, "returned": True}
+        for generation in range(1, outcome.client_tickets + 1)
+    ]
+    return {
+        "type": outcome.type,
+        "state": outcome.state,
+        "history": [{"from": before, "to": state} for before, state in pairwise([None, *outcome.history])],
+        "generation": outcome.generation,
+        "client_ticket": tickets[-1]["number"] if tickets else None,
+        "client_tickets": tickets,
+        "notes": [{"id": note} for note in outcome.notes],
+        "attachments": [{**msgspec.to_builtins(file), "status": "stored"} for file in outcome.files],
+        "approvals": [{"id": approval} for approval in outcome.approvals],
+        "fields": {**outcome.fields, "another": "field"},
+        "anomalies": [{"code": code} for code in reversed(outcome.anomalies)],
+        "effects": [{"state": "completed"}],
+    }
+
+
+def test_a_document_that_shows_what_is_expected_differs_in_nothing() -> None:
+    for life in LIVES:
+        assert life.outcome.differences(describe(life)) == []
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "told"),
+    [
+        ("type", "Problem", "type"),
+        ("state", "lost", "state 'lost', not "),
+        ("history", [], "history"),
+        ("generation", 9, "generation 9, not 1"),
+        ("client_ticket", "LOCAL-9", "client ticket False, not True"),
+        ("client_tickets", [{"number": "LOCAL-1", "generation": 1, "returned": False}], "client tickets [(1, False)]"),
+        ("notes", [], "notes [], not "),
+        ("attachments", [], "files [], not "),
+        ("approvals", [{"id": "a"}], "approvals ['a'], not []"),
+        ("fields", {}, "fields "),
+        ("anomalies", [{"code": "late"}], "anomalies ['late'], not []"),
+        ("effects", [{"state": "parked"}], "effects left {'parked'}, not set()"),
+    ],
+)
+def test_each_part_of_a_document_that_is_not_as_expected_is_named(member: str, value: object, told: str) -> None:
+    life = next(
+        life
+        for life in CASES
+        if life.outcome.notes and life.outcome.files and not life.outcome.anomalies and life.outcome.returnptn
+    )
+    [found] = life.outcome.differences({**describe(life), member: value})
+    assert found.startswith(told)
+
+
+def test_a_document_that_is_not_there_is_a_difference() -> None:
+    assert LIVES[0].outcome.differences(None) == ["it has no document"]
