@@ -13,9 +13,8 @@ from urllib.parse import unquote
 from ecproc.domain.events import AttachmentInfo, Remark
 from ecproc.domain.ids import identity
 from ecproc.domain.times import EPOCH, MICROSECOND
-from ecproc.wire.lenient import DECODE_ERRORS, decode_json, fold_name, scalar_text
+from ecproc.wire.lenient import SHOWN, fold_names, open_text, parse_int, scalar_text
 from ecproc.wire.members import read_text
-from ecproc.wire.queue import parse_int
 from ecproc.wire.urls import normalise_url
 
 _SYS_ID: Final = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
@@ -56,25 +55,17 @@ def _read_size(text: str, remarks: list[Remark]) -> int | None:
     match = _BYTES.fullmatch(text)
     size = parse_int(re.sub(r"[,. ]", "", match[1])) if match else None
     if size is None and identity(text):
-        remarks.append(Remark("unreadable_part", f"attachmentSize {text[:80]!r}"))
+        remarks.append(Remark("unreadable_part", f"attachmentSize {text[:SHOWN]!r}"))
     return size
 
 
 def _read_info(value: Any) -> str:
     """attachmentInfo as text: an address, a bare sys_id, or what a reference has of them."""
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        value = _read_object(value)
-    if isinstance(value, dict):
-        parts = {fold_name(name): scalar_text(item) or "" for name, item in value.items()}
+    opened = open_text(value) if isinstance(value, str) else value
+    if isinstance(opened, dict):
+        parts = {name: scalar_text(item) or "" for name, item in fold_names(opened).items()}
         return next((parts[name] for name in ("sysid", "value", "link", "displayvalue") if parts.get(name)), "")
     return identity(scalar_text(value))
-
-
-def _read_object(text: str) -> Any:
-    try:
-        return decode_json(text.encode()).value
-    except DECODE_ERRORS:
-        return text
 
 
 def _identify(info: str, name: str, size: int | None, message_id: str) -> str:

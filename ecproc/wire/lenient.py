@@ -1,4 +1,4 @@
-"""What both decoders share: JSON as others really write it, names under any spelling, values as ServiceNow means them.
+"""What all decoders share: JSON as others really write it, names under any spelling, values as ServiceNow means them.
 
 A strict decoder is always asked first. What it refuses for a character's sake is mended: half a surrogate pair, bytes
 that are no UTF-8, raw control characters and unknown escapes become U+FFFD or the text that stands there; a byte order
@@ -10,17 +10,23 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from ecproc.wire.split import nests_deeper, split_object
+from ecproc.domain.events import Transaction
+from ecproc.domain.ids import NO_SEQUENCE, SEQUENCE_BYTES
+from ecproc.wire.split import nests_deeper, split_array, split_object
 
 DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeError, ValueError, RecursionError)
 DEEPEST: Final = 100
 """Levels that a body may be nested: the decoder's own limit depends on its caller, and a fold must not (I5)."""
+SHOWN: Final = 80
+"""Characters of a stranger's text that a remark repeats."""
 
+_Value = TypeVar("_Value")
 _decode = msgspec.json.Decoder().decode
 _PADDING: Final = "\ufeff\x00 \t\r\n"
 _WHOLE_NUMBERS: Final = 1e15
@@ -29,6 +35,12 @@ _MOJIBAKE: Final = "ï»¿"
 """A byte order mark that somebody read as Latin-1."""
 _OBJECT_BEGINS: Final = b" \t\r\n\xef\xbb\xbf"
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_items = msgspec.json.Decoder(list[msgspec.Raw])
+_raw = msgspec.json.Decoder(msgspec.Raw)
+_LONGEST_SEQUENCE: Final = 3 * SEQUENCE_BYTES
+_MAX_SEQUENCE: Final = 1 << (8 * SEQUENCE_BYTES)
+_LONGEST_INT: Final = 18
+"""Digits that fit into 64 bits, whatever they are."""
 _HIGH: Final = r"[dD][89abAB][0-9a-fA-F]{2}"
 _LOW: Final = r"[dD][c-fC-F][0-9a-fA-F]{2}"
 _ESCAPE: Final = re.compile(
@@ -85,6 +97,25 @@ def _finite(text: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def open_text(text: str) -> Any:
+    """The array or object that a text holds as JSON, mended; None where it holds none."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return None
+    try:
+        return decode_json(text.encode()).value
+    except DECODE_ERRORS:
+        return None
+
+
+def is_json(raw: bytes) -> bool:
+    """Whether a strict decoder finds one whole value in it."""
+    try:
+        _raw.decode(raw)
+    except DECODE_ERRORS:
+        return False
+    return True
+
+
 def scalar_text(value: Any) -> str | None:
     """A decoded scalar as text: a whole number has no fraction, whatever the sender's language made of it."""
     match value:
@@ -120,6 +151,14 @@ def object_members(raw: bytes) -> dict[str, bytes] | None:
         return split_object(raw) if raw.lstrip(_OBJECT_BEGINS).startswith(b"{") else None
 
 
+def array_items(raw: bytes) -> list[bytes]:
+    """The items of a JSON array as raw bytes, also of one that a decoder refuses."""
+    try:
+        return [bytes(item) for item in _items.decode(raw)]
+    except DECODE_ERRORS:
+        return split_array(raw)
+
+
 def loose_text(raw: bytes | None) -> str | None:
     """A JSON scalar as text, mended; for words of a closed list, which a character more or less does not change."""
     try:
@@ -142,3 +181,43 @@ def fold_name(name: str) -> str:
     """A member's name whatever its spelling; seen are `Receipt Handle`, `MessageGroupID`, `short Description` (C2, C32,
     C44)."""
     return name.translate(_SEPARATORS).lower()
+
+
+def fold_names(members: Mapping[str, _Value]) -> dict[str, _Value]:
+    """An object's members by their names under any spelling."""
+    return {fold_name(name): value for name, value in members.items()}
+
+
+def folded_members(raw: bytes) -> dict[str, bytes]:
+    """The members of a JSON object as raw bytes by their names under any spelling; none where it is no object."""
+    return fold_names(object_members(raw) or {})
+
+
+def parse_int(text: str | None) -> int | None:
+    """A decimal of at most 18 digits."""
+    if text is None or len(text) > _LONGEST_INT or not text.isascii():
+        return None
+    return int(text) if text.isdecimal() or text.strip().isdecimal() else None
+
+
+def parse_sequence(text: str | None) -> bytes:
+    """A SequenceNumber as 16 big-endian bytes; zeros where there is none. Up to 128 bits (R40)."""
+    if text is None or len(text) > _LONGEST_SEQUENCE:
+        return NO_SEQUENCE
+    digits = text.strip()
+    if not digits.isascii() or not digits.isdecimal():
+        return NO_SEQUENCE
+    number = int(digits)
+    return number.to_bytes(SEQUENCE_BYTES) if number < _MAX_SEQUENCE else NO_SEQUENCE
+
+
+_TRANSACTIONS: Final[Mapping[str, Transaction]] = {
+    **{name: item for item in Transaction if item != Transaction.UNKNOWN for name in (item.value, fold_name(item))},
+    "changeapprovalrequest": Transaction.APPROVAL_REQUEST,
+    "statusupdate": Transaction.UPDATE,
+}
+
+
+def parse_transaction(text: str) -> Transaction:
+    """The transaction type a text names, case and spaces aside (R37, C4)."""
+    return _TRANSACTIONS.get(text) or _TRANSACTIONS.get(fold_name(text.strip()), Transaction.UNKNOWN)

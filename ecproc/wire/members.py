@@ -9,7 +9,7 @@ from typing import Any, Final
 from ecproc.domain import change, incident
 from ecproc.domain.events import Remark, TicketType
 from ecproc.domain.times import parse_time
-from ecproc.wire.lenient import DECODE_ERRORS, decode_json, fold_name, scalar_text
+from ecproc.wire.lenient import SHOWN, fold_name, fold_names, open_text, scalar_text
 
 TIMES: Final = frozenset({"updatedOn", "openedTime", "openedAt", "startDate", "endDate", "offHoldDate"})
 FIELDS: Final = TIMES | {
@@ -40,8 +40,8 @@ _LISTS: Final = frozenset({"cis"})
 _EMPTY: Final = (None, "")
 _TIME_LENGTH: Final = 32
 """Of a time that is remembered: a hostile one is not."""
-_LATEST: Final = 7_258_118_400_000_000
-_SHOWN: Final = 80
+LATEST: Final = 7_258_118_400_000_000
+"""The year 2200, in microseconds: no ticket's time is later."""
 
 
 def read_members(body: Mapping[str, Any], remarks: list[Remark]) -> Mapping[str, Any]:
@@ -52,7 +52,7 @@ def read_members(body: Mapping[str, Any], remarks: list[Remark]) -> Mapping[str,
     for name, value in body.items():
         own = canonical_name(name)
         if own in read and value not in _EMPTY and read[own] not in _EMPTY and read[own] != value:
-            remarks.append(Remark("unreadable_part", f"{own[:_SHOWN]} came under two names with two values"))
+            remarks.append(Remark("unreadable_part", f"{own[:SHOWN]} came under two names with two values"))
         if own not in read or read[own] in _EMPTY or (name == own and value not in _EMPTY):
             read[own] = value
     alias = next((name for name in _NOTES if name in read), None)
@@ -84,7 +84,7 @@ def read_text(name: str, value: Any, remarks: list[Remark]) -> str | None:
 
 def _read_object(name: str, value: Mapping[str, Any], remarks: list[Remark]) -> str | None:
     """`{"display_value": …, "value": …}`: the one that the field wants; either may be missing, `link` is an address."""
-    parts = {fold_name(key): item for key, item in value.items()}
+    parts = fold_names(value)
     if name == _ADDRESS:
         texts = (scalar_text(item) or "" for item in parts.values())
         return next((text for text in texts if text.lower().startswith("http")), None)
@@ -123,7 +123,7 @@ def _read_list(name: str, value: Sequence[Any], remarks: list[Remark]) -> str | 
 
 
 def _unfit(name: str, what: str) -> Remark:
-    return Remark("unreadable_part", f"{name[:_SHOWN]} is {what}")
+    return Remark("unreadable_part", f"{name[:SHOWN]} is {what}")
 
 
 def known_time(text: str) -> int | None:
@@ -135,7 +135,7 @@ def known_time(text: str) -> int | None:
 @lru_cache(maxsize=4096)
 def _parse_known(text: str) -> int | None:
     moment = parse_time(text)
-    return moment if moment is not None and 0 < moment < _LATEST else None
+    return moment if moment is not None and 0 < moment < LATEST else None
 
 
 def read_fields(body: Mapping[str, Any], remarks: list[Remark]) -> dict[str, str]:
@@ -150,7 +150,7 @@ def read_fields(body: Mapping[str, Any], remarks: list[Remark]) -> dict[str, str
         fields[name] = text
     for name in TIMES & fields.keys():
         if known_time(fields[name]) is None:
-            remarks.append(Remark("unknown_value", f"{name} {fields[name][:_SHOWN]!r} is no time"))
+            remarks.append(Remark("unknown_value", f"{name} {fields[name][:SHOWN]!r} is no time"))
     return fields
 
 
@@ -168,7 +168,7 @@ def read_changed(value: Any, body: Mapping[str, Any], remarks: list[Remark]) -> 
         return None
     members = _changed_members(value, body)
     if members is None:
-        shown = value[:_SHOWN] if isinstance(value, str) else type(value).__name__
+        shown = value[:SHOWN] if isinstance(value, str) else type(value).__name__
         remarks.append(Remark("unreadable_part", f"changed {shown!r} names no fields: the body counts"))
         return None
     changed: dict[str, str] = {}
@@ -201,10 +201,7 @@ def _changed_members(value: Any, body: Mapping[str, Any]) -> Mapping[str, Any] |
 
 def _changed_text(text: str, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if text[:1] in ("{", "["):
-        try:
-            return _changed_members(decode_json(text.encode()).value, body)
-        except DECODE_ERRORS:
-            return None
+        return _changed_members(open_text(text), body)
     return _named(text.replace(";", ",").split(","), body)
 
 
@@ -239,5 +236,5 @@ def _news_of(value: Any) -> Any:
 
 
 def _pick(item: Mapping[str, Any], names: Sequence[str]) -> Any:
-    folded = {fold_name(key): value for key, value in item.items()}
+    folded = fold_names(item)
     return next((folded[name] for name in names if name in folded), None)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from ecproc.domain.events import Note, Remark
 from ecproc.domain.ids import identity
-from ecproc.wire.lenient import DECODE_ERRORS, decode_json, fold_name
+from ecproc.wire.lenient import SHOWN, fold_names, open_text
 from ecproc.wire.members import read_text
 
 _IDS: Final = ("id", "sysid", "noteid", "commentid")
@@ -19,7 +19,6 @@ _EMAILS: Final = ("commenteremail", "email")
 _COMMENTS: Final = frozenset({"", "comment", "comments", "additional comments", "note", "notes"})
 _ENTRY: Final = re.compile(r"^(\d[\d/.-]{7,9}[ T]\d{1,2}:\d\d:\d\d) - (.*?) \(([^()\n]*)\)[ \t]*\r?$", re.MULTILINE)
 """The head of an entry in a journal field's text: time, author, (Comments) or (Work notes)."""
-_SHOWN: Final = 80
 
 
 def read_notes(value: Any, message_id: str, remarks: list[Remark]) -> tuple[Note, ...]:
@@ -57,13 +56,10 @@ def _is_by_id(value: Mapping[str, Any]) -> bool:
 
 
 def _read_text_notes(text: str, message_id: str, remarks: list[Remark]) -> Iterator[Note]:
-    bare = text.strip()
-    if bare[:1] in ("{", "["):
-        try:
-            yield from _read_any(decode_json(bare.encode()).value, message_id, remarks)
-            return
-        except DECODE_ERRORS:
-            pass  # a text that only looks like JSON
+    opened = open_text(text.strip())
+    if opened is not None:
+        yield from _read_any(opened, message_id, remarks)
+        return
     entries = list(_ENTRY.finditer(text))
     before = text[: entries[0].start()] if entries else text
     if before.strip():
@@ -88,7 +84,7 @@ def _read_item(item: Any, fallback: str, remarks: list[Remark]) -> Iterator[Note
     if not isinstance(item, dict) or not item:
         remarks.append(Remark("unreadable_part", f"a note is {_name_shape(item)}"))
         return
-    members = {fold_name(name): value for name, value in item.items()}
+    members = fold_names(item)
     _check_kind(_pick("type", members, ("type", "element"), remarks), remarks)
     body = _pick("a note's body", members, _BODIES, remarks)
     if not body:
@@ -110,7 +106,7 @@ def _pick(what: str, members: Mapping[str, Any], names: Sequence[str], remarks: 
 
 def _check_kind(kind: str, remarks: list[Remark]) -> None:
     if kind.strip().lower() not in _COMMENTS:
-        remarks.append(Remark("unknown_value", f"note type {kind[:_SHOWN]!r}"))
+        remarks.append(Remark("unknown_value", f"note type {kind[:SHOWN]!r}"))
 
 
 def _name_shape(item: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from ecproc.wire.lenient import DECODE_ERRORS, TooDeep, decode_json, fold_name, loose_text, object_members, text_of
+from ecproc.wire.lenient import DECODE_ERRORS, TooDeep, decode_json, fold_names, loose_text, object_members, text_of
 from ecproc.wire.split import split_object
 
 _STRINGS_IN_STRINGS: Final = 3
@@ -99,7 +99,7 @@ def _read_documented(payload: bytes) -> Content | None:
 
 def _read_tolerant(payload: bytes) -> Content:
     """Any message, its attributes under every spelling (C2, C44)."""
-    raw = {fold_name(name): value for name, value in attributes_of(payload).items()}
+    raw = fold_names(attributes_of(payload))
     known = {name: text_of(value) or "" for name, value in raw.items()}
     available = raw.get("clientreferenceavailable", b"null")
     attributes = Attributes(

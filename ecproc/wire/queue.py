@@ -11,12 +11,25 @@ from typing import Final
 import msgspec
 
 from ecproc.domain.events import Transaction
-from ecproc.domain.ids import NO_SEQUENCE, SEQUENCE_BYTES, identity, message_key
-from ecproc.wire.lenient import DECODE_ERRORS, fold_name, inner_text, loose_text, object_members, text_of
+from ecproc.domain.ids import NO_SEQUENCE, identity, message_key
+from ecproc.wire.lenient import (
+    DECODE_ERRORS,
+    array_items,
+    fold_name,
+    fold_names,
+    folded_members,
+    inner_text,
+    is_json,
+    loose_text,
+    object_members,
+    parse_int,
+    parse_sequence,
+    parse_transaction,
+    text_of,
+)
 from ecproc.wire.members import read_members, read_text
 from ecproc.wire.payload import NoBody, read_body
 from ecproc.wire.responses import tells_error
-from ecproc.wire.split import split_array
 
 UNGROUPED: Final = "ungrouped"
 """The stream of messages that name neither a group nor a ticket."""
@@ -28,10 +41,7 @@ _BLANK: Final = b" \t\r\n"
 _TAIL: Final = 256
 _DERIVED: Final = "derived-"
 _MESSAGES: Final = ("messages", "message")
-_list = msgspec.json.Decoder(list[msgspec.Raw])
-_raw = msgspec.json.Decoder(msgspec.Raw)
 _encode = msgspec.json.Encoder().encode
-_MAX_SEQUENCE: Final = 1 << (8 * SEQUENCE_BYTES)
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -206,13 +216,13 @@ class _Found(msgspec.Struct, frozen=True):
 
 
 def _find(body: bytes) -> _Found | BadAnswer:
-    level = _folded_members(body)
+    level = folded_members(body)
     if "receivemessageresponse" not in level:
         return BadAnswer("no ReceiveMessageResponse in the answer")
     raw: bytes | None = level["receivemessageresponse"]
     levels, found = [level], list[bytes]()
     while raw is not None:
-        levels.append(level := _folded_members(raw))
+        levels.append(level := folded_members(raw))
         # They may stand there under two spellings, and on two levels.
         found += [value for name, value in (object_members(raw) or {}).items() if fold_name(name) in _MESSAGES]
         raw = level.get("receivemessageresult")
@@ -224,11 +234,11 @@ def _find(body: bytes) -> _Found | BadAnswer:
 
 def _is_whole(body: bytes, levels: int) -> bool:
     """Whether the answer came to its end. One that was cut off may hold half a message, which must not be deleted."""
-    return body[-_TAIL:].translate(None, _BLANK).endswith(b"}" * levels) or _is_json(body)
+    return body[-_TAIL:].translate(None, _BLANK).endswith(b"}" * levels) or is_json(body)
 
 
 def _request_id(level: Mapping[str, bytes]) -> str | None:
-    return text_of(_folded_members(level.get("responsemetadata", b"")).get("requestid"))
+    return text_of(folded_members(level.get("responsemetadata", b"")).get("requestid"))
 
 
 def _list_messages(raw: bytes) -> list[bytes] | None:
@@ -239,28 +249,8 @@ def _list_messages(raw: bytes) -> list[bytes] | None:
     if raw == b"null":
         return []
     if raw.startswith(b"["):
-        return _list_items(raw)
-    return [raw] if _folded_members(raw) else None
-
-
-def _list_items(raw: bytes) -> list[bytes]:
-    try:
-        return [bytes(item) for item in _list.decode(raw)]
-    except DECODE_ERRORS:
-        return split_array(raw)
-
-
-def _folded_members(raw: bytes) -> dict[str, bytes]:
-    """The members of an object by their names under any spelling; none where it is no object."""
-    return {fold_name(name): value for name, value in (object_members(raw) or {}).items()}
-
-
-def _is_json(raw: bytes) -> bool:
-    try:
-        _raw.decode(raw)
-    except DECODE_ERRORS:
-        return False
-    return True
+        return array_items(raw)
+    return [raw] if folded_members(raw) else None
 
 
 def decode_message(raw: bytes) -> Envelope:
@@ -268,9 +258,9 @@ def decode_message(raw: bytes) -> Envelope:
     members = object_members(raw)
     if members is None:
         return _stand_in(raw)
-    folded = {fold_name(name): value for name, value in members.items()}
+    folded = fold_names(members)
     attributes = _attributes(folded.get("attributes"))
-    known = {fold_name(name): value for name, value in attributes.items()}
+    known = fold_names(attributes)
     body = folded.get("body", b"null")
     sequence = parse_sequence(text_of(known.get("sequencenumber")))
     stream = _stream(known, body)
@@ -310,8 +300,8 @@ def _attributes(raw: bytes | None) -> dict[str, bytes]:
     if not raw.lstrip().startswith(b"["):
         return object_members(raw) or {}
     pairs: dict[str, bytes] = {}
-    for item in _list_items(raw):
-        pair = _folded_members(item)
+    for item in array_items(raw):
+        pair = folded_members(item)
         name = text_of(pair.get("name"))
         if name is not None and "value" in pair:
             pairs[name] = pair["value"]
@@ -342,7 +332,7 @@ def is_derived(message_id: str) -> bool:
 
 def _payload(attributes: Mapping[str, bytes], body: bytes, md5: bytes | None) -> bytes:
     head = _payload_head(attributes, md5)
-    if not _is_json(head + b"}"):
+    if not is_json(head + b"}"):
         # What is no JSON is kept as a string: it must not swallow the body, which stands behind it.
         attributes = {name: _quote_damaged(value) for name, value in attributes.items()}
         head = _payload_head(attributes, _quote_damaged(md5) if md5 is not None else None)
@@ -356,34 +346,4 @@ def _payload_head(attributes: Mapping[str, bytes], md5: bytes | None) -> bytes:
 
 
 def _quote_damaged(value: bytes) -> bytes:
-    return value if _is_json(value) else _encode(value.decode("utf-8", "replace"))
-
-
-def parse_sequence(text: str | None) -> bytes:
-    """A SequenceNumber as 16 big-endian bytes; zeros where there is none. Up to 128 bits (R40)."""
-    if text is None or len(text) > 3 * SEQUENCE_BYTES:
-        return NO_SEQUENCE
-    digits = text.strip()
-    if not digits.isascii() or not digits.isdecimal():
-        return NO_SEQUENCE
-    number = int(digits)
-    return number.to_bytes(SEQUENCE_BYTES) if number < _MAX_SEQUENCE else NO_SEQUENCE
-
-
-def parse_int(text: str | None) -> int | None:
-    """A decimal of at most 18 digits."""
-    if text is None or len(text) > 18 or not text.isascii() or not (text.isdecimal() or text.strip().isdecimal()):
-        return None
-    return int(text)
-
-
-_TRANSACTIONS: Final[Mapping[str, Transaction]] = {
-    **{name: item for item in Transaction if item != Transaction.UNKNOWN for name in (item.value, fold_name(item))},
-    "changeapprovalrequest": Transaction.APPROVAL_REQUEST,
-    "statusupdate": Transaction.UPDATE,
-}
-
-
-def parse_transaction(text: str) -> Transaction:
-    """The transaction type a text names, case and spaces aside (R37, C4)."""
-    return _TRANSACTIONS.get(text) or _TRANSACTIONS.get(fold_name(text.strip()), Transaction.UNKNOWN)
+    return value if is_json(value) else _encode(value.decode("utf-8", "replace"))

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ecproc.wire.lenient import DECODE_ERRORS, decode_json, fold_name
+from ecproc.wire.lenient import DECODE_ERRORS, decode_json, fold_name, fold_names
 
 _TEXT_LIMIT: Final = 300
 _EXAMINED: Final = 2_000
@@ -139,7 +139,7 @@ def _is_plain(value: Any) -> bool:
         return False
     response = next((item for name, item in value.items() if fold_name(name) == "response"), None)
     if isinstance(response, dict):
-        return {fold_name(name) for name in response} <= _INNER
+        return fold_names(response).keys() <= _INNER
     return isinstance(response, str)
 
 
@@ -208,9 +208,9 @@ def _is_deleted(value: Any) -> bool:
     """Whether this is the documented answer under other spellings, and nothing besides."""
     if not isinstance(value, dict):
         return False
-    folded = {fold_name(name): item for name, item in value.items()}
+    folded = fold_names(value)
     response = folded.pop("deletemessageresponse", None)
-    metadata = {fold_name(name) for name in response} if isinstance(response, dict) else set()
+    metadata = fold_names(response).keys() if isinstance(response, dict) else set()
     return bool(metadata & {"responsemetadata", "requestid"}) and folded.keys() <= _OUTER
 
 
@@ -221,7 +221,7 @@ def tells_error(body: bytes) -> str:
         return ""
     beside = {name: item for name, item in value.items() if not _ENVELOPE.fullmatch(name.encode())}
     inside = _tells_error(value) or _inner_status(value, 200) not in _OK
-    if not inside and not {fold_name(name) for name in beside} & {"message", "messages"}:
+    if not inside and not fold_names(beside).keys() & {"message", "messages"}:
         return ""
     return _words(beside, b"")[0] or "an error without words"
 
@@ -251,7 +251,7 @@ def _judge_error(value: Any, text: str) -> Verdict:
     """An error in a 2xx: a Lambda's, which may be anywhere in its work, or the ITSM's own no."""
     if _TIMED_OUT.search(text):
         return Verdict.TIMED_OUT
-    names = {fold_name(name) for name in value} if isinstance(value, dict) else set()
+    names = fold_names(value).keys() if isinstance(value, dict) else set()
     lambdas = bool(names & {"errormessage", "errortype", "type"})
     return Verdict.TROUBLE if lambdas or _PASSES.search(text) else Verdict.REFUSED
 
@@ -310,7 +310,7 @@ def _words(value: Any, body: bytes) -> tuple[str, bool]:
     if not isinstance(value, dict):
         text = _TAG.sub(" ", body[:_EXAMINED].decode("utf-8", "replace"))
         return _mask(" ".join(text.split()))[:_RAW_WORDS], False
-    folded = {fold_name(name): item for name, item in value.items()}
+    folded = fold_names(value)
     name = next((name for name in _WORDS if folded.get(name) or (folded.get(name) == [] and name in _LISTED)), "")
     found = folded.get(name)
     if isinstance(found, list):
@@ -325,7 +325,7 @@ def _words(value: Any, body: bytes) -> tuple[str, bool]:
 
 def _words_of_object(found: Mapping[str, Any]) -> str:
     """An error's code and message, or a response's body."""
-    folded = {fold_name(name): item for name, item in found.items()}
+    folded = fold_names(found)
     names = ("body",) if folded.get("body") else ("code", "message", "detail", "faultstring", "description")
     return ": ".join(str(folded[name]) for name in names if isinstance(folded.get(name), str | int))
 

@@ -12,15 +12,14 @@ from ecproc.domain.events import ApprovalRequest, Message, Place, Remark, Transa
 from ecproc.domain.ids import NO_SEQUENCE, identity
 from ecproc.domain.times import format_time
 from ecproc.wire.files import read_attachment
-from ecproc.wire.members import TICKET_TYPES, known_time, read_changed, read_fields, read_members, read_text
+from ecproc.wire.lenient import SHOWN, parse_int, parse_sequence, parse_transaction
+from ecproc.wire.members import LATEST, TICKET_TYPES, known_time, read_changed, read_fields, read_members, read_text
 from ecproc.wire.notes import read_notes
 from ecproc.wire.payload import Attributes, NoBody, body_of, read_body, read_payload
-from ecproc.wire.queue import is_derived, parse_int, parse_sequence, parse_transaction
+from ecproc.wire.queue import is_derived
 
-_EARLIEST_MS: Final = 946_684_800_000
-"""The year 2000: seconds, taken for milliseconds, are long before it."""
-_LATEST_MS: Final = 7_258_118_400_000
-"""The year 2200."""
+_EARLIEST: Final = 946_684_800_000_000
+"""The year 2000, in microseconds: seconds, taken for milliseconds, are long before it."""
 _DAY: Final = 86_400 * 1_000_000
 _KEPT: Final = 4 * _DAY
 _HELD: Final = 14 * _DAY
@@ -28,7 +27,6 @@ _APPROVAL_STATES: Final = frozenset({"requested", "approved", "rejected"})
 _NO: Final = frozenset({"false", "no", "0", "n", "f", "off"})
 _YES: Final = frozenset({"true", "yes", "1", "y", "t", "on", ""})
 _DATE_LENGTH: Final = 10
-_SHOWN: Final = 80
 
 
 def translate(payload: bytes, place: Place, message_id: str) -> Message | Undecodable:
@@ -42,7 +40,7 @@ def translate(payload: bytes, place: Place, message_id: str) -> Message | Undeco
     type_text = identity((read_text("ticketType", body.get("ticketType"), remarks) or "").replace("\ufffd", ""))
     ticket_type = TICKET_TYPES.get(type_text.lower())
     if type_text and ticket_type is None:
-        return _undecodable(place, at, "unknown_ticket_type", f"ticketType {type_text[:_SHOWN]!r}")
+        return _undecodable(place, at, "unknown_ticket_type", f"ticketType {type_text[:SHOWN]!r}")
     ticket_number = _name(body, "ticketNumber", remarks)
     group = identity(attributes.MessageGroupId)
     if not ticket_number and (not group or group.startswith('"')):  # a damaged one is kept in its quotes
@@ -120,11 +118,10 @@ _WANTED: Final = {"notes": "notes", "attachment": "a file", "approval": "approva
 def _read_sent(text: str, place: Place, remarks: list[Remark]) -> int:
     """When the message was sent; when it was recorded where nothing readable says it. One that waited longer than the
     queue's four days tells that others may have been dropped; one older than any queue holds (14 days) is a copy."""
-    sent = parse_int(text)
-    if sent is None or not _EARLIEST_MS <= sent <= _LATEST_MS:
-        remarks.append(Remark("unreadable_part", f"SentTimestamp {text[:_SHOWN]!r}: the time of receipt stands for it"))
+    at = (parse_int(text) or 0) * 1000
+    if not _EARLIEST <= at <= LATEST:
+        remarks.append(Remark("unreadable_part", f"SentTimestamp {text[:SHOWN]!r}: the time of receipt stands for it"))
         return place.at
-    at = sent * 1000
     if _KEPT < place.at - at <= _HELD:
         day = format_time(at)[:_DATE_LENGTH]
         remarks.append(Remark("gap", f"sent on {day}, more than four days before it came: others may have expired"))
@@ -134,7 +131,7 @@ def _read_sent(text: str, place: Place, remarks: list[Remark]) -> int:
 def _read_sequence(text: str, remarks: list[Remark]) -> bytes:
     sequence = parse_sequence(text)
     if sequence == NO_SEQUENCE and text.strip():
-        remarks.append(Remark("unreadable_part", f"SequenceNumber {text[:_SHOWN]!r}"))
+        remarks.append(Remark("unreadable_part", f"SequenceNumber {text[:SHOWN]!r}"))
     return sequence
 
 
@@ -144,7 +141,7 @@ def _is_available(value: bool | str, remarks: list[Remark]) -> bool:
         return value
     word = value.strip().lower()
     if word not in _NO | _YES:
-        remarks.append(Remark("unknown_value", f"ClientReferenceAvailable {value[:_SHOWN]!r}"))
+        remarks.append(Remark("unknown_value", f"ClientReferenceAvailable {value[:SHOWN]!r}"))
     return word in _YES
 
 
@@ -162,7 +159,7 @@ def _read_approval(message: Message, body: Mapping[str, Any], remarks: list[Rema
     asks = body.get("approvalState") in (None, "") and message.transaction is Transaction.APPROVAL_REQUEST
     word = "requested" if asks else text.lower()
     if word not in _APPROVAL_STATES:
-        remarks.append(Remark("unknown_value", f"approvalState {text[:_SHOWN]!r} of {approval_id[:_SHOWN]}"))
+        remarks.append(Remark("unknown_value", f"approvalState {text[:SHOWN]!r} of {approval_id[:SHOWN]}"))
     return ApprovalRequest(
         id=approval_id,
         name=read_text("approverName", body.get("approverName"), remarks) or "",

@@ -10,18 +10,9 @@ import pytest
 
 from ecproc.domain.events import Place, Transaction, Undecodable
 from ecproc.domain.ids import NO_SEQUENCE, message_key
+from ecproc.wire.lenient import parse_int, parse_sequence, parse_transaction
 from ecproc.wire.payload import attributes_of, body_of
-from ecproc.wire.queue import (
-    UNGROUPED,
-    BadAnswer,
-    Envelope,
-    Received,
-    decode_answer,
-    decode_message,
-    parse_int,
-    parse_sequence,
-    parse_transaction,
-)
+from ecproc.wire.queue import UNGROUPED, BadAnswer, Envelope, Received, decode_answer, decode_message
 from ecproc.wire.translate import translate
 
 RESPONSES = Path(__file__).parents[1] / "fixtures" / "responses"
