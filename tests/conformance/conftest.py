@@ -1,4 +1,4 @@
-"""What the tests that speak TLS share: a private CA, and servers it vouches for."""
+"""What the tests of calls share: the adapters, a private CA, and servers it vouches for."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ from pathlib import Path
 
 import pytest
 import trustme
+
+from tests.conformance.transports import ADAPTERS, Adapter
+
+
+@pytest.fixture(params=[*ADAPTERS.values()], ids=[*ADAPTERS])
+def adapter(request: pytest.FixtureRequest) -> Adapter:
+    """Each of the queue's adapters in turn."""
+    chosen: Adapter = request.param
+    return chosen
 
 
 @pytest.fixture(scope="session")

@@ -8,23 +8,12 @@ import socket
 import ssl
 import struct
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
-from types import TracebackType
-from typing import Final, Self, TypeAlias
+from typing import Final, TypeAlias
 
-import msgspec
+from tests.conformance.loopback import LoopbackServer, Received, read_request
 
 _LINGER_ZERO: Final = struct.pack("ii", 1, 0)
 _PIECE: Final = 64 * 1024
-
-
-class Received(msgspec.Struct, frozen=True):
-    """A request as it stood on the wire: the request line's target untouched, header names in lower case."""
-
-    method: str
-    target: str
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Peer:
@@ -39,14 +28,9 @@ class Peer:
     async def request(self) -> Received | None:
         """The next request, also kept in the server's list; None when the client is gone."""
         try:
-            head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            received = await read_request(self._reader)
         except (asyncio.IncompleteReadError, OSError):
             return None
-        line, *lines = head.rstrip("\r\n").split("\r\n")
-        method, target, _ = line.split(" ")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        body = await self._reader.readexactly(int(headers.get("content-length", "0")))
-        received = Received(method, target, headers, body)
         self._received.append(received)
         return received
 
@@ -81,55 +65,19 @@ class Peer:
 Script: TypeAlias = Callable[[Peer], Awaitable[None]]
 
 
-class FaultServer:
-    """Listens on 127.0.0.1 while it is entered; the connection closes when its script returns.
-
-    `requests` lists every request read, `peers` every connection accepted.
-    """
+class FaultServer(LoopbackServer):
+    """Plays a script to each connection; `requests` lists every request read, `peers` every connection accepted."""
 
     def __init__(self, script: Script, *, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(tls=tls)
         self._script = script
-        self._tls = tls
-        self._tasks: set[asyncio.Task[None]] = set()
         self.requests: list[Received] = []
         self.peers: list[Peer] = []
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
-        self.port: int = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
-
-    @property
-    def url(self) -> str:
-        """The server's address without a trailing slash."""
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a connection is handled in a task")
-        self._tasks.add(task)
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = Peer(reader, writer, self.requests)
         self.peers.append(peer)
-        try:
-            with suppress(OSError, asyncio.IncompleteReadError):
-                await self._script(peer)
-        except asyncio.CancelledError:
-            writer.transport.abort()
-        finally:
-            writer.close()
-            with suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
-            self._tasks.discard(task)
+        await self._script(peer)
 
 
 def make_head(status: int, headers: Mapping[str, str] | None = None) -> bytes:

@@ -8,7 +8,6 @@ import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TypeAlias
 
 import pytest
 
@@ -24,6 +23,7 @@ from ecproc.config.proxy import Proxy, parse_proxy
 from ecproc.errors import BridgeUnavailable
 from tests.conformance.faultserver import FaultServer, Peer, Script, answering, black_hole, make_head, reset_at_once
 from tests.conformance.loopback_proxy import LoopbackProxy
+from tests.conformance.transports import Adapter
 
 USER = "canary-user:canary-p@ss"
 IN_URL = "canary-user:canary-p%40ss@"
@@ -32,20 +32,11 @@ TARGETS = ["/client/prod/queue", "/client/prod/queue/AQEB%2B%2F%3D%3D%2Fx"]
 DEADLINE = 0.5
 FILE = "/a%2Fb.txt?X-Amz-Signature=canary"
 
-Adapter: TypeAlias = type[HttpBridge] | type[FastQueue]
-
 
 @pytest.fixture(scope="module", params=[True, False], ids=["uvloop", "asyncio"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
     """Both event loops: each has its own way to speak TLS on a socket that is connected already."""
     return "asyncio", {"use_uvloop": request.param}
-
-
-@pytest.fixture(params=[HttpBridge, FastQueue], ids=["httpx", "fast"])
-def adapter(request: pytest.FixtureRequest) -> Adapter:
-    """Each transport in turn."""
-    chosen: Adapter = request.param
-    return chosen
 
 
 @asynccontextmanager

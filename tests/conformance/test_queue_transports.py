@@ -41,6 +41,7 @@ from tests.conformance.faultserver import (
     talk_nonsense,
     truncate,
 )
+from tests.conformance.transports import Adapter
 
 DEADLINE: Final = 0.5
 KEY: Final = "canary-api-key"
@@ -88,7 +89,6 @@ class Asked:
 
 NameIn: TypeAlias = Literal["body", "query", "header"]
 Make: TypeAlias = Callable[..., Queue]
-Adapter: TypeAlias = type[HttpBridge] | type[FastQueue]
 MakeServerTls: TypeAlias = Callable[..., ssl.SSLContext]
 
 
@@ -96,13 +96,6 @@ MakeServerTls: TypeAlias = Callable[..., ssl.SSLContext]
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]:
     """Both event loops: each brings its own TLS and its own idea of a lost connection."""
     return "asyncio", {"use_uvloop": request.param}
-
-
-@pytest.fixture(params=[HttpBridge, FastQueue], ids=["httpx", "fast"])
-def adapter(request: pytest.FixtureRequest) -> Adapter:
-    """Each adapter in turn."""
-    chosen: Adapter = request.param
-    return chosen
 
 
 @pytest.fixture
