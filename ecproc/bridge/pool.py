@@ -22,7 +22,7 @@ IDLE_SECONDS: Final = 15.0
 _CONNECT_SHARE: Final = 0.9
 """Of a call's time, what connecting may take, so that its failure can be told apart from the call's."""
 
-Outcome: TypeAlias = Answer | HttpFault
+_Outcome: TypeAlias = Answer | HttpFault
 """What became of a request that was sent."""
 
 
@@ -180,20 +180,20 @@ class _Connection(asyncio.Protocol):
         self.idle_since = 0.0
         self._exchange = exchange
         self._timeout = timeout
-        self._done: Callable[[Outcome], None] | None = None
+        self._done: Callable[[_Outcome], None] | None = None
 
     @property
     def usable(self) -> bool:
         """Whether another request may be sent."""
         return self._exchange.usable
 
-    async def call(self, request: bytes, deadline: float) -> Outcome:
+    async def call(self, request: bytes, deadline: float) -> _Outcome:
         """Send a request; what became of it."""
-        answered: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        answered: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
         self.send(request, deadline, partial(_resolve, answered))
         return await answered
 
-    def send(self, request: bytes, deadline: float, done: Callable[[Outcome], None]) -> None:
+    def send(self, request: bytes, deadline: float, done: Callable[[_Outcome], None]) -> None:
         """Send a request; `done` hears once what became of it, at the deadline on the loop's clock at the latest."""
         self._exchange.begin()
         self._done = done
@@ -215,7 +215,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            outcome: Outcome | None = self._exchange.feed(data)
+            outcome: _Outcome | None = self._exchange.feed(data)
         except HttpFault as fault:
             outcome = fault
         self._settle(outcome)
@@ -229,7 +229,7 @@ class _Connection(asyncio.Protocol):
             self._settle(self._exchange.give_up(kind, why))
             return
         try:
-            outcome: Outcome | None = self._exchange.end()
+            outcome: _Outcome | None = self._exchange.end()
         except HttpFault as fault:
             outcome = fault
         self._settle(outcome)
@@ -237,7 +237,7 @@ class _Connection(asyncio.Protocol):
     def _give_up(self) -> None:
         self._settle(self._exchange.give_up("timeout", describe_timeout(self._timeout, sent=True)))
 
-    def _settle(self, outcome: Outcome | None) -> None:
+    def _settle(self, outcome: _Outcome | None) -> None:
         done = self._done
         if outcome is not None and done is not None:
             self._done = None
@@ -247,7 +247,7 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
 
-def _resolve(answered: asyncio.Future[Outcome], outcome: Outcome) -> None:
+def _resolve(answered: asyncio.Future[_Outcome], outcome: _Outcome) -> None:
     """Tell a call's outcome to whoever waits for it; one that was cancelled does not."""
     if not answered.done():
         answered.set_result(outcome)

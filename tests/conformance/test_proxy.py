@@ -77,6 +77,7 @@ class TestHttpTargets:
                 for _ in range(2):
                     assert (await queue.receive()).body == b"{}"
                     assert (await queue.delete(HANDLE)).status == 200
+                assert "canary" not in repr(queue)
             assert [each.target for each in proxy.seen] == [f"http://{place}{target}" for target in TARGETS] * 2
             assert [each.target for each in server.requests] == TARGETS * 2
             assert {each.headers["host"] for each in server.requests} == {place}
