@@ -27,7 +27,7 @@ from ecproc.simulator.exchange import (
 from ecproc.simulator.faults import CallKind, Fault, FaultSource, QueueFault
 from ecproc.simulator.files import FileStore
 from ecproc.simulator.ledger import Ledger
-from ecproc.simulator.queue import DeleteOutcome, FifoQueue, QueueMessage
+from ecproc.simulator.queue import FifoQueue, HandleOutcome, QueueMessage
 from ecproc.simulator.settings import SimulatorConfig
 from ecproc.simulator.tickets import Ticket, TicketSystem
 
@@ -164,11 +164,11 @@ class EnvisionBridge:
         return "unrouted", MISSING_TOKEN
 
     def _delete(self, queue: FifoQueue, handle: str, whole: bool, now: float) -> Reply:
-        outcome = queue.check(handle, now) if whole else DeleteOutcome.INVALID
-        fault = self.faults.draw_delete() if outcome is DeleteOutcome.DELETED else None
-        if outcome is DeleteOutcome.INVALID:
+        outcome = queue.check(handle, now) if whole else HandleOutcome.INVALID
+        fault = self.faults.draw_delete() if outcome is HandleOutcome.DELETED else None
+        if outcome is HandleOutcome.INVALID:
             return refuse_invalid(handle, self._make_id(), self.config.refusal_status)
-        if outcome is DeleteOutcome.EXPIRED or fault is QueueFault.EXPIRED_HANDLE:
+        if outcome is HandleOutcome.EXPIRED or fault is QueueFault.EXPIRED_HANDLE:
             return refuse_expired(handle, self._make_id(), self.config.refusal_status)
         if fault is not QueueFault.UNDELETED:
             deletion = queue.delete(handle, now)

@@ -50,7 +50,7 @@ class Delivery(msgspec.Struct, frozen=True):
     first_received: int
 
 
-class DeleteOutcome(StrEnum):
+class HandleOutcome(StrEnum):
     """What became of a delete; the first two answer 200."""
 
     DELETED = "deleted"
@@ -62,7 +62,7 @@ class DeleteOutcome(StrEnum):
 class Deletion(msgspec.Struct, frozen=True):
     """A delete's outcome and, when this call removed a message, its last delivery and its place in the queue."""
 
-    outcome: DeleteOutcome
+    outcome: HandleOutcome
     removed: Delivery | None = None
     index: int = -1
 
@@ -148,7 +148,7 @@ class FifoQueue:
                 heappush(self._ready, (index, name))
         return [self._deliver(entry, now) for entry in taken]
 
-    def check(self, handle: str, now: float) -> DeleteOutcome:
+    def check(self, handle: str, now: float) -> HandleOutcome:
         """Say what a delete would come to: only the newest handle of a hidden message deletes it (R27-R30)."""
         return self._find(handle, now)[0]
 
@@ -182,19 +182,19 @@ class FifoQueue:
             if entry is not None and entry.expires_at <= now:
                 self._give_up(entry, self.expired)
 
-    def _find(self, handle: str, now: float) -> tuple[DeleteOutcome, _Entry | None]:
+    def _find(self, handle: str, now: float) -> tuple[HandleOutcome, _Entry | None]:
         """Give what a delete would come to, with the message it would remove."""
         self.advance(now)
         reference = self._read_handle(handle)
         if reference is None:
-            return DeleteOutcome.INVALID, None
+            return HandleOutcome.INVALID, None
         index, delivery = reference
         entry = self._entries.get(index)
         if entry is None:
-            return DeleteOutcome.EXPIRED if index in self._given_up else DeleteOutcome.ALREADY_DELETED, None
+            return HandleOutcome.EXPIRED if index in self._given_up else HandleOutcome.ALREADY_DELETED, None
         if entry.in_flight and entry.receive_count == delivery:
-            return DeleteOutcome.DELETED, entry
-        return DeleteOutcome.EXPIRED, None
+            return HandleOutcome.DELETED, entry
+        return HandleOutcome.EXPIRED, None
 
     def _insert(self, entry: _Entry) -> None:
         group = self._groups.setdefault(entry.message.group, _Group())

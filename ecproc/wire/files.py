@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, Final
 from urllib.parse import unquote
 
+from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.events import AttachmentInfo, Remark
 from ecproc.domain.ids import identity
 from ecproc.domain.times import EPOCH, MICROSECOND
@@ -55,7 +56,7 @@ def _read_size(text: str, remarks: list[Remark]) -> int | None:
     match = _BYTES.fullmatch(text)
     size = parse_int(re.sub(r"[,. ]", "", match[1])) if match else None
     if size is None and identity(text):
-        remarks.append(Remark("unreadable_part", f"attachmentSize {text[:SHOWN]!r}"))
+        remarks.append(Remark(Anomaly.UNREADABLE_PART, f"attachmentSize {text[:SHOWN]!r}"))
     return size
 
 

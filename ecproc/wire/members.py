@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from ecproc.domain import change, incident
+from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.events import Remark, TicketType
 from ecproc.domain.times import parse_time
 from ecproc.wire.lenient import SHOWN, fold_name, fold_names, open_text, scalar_text
@@ -52,7 +53,7 @@ def read_members(body: Mapping[str, Any], remarks: list[Remark]) -> Mapping[str,
     for name, value in body.items():
         own = canonical_name(name)
         if own in read and value not in _EMPTY and read[own] not in _EMPTY and read[own] != value:
-            remarks.append(Remark("unreadable_part", f"{own[:SHOWN]} came under two names with two values"))
+            remarks.append(Remark(Anomaly.UNREADABLE_PART, f"{own[:SHOWN]} came under two names with two values"))
         if own not in read or read[own] in _EMPTY or (name == own and value not in _EMPTY):
             read[own] = value
     alias = next((name for name in _NOTES if name in read), None)
@@ -123,7 +124,7 @@ def _read_list(name: str, value: Sequence[Any], remarks: list[Remark]) -> str | 
 
 
 def _unfit(name: str, what: str) -> Remark:
-    return Remark("unreadable_part", f"{name[:SHOWN]} is {what}")
+    return Remark(Anomaly.UNREADABLE_PART, f"{name[:SHOWN]} is {what}")
 
 
 def known_time(text: str) -> int | None:
@@ -150,7 +151,7 @@ def read_fields(body: Mapping[str, Any], remarks: list[Remark]) -> dict[str, str
         fields[name] = text
     for name in TIMES & fields.keys():
         if known_time(fields[name]) is None:
-            remarks.append(Remark("unknown_value", f"{name} {fields[name][:SHOWN]!r} is no time"))
+            remarks.append(Remark(Anomaly.UNKNOWN_VALUE, f"{name} {fields[name][:SHOWN]!r} is no time"))
     return fields
 
 
@@ -169,7 +170,7 @@ def read_changed(value: Any, body: Mapping[str, Any], remarks: list[Remark]) -> 
     members = _changed_members(value, body)
     if members is None:
         shown = value[:SHOWN] if isinstance(value, str) else type(value).__name__
-        remarks.append(Remark("unreadable_part", f"changed {shown!r} names no fields: the body counts"))
+        remarks.append(Remark(Anomaly.UNREADABLE_PART, f"changed {shown!r} names no fields: the body counts"))
         return None
     changed: dict[str, str] = {}
     for spelled, item in members.items():
@@ -179,7 +180,7 @@ def read_changed(value: Any, body: Mapping[str, Any], remarks: list[Remark]) -> 
         text = "" if news is None else read_text(name, news, remarks)
         if name in _NOT_FIELDS and name != "status":
             if name not in body and name not in ("state", *_NOTES):
-                remarks.append(Remark("unreadable_part", f"changed has {name}, the body does not"))
+                remarks.append(Remark(Anomaly.UNREADABLE_PART, f"changed has {name}, the body does not"))
         elif text is not None and (text or name != "status"):  # what cannot be read clears nothing
             changed[name] = text
     return changed

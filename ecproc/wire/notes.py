@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.events import Note, Remark
 from ecproc.domain.ids import identity
 from ecproc.wire.lenient import SHOWN, fold_names, open_text
@@ -82,13 +83,13 @@ def _read_item(item: Any, fallback: str, remarks: list[Remark]) -> Iterator[Note
         yield Note(id=fallback, body=item, author="", email="")
         return
     if not isinstance(item, dict) or not item:
-        remarks.append(Remark("unreadable_part", f"a note is {_name_shape(item)}"))
+        remarks.append(Remark(Anomaly.UNREADABLE_PART, f"a note is {_name_shape(item)}"))
         return
     members = fold_names(item)
     _check_kind(_pick("type", members, ("type", "element"), remarks), remarks)
     body = _pick("a note's body", members, _BODIES, remarks)
     if not body:
-        remarks.append(Remark("unreadable_part", "a note has no body"))
+        remarks.append(Remark(Anomaly.UNREADABLE_PART, "a note has no body"))
     yield Note(
         id=identity(_pick("a note's id", members, _IDS, remarks)) or fallback,
         body=body,
@@ -106,7 +107,7 @@ def _pick(what: str, members: Mapping[str, Any], names: Sequence[str], remarks: 
 
 def _check_kind(kind: str, remarks: list[Remark]) -> None:
     if kind.strip().lower() not in _COMMENTS:
-        remarks.append(Remark("unknown_value", f"note type {kind[:SHOWN]!r}"))
+        remarks.append(Remark(Anomaly.UNKNOWN_VALUE, f"note type {kind[:SHOWN]!r}"))
 
 
 def _name_shape(item: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
+from ecproc.domain.events import QuarantineReason
 from ecproc.wire.lenient import DECODE_ERRORS, TooDeep, decode_json, fold_names, loose_text, object_members, text_of
 from ecproc.wire.split import split_object
 
@@ -118,7 +119,7 @@ def _read_tolerant(payload: bytes) -> Content:
 def read_body(raw: bytes) -> tuple[Mapping[str, Any] | NoBody, bool]:
     """The body as an object, decoded again where it is a string of JSON (R16), and whether it had to be mended."""
     if raw == b"null":
-        return NoBody("undecodable", "there is no body"), False
+        return NoBody(QuarantineReason.UNDECODABLE, "there is no body"), False
     mended = False
     try:
         value, mended = decode_json(raw)
@@ -127,9 +128,9 @@ def read_body(raw: bytes) -> tuple[Mapping[str, Any] | NoBody, bool]:
                 value, again = decode_json(value.encode())
                 mended |= again
     except TooDeep as error:
-        return NoBody("too_deep", f"body: {error}"), mended
+        return NoBody(QuarantineReason.TOO_DEEP, f"body: {error}"), mended
     except DECODE_ERRORS as error:
-        return NoBody("undecodable", f"body: {type(error).__name__}: {error}"[:_SHOWN]), mended
+        return NoBody(QuarantineReason.UNDECODABLE, f"body: {type(error).__name__}: {error}"[:_SHOWN]), mended
     if not isinstance(value, dict):
-        return NoBody("undecodable", f"body is {type(value).__name__}, not an object"), mended
+        return NoBody(QuarantineReason.UNDECODABLE, f"body is {type(value).__name__}, not an object"), mended
     return value, mended

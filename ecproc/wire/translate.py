@@ -8,7 +8,8 @@ from zlib import crc32
 
 import msgspec
 
-from ecproc.domain.events import ApprovalRequest, Message, Place, Remark, Transaction, Undecodable
+from ecproc.domain.anomalies import Anomaly
+from ecproc.domain.events import ApprovalRequest, Message, Place, QuarantineReason, Remark, Transaction, Undecodable
 from ecproc.domain.ids import NO_SEQUENCE, identity
 from ecproc.domain.times import format_time
 from ecproc.wire.files import read_attachment
@@ -40,17 +41,17 @@ def translate(payload: bytes, place: Place, message_id: str) -> Message | Undeco
     type_text = identity((read_text("ticketType", body.get("ticketType"), remarks) or "").replace("\ufffd", ""))
     ticket_type = TICKET_TYPES.get(type_text.lower())
     if type_text and ticket_type is None:
-        return _undecodable(place, at, "unknown_ticket_type", f"ticketType {type_text[:SHOWN]!r}")
+        return _undecodable(place, at, QuarantineReason.UNKNOWN_TICKET_TYPE, f"ticketType {type_text[:SHOWN]!r}")
     ticket_number = _name(body, "ticketNumber", remarks)
     group = identity(attributes.MessageGroupId)
     if not ticket_number and (not group or group.startswith('"')):  # a damaged one is kept in its quotes
-        return _undecodable(place, at, "unroutable", "neither MessageGroupId nor ticketNumber")
+        return _undecodable(place, at, QuarantineReason.UNROUTABLE, "neither MessageGroupId nor ticketNumber")
     if content.mended:
-        remarks.append(Remark("unreadable_part", "the body has characters that could not be read as they were"))
+        remarks.append(Remark(Anomaly.UNREADABLE_PART, "the body has characters that could not be read as they were"))
     message = _message(place, (message_id, at, ticket_number), attributes, body, remarks)
     parts = _parts(message, body, remarks)
     if is_derived(message_id):
-        remarks.append(Remark("derived_id", "the message came without a MessageId"))
+        remarks.append(Remark(Anomaly.DERIVED_ID, "the message came without a MessageId"))
     if remarks:
         parts["remarks"] = tuple(remarks)
     if ticket_type is not None:
@@ -103,7 +104,7 @@ def _parts(message: Message, body: Mapping[str, Any], remarks: list[Remark]) -> 
         parts["approval"] = _read_approval(message, body, remarks)
     name = _PART_OF.get(message.transaction)
     if name is not None and not parts.get(name):
-        remarks.append(Remark("unreadable_part", f"{message.transaction} without {_WANTED[name]}"))
+        remarks.append(Remark(Anomaly.UNREADABLE_PART, f"{message.transaction} without {_WANTED[name]}"))
     return parts
 
 
@@ -120,18 +121,22 @@ def _read_sent(text: str, place: Place, remarks: list[Remark]) -> int:
     queue's four days tells that others may have been dropped; one older than any queue holds (14 days) is a copy."""
     at = (parse_int(text) or 0) * 1000
     if not _EARLIEST <= at <= LATEST:
-        remarks.append(Remark("unreadable_part", f"SentTimestamp {text[:SHOWN]!r}: the time of receipt stands for it"))
+        remarks.append(
+            Remark(Anomaly.UNREADABLE_PART, f"SentTimestamp {text[:SHOWN]!r}: the time of receipt stands for it")
+        )
         return place.at
     if _KEPT < place.at - at <= _HELD:
         day = format_time(at)[:_DATE_LENGTH]
-        remarks.append(Remark("gap", f"sent on {day}, more than four days before it came: others may have expired"))
+        remarks.append(
+            Remark(Anomaly.GAP, f"sent on {day}, more than four days before it came: others may have expired")
+        )
     return at
 
 
 def _read_sequence(text: str, remarks: list[Remark]) -> bytes:
     sequence = parse_sequence(text)
     if sequence == NO_SEQUENCE and text.strip():
-        remarks.append(Remark("unreadable_part", f"SequenceNumber {text[:SHOWN]!r}"))
+        remarks.append(Remark(Anomaly.UNREADABLE_PART, f"SequenceNumber {text[:SHOWN]!r}"))
     return sequence
 
 
@@ -141,7 +146,7 @@ def _is_available(value: bool | str, remarks: list[Remark]) -> bool:
         return value
     word = value.strip().lower()
     if word not in _NO | _YES:
-        remarks.append(Remark("unknown_value", f"ClientReferenceAvailable {value[:SHOWN]!r}"))
+        remarks.append(Remark(Anomaly.UNKNOWN_VALUE, f"ClientReferenceAvailable {value[:SHOWN]!r}"))
     return word in _YES
 
 
@@ -159,7 +164,7 @@ def _read_approval(message: Message, body: Mapping[str, Any], remarks: list[Rema
     asks = body.get("approvalState") in (None, "") and message.transaction is Transaction.APPROVAL_REQUEST
     word = "requested" if asks else text.lower()
     if word not in _APPROVAL_STATES:
-        remarks.append(Remark("unknown_value", f"approvalState {text[:SHOWN]!r} of {approval_id[:SHOWN]}"))
+        remarks.append(Remark(Anomaly.UNKNOWN_VALUE, f"approvalState {text[:SHOWN]!r} of {approval_id[:SHOWN]}"))
     return ApprovalRequest(
         id=approval_id,
         name=read_text("approverName", body.get("approverName"), remarks) or "",

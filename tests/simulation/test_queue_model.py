@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecproc.simulator.queue import DeleteOutcome, FifoQueue, QueueMessage, QueueRules
+from ecproc.simulator.queue import HandleOutcome, FifoQueue, QueueMessage, QueueRules
 
 START = 1_700_000_000.0
 FOUR_DAYS = 4 * 86400.0
@@ -68,7 +68,7 @@ def test_the_twentieth_receive_is_the_last() -> None:
     (following,) = queue.receive(START + 600)
     assert following.message.message_id == "b"
     assert [message.message_id for message in queue.failed] == ["a"]
-    assert queue.delete(delivery.handle, START + 601).outcome is DeleteOutcome.EXPIRED
+    assert queue.delete(delivery.handle, START + 601).outcome is HandleOutcome.EXPIRED
 
 
 @pytest.mark.requirement("R24")
@@ -87,15 +87,15 @@ def test_a_message_expires_after_four_days_whether_hidden_or_not() -> None:
 def test_a_delete_is_judged_by_its_handle() -> None:
     queue = make_queue("a", "b")
     first, second = queue.receive(START)
-    assert queue.delete("AQEBnever/given+out=", START).outcome is DeleteOutcome.INVALID
-    assert queue.delete("Ä" * 40, START).outcome is DeleteOutcome.INVALID
-    assert FifoQueue(QueueRules(), salt=b"other").delete(first.handle, START).outcome is DeleteOutcome.INVALID
-    assert queue.delete(first.handle, START).outcome is DeleteOutcome.DELETED
-    assert queue.delete(first.handle, START).outcome is DeleteOutcome.ALREADY_DELETED
-    assert queue.delete(second.handle, START + 30).outcome is DeleteOutcome.EXPIRED
+    assert queue.delete("AQEBnever/given+out=", START).outcome is HandleOutcome.INVALID
+    assert queue.delete("Ä" * 40, START).outcome is HandleOutcome.INVALID
+    assert FifoQueue(QueueRules(), salt=b"other").delete(first.handle, START).outcome is HandleOutcome.INVALID
+    assert queue.delete(first.handle, START).outcome is HandleOutcome.DELETED
+    assert queue.delete(first.handle, START).outcome is HandleOutcome.ALREADY_DELETED
+    assert queue.delete(second.handle, START + 30).outcome is HandleOutcome.EXPIRED
     (again,) = queue.receive(START + 31)
-    assert queue.delete(second.handle, START + 31).outcome is DeleteOutcome.EXPIRED
-    assert queue.delete(again.handle, START + 31).outcome is DeleteOutcome.DELETED
+    assert queue.delete(second.handle, START + 31).outcome is HandleOutcome.EXPIRED
+    assert queue.delete(again.handle, START + 31).outcome is HandleOutcome.DELETED
     assert len(queue) == 0
 
 
@@ -110,7 +110,7 @@ def test_a_message_put_back_comes_again_at_its_old_place() -> None:
     (again,) = queue.receive(START)
     assert again.message == first.message
     assert (again.receive_count, again.handle != first.handle) == (2, True)
-    assert queue.delete(again.handle, START).outcome is DeleteOutcome.DELETED
+    assert queue.delete(again.handle, START).outcome is HandleOutcome.DELETED
     assert [delivery.message.message_id for delivery in queue.receive(START)] == ["c"]
 
 
@@ -152,8 +152,8 @@ class Check:
         if self.handles:
             handle, _, name, until = self.handles.pop(place % len(self.handles))
             outcome = self.queue.delete(handle, self.now).outcome
-            assert (outcome is DeleteOutcome.DELETED) == (until > self.now)
-            self.deleted += [name] if outcome is DeleteOutcome.DELETED else []
+            assert (outcome is HandleOutcome.DELETED) == (until > self.now)
+            self.deleted += [name] if outcome is HandleOutcome.DELETED else []
 
     def wait(self, seconds: int) -> None:
         self.now += seconds
