@@ -10,12 +10,12 @@ import msgspec
 from ecproc.domain.deltas import Delta, Flagged, Moved, NoteAdded, Planned, Refused
 from ecproc.domain.effects import Effect
 from ecproc.domain.entry import Entry
-from ecproc.domain.events import EffectFailed, EffectStarted, EffectSucceeded, EffectUnknown, Outcome
+from ecproc.domain.events import Decided, EffectFailed, EffectStarted, EffectSucceeded, EffectUnknown, Outcome
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import NewEvent, RecordedEvent
 from ecproc.domain.policy import Policy
 from ecproc.domain.state import TicketState
-from ecproc.fold.recorded import Kind, encode_event
+from ecproc.fold.recorded import Kind, decode_event, encode_event
 from ecproc.fold.step import Step, take_step
 from ecproc.fold.stream import StreamFold
 from ecproc.fold.tickets import TicketMachine
@@ -150,7 +150,7 @@ class Life:
             self.step = take_step(
                 self.fold, policy=Policy(), client_name=CLIENT, limit=_EVERYTHING, snapshot_events=_EVERYTHING
             )
-            self.new = [entry.effect for entry in self.step.entries]
+            self.new = _read_effects(self.step)
             self.deltas += self.step.deltas
         return self
 
@@ -312,6 +312,12 @@ class Life:
 
     def _ordered(self) -> list[Entry]:
         return sorted(self.state.plans.entries.values(), key=lambda entry: entry.order)
+
+
+def _read_effects(step: Step) -> list[Effect]:
+    """The effects of its decision; a key that was planned twice is there twice."""
+    events = [decode_event(event.kind, event.payload) for event in step.batch.events]
+    return [effect for event in events if isinstance(event, Decided) for effect in event.effects]
 
 
 def given(*events: Event) -> Life:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecproc.simulator.queue import HandleOutcome, FifoQueue, QueueMessage, QueueRules
+from ecproc.simulator.queue import FifoQueue, HandleOutcome, QueueMessage, QueueRules
 
 START = 1_700_000_000.0
 FOUR_DAYS = 4 * 86400.0
