@@ -11,14 +11,19 @@ from ecproc.bridge.base import Answer, Queue
 from ecproc.clock import Clock
 from ecproc.errors import BridgeUnavailable
 from ecproc.failpoints import failpoint
+from ecproc.runtime.pace import Fate
 from ecproc.telemetry.complaints import Complaints
 from ecproc.telemetry.hooks import Telemetry
 from ecproc.wire.queue import Envelope
 from ecproc.wire.requests import quote_segment
 from ecproc.wire.responses import Judgement, Verdict, judge_delete
 
-_PAUSE: Final = 0.2
+_FIRST_PAUSE: Final = 0.2
+"""Seconds, the shortest pause after a first trouble; the next ones double it."""
 _LONGEST_PAUSE: Final = 5.0
+"""Seconds, the longest that the shortest pause becomes."""
+_JITTER: Final = 2.0
+"""A pause is the shortest one times a number from 1 to this."""
 _NO_HANDLE: Final = Judgement(
     Verdict.INVALID,
     "the message has no receipt handle: it is in the log and cannot be deleted",
@@ -48,53 +53,53 @@ class Deletes:
         self._rng = rng
         self._telemetry = telemetry
 
-    async def delete(self, message: Envelope, started: float) -> str:
-        """Delete with this delivery's handle, whose GET began at `started`; one of DELETE_OUTCOMES."""
-        outcome = "invalid"
+    async def delete(self, message: Envelope, started: float) -> Fate:
+        """Delete with this delivery's handle, whose GET began at `started`, and say what became of it."""
+        outcome = Fate.INVALID
         if message.receipt_handle is None:
             self._complain(message, _NO_HANDLE)
         else:
             async with self._places:
                 outcome = await self._delete_in_time(message, message.receipt_handle, started + self._budget)
         self._telemetry.message_deleted(outcome)
-        if outcome == "deleted":
+        if outcome is Fate.DELETED:
             failpoint("delete.sent")
             self._telemetry.receive_to_delete(self._clock.monotonic() - started)
         return outcome
 
-    async def _delete_in_time(self, message: Envelope, handle: str, deadline: float) -> str:
-        outcome, pause = "skipped", _PAUSE
+    async def _delete_in_time(self, message: Envelope, handle: str, deadline: float) -> Fate:
+        outcome, pause = Fate.SKIPPED, _FIRST_PAUSE
         while self._clock.monotonic() < deadline:
             outcome, wait = await self._delete_once(message, handle)
             if wait is None:
                 return outcome
-            wait = max(wait, pause * self._rng.uniform(1, 2))
+            wait = max(wait, pause * self._rng.uniform(1, _JITTER))
             pause = min(2 * pause, _LONGEST_PAUSE)
             if self._clock.monotonic() + wait >= deadline:
                 return outcome
             await self._clock.sleep(wait)
         return outcome
 
-    async def _delete_once(self, message: Envelope, handle: str) -> tuple[str, float | None]:
+    async def _delete_once(self, message: Envelope, handle: str) -> tuple[Fate, float | None]:
         """The outcome of one DELETE, and how long to wait before another one may do better; None if none can."""
         try:
             answer = await self._queue.delete(handle)
         except BridgeUnavailable as error:
             self._complain(message, Judgement(Verdict.TROUBLE, str(error), error.hint))
-            return "error", 0.0
+            return Fate.ERROR, 0.0
         judgement = judge_delete(answer.status, answer.body)
         match judgement.verdict:
             case Verdict.ACCEPTED:
-                return "deleted", None
+                return Fate.DELETED, None
             case Verdict.EXPIRED:
-                return "expired", None
+                return Fate.EXPIRED, None
             case Verdict.INVALID:
                 self._complain(message, judgement, answer, encoded_length=len(quote_segment(handle)))
-                return "invalid", None
+                return Fate.INVALID, None
             case verdict:
                 self._complain(message, judgement, answer)
                 passes = verdict in (Verdict.TROUBLE, Verdict.TIMED_OUT)
-                return "error", (answer.retry_after or 0.0) if passes else None
+                return Fate.ERROR, (answer.retry_after or 0.0) if passes else None
 
     def _complain(
         self, message: Envelope, judgement: Judgement, answer: Answer | None = None, **fields: object

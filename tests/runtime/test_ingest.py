@@ -551,8 +551,8 @@ async def drained_at(bench: Bench, *, within: float) -> float | None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(lambda: bench.ingest.run(idle_interval=10))
         with anyio.move_on_after(within):
-            while not bench.ingest.drained:  # noqa: ASYNC110 - nothing tells when it is
-                await anyio.sleep(0.1)
+            await bench.ingest.wait_drained()
+            assert bench.ingest.drained
             tasks.cancel_scope.cancel()
             return anyio.current_time()
         tasks.cancel_scope.cancel()
