@@ -35,10 +35,10 @@ class Limits(Struct, frozen=True, kw_only=True):
     """The other sockets are for the readers: ten messages take one GET and ten DELETEs."""
     download_seconds: float = 300.0
     """From the first byte sent to the last one stored of an attachment."""
-    append_batch: int = 1_000
-    """Facts in one commit of the log."""
-    append_waiting: int = 4_096
-    """Facts waiting for the writer; a receiver waits beyond that."""
+    step_facts: int = 1_000
+    """Facts of one ticket that are decided in one step; the others wait for the next one."""
+    events_held: int = 4_096
+    """Events in memory that no ticket has read yet; of any more the log is read when their ticket's turn comes."""
     actors_at_once: int = 256
     """Tickets folded and decided at the same time."""
     states_held: int = 10_000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict, deque
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Sequence, Set
+from functools import partial
+from typing import Protocol
 
 import anyio
 import structlog
@@ -20,19 +20,17 @@ from ecproc.domain.log import RecordedEvent
 from ecproc.domain.policy import Policy
 from ecproc.errors import StoreError
 from ecproc.failpoints import failpoint
-from ecproc.fold.machine import Machines
-from ecproc.fold.recorded import Kind
+from ecproc.fold.machine import AnyMachine, Machines
 from ecproc.fold.step import Step, take_step
 from ecproc.fold.stream import StreamFold
+from ecproc.runtime.mailboxes import Mailboxes
 from ecproc.runtime.sharing import SharedNumbers
-from ecproc.store.base import Committed, Store
+from ecproc.signals import Signal
+from ecproc.store.base import Committed, Reader, Store
 from ecproc.telemetry.complaints import Complaints
 from ecproc.telemetry.hooks import Telemetry
 
 log = structlog.get_logger()
-
-_TELLS_NEWS: Final = frozenset({Kind.ANOMALY_NOTICED})
-"""Own events of a step that the ticket has to fold like any fact."""
 
 
 class EffectSink(Protocol):
@@ -45,24 +43,9 @@ class EffectSink(Protocol):
         """Take entries whose rows are durable."""
 
 
-class _Mailbox:
-    """Events of one stream that its actor has not read, by version: they may come in any order. While it is busy, its
-    fold."""
-
-    __slots__ = ("busy", "events", "fold", "overflown")
-
-    def __init__(self) -> None:
-        self.events: dict[int, RecordedEvent] = {}
-        self.busy = False
-        self.fold: StreamFold | None = None
-        self.overflown = False
-
-
 class Projector:
-    """Hands appended events to their tickets' actors and bounds what all of them take.
-
-    The log is the overflow buffer: an event that finds no room in memory is read from the log when its turn comes.
-    """
+    """Hands appended events to their tickets' actors and bounds what all of them take; `parked` are the tickets that a
+    defect of ours stopped."""
 
     def __init__(
         self,
@@ -79,22 +62,20 @@ class Projector:
         self._store = store
         self._effects = effects
         self._machines = machines
-        self._policy = policy
-        self._client_name = client_name
-        self._clock = clock
-        self._shared = SharedNumbers(store)
-        self._complaints = Complaints()
-        self._limits = limits
+        self._take_step = partial(
+            take_step,
+            policy=policy,
+            client_name=client_name,
+            limit=limits.step_facts,
+            snapshot_events=limits.snapshot_events,
+        )
         self._telemetry = telemetry
-        self._mailboxes: dict[str, _Mailbox] = {}
-        self._folds: OrderedDict[str, StreamFold] = OrderedDict()
-        self._ready: deque[str] = deque()
-        self._active = 0
-        self._held = 0
-        self._lag = 0
+        self._reports = _Reports(telemetry, clock=clock)
+        self._shared = SharedNumbers(store)
+        self._boxes = Mailboxes(lambda stream: StreamFold(stream, machines.of(stream)), limits)
+        self.parked: Set[str] = self._boxes.parked
         self._tasks: asyncio.TaskGroup | None = None
-        self._idle = anyio.Event()
-        self.parked: set[str] = set()
+        self._rested = Signal()
 
     async def run(self) -> None:
         """Keep actors running until cancelled; first take up what was left undecided."""
@@ -102,8 +83,7 @@ class Projector:
             self._tasks = tasks
             try:
                 for stream in await self._store.undecided_streams():
-                    self._mailbox(stream).overflown = True
-                    self._wake(stream)
+                    self._boxes.wake_in_log(stream)
                 self._start_ready()
                 await anyio.sleep_forever()
             finally:
@@ -111,53 +91,25 @@ class Projector:
 
     def deliver(self, events: Sequence[RecordedEvent], *, wake: bool = True) -> None:
         """Take events that were just appended."""
-        for event in events:
-            self._put(self._mailbox(event.stream), event)
-            if wake:
-                self._lag += 1
-                self._wake(event.stream)
-        self._telemetry.projection_lag(self._lag)
+        self._boxes.put(events, wake=wake)
+        self._telemetry.projection_lag(self._boxes.lag)
         self._start_ready()
 
     @property
     def idle(self) -> bool:
         """Whether every delivered event is decided or its ticket parked."""
-        return self._active == 0 and not self._ready
+        return self._boxes.idle
 
     async def wait_idle(self) -> None:
         """Return at a moment when nothing is left to decide."""
-        while not self.idle:
-            if self._idle.is_set():
-                self._idle = anyio.Event()
-            await self._idle.wait()
-
-    def _put(self, box: _Mailbox, event: RecordedEvent) -> None:
-        if self._held >= self._limits.append_waiting or event.stream in self.parked:
-            box.overflown = True
-        else:
-            box.events[event.version] = event
-            self._held += 1
-
-    def _mailbox(self, stream: str) -> _Mailbox:
-        box = self._mailboxes.get(stream)
-        if box is None:
-            box = self._mailboxes[stream] = _Mailbox()
-        return box
-
-    def _wake(self, stream: str) -> None:
-        box = self._mailboxes[stream]
-        if not box.busy and stream not in self.parked:
-            box.busy = True
-            self._ready.append(stream)
+        await self._rested.wait_until(lambda: self._boxes.idle)
 
     def _start_ready(self) -> None:
-        streams: list[str] = []
-        while self._ready and self._active < self._limits.actors_at_once and self._tasks is not None:
-            self._active += 1
-            streams.append(self._ready.popleft())
-        if streams and self._tasks is not None:
-            self._tasks.create_task(self._run_burst(streams))
-        self._telemetry.actors(self._active)
+        if self._tasks is not None:
+            streams = self._boxes.start_ready()
+            if streams:
+                self._tasks.create_task(self._run_burst(streams))
+        self._telemetry.actors(self._boxes.active)
 
     async def _run_burst(self, streams: Sequence[str]) -> None:
         """Steps of these tickets, each time one commit for all of them, until none has anything left to decide."""
@@ -179,7 +131,7 @@ class Projector:
     async def _run_cold(self, stream: str) -> None:
         """A burst of one ticket, with what the log holds of it."""
         try:
-            await self._load(stream, self._mailboxes[stream])
+            await _read_log(self._store, self._boxes, stream, self._machines.of(stream))
         except StoreError:
             self._tasks = None
             raise
@@ -188,22 +140,12 @@ class Projector:
         else:
             await self._run_burst([stream])
 
-    def _finish(self, streams: Sequence[str]) -> None:
-        for stream in streams:
-            box = self._mailboxes[stream]
-            box.busy, box.fold = False, None
-            if not box.events and not box.overflown:
-                del self._mailboxes[stream]
-        self._active -= len(streams)
-        if self.idle:
-            self._idle.set()
-
     def _read_all(self, streams: Sequence[str]) -> list[StreamFold]:
         """Of these tickets the folds that have something to decide; the others are finished, or read in the log."""
         folds: list[StreamFold] = []
         for stream in streams:
             try:
-                fold = self._read(stream, self._mailboxes[stream])
+                fold = self._boxes.read(stream)
             except Exception as error:
                 self._park(stream, error)
                 continue
@@ -219,13 +161,7 @@ class Projector:
         steps: list[tuple[StreamFold, Step]] = []
         for fold in folds:
             try:
-                step = take_step(
-                    fold,
-                    policy=self._policy,
-                    client_name=self._client_name,
-                    limit=self._limits.append_batch,
-                    snapshot_events=self._limits.snapshot_events,
-                )
+                step = self._take_step(fold)
             except Exception as error:
                 self._park(fold.state.stream, error)
             else:
@@ -236,11 +172,7 @@ class Projector:
     async def _write(self, steps: Sequence[tuple[StreamFold, Step]]) -> list[str]:
         """Commit these steps and tell who has to know; the tickets that go on."""
         try:
-            taken = await self._shared.notice([step for _, step in steps])
-            try:
-                outcomes = await self._store.commit_all([step.batch for step in taken])
-            finally:
-                self._shared.release(taken)
+            written = await self._shared.commit_all([step for _, step in steps])
         except StoreError:
             raise
         except Exception as error:  # one of them cannot be stored as it is
@@ -249,7 +181,7 @@ class Projector:
             self._park(steps[0][0].state.stream, error)
             return []
         going_on: list[str] = []
-        for (fold, step), committed in zip(steps, outcomes, strict=True):
+        for (fold, _), (step, committed) in zip(steps, written, strict=True):
             try:
                 self._take_up(fold, step, committed)
             except Exception as error:
@@ -259,84 +191,53 @@ class Projector:
         return going_on
 
     def _take_up(self, fold: StreamFold, step: Step, committed: Committed) -> None:
+        """Deliver each event that the step wrote to its own stream; this fold goes past what tells it nothing."""
         stream = fold.state.stream
-        box = self._mailboxes[stream]
         if committed.fenced:
-            self._folds.pop(stream, None)
-            box.overflown, box.fold = True, None
+            self._boxes.forget(stream)
             return
-        self._report(stream, step)
+        self._boxes.count_decided(step.decided)
+        for new, event in zip(step.batch.events, committed.events, strict=True):
+            if event is not None and (new.wanted or event.stream != stream or not fold.pass_own(event)):
+                self.deliver([event], wake=new.wanted)
+        self._reports.stepped(stream, step, lag=self._boxes.lag)
         self._effects.add(stream, step.entries)
-        for event in committed.events:
-            if event is None:
-                continue
-            if event.stream != stream:
-                self.deliver([event])
-            elif event.kind in _TELLS_NEWS or not fold.pass_own(event):
-                self._lag += event.kind in _TELLS_NEWS
-                self._put(box, event)
 
-    def _read(self, stream: str, box: _Mailbox) -> StreamFold | None:
-        """The ticket's fold with everything that waits read into it; None if the log has to be read for that."""
-        fold = box.fold or self._folds.get(stream)
-        if fold is None and 1 in box.events:
-            fold = StreamFold(stream, self._machines.of(stream))
-        if fold is None or box.overflown:
-            return None
-        if box.fold is None:
-            self._hold(fold, box)
-        if box.events:
-            fold.extend(self._take_next(fold, box))
-        return fold
-
-    def _take_next(self, fold: StreamFold, box: _Mailbox) -> list[RecordedEvent]:
-        """Out of the mailbox: the events that follow on the last one read, without a gap."""
-        ready: list[RecordedEvent] = []
-        for version in sorted(box.events):
-            next_version = fold.seen + len(ready) + 1
-            if version > next_version:
-                break
-            event = box.events.pop(version)
-            self._held -= 1
-            if version == next_version:
-                ready.append(event)
-        return ready
-
-    async def _load(self, stream: str, box: _Mailbox) -> None:
-        """Read the ticket's fold out of the log, up to what stands in the mailbox."""
-        while box.overflown or box.fold is None:  # it may overflow again while the log is read
-            box.overflown = False
-            fold = box.fold or self._folds.get(stream)
-            if fold is None:
-                machine = self._machines.of(stream)
-                snapshot = await self._store.read_snapshot(stream, fold_version=machine.snapshot_version)
-                fold = StreamFold.from_snapshot(snapshot, machine) if snapshot else StreamFold(stream, machine)
-            fold.extend(await self._store.read_stream(stream, after=fold.seen))
-            self._hold(fold, box)
-
-    def _hold(self, fold: StreamFold, box: _Mailbox) -> None:
-        """Keep the fold, for this burst and for as long as it is among those used last."""
-        box.fold = fold
-        self._folds[fold.state.stream] = fold
-        self._folds.move_to_end(fold.state.stream)
-        while len(self._folds) > self._limits.states_held:
-            self._folds.popitem(last=False)
+    def _finish(self, streams: Sequence[str]) -> None:
+        self._boxes.finish(streams)
+        if self._boxes.idle:
+            self._rested.notify()
 
     def _park(self, stream: str, error: Exception) -> None:
         """A defect of ours must stop this ticket only; its messages stay in the log for better code."""
-        box = self._mailboxes[stream]
-        self.parked.add(stream)
-        self._folds.pop(stream, None)
-        self._held -= len(box.events)
-        box.events.clear()
-        box.overflown = True
         log.error("ticket_parked", ticket=stream, error=type(error).__name__, exc_info=error)
+        self._boxes.park(stream)
         self._finish([stream])
 
-    def _report(self, stream: str, step: Step) -> None:
-        self._lag = max(0, self._lag - step.decided)
+
+async def _read_log(reader: Reader, boxes: Mailboxes[StreamFold], stream: str, machine: AnyMachine) -> None:
+    """Read the ticket's fold out of the log, up to what stands in the mailbox."""
+    while boxes.needs_log(stream):  # it may overflow again while the log is read
+        fold = boxes.begin_log(stream)
+        if fold is None:
+            snapshot = await reader.read_snapshot(stream, fold_version=machine.snapshot_version)
+            fold = StreamFold.from_snapshot(snapshot, machine) if snapshot else StreamFold(stream, machine)
+        fold.extend(await reader.read_stream(stream, after=fold.seen))
+        boxes.keep(stream, fold)
+
+
+class _Reports:
+    """What came of the steps, for the metrics and the log."""
+
+    def __init__(self, telemetry: Telemetry, *, clock: Clock) -> None:
+        self._telemetry = telemetry
+        self._complaints = Complaints()
+        self._clock = clock
+
+    def stepped(self, stream: str, step: Step, *, lag: int) -> None:
+        """A step was written; so many events wait for others."""
         telemetry = self._telemetry
-        telemetry.projection_lag(self._lag)
+        telemetry.projection_lag(lag)
         if step.after is not None and step.after != step.before:
             telemetry.ticket_changed(step.before, step.after)
         telemetry.unknown_fields(step.unknown_fields)

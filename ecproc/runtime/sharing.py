@@ -9,39 +9,40 @@ import msgspec
 from ecproc.domain.events import Noticed
 from ecproc.domain.log import NewEvent
 from ecproc.fold.step import Link, Step, notice_event
-from ecproc.store.base import Reader
+from ecproc.store.base import Committed, Store
 
 
 class SharedNumbers:
-    """Adds to the steps that link a number the notice, to both tickets, that another one has it too."""
+    """Writes steps, and beside those that link a number the notice, to both tickets, that another one has it too."""
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._linking: dict[str, str] = {}
 
-    async def notice(self, steps: Sequence[Step]) -> list[Step]:
-        """The steps with what is to be noticed in them; `release` them once they are written."""
-        return [await self._check(step) if step.linked else step for step in steps]
+    async def commit_all(self, steps: Sequence[Step]) -> list[tuple[Step, Committed]]:
+        """Each step as it was written, and what became of it: all in one commit, each for itself all or nothing."""
+        try:
+            written = [await self._add_notices(step) if step.linked else step for step in steps]
+            committed = await self._store.commit_all([step.batch for step in written])
+        finally:
+            for step in steps:
+                for link in step.linked:
+                    self._linking.pop(link.number, None)
+        return list(zip(written, committed, strict=True))
 
-    def release(self, steps: Sequence[Step]) -> None:
-        """Forget what these steps link: the store knows it now."""
-        for step in steps:
-            for link in step.linked:
-                self._linking.pop(link.number, None)
-
-    async def _check(self, step: Step) -> Step:
+    async def _add_notices(self, step: Step) -> Step:
         stream = step.batch.fence.stream if step.batch.fence is not None else ""
         events = list(step.batch.events)
         for link in step.linked:
             # What is on its way into the store is not found there: the first to come here claims the number.
             other = self._linking.setdefault(link.number, stream)
-            found = await self._reader.read_rows("client_ticket", id=link.number)
+            found = await self._store.read_rows("client_ticket", id=link.number)
             others = {other, *(row.stream for row in found)} - {stream}
-            events = _add_notices(events, link, stream, sorted(others))
+            events = _with_notices(events, link, stream, sorted(others))
         return msgspec.structs.replace(step, batch=msgspec.structs.replace(step.batch, events=events))
 
 
-def _add_notices(events: list[NewEvent], link: Link, stream: str, others: Sequence[str]) -> list[NewEvent]:
+def _with_notices(events: list[NewEvent], link: Link, stream: str, others: Sequence[str]) -> list[NewEvent]:
     theirs = [notice_event(other, _notice(link, stream)) for other in others]
     ours = [notice_event(stream, _notice(link, other)) for other in others]
     # The step's own events stay together and last: its compact form goes by the last one.

@@ -258,6 +258,24 @@ async def test_an_outcome_that_changes_nothing_wakes_nobody_and_is_folded_with_t
     assert await bench.decisions("e-CS1") == [1, 4]
 
 
+@pytest.mark.requirement("I3", "I8")
+async def test_a_message_that_is_told_before_the_outcome_it_follows_on_is_decided_when_that_comes() -> None:
+    bench = Bench()
+
+    async def work() -> None:
+        await bench.deliver(say("e-CS1", "Create", status="open"))
+        await bench.projector.wait_idle()
+        kind, payload = encode_event(EffectStarted(bench.outbox.added[0][1]))  # type: ignore[arg-type]
+        started = await bench.store.commit(Batch(events=[NewEvent("e-CS1", kind, payload)]))
+        await bench.deliver(say("e-CS1", "Notes", notes=note("n")))
+        await bench.projector.wait_idle()
+        bench.projector.deliver([event for event in started.events if event], wake=False)
+
+    await bench.run(work)
+
+    assert await bench.decisions("e-CS1") == [1, 4]
+
+
 @pytest.mark.requirement("I3")
 async def test_who_loses_the_fence_reads_again_and_plans_nothing_twice() -> None:
     """Two routers on one store, as two processes could be by mistake: each is told everything."""
@@ -291,9 +309,9 @@ async def test_who_loses_the_fence_reads_again_and_plans_nothing_twice() -> None
 @given(
     seed=st.integers(0, 999),
     states_held=st.integers(1, 5),
-    append_waiting=st.integers(1, 6),
+    events_held=st.integers(1, 6),
     actors_at_once=st.sampled_from([1, 2, 50]),
-    append_batch=st.sampled_from([1, 2, 1000]),
+    step_facts=st.sampled_from([1, 2, 1000]),
     snapshot_events=st.sampled_from([1, 3, 200]),
 )
 def test_bounds_change_nothing_but_the_time_it_takes(seed: int, **limits: int) -> None:
@@ -349,7 +367,7 @@ async def test_no_more_actors_at_once_than_allowed_and_none_is_left() -> None:
 @pytest.mark.parametrize("moment", [0.5, 1.5, 2.5, 3.5])
 async def test_what_overflows_while_the_log_is_read_is_read_too(moment: float) -> None:
     """The event comes after the log was looked at and before the answer is there; nothing else will wake the ticket."""
-    bench = Bench(store=SlowReads(VirtualClock().now), append_waiting=1)
+    bench = Bench(store=SlowReads(VirtualClock().now), events_held=1)
 
     async def work() -> None:
         other = await bench.append(say("e-CS2", "Create", status="open"))
@@ -491,7 +509,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 @pytest.mark.requirement("I8", "I9")
 async def test_a_ticket_our_code_cannot_take_is_parked_alone(poison: Callable[[], None]) -> None:
     store = SlowReads(VirtualClock().now)
-    bench = Bench(store=store, append_waiting=6)
+    bench = Bench(store=store, events_held=6)
     messages = life("e-POISON")
 
     async def work() -> None:
@@ -547,6 +565,29 @@ async def test_a_ticket_whose_effects_nobody_takes_is_parked_alone() -> None:
     assert bench.projector.parked == {"e-POISON"}
     assert bench.projector.idle
     assert {stream for stream, _ in bench.outbox.added} == {"e-CS1"}
+
+
+@pytest.mark.requirement("I8", "R121")
+async def test_what_a_ticket_wrote_to_another_one_is_told_there_though_its_effects_are_taken_by_nobody() -> None:
+    bench = Bench()
+    add = bench.outbox.add
+
+    def refuse(stream: str, entries: Sequence[Entry]) -> None:
+        if stream == "e-POISON":
+            raise ZeroDivisionError("a defect")
+        add(stream, entries)
+
+    bench.outbox.add = refuse  # type: ignore[method-assign]
+
+    async def work() -> None:
+        for ticket in ("e-CS1", "e-POISON"):
+            await bench.deliver(say(ticket, "Create", status="open", clientTicketNumber="INC1"))
+            await bench.projector.wait_idle()
+
+    await bench.run(work)
+
+    assert bench.projector.parked == {"e-POISON"}
+    assert await codes(bench, "e-CS1") == ["link_mismatch"]
 
 
 async def test_a_ticket_whose_past_cannot_be_read_is_parked_alone() -> None:

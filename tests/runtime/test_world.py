@@ -66,9 +66,9 @@ def draw_plan(seed: int) -> WorldPlan:
     limits = msgspec.structs.replace(
         Limits(),
         states_held=rng.choice((2, 4, 10_000)),
-        append_waiting=rng.choice((1, 3, 10, 4096)),
+        events_held=rng.choice((1, 3, 10, 4096)),
         actors_at_once=rng.choice((1, 2, 256)),
-        append_batch=rng.choice((1, 2, 1000)),
+        step_facts=rng.choice((1, 2, 1000)),
         snapshot_events=rng.choice((1, 2, 5, 200)),
         deletes_at_once=rng.choice((1, 32)),
     )
@@ -215,7 +215,7 @@ def test_live_state_is_a_replays_at_any_time(seed: int) -> None:
             faults=HEAVY,
             roads=BAD_ROADS,
             config=msgspec.structs.replace(
-                CONFIG, limits=msgspec.structs.replace(Limits(), snapshot_events=2, append_batch=2)
+                CONFIG, limits=msgspec.structs.replace(Limits(), snapshot_events=2, step_facts=2)
             ),
         )
         world = World(plan, seed=seed)
