@@ -32,7 +32,12 @@ from ecproc.store.memory import MemoryStore
 from ecproc.store.sqlite.store import open_store
 from ecproc.telemetry.hooks import Telemetry
 
-_MACHINERY: Final = ("*/ecproc/runtime/actor.py", "*/anyio/*", "*/asyncio/*")
+_MACHINERY: Final = (
+    "*/ecproc/runtime/projector.py",
+    "*/ecproc/runtime/mailboxes.py",
+    "*/anyio/*",
+    "*/asyncio/*",
+)
 
 
 class _Sink:

@@ -13,9 +13,9 @@ import structlog
 log = structlog.get_logger()
 
 _EVERY: Final = 60.0
+"""Seconds during which a repeat is only counted."""
 _REMEMBERED: Final = 256
-
-
+"""Different complaints that are told apart."""
 _VARYING: Final = re.compile(r"(?<!HTTP )(?<![\w.])[0-9a-fA-F:.TZ+-]*\d[0-9a-fA-F:.TZ+-]*(?![\w])")
 """Times, counts and request ids: what differs between two complaints about the same thing."""
 

@@ -92,17 +92,17 @@ MUTANTS: Final = {
     "decide-once-per-step": Mutant(
         (
             Change(
-                "runtime/step.py",
+                "fold/step.py",
                 "        effects += plan(state, decide(state, fact, step_changes, place))\n",
                 "        facts_of_step.append((fact, step_changes, place))\n",
             ),
             Change(
-                "runtime/step.py",
+                "fold/step.py",
                 "    while fold.pending and facts < limit:\n",
                 "    facts_of_step = []\n    while fold.pending and facts < limit:\n",
             ),
             Change(
-                "runtime/step.py",
+                "fold/step.py",
                 "    entries = tuple(state.entries[effect.key] for effect in effects)\n",
                 """\
     for fact, step_changes, place in facts_of_step:
