@@ -93,22 +93,22 @@ MUTANTS: Final = {
         (
             Change(
                 "fold/step.py",
-                "        effects += plan(state, decide(state, fact, step_changes, place))\n",
-                "        facts_of_step.append((fact, step_changes, place))\n",
+                "        taking.effects += state.plans.plan("
+                "machine.decide(state, fact, deltas, place_of(event), policy))\n",
+                "        facts_of_step.append((fact, deltas, place_of(event)))\n",
             ),
             Change(
                 "fold/step.py",
-                "    while fold.pending and facts < limit:\n",
-                "    facts_of_step = []\n    while fold.pending and facts < limit:\n",
+                "    while fold.pending and taking.facts < limit:\n",
+                "    facts_of_step = []\n    while fold.pending and taking.facts < limit:\n",
             ),
             Change(
                 "fold/step.py",
-                "    entries = tuple(state.entries[effect.key] for effect in effects)\n",
+                "    return taking.conclude(",
                 """\
-    for fact, step_changes, place in facts_of_step:
-        effects += plan(state, decide(state, fact, step_changes, place))
-    entries = tuple(state.entries[effect.key] for effect in effects)
-""",
+    for fact, deltas, place in facts_of_step:
+        taking.effects += state.plans.plan(machine.decide(state, fact, deltas, place, policy))
+    return taking.conclude(""",
             ),
         ),
         "the desk was told every step in order",
