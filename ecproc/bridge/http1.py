@@ -61,7 +61,6 @@ class HttpExchange:
         self._fault: HttpFault | None = None
         self._whole: _Parts | None = None
         self._without_body = 0
-        self._start_answer()
 
     def feed(self, data: bytes) -> Answer | None:
         """Take what came; the answer once it is whole. Raises HttpFault when it never will be.
