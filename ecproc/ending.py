@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from typing import Final
 
 import anyio
 import structlog
@@ -17,9 +16,6 @@ from ecproc.pipeline import Pipeline
 from ecproc.reporting import Reporting
 
 log = structlog.get_logger()
-
-DRAIN_LOOK_SECONDS: Final = 0.1
-"""How late the end of a drain may be noticed."""
 
 
 class Ending:
@@ -52,7 +48,7 @@ class Ending:
         self.exit_code = ExitCode.TEMPORARY
         started = self._clock.monotonic()
         with anyio.move_on_after(seconds):
-            await self._wait_drained()
+            await self._pipeline.wait_drained()
         waiting = tuple(self._list_waiting())
         if not waiting:
             self.exit_code = ExitCode.OK
@@ -68,10 +64,6 @@ class Ending:
         log.info("draining", signal=number.name)
         self.exit_code = ExitCode.INTERRUPTED if number is signal.SIGINT else ExitCode.OK
         self._ended.set()
-
-    async def _wait_drained(self) -> None:
-        while not (self._pipeline.ingest.drained and self._pipeline.idle):
-            await self._clock.sleep(DRAIN_LOOK_SECONDS)
 
     def _list_waiting(self) -> Iterator[str]:
         if not self._pipeline.ingest.drained:

@@ -110,6 +110,17 @@ class Pipeline:
             await self.projector.wait_idle()
             await self.dispatcher.wait_idle()
 
+    @property
+    def drained(self) -> bool:
+        """Whether it is idle, and the queue was seen empty for a whole visibility window."""
+        return self.ingest.drained and self.idle
+
+    async def wait_drained(self) -> None:
+        """Return at a moment when it is drained."""
+        while not self.drained:
+            await self.ingest.wait_drained()
+            await self.wait_idle()
+
     async def run(
         self, idle_interval: float | None = None, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:

@@ -26,3 +26,5 @@ class DeleteOutcome(StrEnum):
     ERROR = "error"
     SKIPPED = "skipped"
     """Its time was up before we asked (R21)."""
+    RETURNED = "returned"
+    """It was deleted, and had been before: it came back all the same. Found out after it was counted."""

@@ -9,9 +9,9 @@ from typing import Final
 
 from ecproc.bridge.base import Answer, Queue
 from ecproc.clock import Clock
+from ecproc.domain.queue import DeleteOutcome
 from ecproc.errors import BridgeUnavailable
 from ecproc.failpoints import failpoint
-from ecproc.runtime.pace import Fate
 from ecproc.telemetry.complaints import Complaints
 from ecproc.telemetry.hooks import Telemetry
 from ecproc.wire.queue import Envelope
@@ -53,22 +53,22 @@ class Deletes:
         self._rng = rng
         self._telemetry = telemetry
 
-    async def delete(self, message: Envelope, started: float) -> Fate:
+    async def delete(self, message: Envelope, started: float) -> DeleteOutcome:
         """Delete with this delivery's handle, whose GET began at `started`, and say what became of it."""
-        outcome = Fate.INVALID
+        outcome = DeleteOutcome.INVALID
         if message.receipt_handle is None:
             self._complain(message, _NO_HANDLE)
         else:
             async with self._places:
                 outcome = await self._delete_in_time(message, message.receipt_handle, started + self._budget)
         self._telemetry.message_deleted(outcome)
-        if outcome is Fate.DELETED:
+        if outcome is DeleteOutcome.DELETED:
             failpoint("delete.sent")
             self._telemetry.receive_to_delete(self._clock.monotonic() - started)
         return outcome
 
-    async def _delete_in_time(self, message: Envelope, handle: str, deadline: float) -> Fate:
-        outcome, pause = Fate.SKIPPED, _FIRST_PAUSE
+    async def _delete_in_time(self, message: Envelope, handle: str, deadline: float) -> DeleteOutcome:
+        outcome, pause = DeleteOutcome.SKIPPED, _FIRST_PAUSE
         while self._clock.monotonic() < deadline:
             outcome, wait = await self._delete_once(message, handle)
             if wait is None:
@@ -80,26 +80,26 @@ class Deletes:
             await self._clock.sleep(wait)
         return outcome
 
-    async def _delete_once(self, message: Envelope, handle: str) -> tuple[Fate, float | None]:
+    async def _delete_once(self, message: Envelope, handle: str) -> tuple[DeleteOutcome, float | None]:
         """The outcome of one DELETE, and how long to wait before another one may do better; None if none can."""
         try:
             answer = await self._queue.delete(handle)
         except BridgeUnavailable as error:
             self._complain(message, Judgement(Verdict.TROUBLE, str(error), error.hint))
-            return Fate.ERROR, 0.0
+            return DeleteOutcome.ERROR, 0.0
         judgement = judge_delete(answer.status, answer.body)
         match judgement.verdict:
             case Verdict.ACCEPTED:
-                return Fate.DELETED, None
+                return DeleteOutcome.DELETED, None
             case Verdict.EXPIRED:
-                return Fate.EXPIRED, None
+                return DeleteOutcome.EXPIRED, None
             case Verdict.INVALID:
                 self._complain(message, judgement, answer, encoded_length=len(quote_segment(handle)))
-                return Fate.INVALID, None
+                return DeleteOutcome.INVALID, None
             case verdict:
                 self._complain(message, judgement, answer)
                 passes = verdict in (Verdict.TROUBLE, Verdict.TIMED_OUT)
-                return Fate.ERROR, (answer.retry_after or 0.0) if passes else None
+                return DeleteOutcome.ERROR, (answer.retry_after or 0.0) if passes else None
 
     def _complain(
         self, message: Envelope, judgement: Judgement, answer: Answer | None = None, **fields: object

@@ -18,11 +18,12 @@ from ecproc.clock import Clock
 from ecproc.config import BridgeConfig, Limits
 from ecproc.domain.ids import NO_SEQUENCE
 from ecproc.domain.log import Batch, NewEvent, RecordedEvent
+from ecproc.domain.queue import DeleteOutcome, PollOutcome
 from ecproc.errors import BridgeUnavailable
 from ecproc.failpoints import failpoint
 from ecproc.fold.recorded import Kind
 from ecproc.runtime.deletes import Deletes
-from ecproc.runtime.pace import Fate, Move, Pace, Trouble
+from ecproc.runtime.pace import Move, Pace
 from ecproc.signals import Signal
 from ecproc.store.base import Store
 from ecproc.telemetry.complaints import Complaints
@@ -37,7 +38,7 @@ _MANY_RECEIVES: Final = 10
 """Receives from which on a message is warned of: at its twentieth it is lost to a failure queue (R23)."""
 _TOO_MANY_RECEIVES: Final = 15
 """Receives from which on that is an error."""
-_TOLD: Final = frozenset({Fate.ERROR, Fate.INVALID})
+_TOLD: Final = frozenset({DeleteOutcome.ERROR, DeleteOutcome.INVALID})
 """What `Deletes` says in the log itself."""
 
 
@@ -146,12 +147,12 @@ class Ingest:
         try:
             return _judge(await self._queue.receive())
         except BridgeUnavailable as error:
-            return _Failed(Trouble.ERROR, Judgement(Verdict.TROUBLE, str(error), error.hint))
+            return _Failed(PollOutcome.ERROR, Judgement(Verdict.TROUBLE, str(error), error.hint))
 
     def _take(self, came: Received | _Failed, started: float) -> Sequence[Envelope]:
         now = self._clock.monotonic()
         if isinstance(came, _Failed):
-            retry_in = self._pace.take_trouble(came.trouble, retry_after=came.retry_after, now=now)
+            retry_in = self._pace.take_trouble(came.outcome, retry_after=came.retry_after, now=now)
             self._reports.failed(came, retry_in=retry_in)
             return ()
         if came.messages:
@@ -171,10 +172,10 @@ class Ingest:
         if fresh:
             self._pace.take_fresh()
             return True
-        fates = await deleting
-        if self._pace.take_known(fates):
+        outcomes = await deleting
+        if self._pace.take_known(outcomes):
             return True
-        if _TOLD.isdisjoint(fates):
+        if _TOLD.isdisjoint(outcomes):
             self._reports.came_again(ordered[0])
         return False
 
@@ -190,23 +191,23 @@ class Ingest:
         self._deliver(fresh)
         return len(fresh)
 
-    async def _delete_all(self, messages: Sequence[Envelope], started: float) -> list[Fate]:
-        fates = await asyncio.gather(*[self._delete(message, started) for message in messages])
+    async def _delete_all(self, messages: Sequence[Envelope], started: float) -> list[DeleteOutcome]:
+        outcomes = await asyncio.gather(*[self._delete(message, started) for message in messages])
         keys, now = [message.key for message in messages], self._clock.monotonic()
-        return self._pace.end_deletes(keys, fates, started=started, now=now)
+        return self._pace.end_deletes(keys, outcomes, started=started, now=now)
 
-    async def _delete(self, message: Envelope, started: float) -> Fate:
-        fate = await self._deletes.delete(message, started)
+    async def _delete(self, message: Envelope, started: float) -> DeleteOutcome:
+        outcome = await self._deletes.delete(message, started)
         self._pace.release(1)
         if self._pace.has_room():  # nobody waits for less
             self._changed.notify()
-        return fate
+        return outcome
 
 
 class _Failed(msgspec.Struct, frozen=True):
     """A GET that brought nothing usable, and what the bridge said about it; no `status` where nothing was answered."""
 
-    trouble: Trouble
+    outcome: PollOutcome
     judgement: Judgement
     status: int | None = None
     retry_after: float | None = None
@@ -220,14 +221,14 @@ def _judge(answer: Answer) -> Received | _Failed:
         received = decode_answer(answer.body)
         if not isinstance(received, BadAnswer):
             return received if received.request_id else msgspec.structs.replace(received, request_id=answer.request_id)
-        trouble = Trouble.ERROR
+        outcome = PollOutcome.ERROR
         judgement = Judgement(Verdict.TROUBLE, received.reason, request_id=received.request_id or "")
     elif judgement.verdict is Verdict.MISCONFIGURED:
-        trouble = Trouble.REFUSED
+        outcome = PollOutcome.REFUSED
     else:
-        trouble = Trouble.THROTTLED if answer.status == 429 else Trouble.ERROR
+        outcome = PollOutcome.THROTTLED if answer.status == 429 else PollOutcome.ERROR
     request_id = judgement.request_id or answer.request_id
-    return _Failed(trouble, judgement, answer.status, answer.retry_after, request_id)
+    return _Failed(outcome, judgement, answer.status, answer.retry_after, request_id)
 
 
 class _Reports:
@@ -240,22 +241,22 @@ class _Reports:
 
     def received(self, received: Received) -> None:
         """A GET was answered as the queue does."""
-        self._telemetry.poll_finished("messages" if received.messages else "empty")
+        self._telemetry.poll_finished(PollOutcome.MESSAGES if received.messages else PollOutcome.EMPTY)
         if received.messages and _stdlib_log.isEnabledFor(logging.DEBUG):
             ids = [message.message_id for message in received.messages]
             log.debug("received", request_id=received.request_id, message_ids=ids)
 
     def failed(self, failed: _Failed, *, retry_in: float) -> None:
         """A GET brought nothing usable; the next one follows in so many seconds."""
-        self._telemetry.poll_finished(failed.trouble.value)
-        refused = failed.trouble is Trouble.REFUSED
+        self._telemetry.poll_finished(failed.outcome)
+        refused = failed.outcome is PollOutcome.REFUSED
         self._complaints.tell(
             logging.ERROR if refused else logging.WARNING,
             "queue_refused" if refused else "receive_failed",
             failed.judgement.text,
             now=self._clock.monotonic(),
             hint=failed.judgement.hint,
-            outcome=failed.trouble.value,
+            outcome=failed.outcome,
             status=failed.status,
             request_id=failed.request_id,
             retry_in=round(retry_in, 3),

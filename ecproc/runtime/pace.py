@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum, StrEnum, auto
+from enum import Enum, auto
 from random import Random
 from typing import Final
+
+from ecproc.domain.queue import DeleteOutcome, PollOutcome
 
 PER_ANSWER: Final = 10
 """Messages that one GET brings at most (R13)."""
@@ -29,29 +31,7 @@ _DELETES_REMEMBERED: Final = 10_000
 _NEVER: Final = float("-inf")
 
 
-class Trouble(StrEnum):
-    """Why a GET brought nothing usable."""
-
-    ERROR = "error"
-    THROTTLED = "throttled"
-    REFUSED = "refused"
-    """Our key, path or client name is wrong."""
-
-
-class Fate(StrEnum):
-    """What became of a message's delete."""
-
-    DELETED = "deleted"
-    EXPIRED = "expired"
-    INVALID = "invalid"
-    ERROR = "error"
-    SKIPPED = "skipped"
-    """Its time was up before we asked (R21)."""
-    RETURNED = "returned"
-    """It was deleted, and had been before: it came back all the same."""
-
-
-_OUT_OF_TIME: Final = frozenset({Fate.SKIPPED, Fate.EXPIRED})
+_OUT_OF_TIME: Final = frozenset({DeleteOutcome.SKIPPED, DeleteOutcome.EXPIRED})
 
 
 class Move(Enum):
@@ -143,14 +123,14 @@ class Pace:
         self.release(PER_ANSWER)
         self._proof.begin_anew(now)
 
-    def take_trouble(self, trouble: Trouble, *, retry_after: float | None, now: float) -> float:
+    def take_trouble(self, outcome: PollOutcome, *, retry_after: float | None, now: float) -> float:
         """It brought nothing usable: the seconds to wait, at least those that the bridge asked for.
 
         What the bridge says about all our calls (throttled, refused, a wish to wait) holds back all readers.
         """
         self.lose_answer(now)
-        self._held_by_bridge |= trouble is not Trouble.ERROR or retry_after is not None
-        if trouble is Trouble.REFUSED:
+        self._held_by_bridge |= outcome is not PollOutcome.ERROR or retry_after is not None
+        if outcome is PollOutcome.REFUSED:
             self._failing.count_at_least(_REFUSED_AS)
         return self._wait(max(retry_after or 0.0, self._failing.draw(self._rng)))
 
@@ -172,9 +152,9 @@ class Pace:
         """Something of them was new to the log."""
         self._stalling.forget()
 
-    def take_known(self, fates: Sequence[Fate]) -> bool:
+    def take_known(self, outcomes: Sequence[DeleteOutcome]) -> bool:
         """All of them were in the log already: whether one is gone from the queue at least; a stall if none is."""
-        if Fate.DELETED in fates:
+        if DeleteOutcome.DELETED in outcomes:
             self._stalling.forget()
             return True
         self._wait(self._stalling.draw(self._rng))
@@ -184,19 +164,23 @@ class Pace:
         """So many are held or asked for no more."""
         self._held -= messages
 
-    def end_deletes(self, keys: Sequence[bytes], fates: Sequence[Fate], *, started: float, now: float) -> list[Fate]:
+    def end_deletes(
+        self, keys: Sequence[bytes], outcomes: Sequence[DeleteOutcome], *, started: float, now: float
+    ) -> list[DeleteOutcome]:
         """What became of a batch that came with the GET sent at `started`; what came back is marked as returned.
 
         Halves the readers when a delivery's time ran out, for it comes again and costs one of twenty receives (R23);
         gives one back for every batch that was in time.
         """
-        if _OUT_OF_TIME.isdisjoint(fates):
+        if _OUT_OF_TIME.isdisjoint(outcomes):
             self._allowed = min(self._max_readers, self._allowed + 1)
         else:
             self._allowed = max(1, self._allowed // 2)
         return [
-            Fate.RETURNED if fate is Fate.DELETED and not self._gone.take(key, started=started, now=now) else fate
-            for key, fate in zip(keys, fates, strict=True)
+            DeleteOutcome.RETURNED
+            if outcome is DeleteOutcome.DELETED and not self._gone.take(key, started=started, now=now)
+            else outcome
+            for key, outcome in zip(keys, outcomes, strict=True)
         ]
 
     # --- what may be known of the queue ---

@@ -14,7 +14,7 @@ from ecproc.domain.queue import DeleteOutcome, PollOutcome
 
 POLL_OUTCOMES: Final = tuple(item.value for item in PollOutcome)
 MESSAGE_TYPES: Final = tuple(item.value for item in Transaction)
-DELETE_OUTCOMES: Final = tuple(item.value for item in DeleteOutcome)
+DELETE_OUTCOMES: Final = tuple(item.value for item in DeleteOutcome if item is not DeleteOutcome.RETURNED)
 QUARANTINE_REASONS: Final = tuple(item.value for item in QuarantineReason)
 TICKET_STATES: Final[Mapping[str, tuple[str, ...]]] = {
     TicketType.INCIDENT.value: tuple(item.value for item in incident.State),

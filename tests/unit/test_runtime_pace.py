@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecproc.runtime.pace import PER_ANSWER, Fate, Move, Pace, Trouble
+from ecproc.domain.queue import DeleteOutcome, PollOutcome
+from ecproc.runtime.pace import PER_ANSWER, Move, Pace
 
 VISIBILITY = 30.0
 INTERVAL = 0.1
@@ -28,7 +29,7 @@ class Weather(NamedTuple):
     deleted: float = 0.7
 
 
-ENDS = (Fate.DELETED, Fate.EXPIRED, Fate.INVALID, Fate.ERROR, Fate.SKIPPED)
+ENDS = (DeleteOutcome.DELETED, DeleteOutcome.EXPIRED, DeleteOutcome.INVALID, DeleteOutcome.ERROR, DeleteOutcome.SKIPPED)
 WEATHERS = (
     Weather((5, 1, 0, 0), fresh=0.9),
     Weather((1, 9, 0, 0)),
@@ -148,10 +149,10 @@ class History:
                 self.leave(reader)
 
     def take_trouble(self) -> None:
-        trouble = self.rng.choice(tuple(Trouble))
+        trouble = self.rng.choice((PollOutcome.THROTTLED, PollOutcome.REFUSED, PollOutcome.ERROR))
         wish = self.rng.choice((None, None, self.rng.uniform(0, LONGEST_WISH)))
         self.bad = True
-        self.bridge_holds |= trouble is not Trouble.ERROR or wish is not None
+        self.bridge_holds |= trouble is not PollOutcome.ERROR or wish is not None
         self.wish = max(self.wish, wish or 0.0)
         assert self.pace.take_trouble(trouble, retry_after=wish, now=self.now) >= (wish or 0.0)
 
@@ -176,18 +177,18 @@ class History:
         fates = self.rng.choices(ENDS, weights=(good, *[(1 - good) / 4] * 4), k=batch.size)
         keys = [self.rng.randbytes(1) for _ in fates]
         told = self.pace.end_deletes(keys, fates, started=batch.started, now=self.now)
-        late = any(fate in (Fate.SKIPPED, Fate.EXPIRED) for fate in fates)
+        late = any(fate in (DeleteOutcome.SKIPPED, DeleteOutcome.EXPIRED) for fate in fates)
         self.allowed = max(1, self.allowed // 2) if late else min(self.max_readers, self.allowed + 1)
         if batch.reader is not None:
             self.take_known(batch.reader, told)
 
-    def take_known(self, reader: Reader, fates: Sequence[Fate]) -> None:
+    def take_known(self, reader: Reader, fates: Sequence[DeleteOutcome]) -> None:
         reader.deleting = False
         if self.pace.take_known(fates):
-            assert Fate.DELETED in fates
+            assert DeleteOutcome.DELETED in fates
             self.go_on(reader)
         else:
-            assert Fate.DELETED not in fates
+            assert DeleteOutcome.DELETED not in fates
             self.stuck = True
             self.leave(reader)
 
@@ -261,8 +262,8 @@ class Leaky(Pace):
 class Busy(Pace):
     """Waits no longer for messages that come again and again."""
 
-    def take_known(self, fates: Sequence[Fate]) -> bool:
-        return Fate.DELETED in fates
+    def take_known(self, fates: Sequence[DeleteOutcome]) -> bool:
+        return DeleteOutcome.DELETED in fates
 
 
 class Impatient(Pace):
@@ -312,7 +313,7 @@ def make_pace(max_readers: int = 8) -> Pace:
     return pace
 
 
-def end_one(pace: Pace, fate: Fate, *, started: float, now: float, key: bytes = b"m1") -> Fate:
+def end_one(pace: Pace, fate: DeleteOutcome, *, started: float, now: float, key: bytes = b"m1") -> DeleteOutcome:
     (told,) = pace.end_deletes([key], [fate], started=started, now=now)
     return told
 
@@ -321,34 +322,34 @@ def end_one(pace: Pace, fate: Fate, *, started: float, now: float, key: bytes = 
 def test_what_was_deleted_before_the_get_that_brought_it_has_returned() -> None:
     pace = make_pace()
 
-    assert end_one(pace, Fate.DELETED, started=0, now=1) is Fate.DELETED
-    assert end_one(pace, Fate.DELETED, started=2, now=3) is Fate.RETURNED
-    assert end_one(pace, Fate.DELETED, started=2, now=3, key=b"m2") is Fate.DELETED
+    assert end_one(pace, DeleteOutcome.DELETED, started=0, now=1) is DeleteOutcome.DELETED
+    assert end_one(pace, DeleteOutcome.DELETED, started=2, now=3) is DeleteOutcome.RETURNED
+    assert end_one(pace, DeleteOutcome.DELETED, started=2, now=3, key=b"m2") is DeleteOutcome.DELETED
 
 
 def test_what_two_readers_hold_at_once_is_gone_by_both_deletes_and_by_no_more_than_there_are_readers() -> None:
     pace = make_pace(max_readers=3)
 
-    told = [end_one(pace, Fate.DELETED, started=0, now=count) for count in range(1, 6)]
+    told = [end_one(pace, DeleteOutcome.DELETED, started=0, now=count) for count in range(1, 6)]
 
-    assert told == [Fate.DELETED] * 3 + [Fate.RETURNED] * 2
+    assert told == [DeleteOutcome.DELETED] * 3 + [DeleteOutcome.RETURNED] * 2
 
 
 def test_only_an_accepted_delete_can_have_returned() -> None:
     pace = make_pace()
 
-    assert end_one(pace, Fate.ERROR, started=0, now=1) is Fate.ERROR
-    assert end_one(pace, Fate.DELETED, started=2, now=3) is Fate.DELETED
-    assert end_one(pace, Fate.INVALID, started=4, now=5) is Fate.INVALID
+    assert end_one(pace, DeleteOutcome.ERROR, started=0, now=1) is DeleteOutcome.ERROR
+    assert end_one(pace, DeleteOutcome.DELETED, started=2, now=3) is DeleteOutcome.DELETED
+    assert end_one(pace, DeleteOutcome.INVALID, started=4, now=5) is DeleteOutcome.INVALID
 
 
 def test_deletes_are_remembered_up_to_a_bound() -> None:
     pace = make_pace()
     for count in range(20_000):
-        end_one(pace, Fate.DELETED, started=0, now=1, key=b"%d" % count)
+        end_one(pace, DeleteOutcome.DELETED, started=0, now=1, key=b"%d" % count)
 
-    assert end_one(pace, Fate.DELETED, started=2, now=3, key=b"19999") is Fate.RETURNED
-    assert end_one(pace, Fate.DELETED, started=2, now=3, key=b"1") is Fate.DELETED
+    assert end_one(pace, DeleteOutcome.DELETED, started=2, now=3, key=b"19999") is DeleteOutcome.RETURNED
+    assert end_one(pace, DeleteOutcome.DELETED, started=2, now=3, key=b"1") is DeleteOutcome.DELETED
 
 
 @pytest.mark.requirement("R217")
@@ -356,7 +357,7 @@ def test_a_refusal_is_waited_for_long_from_the_first_one_on() -> None:
     pace = make_pace()
     pace.ask(writable=True)
 
-    assert pace.take_trouble(Trouble.REFUSED, retry_after=None, now=1) >= 16
+    assert pace.take_trouble(PollOutcome.REFUSED, retry_after=None, now=1) >= 16
 
 
 def test_pauses_grow_to_their_longest_and_no_further() -> None:
@@ -364,7 +365,7 @@ def test_pauses_grow_to_their_longest_and_no_further() -> None:
     for _ in range(20):
         pace.begin_look()
         pace.ask(writable=True)
-        pace.take_trouble(Trouble.ERROR, retry_after=None, now=1)
+        pace.take_trouble(PollOutcome.ERROR, retry_after=None, now=1)
         pace.leave()
         pauses.append(pace.end_look(INTERVAL))
 
