@@ -30,8 +30,8 @@ from ecproc.testing.store import StoreTests
 
 
 class TestStore(StoreTests):
-    async def open_store(self, directory):
-        return MemoryStore(now=count(1_700_000_000_000_000).__next__)
+    async def open_store(self, directory, tables):
+        return MemoryStore(count(1_700_000_000_000_000).__next__, tables)
 """
 
 DESK: Final = """\

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ecproc.config import BridgeConfig, Secret
@@ -225,6 +225,8 @@ def test_url_queries_are_masked_in_any_text(text: str, masked: str) -> None:
     after=st.text(max_size=50),
 )
 def test_a_registered_secret_is_masked_wherever_it_stands(before: str, secret: str, after: str) -> None:
+    around = Redactor([]).redact(before) + "\n" + Redactor([]).redact(after)
+    assume(secret not in around)  # as `0000` is in an escaped character
     assert secret not in Redactor([secret]).redact(f"{before}{secret}{after}")
 
 
