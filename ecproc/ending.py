@@ -39,7 +39,7 @@ class Ending:
             with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
                 task_status.started()
                 async for number in signals:
-                    self._take_signal(number)
+                    self.take_signal(number)
         finally:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nobody listens any more, and it is to end nothing
 
@@ -49,13 +49,16 @@ class Ending:
         started = self._clock.monotonic()
         with anyio.move_on_after(seconds):
             await self._pipeline.wait_drained()
+        if self._ended.is_set():
+            return  # a signal came first: it has said how this ends
         waiting = tuple(self._list_waiting())
         if not waiting:
             self.exit_code = ExitCode.OK
         await self._reporting.tell_drained(self._clock.monotonic() - started, waiting=waiting)
         self._ended.set()
 
-    def _take_signal(self, number: signal.Signals) -> None:
+    def take_signal(self, number: signal.Signals) -> None:
+        """Do what this one asks for."""
         if number is signal.SIGHUP:
             self._reread()
             return

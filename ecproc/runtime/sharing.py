@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.events import Noticed
 from ecproc.domain.log import NewEvent
 from ecproc.fold.step import Link, Step, notice_event
@@ -50,4 +51,4 @@ def _with_notices(events: list[NewEvent], link: Link, stream: str, others: Seque
 
 
 def _notice(link: Link, other: str) -> Noticed:
-    return Noticed(link.position, "link_mismatch", f"client number {link.number[:80]} is also {other[:80]}'s")
+    return Noticed(link.position, Anomaly.LINK_MISMATCH, f"client number {link.number[:80]} is also {other[:80]}'s")
