@@ -43,11 +43,11 @@ class Fence(msgspec.Struct, frozen=True, gc=False):
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
-    """A folded state as bytes, good for code whose fold has the same `fold_version`."""
+    """A folded state as bytes, good for code whose machine has the same `snapshot_version`."""
 
     stream: str
     version: int
-    fold_version: int
+    snapshot_version: int
     data: bytes
 
 

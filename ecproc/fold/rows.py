@@ -1,4 +1,4 @@
-"""A ticket's live rows: what a step of its actor writes, and nothing it did not delta (decision 12)."""
+"""A ticket's live rows: what a step of its actor writes, and nothing it did not change (decision 12)."""
 
 from __future__ import annotations
 

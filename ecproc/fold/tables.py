@@ -11,6 +11,7 @@ class LiveTables(msgspec.Struct, frozen=True, kw_only=True):
     """The names of live tables and what is asked of their rows (see `store.base.Tables`)."""
 
     names: frozenset[str]
+    later: frozenset[str] = frozenset()
     newest_stays: frozenset[str] = frozenset()
     searched_by_id: frozenset[str] = frozenset()
     searched_by_tag: frozenset[str] = frozenset()
@@ -34,4 +35,4 @@ TABLES: Final = LiveTables(
     searched_by_id=frozenset({"ticket", "client_ticket"}),
     searched_by_tag=frozenset({"outbox"}),
 )
-"""What our folds write; a log lacks those that came after it until it is opened for writing."""
+"""What our folds write. One that is added here is named in `later` too."""

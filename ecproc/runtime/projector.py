@@ -220,7 +220,7 @@ async def _read_log(reader: Reader, boxes: Mailboxes[StreamFold], stream: str, m
     while boxes.needs_log(stream):  # it may overflow again while the log is read
         fold = boxes.begin_log(stream)
         if fold is None:
-            snapshot = await reader.read_snapshot(stream, fold_version=machine.snapshot_version)
+            snapshot = await reader.read_snapshot(stream, snapshot_version=machine.snapshot_version)
             fold = StreamFold.from_snapshot(snapshot, machine) if snapshot else StreamFold(stream, machine)
         fold.extend(await reader.read_stream(stream, after=fold.seen))
         boxes.keep(stream, fold)

@@ -22,6 +22,10 @@ class Tables(Protocol):
         """What they are called: lower-case words, and none of the store's own."""
 
     @property
+    def later(self) -> frozenset[str]:
+        """Those that a log may lack until newer code opens it for writing; until then they are empty."""
+
+    @property
     def newest_stays(self) -> frozenset[str]:
         """Those in which a row never takes the place of one with a higher ordinal: what came of a plan that was
         replaced may be written after the plan that replaced it."""
@@ -126,7 +130,7 @@ class Reader(LogReader, Protocol):
     def scan_rows(self, table: str, *, tagged: bool = False) -> AsyncIterator[list[Row]]:
         """All rows of a table by (stream, ordinal) in pages; with `tagged` only those whose tag is not None."""
 
-    async def read_snapshot(self, stream: str, *, fold_version: int) -> Snapshot | None:
+    async def read_snapshot(self, stream: str, *, snapshot_version: int) -> Snapshot | None:
         """The stream's snapshot if that fold wrote it."""
 
     async def fold_version(self) -> int:
@@ -195,7 +199,7 @@ class SwappableRebuild(Rebuild, Protocol):
 
     async def swap(self, *, fold_version: int) -> None:
         """Replace the live rows, counters and fold version, and the compact form of the streams that have one here, in
-        one transaction; drops snapshots of other folds.
+        one transaction.
 
         Raises StoreError, with nothing replaced, unless the counters written cover every event of the log.
         """

@@ -149,10 +149,10 @@ class MemoryReader:
             await checkpoint()
             yield rows[start : start + _PAGE]
 
-    async def read_snapshot(self, stream: str, *, fold_version: int) -> Snapshot | None:
+    async def read_snapshot(self, stream: str, *, snapshot_version: int) -> Snapshot | None:
         await checkpoint()
         snapshot = self._state.snapshots.get(stream)
-        return snapshot if snapshot is not None and snapshot.fold_version == fold_version else None
+        return snapshot if snapshot is not None and snapshot.snapshot_version == snapshot_version else None
 
     async def fold_version(self) -> int:
         await checkpoint()
@@ -306,7 +306,6 @@ class MemoryStore(MemoryReader):
         renewed = {one.stream for one in compact}
         state.compact = [one for one in state.compact if one.stream not in renewed] + list(compact)
         state.fold_version = fold_version
-        state.snapshots = {name: one for name, one in state.snapshots.items() if one.fold_version == fold_version}
 
     def _apply(self, group: Group, committed: Committed) -> None:
         recorded = [event for event in committed.events if event is not None]

@@ -64,7 +64,7 @@ def prepare(batch: Batch, at: int, tables: Tables) -> Prepared:
         _check_numbers(batch.fence.expected, batch.fence.through)
     if batch.snapshot is not None:
         _check_text(batch.snapshot.stream)
-        _check_numbers(batch.snapshot.version, batch.snapshot.fold_version)
+        _check_numbers(batch.snapshot.version, batch.snapshot.snapshot_version)
     _check_numbers(at)
     return Prepared(
         batch=batch,
@@ -183,7 +183,7 @@ def check_tables(tables: Tables) -> None:
     for name in tables.names:
         if name in _OWN_TABLES or not _NAME.fullmatch(name):
             raise ValueError(f"a live table cannot be called {name!r}")
-    if not tables.names >= tables.newest_stays | tables.searched_by_id | tables.searched_by_tag:
+    if not tables.names >= tables.later | tables.newest_stays | tables.searched_by_id | tables.searched_by_tag:
         raise ValueError("what is asked of a live table is asked of one that is not there")
 
 

@@ -129,13 +129,13 @@ class LiveTests(StoreCase):
 
     async def test_a_snapshot_is_for_its_own_fold(self, tmp_path: Path) -> None:
         async with self.store_in(tmp_path) as store:
-            assert await store.read_snapshot(STREAM, fold_version=1) is None
+            assert await store.read_snapshot(STREAM, snapshot_version=1) is None
             await store.commit(Batch(snapshot=Snapshot(STREAM, 5, 1, b"\x00state")))
-            assert await store.read_snapshot(STREAM, fold_version=1) == Snapshot(STREAM, 5, 1, b"\x00state")
-            assert await store.read_snapshot(STREAM, fold_version=2) is None
+            assert await store.read_snapshot(STREAM, snapshot_version=1) == Snapshot(STREAM, 5, 1, b"\x00state")
+            assert await store.read_snapshot(STREAM, snapshot_version=2) is None
             await store.commit(Batch(snapshot=Snapshot(STREAM, 9, 2, b"")))
-            assert await store.read_snapshot(STREAM, fold_version=2) == Snapshot(STREAM, 9, 2, b"")
-            assert await store.read_snapshot(STREAM, fold_version=1) is None
+            assert await store.read_snapshot(STREAM, snapshot_version=2) == Snapshot(STREAM, 9, 2, b"")
+            assert await store.read_snapshot(STREAM, snapshot_version=1) is None
 
     # --- one moment
 
@@ -159,7 +159,7 @@ class LiveTests(StoreCase):
                 assert len(await read_by_stream(moment)) == before.position
                 assert await list_compact(moment) == []
                 assert await moment.undecided_streams() == [STREAM]
-                assert await moment.read_snapshot(STREAM, fold_version=1) is None
+                assert await moment.read_snapshot(STREAM, snapshot_version=1) is None
             assert (await store.head()).position == before.position + 2
             assert len(await list_compact(store)) == 1
             assert len(await scan_all(store, "note")) == 2
@@ -251,7 +251,7 @@ class LiveTests(StoreCase):
                 assert await rebuild.differences(0) == (await self._count_canonical(store), [])
 
     @pytest.mark.requirement("R230")
-    async def test_a_swap_replaces_rows_counters_and_fold_version(self, tmp_path: Path) -> None:
+    async def test_a_swap_replaces_rows_counters_and_fold_version_and_leaves_snapshots(self, tmp_path: Path) -> None:
         async with self.store_in(tmp_path) as store:
             await self._fill(store)
             await store.commit(Batch(snapshot=Snapshot(OTHER, 1, 8, b"new fold")))
@@ -265,8 +265,9 @@ class LiveTests(StoreCase):
             assert [row.id for row in await scan_all(store, "note")] == ["b", "z"]
             assert await store.stream_state(STREAM) == state
             assert await store.fold_version() == 8
-            assert await store.read_snapshot(STREAM, fold_version=7) is None
-            assert await store.read_snapshot(OTHER, fold_version=8) is not None
+            assert await store.read_snapshot(STREAM, snapshot_version=8) is None
+            assert await store.read_snapshot(STREAM, snapshot_version=7) is not None
+            assert await store.read_snapshot(OTHER, snapshot_version=8) is not None
             recorded = await append(store, NewEvent(STREAM, "After", b""))
             assert recorded[0].version == 3
             assert [event.version for event in await store.read_stream(STREAM)] == [1, 2, 3]

@@ -232,7 +232,7 @@ class LogTests(StoreCase):
             (winner,) = won
             assert [event.kind for event in await store.read_stream(STREAM, after=1)] == [f"Decided-{winner}"]
             assert [row.id for row in await scan_all(store, "note")] == [f"of-{winner}"]
-            snapshot = await store.read_snapshot(STREAM, fold_version=1)
+            snapshot = await store.read_snapshot(STREAM, snapshot_version=1)
             assert snapshot is not None
             assert snapshot.version == winner
 

@@ -24,7 +24,7 @@ from ecproc.testing.store_case import (
     scan_all,
 )
 
-WIDER = msgspec.structs.replace(SUITE_TABLES, names=SUITE_TABLES.names | {"subject"})
+WIDER = msgspec.structs.replace(SUITE_TABLES, names=SUITE_TABLES.names | {"subject"}, later=frozenset({"subject"}))
 """One table more than the suite writes to."""
 
 

@@ -92,7 +92,7 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
         assert await scan_all(store, "note") == [make_row("a")]
         assert await store.stream_state(STREAM) == StreamCounters(version=2, through=1, wanted=1, last=2)
         assert await list_compact(store) == [Compact(STREAM, 2, b"c")]
-        assert await store.read_snapshot(STREAM, fold_version=2) == Snapshot(STREAM, 1, 2, b"s")
+        assert await store.read_snapshot(STREAM, snapshot_version=2) == Snapshot(STREAM, 1, 2, b"s")
         again = await store.commit(Batch(events=[make_message(1), make_message(2), make_message(0)]))
         assert [event and event.version for event in again.events] == [None, 3, 4]
         assert [event.position for event in await store.read_stream(STREAM)] == [1, 2, 3, 4]
@@ -291,7 +291,7 @@ async def test_a_log_behind_its_anchor_is_opened_only_with_its_loss_accepted(tmp
         assert store.accepted_loss == anchor
         assert await store.stream_state(STREAM) == StreamCounters(version=3, through=3, wanted=3, last=6)
         assert await store.fold_version() == 0
-        assert await store.read_snapshot(STREAM, fold_version=3) is None
+        assert await store.read_snapshot(STREAM, snapshot_version=3) is None
         recorded = await append(store, make_message(9), make_message(99))
         assert [(event.position, event.version) for event in recorded] == [(8, 4), (9, 5)]
         assert [event.position for event in await store.read_stream(STREAM)] == [2, 4, 6, 8, 9]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 
 from ecproc.domain.log import Batch, Compact, Fence, NewEvent, Row, StreamCounters
 from ecproc.errors import LogDamaged, StoreError
-from ecproc.fold.tables import LiveTables
+from ecproc.fold.tables import TABLES, LiveTables
 from ecproc.store.base import Span, Tables, VerifiedLog
 from ecproc.store.sqlite.schema import SCHEMA_VERSION
 from ecproc.store.sqlite.sql import live, log
@@ -164,12 +165,13 @@ async def test_counters_that_are_no_longer_in_memory_are_read_again(
         (log.list_streams(">"), "PRIMARY KEY"),
         (live.scan_tagged_rows("outbox", ">"), "outbox_tagged"),
         (live.read_rows_by_id("ticket"), "ticket_id"),
+        (live.read_rows_by_id("client_ticket"), "client_ticket_id"),
         (live.scan_rows("note", ">"), "PRIMARY KEY"),
         (live.list_rows("note", ">"), "PRIMARY KEY"),
     ],
 )
 async def test_reads_on_the_way_use_their_index(tmp_path: Path, statement: str, index: str) -> None:
-    async with sqlite_store(tmp_path) as store:
+    async with sqlite_store(tmp_path, TABLES) as store:
         plan = await store._fetch(f"EXPLAIN QUERY PLAN {statement}", (None,) * statement.count("?"))
     assert f"{index} " in f"{plan[0][3]} "
     assert plan[0][3].startswith("SEARCH ")
@@ -340,6 +342,7 @@ async def test_an_unreadable_event_is_named_by_its_position(tmp_path: Path) -> N
 
 WIDER = LiveTables(
     names=SUITE_TABLES.names | {"subject"},
+    later=frozenset({"subject"}),
     newest_stays=SUITE_TABLES.newest_stays,
     searched_by_id=SUITE_TABLES.searched_by_id | {"subject"},
     searched_by_tag=SUITE_TABLES.searched_by_tag | {"note"},
@@ -360,6 +363,7 @@ async def test_a_log_gets_the_tables_that_came_later_when_it_is_opened_for_writi
     async with sqlite_store(tmp_path, WIDER) as store:
         assert await on_writer(store, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
         assert await scan_all(store, "subject") == []
+        assert await store.fold_version() == 0, "its rows are still to be made"
         assert await scan_all(store, "note", tagged=True) == [make_row("a", tag="t")]
         for table in ("subject", "note"):
             index = await on_writer(store, f"SELECT count(*) FROM sqlite_master WHERE tbl_name = '{table}'")  # noqa: S608
@@ -395,6 +399,20 @@ async def test_a_table_that_a_log_does_not_have_yet_is_read_as_an_empty_one(tmp_
                 await rebuild.absorb(part)
             assert (await rebuild.differences(0))[0] == 1
     assert (tmp_path / "ecproc.db").read_bytes() == before
+
+
+async def test_a_table_that_is_gone_is_damage_and_is_not_made_again(tmp_path: Path) -> None:
+    await write_narrow(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "ecproc.db")) as connection:
+        connection.execute("DROP TABLE note")
+        connection.commit()
+    for _ in range(2):
+        async with open_reader(tmp_path, WIDER) as reader:
+            with pytest.raises(LogDamaged, match="no such table: note"):
+                await scan_all(reader, "note")
+        with pytest.raises(LogDamaged, match="no such table"):
+            async with sqlite_store(tmp_path, WIDER) as store:
+                await scan_all(store, "note")
 
 
 async def test_a_log_that_is_refused_gets_no_tables(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ class Log:
 
     async def forget(self) -> None:
         """Lose the folded state: go on from the snapshot, or from the start."""
-        snapshot = await self.store.read_snapshot(STREAM, fold_version=MACHINE.snapshot_version)
+        snapshot = await self.store.read_snapshot(STREAM, snapshot_version=MACHINE.snapshot_version)
         self.fold = StreamFold.from_snapshot(snapshot, MACHINE) if snapshot else StreamFold(STREAM, MACHINE)
 
     async def events(self) -> list[RecordedEvent]:

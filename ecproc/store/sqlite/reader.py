@@ -132,8 +132,8 @@ class SqliteReader:
             yield page
             key, beyond = (page[-1].stream, page[-1].ordinal, page[-1].id), ">"
 
-    async def read_snapshot(self, stream: str, *, fold_version: int) -> Snapshot | None:
-        rows = await self._fetch(log.READ_SNAPSHOT, (stream, fold_version))
+    async def read_snapshot(self, stream: str, *, snapshot_version: int) -> Snapshot | None:
+        rows = await self._fetch(log.READ_SNAPSHOT, (stream, snapshot_version))
         return Snapshot(*rows[0]) if rows else None
 
     async def fold_version(self) -> int:

@@ -156,7 +156,6 @@ def swap_live(connection: Connection, rebuilt: Path, tables: Tables, *, fold_ver
         connection.execute(statement)
     covered = connection.execute(rebuild.COUNT_COVERED).fetchone()[0]
     if covered == events:
-        connection.execute(log.DELETE_SNAPSHOTS, (fold_version,))
         connection.execute(log.PUT_FOLD_VERSION, (fold_version,))
         connection.execute("COMMIT")
     else:

@@ -46,6 +46,8 @@ _DAMAGE_CODES: Final = frozenset(
 )
 """What says that the content is not ours any more; SQLITE_ERROR is a table or column that is gone."""
 
+NO_FOLD: Final = 0
+"""The fold version of live rows that are to be rebuilt."""
 _READ_ONLY_CODES: Final = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 _PRIMARY_CODE: Final = 0xFF
 
@@ -68,18 +70,22 @@ def connect_writer(path: Path, tables: Tables) -> sqlite3.Connection:
 
 
 def add_missing_tables(connection: sqlite3.Connection, tables: Tables) -> None:
-    """Give a file the live tables and indexes that newer code knows; its format stays the same."""
+    """Give a file the live tables that came later than it, and have its live rows rebuilt: they may belong there. Its
+    format stays the same; one of the others that is gone is damage."""
+    missing = _find_missing(connection, *tables.later)
     indexes = (*map(schema.name_id_index, tables.searched_by_id), *map(schema.name_tag_index, tables.searched_by_tag))
-    if _find_missing(connection, *tables.names, *indexes):
+    if missing or _find_missing(connection, *indexes):
         connection.execute("BEGIN IMMEDIATE")
-        _create_tables(connection, tables)
+        _create_tables(connection, missing, tables)
+        if missing:
+            connection.execute(log.PUT_FOLD_VERSION, (NO_FOLD,))
         connection.execute("COMMIT")
 
 
-def connect_reader(path: Path, tables: Iterable[str] = (), *, immutable: bool = False) -> sqlite3.Connection:
+def connect_reader(path: Path, later: Iterable[str] = (), *, immutable: bool = False) -> sqlite3.Connection:
     """A read-only connection; `immutable` is for a file that nobody can change while it is open.
 
-    Of those live tables, one that the file does not have yet is an empty one.
+    Of the live tables that came `later` than the file, one that it does not have yet is an empty one.
 
     Raises StoreError if the file is no ecproc log or of a newer schema.
     """
@@ -89,8 +95,8 @@ def connect_reader(path: Path, tables: Iterable[str] = (), *, immutable: bool = 
         _check_version(connection, path)
         if _user_version(connection) == 0:
             raise StoreError(f"{path} holds no event log")
-        _apply(connection, *_EVERY_CONNECTION, "PRAGMA temp_store = MEMORY")
-        for table in _find_missing(connection, *tables):
+        _apply(connection, *_EVERY_CONNECTION)
+        for table in _find_missing(connection, *later):
             connection.execute(schema.create_rows(table, schema="temp"))
         connection.execute("PRAGMA query_only = ON")
     except BaseException:
@@ -188,11 +194,11 @@ def _create(connection: sqlite3.Connection, tables: Tables) -> None:
 
 def _create_live(connection: sqlite3.Connection, tables: Tables) -> None:
     connection.execute(schema.CREATE_STREAM)
-    _create_tables(connection, tables)
+    _create_tables(connection, tables.names, tables)
 
 
-def _create_tables(connection: sqlite3.Connection, tables: Tables) -> None:
-    _apply(connection, *map(schema.create_rows, sorted(tables.names)))
+def _create_tables(connection: sqlite3.Connection, names: Set[str], tables: Tables) -> None:
+    _apply(connection, *map(schema.create_rows, sorted(names)))
     _apply(connection, *map(schema.create_id_index, sorted(tables.searched_by_id)))
     _apply(connection, *map(schema.create_tag_index, sorted(tables.searched_by_tag)))
 

@@ -9,7 +9,7 @@ from ecproc.errors import LogDamaged
 from ecproc.store.base import Head, Tables
 from ecproc.store.sqlite.datadir import AnchorUnreadable, DataDir, read_anchor
 from ecproc.store.sqlite.logfile import LogFile, close_as_it_is
-from ecproc.store.sqlite.schema import add_missing_tables, connect_reader, connect_writer, translate_errors
+from ecproc.store.sqlite.schema import NO_FOLD, add_missing_tables, connect_reader, connect_writer, translate_errors
 from ecproc.store.sqlite.sql import log
 from ecproc.store.sqlite.verify import check_anchor, check_emptied, check_tail, read_head
 
@@ -79,6 +79,6 @@ def _forget_lost(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     for statement in log.FORGET_LOST:
         connection.execute(statement)
-    connection.execute(log.DELETE_SNAPSHOTS, (0,))
-    connection.execute(log.PUT_FOLD_VERSION, (0,))
+    connection.execute(log.DELETE_SNAPSHOTS)
+    connection.execute(log.PUT_FOLD_VERSION, (NO_FOLD,))
     connection.execute("COMMIT")

@@ -87,7 +87,7 @@ class SqliteStore(ReadOnlyStore):
         now: Callable[[], int],
         has_room: Callable[[], bool],
     ) -> None:
-        super().__init__(log.path, tables, partial(connect_reader, log.database, tables.names))
+        super().__init__(log.path, tables, partial(connect_reader, log.database, tables.later))
         self.failed = writer.failed
         self.accepted_loss = log.accepted_loss
         self._writer = writer
@@ -164,7 +164,7 @@ async def open_reader(directory: Path, tables: Tables) -> AsyncIterator[ReadOnly
     Raises StoreError if there is no log or it is of a newer schema, LogDamaged if it is no database any more.
     """
     check_tables(tables)
-    connect = await anyio.to_thread.run_sync(choose_connect, directory, tables.names)
+    connect = await anyio.to_thread.run_sync(choose_connect, directory, tables.later)
     store = ReadOnlyStore(directory, tables, connect)
     try:
         yield store

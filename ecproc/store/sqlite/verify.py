@@ -41,7 +41,7 @@ def verify_log(directory: Path) -> Damage | VerifiedLog:
         return Damage(error.position, error.reason)
 
 
-def choose_connect(directory: Path, tables: Iterable[str] = ()) -> Callable[[], sqlite3.Connection]:
+def choose_connect(directory: Path, later: Iterable[str] = ()) -> Callable[[], sqlite3.Connection]:
     """What connects to a log for reading, be it in use, closed, or on a medium that cannot be written.
 
     Raises StoreError if there is none, LogDamaged if it was emptied or is no database any more.
@@ -56,8 +56,8 @@ def choose_connect(directory: Path, tables: Iterable[str] = ()) -> Callable[[], 
         except sqlite3.OperationalError as error:
             if not is_read_only(error) or path.with_name(f"{DATABASE}-wal").exists():
                 raise
-            return partial(connect_reader, path, tables, immutable=True)
-    return partial(connect_reader, path, tables)
+            return partial(connect_reader, path, later, immutable=True)
+    return partial(connect_reader, path, later)
 
 
 def check_emptied(directory: Path) -> None:

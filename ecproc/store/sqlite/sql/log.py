@@ -62,10 +62,10 @@ FROM compact
 WHERE stream >= ?1 AND (?2 IS NULL OR stream < ?2)
 ORDER BY stream, position"""
 
+DELETE_SNAPSHOTS: Final = "DELETE FROM snapshot"
 PUT_SNAPSHOT: Final = "INSERT OR REPLACE INTO snapshot (stream, version, fold_version, data) VALUES (?, ?, ?, ?)"
 READ_SNAPSHOT: Final = """\
 SELECT stream, version, fold_version, data FROM snapshot WHERE stream = ? AND fold_version = ?"""
-DELETE_SNAPSHOTS: Final = "DELETE FROM snapshot WHERE fold_version <> ?"
 
 PUT_FOLD_VERSION: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES ('fold_version', ?)"
 READ_FOLD_VERSION: Final = "SELECT value FROM meta WHERE key = 'fold_version'"
