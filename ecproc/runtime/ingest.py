@@ -194,7 +194,9 @@ class Ingest:
     async def _delete_all(self, messages: Sequence[Envelope], started: float) -> list[DeleteOutcome]:
         outcomes = await asyncio.gather(*[self._delete(message, started) for message in messages])
         keys, now = [message.key for message in messages], self._clock.monotonic()
-        return self._pace.end_deletes(keys, outcomes, started=started, now=now)
+        outcomes = self._pace.end_deletes(keys, outcomes, started=started, now=now)
+        self._changed.notify()
+        return outcomes
 
     async def _delete(self, message: Envelope, started: float) -> DeleteOutcome:
         outcome = await self._deletes.delete(message, started)

@@ -61,7 +61,7 @@ class Mailboxes(Generic[_F]):
             if wake:
                 self.lag += 1
                 box.wanted = True
-            if box.wanted:  # or what was missing before it has come now
+            if box.wanted and not box.busy:  # or what was missing before it has come now
                 self._wake(event.stream, box)
 
     def wake_in_log(self, stream: str) -> None:
@@ -74,9 +74,10 @@ class Mailboxes(Generic[_F]):
 
     def start_ready(self) -> list[str]:
         """The streams to start now, in the order in which they were woken; as many as there may be at once."""
-        room = self._limits.actors_at_once - self.active
-        streams = [self._ready.popleft() for _ in range(min(room, len(self._ready)))]
-        self.active += len(streams)
+        streams: list[str] = []
+        while self._ready and self.active < self._limits.actors_at_once:
+            streams.append(self._ready.popleft())
+            self.active += 1
         return streams
 
     def finish(self, streams: Sequence[str]) -> None:

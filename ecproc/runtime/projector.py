@@ -44,8 +44,7 @@ class EffectSink(Protocol):
 
 
 class Projector:
-    """Hands appended events to their tickets' actors and bounds what all of them take; `parked` are the tickets that a
-    defect of ours stopped."""
+    """Hands appended events to their tickets' actors, within bounds; `parked` are those a defect of ours stopped."""
 
     def __init__(
         self,
@@ -170,7 +169,7 @@ class Projector:
         return steps
 
     async def _write(self, steps: Sequence[tuple[StreamFold, Step]]) -> list[str]:
-        """Commit these steps and tell who has to know; the tickets that go on."""
+        """Commit these steps and tell who has to know, other tickets too; the tickets that go on."""
         try:
             written = await self._shared.commit_all([step for _, step in steps])
         except StoreError:
@@ -188,10 +187,11 @@ class Projector:
                 self._park(fold.state.stream, error)
             else:
                 going_on.append(fold.state.stream)
+        self._start_ready()
         return going_on
 
     def _take_up(self, fold: StreamFold, step: Step, committed: Committed) -> None:
-        """Deliver each event that the step wrote to its own stream; this fold goes past what tells it nothing."""
+        """Put each event that was written into its own stream's mailbox; this fold goes past what tells it nothing."""
         stream = fold.state.stream
         if committed.fenced:
             self._boxes.forget(stream)
@@ -199,7 +199,7 @@ class Projector:
         self._boxes.count_decided(step.decided)
         for new, event in zip(step.batch.events, committed.events, strict=True):
             if event is not None and (new.wanted or event.stream != stream or not fold.pass_own(event)):
-                self.deliver([event], wake=new.wanted)
+                self._boxes.put([event], wake=new.wanted)
         self._reports.stepped(stream, step, lag=self._boxes.lag)
         self._effects.add(stream, step.entries)
 
