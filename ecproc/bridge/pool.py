@@ -117,10 +117,12 @@ class ConnectionPool:
         return None
 
     def _keep(self, connection: _Connection) -> None:
-        """Hold a connection ready for the next call, if it is still good."""
+        """Hold a connection ready for the next call, or close one that is no good any more."""
         if connection.usable:
             connection.idle_since = self._clock.monotonic()
             self._idle.append(connection)
+        else:
+            connection.abort()
 
     async def _connect(self) -> _Connection:
         """A new connection, through the proxy if there is one."""

@@ -13,7 +13,7 @@ from ecproc.domain.log import RecordedEvent
 from ecproc.domain.times import format_time
 from ecproc.fold.history import message_id_of
 from ecproc.fold.recorded import Kind
-from ecproc.reading.masking import is_json, mask_json, mask_text
+from ecproc.reading.masking import is_utf8_json, mask_json, mask_text
 from ecproc.store.base import Reader
 from ecproc.wire.payload import attributes_of, body_of
 
@@ -97,7 +97,7 @@ def describe_event(event: RecordedEvent, *, reveal: bool) -> bytes:
 def show_body(payload: bytes, *, reveal: bool) -> ShownBody:
     """The Body in a logged message; the bytes of one that is no JSON are masked here, unless `reveal`."""
     raw = body_of(payload)
-    if is_json(raw):
+    if is_utf8_json(raw):
         return ShownBody(msgspec.Raw(raw))
     exact = raw if reveal else mask_text(raw.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
     text = _encode(raw.decode("utf-8", "replace"))
@@ -111,7 +111,7 @@ def _message(payload: bytes, *, reveal: bool) -> bytes:
 
 
 def _attribute(name: str, value: bytes) -> bytes:
-    if not is_json(value):
+    if not is_utf8_json(value):
         return _encode(value.decode("utf-8", "replace"))
     # Readers that take numbers as floats would round it.
     number = value.isdigit() and name.replace(" ", "").lower() == _SEQUENCE
@@ -119,7 +119,7 @@ def _attribute(name: str, value: bytes) -> bytes:
 
 
 def _fact(payload: bytes) -> bytes:
-    if not is_json(payload):
+    if not is_utf8_json(payload):
         return _encode(payload.decode("utf-8", "replace"))
     return _encode(_write_times(_decode(payload)))
 

@@ -23,7 +23,7 @@ _encode: Final = msgspec.json.Encoder().encode
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-def is_json(raw: bytes) -> bool:
+def is_utf8_json(raw: bytes) -> bool:
     """Whether these bytes are one JSON value in UTF-8, as any reader of our output takes it."""
     try:
         raw.decode()
@@ -65,7 +65,7 @@ def _mask_json(document: str, depth: int) -> str:
 def _mask_text(text: str, depth: int) -> str:
     if not _SUSPECT.search(text):
         return text
-    if depth and text.lstrip()[:1] in ("{", "[", '"') and is_json(text.encode("utf-8", "surrogatepass")):
+    if depth and text.lstrip()[:1] in ("{", "[", '"') and is_utf8_json(text.encode("utf-8", "surrogatepass")):
         return _mask_json(text, depth)
     whole = _WHOLE_URL.fullmatch(text)
     # A text that is nothing but a URL has no quotes around it: those in its query belong to it.

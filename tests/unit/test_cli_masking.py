@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecproc.cli.printable import one_line, printable
-from ecproc.reading.masking import is_json, mask_json, mask_text
+from ecproc.reading.masking import is_utf8_json, mask_json, mask_text
 
 CANARY = "canarysignature"
 URL = f"https://bucket.s3.amazonaws.com/f.txt?X-Amz-Signature={CANARY}"
@@ -98,7 +98,7 @@ def test_a_line_holds_nothing_that_a_terminal_acts_on() -> None:
     "raw", [b'"\xff"', b'{"a":1', b"", b"{} {}", b'"a\nb"', b"NaN", b'"\\ud800"', b"[" * 100_000 + b"]" * 100_000]
 )
 def test_what_no_reader_takes_is_not_json(raw: bytes) -> None:
-    assert not is_json(raw)
+    assert not is_utf8_json(raw)
 
 
 def test_printable_text_keeps_lines_and_writes_out_control_characters() -> None:

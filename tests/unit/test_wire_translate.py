@@ -223,6 +223,16 @@ def test_a_null_says_nothing_and_an_empty_time_is_null() -> None:
     assert told(priority=None, updatedOn="", offHoldDate="", startDate="", cis="").fields == {"cis": ""}
 
 
+@pytest.mark.requirement("R45", "R55")
+def test_times_that_cannot_be_read_are_named_in_their_order() -> None:
+    names = ["updatedOn", "startDate", "offHoldDate", "endDate", "openedTime"]
+    body = dict.fromkeys(names, "soon")
+
+    details = [remark.detail for remark in told(**body).remarks if "soon" in remark.detail]
+
+    assert details == [f"{name} 'soon' is no time" for name in names]
+
+
 @pytest.mark.requirement("R45", "C13")
 def test_fields_keep_the_order_they_came_in_whether_the_guide_has_them_or_not() -> None:
     body: dict[str, Any] = {
