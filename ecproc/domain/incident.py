@@ -195,7 +195,9 @@ def _clear(state: TicketState, names: Iterable[str]) -> list[Delta]:
 
 def decide(draft: Draft, message: Message, deltas: Sequence[Delta]) -> None:
     """Draft what a message leads to: the client ticket first, then its news in one effect, then notes and files."""
-    fresh = any([begin(draft, delta) for delta in deltas])
+    fresh = False
+    for delta in deltas:
+        fresh |= begin(draft, delta)
     _follow_record(draft, message, deltas, fresh=fresh)
     for delta in deltas:
         hand_over(draft, delta)

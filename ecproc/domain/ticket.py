@@ -112,7 +112,7 @@ def evolve(state: TicketState, fact: Fact, place: Place) -> list[Delta]:
             assert_never(fact)
 
 
-def decide(state: TicketState, fact: Fact, deltas: Sequence[Delta], place: Place, _policy: Policy) -> list[Effect]:
+def decide(state: TicketState, fact: Fact, deltas: Sequence[Delta], place: Place, policy: Policy) -> list[Effect]:
     """The effects of one fact, given the state just after it and what it changed. Never reads former decisions."""
     draft = Draft(state, place)
     if isinstance(fact, Message):

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ecproc.domain.deltas import Delta, Planned
 from ecproc.domain.effects import Effect
-from ecproc.domain.events import OUTCOMES, Decided, Fact, Place
+from ecproc.domain.events import OUTCOMES, Decided, Fact, Message, Place
 from ecproc.domain.log import Row
 from ecproc.domain.policy import Policy
 from ecproc.domain.state import StreamState
@@ -73,7 +73,7 @@ class Machines:
 
 def evolve_fact(machine: Machine[S], state: S, fact: Fact, place: Place) -> list[Delta]:
     """Fold one fact: an outcome into its entry, as in every stream, and then whatever the machine makes of it."""
-    if isinstance(fact, OUTCOMES):
+    if not isinstance(fact, Message) and isinstance(fact, OUTCOMES):
         state.plans.settle(fact)
     return machine.evolve(state, fact, place)
 

@@ -11,15 +11,15 @@ from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.deltas import ClientTicketChanged, Delta, Flagged, Planned, Refused
 from ecproc.domain.effects import Effect
 from ecproc.domain.entry import Entry
-from ecproc.domain.events import Decided, Message, Noticed, Quarantined
-from ecproc.domain.log import Batch, Fence, NewEvent, Row, Snapshot
+from ecproc.domain.events import Decided, Fact, Message, Noticed, Quarantined
+from ecproc.domain.log import Batch, Fence, NewEvent, RecordedEvent, Row, Snapshot
 from ecproc.domain.policy import Policy
 from ecproc.domain.state import StreamState
 from ecproc.fold.compact import CompactFact, CompactQuarantined, CompactStep, compact_fact, encode_step
-from ecproc.fold.history import place_of, wants_actor
+from ecproc.fold.history import wants_actor
 from ecproc.fold.recorded import OwnEvent, encode_event
 from ecproc.fold.rows import quarantine_row
-from ecproc.fold.stream import Folded, StreamFold
+from ecproc.fold.stream import StreamFold
 from ecproc.wire.members import FIELDS
 
 _GUIDES_OWN: Final = "yourcompanyname"
@@ -65,13 +65,12 @@ def take_step(fold: StreamFold, *, policy: Policy, client_name: str, limit: int,
     before, expected = machine.counted(state), fold.through
     taking = _Taking(state, ("", client_name.strip().lower(), _GUIDES_OWN))
     while fold.pending and taking.facts < limit:
-        taken = fold.take_next()
-        event, fact, deltas = taken
-        taking.note(taken)
+        event, fact, place, deltas = fold.take_next()
+        taking.note(event, fact, deltas)
         if not isinstance(fact, Quarantined):
             compact, fold.fields = compact_fact(event, fact, taking.refused, fold.fields)
             taking.compact.append(compact)
-        taking.effects += state.plans.plan(machine.decide(state, fact, deltas, place_of(event), policy))
+        taking.effects += state.plans.plan(machine.decide(state, fact, deltas, place, policy))
         taking.deltas += deltas
         fold.through = event.version
     return taking.conclude(fold, before=before, expected=expected, snapshot=_snapshot_if_due(fold, snapshot_events))
@@ -79,6 +78,20 @@ def take_step(fold: StreamFold, *, policy: Policy, client_name: str, limit: int,
 
 class _Taking:
     """A step while its facts are taken one by one."""
+
+    __slots__ = (
+        "_linked",
+        "_noticed",
+        "_our_names",
+        "_state",
+        "_unknown_fields",
+        "_wanted",
+        "compact",
+        "deltas",
+        "effects",
+        "facts",
+        "refused",
+    )
 
     def __init__(self, state: StreamState, our_names: tuple[str, ...]) -> None:
         self.facts = 0
@@ -93,9 +106,8 @@ class _Taking:
         self._wanted = 0
         self._unknown_fields = 0
 
-    def note(self, taken: Folded) -> None:
+    def note(self, event: RecordedEvent, fact: Fact, deltas: Sequence[Delta]) -> None:
         """Keep what there is to tell of a fact beside its effects and rows."""
-        event, fact, deltas = taken
         self.facts += 1
         self._wanted += wants_actor(fact)
         for delta in deltas:

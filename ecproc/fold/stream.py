@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import TypeAlias
 
 import msgspec
 
 from ecproc.domain.deltas import Delta
-from ecproc.domain.events import Decided, Fact, Message, Quarantined
+from ecproc.domain.events import Decided, Fact, Message, Place, Quarantined
 from ecproc.domain.log import RecordedEvent, Snapshot, StreamCounters
 from ecproc.domain.state import StreamState
 from ecproc.fold.history import place_of, read_fact, wants_actor
@@ -19,12 +19,8 @@ from ecproc.fold.machine import AnyMachine, evolve_fact, write_down
 _encode_state = msgspec.msgpack.Encoder().encode
 
 
-class Folded(NamedTuple):
-    """A recorded fact, and what it changed."""
-
-    event: RecordedEvent
-    fact: Fact
-    deltas: list[Delta]
+Folded: TypeAlias = tuple[RecordedEvent, Fact, Place, list[Delta]]
+"""A recorded fact, where it stands, and what it changed."""
 
 
 class StreamFold:
@@ -92,13 +88,14 @@ class StreamFold:
     def take_next(self) -> Folded:
         """Evolve the first fact that waits."""
         event, fact = self.pending.popleft()
-        return Folded(event, fact, evolve_fact(self.machine, self.state, fact, place_of(event)))
+        place = place_of(event)
+        return event, fact, place, evolve_fact(self.machine, self.state, fact, place)
 
     def evolve_rest(self) -> list[Delta]:
         """Evolve what no decision covers yet, to show what it says; the fold can go on with nothing after that."""
         deltas: list[Delta] = []
         while self.pending:
-            deltas += self.take_next().deltas
+            deltas += self.take_next()[-1]
         return deltas
 
     def snapshot(self) -> Snapshot:
@@ -115,10 +112,10 @@ class StreamFold:
             if self.pending[0][0].position in skipped:
                 self.pending.popleft()
                 continue
-            taken = self.take_next()
-            deltas += taken.deltas
-            if isinstance(taken.fact, Message):
-                self.fields = taken.fact.fields
+            _, fact, _, changed = self.take_next()
+            deltas += changed
+            if isinstance(fact, Message):
+                self.fields = fact.fields
         self.through = decided.through
         return deltas + write_down(self.state, decided)
 

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from ecproc.domain import ticket
-from ecproc.domain.deltas import Delta
-from ecproc.domain.effects import Effect
-from ecproc.domain.events import Fact, Place
-from ecproc.domain.log import Row
-from ecproc.domain.policy import Policy
 from ecproc.domain.state import TicketState
 from ecproc.fold.machine import Machines
 from ecproc.fold.rows import ticket_rows
@@ -22,19 +16,10 @@ class TicketMachine:
     fold_version: Final = ticket.FOLD_VERSION
     snapshot_version: Final = ticket.FOLD_VERSION + 1  # its form has changed once by itself
 
-    def new(self, stream: str) -> TicketState:
-        return TicketState(stream)
-
-    def evolve(self, state: TicketState, fact: Fact, place: Place) -> list[Delta]:
-        return ticket.evolve(state, fact, place)
-
-    def decide(
-        self, state: TicketState, fact: Fact, deltas: Sequence[Delta], place: Place, policy: Policy
-    ) -> list[Effect]:
-        return ticket.decide(state, fact, deltas, place, policy)
-
-    def rows(self, state: TicketState, deltas: Sequence[Delta]) -> list[Row]:
-        return ticket_rows(state, deltas)
+    new = TicketState
+    evolve = staticmethod(ticket.evolve)
+    decide = staticmethod(ticket.decide)
+    rows = staticmethod(ticket_rows)
 
     def counted(self, state: TicketState) -> tuple[str, str | None] | None:
         return (state.type, state.state) if state.type else None

@@ -149,9 +149,9 @@ def read_fields(body: Mapping[str, Any], remarks: list[Remark]) -> dict[str, str
         if text is None or (not text and name in TIMES):
             continue
         fields[name] = text
-    for name, text in fields.items():  # in their order: a set's is another in every process
-        if name in TIMES and known_time(text) is None:
-            remarks.append(Remark(Anomaly.UNKNOWN_VALUE, f"{name} {text[:SHOWN]!r} is no time"))
+    for name in sorted(TIMES & fields.keys()):  # a set's own order is another in every process
+        if known_time(fields[name]) is None:
+            remarks.append(Remark(Anomaly.UNKNOWN_VALUE, f"{name} {fields[name][:SHOWN]!r} is no time"))
     return fields
 
 
