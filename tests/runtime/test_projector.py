@@ -97,9 +97,9 @@ class Bench:
         self.store = store or MemoryStore(self.clock.now, TABLES)
         self.limits = msgspec.structs.replace(Limits(), **limits)
         self.count = 0
-        self.open_router()
+        self.open_projector()
 
-    def open_router(self) -> None:
+    def open_projector(self) -> None:
         """A projector that knows nothing yet, as after a restart."""
         self.outbox, self.heard = Outbox(), Heard()
         self.projector = Projector(
@@ -281,7 +281,7 @@ async def test_who_loses_the_fence_reads_again_and_plans_nothing_twice() -> None
     """Two routers on one store, as two processes could be by mistake: each is told everything."""
     bench = Bench(store=SimulatedDisk(VirtualClock().now, rng=Random(4)))
     first, first_outbox = bench.projector, bench.outbox
-    bench.open_router()
+    bench.open_projector()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(first.run)
@@ -447,12 +447,12 @@ async def test_a_restart_goes_on_behind_the_last_decision(snapshot_events: int) 
 
     await bench.run(lambda: bench.deliver(*messages[:4]))
     await bench.append(*messages[4:7])  # the process dies before its projector hears of them
-    bench.open_router()
+    bench.open_projector()
     await bench.run()
 
     assert await bench.decisions("e-CS1") == [4, 8]
     assert [item["to"] for item in (await bench.document("e-CS1"))["history"]] == list(STATES[:4])
-    bench.open_router()
+    bench.open_projector()
     await bench.run(lambda: bench.deliver(*messages[7:]))
     await bench.check_replay()
     assert len(bench.outbox.added) == 2
@@ -463,7 +463,7 @@ async def test_a_restart_with_nothing_undecided_does_nothing() -> None:
     bench = Bench()
     await bench.run(lambda: bench.deliver(*life("e-CS1")))
     head = await bench.store.head()
-    bench.open_router()
+    bench.open_projector()
 
     await bench.run()
 
@@ -532,7 +532,7 @@ async def test_a_ticket_our_code_cannot_take_is_parked_alone(poison: Callable[[]
     assert store.reads.count("e-CS1") == 1  # here: what is parked takes no room in memory
 
     poison()
-    bench.open_router()
+    bench.open_projector()
     await bench.run()
 
     assert await bench.decisions("e-POISON") == [1, 10]
