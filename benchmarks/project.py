@@ -13,22 +13,19 @@ from anyio.lowlevel import checkpoint
 from benchmarks.lab import Call, Lab, Row, make_row
 from benchmarks.measure import Sample, timing
 from benchmarks.messages import make_events
+from benchmarks.parts import make_projector
 from benchmarks.raw import RawLog
 from ecproc.clock import SystemClock
-from ecproc.config import Limits
 from ecproc.desk.base import DESK_KINDS
 from ecproc.domain.attempt import Attempt, Done
 from ecproc.domain.effects import EffectKind, Repeat
 from ecproc.domain.entry import Entry
 from ecproc.domain.log import Batch, RecordedEvent, StreamCounters
 from ecproc.domain.log import Row as LiveRow
-from ecproc.domain.policy import Policy
 from ecproc.fold.tables import TABLES
-from ecproc.fold.tickets import MACHINES
 from ecproc.outbox.dispatcher import Dispatcher
 from ecproc.outbox.retry import RetryPolicy
 from ecproc.outbox.schedule import OutboxBounds
-from ecproc.runtime.projector import Projector
 from ecproc.store.base import Committed
 from ecproc.store.chain import payload_hash
 from ecproc.store.sqlite.schema import Statement, row_statements, stream_statements
@@ -95,16 +92,7 @@ async def project(folder: str, *, tickets: int, messages: int, mix: str) -> Samp
     tapped, sink = _Tapped(), _Sink()
     store = await _open(folder, tapped)
     events = await _append(store, tickets=tickets, messages=messages, mix=mix)
-    projector = Projector(
-        store,
-        sink,
-        machines=MACHINES,
-        policy=Policy(),
-        client_name="testClient",
-        limits=Limits(),
-        clock=SystemClock(),
-        telemetry=Telemetry(),
-    )
+    projector = make_projector(store, sink)
     tapped.start(store)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(projector.run)
@@ -125,16 +113,7 @@ async def settle(folder: str, *, tickets: int, messages: int) -> Sample:
     store = await _open(folder, tapped)
     events = await _append(store, tickets=tickets, messages=messages, mix="busy")
     async with anyio.create_task_group() as tasks:
-        projector = Projector(
-            store,
-            sink,
-            machines=MACHINES,
-            policy=Policy(),
-            client_name="testClient",
-            limits=Limits(),
-            clock=SystemClock(),
-            telemetry=Telemetry(),
-        )
+        projector = make_projector(store, sink)
         tasks.start_soon(projector.run)
         await checkpoint()
         projector.deliver(events)

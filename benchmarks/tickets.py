@@ -17,6 +17,7 @@ import msgspec
 from benchmarks.lab import Call, Lab, Row, make_row
 from benchmarks.measure import Sample, timing
 from benchmarks.messages import make_events
+from benchmarks.parts import make_projector
 from ecproc.clock import SystemClock
 from ecproc.config import Limits
 from ecproc.domain.entry import Entry
@@ -25,12 +26,10 @@ from ecproc.domain.policy import Policy
 from ecproc.fold.step import take_step
 from ecproc.fold.stream import StreamFold
 from ecproc.fold.tables import TABLES
-from ecproc.fold.tickets import MACHINES, TicketMachine
-from ecproc.runtime.projector import Projector
+from ecproc.fold.tickets import TicketMachine
 from ecproc.store.base import Store
 from ecproc.store.memory import MemoryStore
 from ecproc.store.sqlite.store import open_store
-from ecproc.telemetry.hooks import Telemetry
 
 _MACHINERY: Final = (
     "*/ecproc/runtime/projector.py",
@@ -75,16 +74,7 @@ async def on_disk(folder: str, *, tickets: int, messages: int, held: int) -> Sam
     """Deliver messages of known tickets to a Projector that holds so many folded states; of the others it
     reads the log."""
     store = await open_store(Path(folder) / "data", TABLES, now=SystemClock().now, identity=None, reserve_bytes=0)
-    projector = Projector(
-        store,
-        _Sink(),
-        machines=MACHINES,
-        policy=Policy(),
-        client_name="testClient",
-        limits=Limits(states_held=held),
-        clock=SystemClock(),
-        telemetry=Telemetry(),
-    )
+    projector = make_projector(store, _Sink(), Limits(states_held=held))
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(projector.run)
@@ -106,16 +96,7 @@ async def in_turn(*, tickets: int, messages: int, burst: int) -> Sample:
     """Bursts of tickets that are known already, each through the Projector and then once more without it; the second's
     seconds are a fact. In turn, because the difference is small beside what a machine's speed does within seconds."""
     stores = [MemoryStore(SystemClock().now, TABLES) for _ in range(2)]
-    projector = Projector(
-        stores[0],
-        _Sink(),
-        machines=MACHINES,
-        policy=Policy(),
-        client_name="testClient",
-        limits=Limits(),
-        clock=SystemClock(),
-        telemetry=Telemetry(),
-    )
+    projector = make_projector(stores[0], _Sink())
     plain = _Plain(stores[1])
     routed = bare = 0.0
     async with anyio.create_task_group() as tasks:
@@ -165,16 +146,7 @@ class _Plain:
 async def idle(*, tickets: int) -> Sample:
     """Bytes that the machinery keeps for each ticket it has seen, when none has work; folded states not counted."""
     store = MemoryStore(SystemClock().now, TABLES)
-    projector = Projector(
-        store,
-        _Sink(),
-        machines=MACHINES,
-        policy=Policy(),
-        client_name="testClient",
-        limits=Limits(),
-        clock=SystemClock(),
-        telemetry=Telemetry(),
-    )
+    projector = make_projector(store, _Sink())
     events = await _fill(store, tickets=tickets, start=0, messages=tickets)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(projector.run)

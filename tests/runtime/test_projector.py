@@ -278,7 +278,7 @@ async def test_a_message_that_is_told_before_the_outcome_it_follows_on_is_decide
 
 @pytest.mark.requirement("I3")
 async def test_who_loses_the_fence_reads_again_and_plans_nothing_twice() -> None:
-    """Two routers on one store, as two processes could be by mistake: each is told everything."""
+    """Two projectors on one store, as two processes could be by mistake: each is told everything."""
     bench = Bench(store=SimulatedDisk(VirtualClock().now, rng=Random(4)))
     first, first_outbox = bench.projector, bench.outbox
     bench.open_projector()
@@ -549,16 +549,21 @@ async def test_a_ticket_whose_rows_cannot_be_stored_is_parked_alone() -> None:
     assert await bench.decisions("e-CS1") == [9]
 
 
-async def test_a_ticket_whose_effects_nobody_takes_is_parked_alone() -> None:
-    bench = Bench()
+def refuse_effects(bench: Bench, *, of: str) -> None:
+    """Let nobody take a ticket's effects."""
     add = bench.outbox.add
 
     def refuse(stream: str, entries: Sequence[Entry]) -> None:
-        if stream == "e-POISON":
+        if stream == of:
             raise ZeroDivisionError("a defect")
         add(stream, entries)
 
     bench.outbox.add = refuse  # type: ignore[method-assign]
+
+
+async def test_a_ticket_whose_effects_nobody_takes_is_parked_alone() -> None:
+    bench = Bench()
+    refuse_effects(bench, of="e-POISON")
 
     await bench.run(lambda: bench.deliver(*life("e-POISON")[:1], *life("e-CS1")[:1]))
 
@@ -570,14 +575,7 @@ async def test_a_ticket_whose_effects_nobody_takes_is_parked_alone() -> None:
 @pytest.mark.requirement("I8", "R121")
 async def test_what_a_ticket_wrote_to_another_one_is_told_there_though_its_effects_are_taken_by_nobody() -> None:
     bench = Bench()
-    add = bench.outbox.add
-
-    def refuse(stream: str, entries: Sequence[Entry]) -> None:
-        if stream == "e-POISON":
-            raise ZeroDivisionError("a defect")
-        add(stream, entries)
-
-    bench.outbox.add = refuse  # type: ignore[method-assign]
+    refuse_effects(bench, of="e-POISON")
 
     async def work() -> None:
         for ticket in ("e-CS1", "e-POISON"):
@@ -600,7 +598,7 @@ async def test_a_ticket_whose_past_cannot_be_read_is_parked_alone() -> None:
     assert await bench.decisions("e-CS1") == [9]
 
 
-async def test_a_store_that_fails_parks_nothing_and_ends_the_router() -> None:
+async def test_a_store_that_fails_parks_nothing_and_ends_the_projector() -> None:
     bench = Bench()
 
     async def work() -> None:
