@@ -93,9 +93,8 @@ MUTANTS: Final = {
         (
             Change(
                 "fold/step.py",
-                "        taking.effects += state.plans.plan("
-                "machine.decide(state, fact, deltas, place_of(event), policy))\n",
-                "        facts_of_step.append((fact, deltas, place_of(event)))\n",
+                "        taking.effects += state.plans.plan(machine.decide(state, fact, deltas, place, policy))\n",
+                "        facts_of_step.append((fact, deltas, place))\n",
             ),
             Change(
                 "fold/step.py",
