@@ -34,13 +34,7 @@ async def find_stream(reader: Reader, name: str, *, headers: Sequence[str] = TIC
 async def read_document(reader: Reader, stream: str, *, entries: int, headers: Sequence[str] = TICKETS) -> bytes | None:
     """One stream's document, None if it has none; long lists show their last `entries`."""
     header = await _read_header(reader, stream, headers)
-    if header is None:
-        return None
-    rows = {
-        table: await reader.read_rows(table, stream=stream, last=entries if table in CAPPED else None)
-        for table in LISTS[header.table]
-    }
-    return join_document(header, rows, effects_count=await reader.count_rows("outbox", stream))
+    return None if header is None else await _read_lists(reader, header, entries=entries)
 
 
 async def list_documents(
@@ -55,9 +49,7 @@ async def list_documents(
     async for headers in reader.scan_rows("ticket"):
         for header in headers:
             if header.stream > (after or "") and _matches(header, ticket_type, state):
-                document = await read_document(reader, header.stream, entries=entries)
-                if document is not None:
-                    yield document
+                yield await _read_lists(reader, header, entries=entries)
 
 
 def document_of(stream: str, events: Sequence[RecordedEvent], *, machines: Machines, entries: int) -> bytes | None:
@@ -78,6 +70,16 @@ async def _read_header(reader: Reader, stream: str, headers: Sequence[str]) -> R
         if rows := await reader.read_rows(table, stream=stream):
             return rows[0]
     return None
+
+
+async def _read_lists(reader: Reader, header: Row, *, entries: int) -> bytes:
+    """The document of that header."""
+    stream = header.stream
+    rows = {
+        table: await reader.read_rows(table, stream=stream, last=entries if table in CAPPED else None)
+        for table in LISTS[header.table]
+    }
+    return join_document(header, rows, effects_count=await reader.count_rows("outbox", stream))
 
 
 def _matches(header: Row, ticket_type: str | None, state: str | None) -> bool:

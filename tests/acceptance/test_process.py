@@ -15,12 +15,15 @@ from typing import Final
 
 import anyio
 import httpx
+import msgspec
 import pytest
 
+from ecproc.simulator.bridge import RawMessage
 from ecproc.simulator.faults import MILD, NONE, CallFaults, FaultPlan
 from tests.acceptance.claims import check_claims
 from tests.acceptance.world import Plan, is_empty, open_world
 
+SIGNED = "https://h/f?sig=SECRET"
 MARGIN: Final = 128 * 1024 * 1024
 """Bytes that others may write to or free on the disk while a test counts on what is free."""
 
@@ -124,6 +127,21 @@ async def test_readers_that_hold_the_same_messages_after_a_stall_change_nothing(
             world.simulator.bridge.faults.change_plan(NONE)
             assert await running.ended() == 0, running.said
         await check_claims(world, redelivered=0.1)
+
+
+async def test_the_json_api_masks_the_query_of_a_url_as_the_commands_do(tmp_path: Path) -> None:
+    body = {"ticketType": "Incident", "ticketNumber": "e-CS1", "status": "open", "shortDescription": f"see {SIGNED}"}
+    attributes = {"MessageGroupId": "e-CS1", "TransactionType": "Create", "SequenceNumber": "1"}
+    async with open_world(tmp_path, Plan(tickets=0, visibility=0.5)) as world:
+        world.simulator.bridge.send_raw(RawMessage(msgspec.Raw(msgspec.json.encode(body)), attributes))
+        await world.drain()
+        async with await world.start() as running:
+            url = await running.told("web", "url")
+            async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+                answers = [(await client.get(f"{url}/api/v1/tickets{one}")).text for one in ("", "/e-CS1")]
+    for answer in answers:
+        assert "see https://h/f?***" in answer
+        assert "SECRET" not in answer
 
 
 @contextmanager

@@ -163,7 +163,7 @@ async def test_counters_that_are_no_longer_in_memory_are_read_again(
         (log.READ_STREAM_STATE, "PRIMARY KEY"),
         (log.READ_EVENTS, "INTEGER PRIMARY KEY"),
         (log.list_streams(">"), "PRIMARY KEY"),
-        (live.scan_tagged_rows("outbox", ">"), "outbox_tagged"),
+        (live.scan_rows("outbox", ">", tagged=True), "outbox_tagged"),
         (live.read_rows_by_id("ticket"), "ticket_id"),
         (live.read_rows_by_id("client_ticket"), "client_ticket_id"),
         (live.scan_rows("note", ">"), "PRIMARY KEY"),

@@ -124,10 +124,9 @@ class SqliteReader:
 
     async def scan_rows(self, table: str, *, tagged: bool = False) -> AsyncIterator[list[Row]]:
         check_table(table, self._tables)
-        scan = live.scan_tagged_rows if tagged else live.scan_rows
         key: tuple[str, int, str] = ("", _LEAST, "")
         beyond: Beyond = ">="
-        while rows := await self._fetch(scan(table, beyond), (*key, PAGE_ROWS)):
+        while rows := await self._fetch(live.scan_rows(table, beyond, tagged=tagged), (*key, PAGE_ROWS)):
             page = [Row(table, *row) for row in rows]
             yield page
             key, beyond = (page[-1].stream, page[-1].ordinal, page[-1].id), ">"

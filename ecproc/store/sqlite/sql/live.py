@@ -53,22 +53,12 @@ def count_rows(table: str) -> str:
     return f"SELECT count(*) FROM {table} WHERE stream = ?"
 
 
-def scan_rows(table: str, beyond: Beyond) -> str:
-    """A page of rows by stream and ordinal."""
+def scan_rows(table: str, beyond: Beyond, *, tagged: bool = False) -> str:
+    """A page of rows by stream and ordinal; with `tagged` of those that have a tag."""
     return f"""\
 SELECT {_ROW}
 FROM {table}
-WHERE (stream, ordinal, id) {beyond} (?, ?, ?)
-ORDER BY stream, ordinal, id
-LIMIT ?"""
-
-
-def scan_tagged_rows(table: str, beyond: Beyond) -> str:
-    """The same of the rows that have a tag."""
-    return f"""\
-SELECT {_ROW}
-FROM {table}
-WHERE tag IS NOT NULL AND (stream, ordinal, id) {beyond} (?, ?, ?)
+WHERE {"tag IS NOT NULL AND " if tagged else ""}(stream, ordinal, id) {beyond} (?, ?, ?)
 ORDER BY stream, ordinal, id
 LIMIT ?"""
 
