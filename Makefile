@@ -1,4 +1,4 @@
-# demo and test need Python >= 3.11, pip and make; the rest is set up on first use, in .venv (and .uv if uv is not installed).
+# All that is needed is Python >= 3.11, pip and make: the rest is set up on first use, in .venv and .uv.
 # pip's --target works where the system Python is externally managed, and uv makes the venv without ensurepip.
 #
 # The locks are made with, for X in "" and "-dev" (the latter with `--group dev -c requirements.lock`):
@@ -6,15 +6,34 @@
 #     -o requirements$X.lock
 
 PYTHON ?= python3
-UV := $(or $(shell uv --version >/dev/null 2>&1 && command -v uv),.uv/bin/uv)
+UV := $(if $(shell uv --version 2>/dev/null),uv,.uv/bin/uv)
 PYTEST := -m pytest -q -n auto --dist worksteal
 
-# The next interpreter is tried too where one runs (a version manager's shim may exist and not run), but not when ARGS narrow the run.
-NEXT := $(if $(ARGS),,$(shell $(PYTHON) -c 'import sys; sys.exit(sys.version_info >= (3, 13))' 2>/dev/null \
-	&& python3.13 -c 'import sys; print(sys.executable)' 2>/dev/null))
-
+# Of a shell's settings those stay that say where packages come from; any other may change what is set up, or stop it.
+KEPT := UV_INDEX% UV_HTTP% %_INDEX %_INDEX_URL %_FIND_LINKS %_PROXY %_CERT %_CERTS %_TLS %_HOST %_KEYRING_PROVIDER \
+	%_CONFIG_FILE %_TIMEOUT %_RETRIES
+unexport $(filter-out $(KEPT),$(filter PYTHON% PIP_% UV_% VIRTUAL_ENV,$(.VARIABLES)))
 export UV_SYSTEM_CERTS ?= 1
-export PIP_DISABLE_PIP_VERSION_CHECK ?= 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# HOME may not be there to write to.
+export UV_CACHE_DIR := $(CURDIR)/.uv/cache
+ifeq ($(UV_DEFAULT_INDEX)$(UV_INDEX_URL),)
+ifneq ($(PIP_INDEX_URL),)
+export UV_DEFAULT_INDEX := $(PIP_INDEX_URL)
+endif
+endif
+
+# An environment is made anew unless it was finished, stands where it was made, and runs, as the PYTHON that was asked for.
+CHECK := -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: ecproc needs Python 3.11 or newer")'
+VERSION := -E -c 'import sys; print(sys.hexversion)'
+ASKED_FOR := $(if $(filter-out file,$(origin PYTHON)),$(PYTHON))
+stale = $(shell held=$$($(1)/bin/python $(VERSION) 2>/dev/null) && [ "$$(cat $(1)/.run 2>/dev/null)" = "$(CURDIR)" ] \
+	$(if $(2),&& [ "$$held" = "$$($(2) $(VERSION) 2>/dev/null)" ]) || echo anew)
+
+# The next Python is tried too where one runs, but not when ARGS narrow the run. pyenv's shim hides one that it holds.
+RUNS := python3.13 -E -c 'import sys; print(sys.executable)' 2>/dev/null
+NEXT := $(if $(filter test,$(if $(ARGS),,$(MAKECMDGOALS))),$(shell \
+	$(RUNS) || PYENV_VERSION=$$(pyenv latest 3.13 2>/dev/null) $(RUNS)))
 
 .PHONY: help demo test check bench
 
@@ -24,11 +43,14 @@ help: ## what can be made
 demo: .venv/.run ## a faulty bridge is drained through two crashes, then the log is replayed and compared
 	@.venv/bin/ecproc demo $(ARGS)
 
-test: .venv/.dev $(if $(NEXT),.venv-313/.dev) ## the whole suite; ARGS="tests/unit -k lanes" narrows it
+test: .venv/.dev $(if $(NEXT),.venv-313/.run) ## the whole suite; ARGS="tests/unit -k lanes" narrows it
 	@.venv/bin/python $(PYTEST) $(ARGS)
 ifneq ($(NEXT),)
 	@echo "again on Python 3.13:"
 	@.venv-313/bin/python $(PYTEST) -p no:cacheprovider $(wildcard tests/unit tests/runtime)
+else ifeq ($(ARGS),)
+	@.venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 13))' || \
+		{ echo "SKIPPED: unit and runtime once more on Python 3.13, as no python3.13 runs here" >&2; [ -z "$$CI" ]; }
 endif
 
 check: .venv/.dev ## format, lint, types, import directions, generated pages, sizes, locks: what comes before the tests
@@ -40,25 +62,37 @@ check: .venv/.dev ## format, lint, types, import directions, generated pages, si
 	@.venv/bin/python docs/build_diagrams.py --check
 	@.venv/bin/python docs/check_tree.py
 
-bench: .venv/.run ## every benchmark beside its baseline; ARGS=--quick only shows that they run, PEERS=1 adds others' software
+bench: .venv/.dev ## every benchmark beside its baseline; ARGS=--quick only shows that they run, PEERS=1 adds others' software
 	@.venv/bin/python -m benchmarks $(if $(PEERS),--peers) $(ARGS)
 
 .uv/bin/uv:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: ecproc needs Python 3.11 or newer")'
-	@$(PYTHON) -m pip install -qq --target .uv uv
+	@$(PYTHON) $(CHECK)
+	@rm -rf .uv/new
+	@PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 $(PYTHON) -m pip install -qq --target .uv/new uv
+	@mkdir -p $(@D)
+	@mv .uv/new/bin/uv $@
+	@rm -rf .uv/new
 
-.venv/.run: requirements.lock pyproject.toml | $(UV)
-	@$(UV) venv -q --allow-existing -p $(PYTHON) .venv
+# `.run` says that an environment is whole, so it is gone while something is put in.
+define make_environment
+@$(1) $(CHECK)
+@rm -rf $(@D)
+@$(UV) venv -q -p "$$($(1) -c 'import sys; print(sys.executable)')" $(@D)
+@$(UV) pip install -q -p $(@D) --require-hashes -r $<
+@$(UV) pip install -q -p $(@D) --no-deps -e .
+@echo "$(CURDIR)" >$@
+endef
+
+.venv/.run: requirements.lock pyproject.toml $(if $(call stale,.venv,$(ASKED_FOR)),FORCE) | $(filter .uv/%,$(UV))
+	$(call make_environment,$(PYTHON))
+
+.venv/.dev: requirements-dev.lock .venv/.run
+	@rm .venv/.run
 	@$(UV) pip install -q -p .venv --require-hashes -r $<
-	@$(UV) pip install -q -p .venv --no-deps -e .
+	@echo "$(CURDIR)" >.venv/.run
 	@touch $@
 
-.venv/.dev: requirements-dev.lock .venv/.run | $(UV)
-	@$(UV) pip install -q -p .venv --require-hashes -r $<
-	@touch $@
+.venv-313/.run: requirements-dev.lock pyproject.toml $(if $(NEXT),$(if $(call stale,.venv-313,$(NEXT)),FORCE)) | $(filter .uv/%,$(UV))
+	$(call make_environment,$(NEXT))
 
-.venv-313/.dev: requirements-dev.lock pyproject.toml | $(UV)
-	@$(UV) venv -q --allow-existing -p $(NEXT) .venv-313
-	@$(UV) pip install -q -p .venv-313 --require-hashes -r $<
-	@$(UV) pip install -q -p .venv-313 --no-deps -e .
-	@touch $@
+FORCE:

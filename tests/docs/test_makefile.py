@@ -1,18 +1,92 @@
-"""What `make` says about itself."""
+"""What `make` says about itself, and what it sets up in which shell: uv and the interpreters are stand-ins that take notes."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 REPOSITORY: Final = Path(__file__).parents[2]
+UV: Final = """\
+#!/bin/sh
+[ "$*" != --version ] || { echo uv 1.0; exit; }
+echo "uv $*" >>"$NOTES"
+env | grep -E "^(UV_|PIP_|PYTHON|VIRTUAL_ENV)" | sort >"$NOTES.env"
+[ ! -e "$NOTES.fails" ] || case "$*" in *"$(cat "$NOTES.fails")"*) exit 3 ;; esac
+[ "$1" != venv ] || for folder; do :; done
+[ "$1" != venv ] || { mkdir -p "$folder/bin" && cp "$STAND_INS/interpreter" "$folder/bin/python"; }
+"""
+INTERPRETER: Final = f"""\
+#!/bin/sh
+case "$1" in -m) echo "run $0 $*" >>"$NOTES" ;; *) exec "{sys.executable}" "$@" ;; esac
+"""
+ABSENT: Final = "#!/bin/sh\nexit 127\n"
+TOLD: Final = "SKIPPED: unit and runtime once more on Python 3.13"
 
 
 def make(*arguments: str) -> str:
     command = ["make", "--no-print-directory", "-C", str(REPOSITORY), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+class Checkout:
+    """A checkout that holds the Makefile and what it asks for, under a path that is hard on shells."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "a checkout"
+        self.path.mkdir()
+        for name in ("Makefile", "pyproject.toml", "requirements.lock", "requirements-dev.lock"):
+            shutil.copy(REPOSITORY / name, self.path)
+        self._stand_ins = folder / "bin"
+        self._stand_ins.mkdir()
+        self.notes = folder / "notes"
+        scripts = {"uv": UV, "python3": INTERPRETER, "interpreter": INTERPRETER, "python3.13": ABSENT, "pyenv": ABSENT}
+        for name, text in scripts.items():
+            self.put(name, text)
+
+    def put(self, name: str, text: str) -> None:
+        """Let this be found under that name, before any other."""
+        (self._stand_ins / name).write_text(text)
+        (self._stand_ins / name).chmod(0o755)
+
+    def make(self, *arguments: str, **shell: str) -> subprocess.CompletedProcess[str]:
+        """Run make in a shell that sets these variables, with nothing noted yet."""
+        self.notes.write_text("")
+        places = {"NOTES": str(self.notes), "STAND_INS": str(self._stand_ins)}
+        return subprocess.run(
+            ["make", "--no-print-directory", *arguments],
+            cwd=self.path,
+            env={"PATH": f"{self._stand_ins}:{os.defpath}", **places, **shell},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    @property
+    def steps(self) -> list[str]:
+        """What the last run set up and ran, each step by the words that tell it from the others."""
+        words = "venv -q|requirements.*lock|--no-deps -e|pytest.*|benchmarks.*"
+        return [found[0] for line in self.notes.read_text().splitlines() if (found := re.search(words, line))]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What uv was started with."""
+        return dict(line.split("=", 1) for line in Path(f"{self.notes}.env").read_text().splitlines())
+
+
+FROM_NOTHING: Final = ["venv -q", "requirements.lock", "--no-deps -e", "requirements-dev.lock"]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path)
 
 
 def test_help_names_every_target_and_is_what_make_does_alone() -> None:
@@ -25,3 +99,108 @@ def test_help_names_every_target_and_is_what_make_does_alone() -> None:
     assert [line.split()[:2] for line in lines] == [["make", target] for target in phony[1].split()]
     assert all(len(line) <= 120 for line in lines)
     assert make().splitlines() == lines
+
+
+@pytest.mark.parametrize(("target", "ran"), [("test", "pytest -q -n auto --dist worksteal"), ("bench", "benchmarks")])
+def test_a_target_sets_up_all_it_needs_once(checkout: Checkout, target: str, ran: str) -> None:
+    first = checkout.make(target)
+    assert first.returncode == 0, first.stderr
+    assert checkout.steps == [*FROM_NOTHING, ran]
+
+    checkout.make(target)
+    assert checkout.steps == [ran]
+
+
+def test_only_what_says_where_packages_come_from_is_taken_from_the_shell(checkout: Checkout) -> None:
+    kept = {
+        "PIP_INDEX_URL": "https://mirror.invalid/simple",
+        "PIP_CERT": "/ca.pem",
+        "UV_INDEX_INTERNAL_PASSWORD": "word",
+        "UV_HTTP_TIMEOUT": "9",
+    }
+    left = {
+        "PIP_USER": "1",
+        "PIP_REQUIRE_HASHES": "1",
+        "UV_PYTHON": "3.9",
+        "UV_REQUIRE_HASHES": "1",
+        "UV_CACHE_DIR": "/proc/nope",
+        "PYTHONPATH": "/nope",
+        "PYTHONHOME": "/nope",
+        "VIRTUAL_ENV": "/nope",
+    }
+
+    ended = checkout.make(".venv/.run", **kept, **left)
+
+    assert ended.returncode == 0, ended.stderr
+    ours = {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "UV_SYSTEM_CERTS": "1", "UV_DEFAULT_INDEX": kept["PIP_INDEX_URL"]}
+    assert checkout.settings == {**kept, **ours, "UV_CACHE_DIR": str(checkout.path / ".uv" / "cache")}
+
+
+@pytest.mark.parametrize("broken_off", FROM_NOTHING)
+def test_what_was_left_half_made_is_made_anew(checkout: Checkout, broken_off: str) -> None:
+    fails = Path(f"{checkout.notes}.fails")
+    fails.write_text(broken_off)
+    assert checkout.make(".venv/.dev").returncode != 0
+    assert checkout.steps[-1] == broken_off
+    fails.unlink()
+
+    assert checkout.make(".venv/.dev").returncode == 0
+    assert checkout.steps == FROM_NOTHING
+
+
+def test_an_environment_that_was_moved_or_runs_no_more_is_made_anew(checkout: Checkout) -> None:
+    checkout.make(".venv/.dev")
+    checkout.path = checkout.path.rename(checkout.path.with_name("elsewhere"))
+    assert checkout.make(".venv/.dev").returncode == 0
+    assert checkout.steps == FROM_NOTHING
+
+    (checkout.path / ".venv" / "bin" / "python").unlink()
+    assert checkout.make(".venv/.dev").returncode == 0
+    assert checkout.steps == FROM_NOTHING
+
+
+def test_another_python_is_another_environment_only_for_who_asks_for_it(checkout: Checkout) -> None:
+    checkout.make(".venv/.dev")
+    other = INTERPRETER.replace(" *)", f" -E) echo {0x40000F0} ;; *)")
+    checkout.put("python4", other)
+    assert checkout.make(".venv/.dev").returncode == 0
+    assert checkout.steps == []
+
+    assert checkout.make(".venv/.dev", PYTHON="python4").returncode == 0
+    assert checkout.steps == FROM_NOTHING
+
+
+def test_a_python_that_is_too_old_is_refused_before_anything_is_fetched(checkout: Checkout) -> None:
+    checkout.put("python3", f"""#!/bin/sh\nexec "{sys.executable}" -c "import sys; sys.version_info = (3, 10); $2"\n""")
+
+    ended = checkout.make("demo")
+
+    assert ended.returncode != 0
+    assert "error: ecproc needs Python 3.11 or newer" in ended.stderr
+    assert checkout.notes.read_text() == ""
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="there is no next Python")
+def test_a_next_python_that_does_not_run_is_told_and_fails_on_ci(checkout: Checkout) -> None:
+    told = checkout.make("test")
+    assert (told.returncode, TOLD in told.stderr) == (0, True)
+    assert checkout.make("test", CI="true").returncode != 0
+
+    narrowed = checkout.make("test", "ARGS=tests/unit", CI="true")
+    assert (narrowed.returncode, narrowed.stderr) == (0, "")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="there is no next Python")
+def test_a_next_python_is_found_on_the_path_and_behind_the_shim_of_a_version_manager(checkout: Checkout) -> None:
+    checkout.put("python3.13", INTERPRETER)
+    assert checkout.make("test").stderr == ""
+    assert checkout.steps[-1] == "pytest -q -n auto --dist worksteal -p no:cacheprovider"
+
+    checkout.put("python3.13", INTERPRETER.replace("case", '[ "$PYENV_VERSION" = 3.13.7 ] || exit 127\ncase'))
+    checkout.put("pyenv", '#!/bin/sh\n[ "$*" = "latest 3.13" ] && echo 3.13.7\n')
+    found = checkout.make("test", CI="true")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert checkout.steps == [
+        "pytest -q -n auto --dist worksteal",
+        "pytest -q -n auto --dist worksteal -p no:cacheprovider",
+    ]
