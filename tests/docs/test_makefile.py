@@ -1,4 +1,4 @@
-"""What `make` says about itself, and what it sets up in which shell: uv and the interpreters are stand-ins that take notes."""
+"""What `make` says about itself, and what it sets up in which shell: uv and the interpreters are stand-ins."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ echo "uv $*" >>"$NOTES"
 env | grep -E "^(UV_|PIP_|PYTHON|VIRTUAL_ENV)" | sort >"$NOTES.env"
 [ ! -e "$NOTES.fails" ] || case "$*" in *"$(cat "$NOTES.fails")"*) exit 3 ;; esac
 [ "$1" != venv ] || for folder; do :; done
+[ "$1" != venv ] || [ ! -e "$folder" ] || { echo "$folder exists" >&2; exit 2; }
 [ "$1" != venv ] || { mkdir -p "$folder/bin" && cp "$STAND_INS/interpreter" "$folder/bin/python"; }
 """
 INTERPRETER: Final = f"""\
