@@ -24,7 +24,7 @@ CREATE = Request("POST", "/tickets", b"{}")
 async def open_bridge(
     server: FaultServer, *, environment: str = "prod", ca_file: str = ""
 ) -> AsyncIterator[HttpBridge]:
-    config = BridgeConfig(url=f"{server.url}/client/{environment}", client_name="Client", timeout=5, ca_file=ca_file)
+    config = BridgeConfig(url=f"{server.url}/client/{environment}", client_name="Client", timeout=60, ca_file=ca_file)
     bridge = HttpBridge(
         config, api_key=LiveSecret("bridge.api_key", [Secret("key")]), limits=Limits(), clock=SystemClock()
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -23,9 +24,12 @@ from ecproc.simulator.queue import QueueRules
 from ecproc.simulator.server import Simulator, run_simulator
 from ecproc.simulator.settings import SimulatorConfig
 
-VISIBILITY = 1.0
+VISIBILITY = 600.0
+"""Seconds of clocks that are turned by hand: nothing comes again because the machine is slow."""
+STEP = VISIBILITY / 3
 MAX_RECEIVES = 3
-DEADLINE = 15.0
+PATIENCE = 100.0
+"""Seconds after which what was waited for counts as never coming."""
 API_KEY = "simulator-key"
 
 
@@ -37,6 +41,22 @@ class Got(msgspec.Struct, frozen=True):
     message_id: str
     handle: str
     count: int
+
+
+EMULATOR = f"""
+import runpy, signal, time
+now, ahead = time.time, [0.0]
+time.time = lambda: now() + sum(ahead)
+signal.signal(signal.SIGUSR1, lambda *_: ahead.append({STEP}))
+runpy.run_module("ministack", run_name="__main__")
+"""
+
+
+class Emulator(msgspec.Struct, frozen=True):
+    """A running ministack, whose clock goes a step ahead at a signal."""
+
+    url: str
+    pid: int
 
 
 class FifoPort(Protocol):
@@ -83,7 +103,7 @@ class SimulatedQueue:
         ]
 
     async def let_time_pass(self) -> None:
-        self._clock[0] += VISIBILITY / 3
+        self._clock[0] += STEP
 
     async def delete(self, handle: str) -> bool:
         answer = await self._client.delete(f"{self._simulator.url}/queue/{quote(handle, safe='')}")
@@ -96,8 +116,9 @@ class SimulatedQueue:
 class EmulatedQueue:
     """A queue of ministack's, driven with SQS's own JSON protocol."""
 
-    def __init__(self, client: httpx.AsyncClient, url: str, failed_url: str) -> None:
+    def __init__(self, client: httpx.AsyncClient, url: str, failed_url: str, pid: int) -> None:
         self._client = client
+        self._pid = pid
         self._url = url
         self._failed_url = failed_url
         self._sent = 0
@@ -120,7 +141,7 @@ class EmulatedQueue:
         return await self._receive(self._url)
 
     async def let_time_pass(self) -> None:
-        await anyio.sleep(0.02)
+        os.kill(self._pid, signal.SIGUSR1)
 
     async def delete(self, handle: str) -> bool:
         body = {"QueueUrl": self._url, "ReceiptHandle": handle}
@@ -155,14 +176,14 @@ async def open_simulated(per_group: int) -> AsyncIterator[FifoPort]:
     rules = QueueRules(visibility=VISIBILITY, max_receives=MAX_RECEIVES, per_group=per_group)
     async with (
         run_simulator(SimulatorConfig(queue=rules), clock=lambda: clock[0]) as simulator,
-        httpx.AsyncClient(headers={"x-api-key": API_KEY}, trust_env=False) as client,
+        httpx.AsyncClient(headers={"x-api-key": API_KEY}, trust_env=False, timeout=PATIENCE) as client,
     ):
         yield SimulatedQueue(simulator, client, clock)
 
 
 @asynccontextmanager
-async def open_emulated(url: str, name: str) -> AsyncIterator[FifoPort]:
-    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+async def open_emulated(emulator: Emulator, name: str) -> AsyncIterator[FifoPort]:
+    async with httpx.AsyncClient(base_url=emulator.url, trust_env=False, timeout=PATIENCE) as client:
 
         async def create(queue: str, **attributes: str) -> str:
             body = {"QueueName": f"{queue}.fifo", "Attributes": {"FifoQueue": "true", **attributes}}
@@ -174,11 +195,11 @@ async def open_emulated(url: str, name: str) -> AsyncIterator[FifoPort]:
         arn = f"arn:aws:sqs:us-east-1:000000000000:{name}-failed.fifo"
         redrive = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": str(MAX_RECEIVES)})
         queue_url = await create(name, VisibilityTimeout=str(int(VISIBILITY)), RedrivePolicy=redrive)
-        yield EmulatedQueue(client, queue_url, failed_url)
+        yield EmulatedQueue(client, queue_url, failed_url, emulator.pid)
 
 
 @pytest.fixture(scope="module")
-def emulator_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     """Run ministack, bound to loopback, for the tests of this file."""
     place: Path = tmp_path_factory.mktemp("ministack")
     with socket.socket() as probe:
@@ -188,14 +209,15 @@ def emulator_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     settings = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "TMPDIR": str(place), "IOT_MTLS_ENABLED": "0"}
     with (place / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ministack"], env={**os.environ, **settings}, cwd=place, stdout=log, stderr=log
+            [sys.executable, "-c", EMULATOR], env={**os.environ, **settings}, cwd=place, stdout=log, stderr=log
         )
         try:
-            deadline = time.monotonic() + DEADLINE
+            deadline = time.monotonic() + PATIENCE
             while not is_answering(url):
                 assert process.poll() is None, (place / "log").read_text()
                 assert time.monotonic() < deadline, (place / "log").read_text()
-            yield url
+                time.sleep(0.05)  # it is still importing, on this very processor perhaps
+            yield Emulator(url, process.pid)
         finally:
             process.kill()
             process.wait()
@@ -203,7 +225,7 @@ def emulator_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def is_answering(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/_ministack/health", timeout=1, trust_env=False).status_code == 200
+        return httpx.get(f"{url}/_ministack/health", timeout=PATIENCE, trust_env=False).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -212,9 +234,9 @@ def is_answering(url: str) -> bool:
 async def queue(request: pytest.FixtureRequest) -> AsyncIterator[FifoPort]:
     async with AsyncExitStack() as stack:
         if request.param == "ministack":
-            url = request.getfixturevalue("emulator_url")
+            emulator = request.getfixturevalue("emulator")
             name = "".join(c if c.isalnum() else "-" for c in request.node.originalname)
-            yield await stack.enter_async_context(open_emulated(url, name))
+            yield await stack.enter_async_context(open_emulated(emulator, name))
         else:
             per_group = 1 if request.param == "simulator-one-by-one" else 10
             yield await stack.enter_async_context(open_simulated(per_group))
@@ -222,7 +244,7 @@ async def queue(request: pytest.FixtureRequest) -> AsyncIterator[FifoPort]:
 
 async def fetch(queue: FifoPort) -> list[Got]:
     """Receive, as soon as there is something to receive."""
-    with anyio.fail_after(DEADLINE):
+    with anyio.fail_after(PATIENCE):
         while not (batch := await queue.receive()):
             await queue.let_time_pass()
     return batch

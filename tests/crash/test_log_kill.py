@@ -59,19 +59,36 @@ async def main(directory, failpoints, first, limit):
 
 anyio.run(main, sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
 """
+TURN = "        for number in range(first, first + 200):\n"
+ACKNOWLEDGE = "            print(number, flush=True)\n"
+TOO_EARLY = CHILD.replace(ACKNOWLEDGE, "").replace(TURN, TURN + ACKNOWLEDGE)
+"""A child that acknowledges what it has yet to write."""
 
 
 def run_child(
-    directory: Path, *, failpoints: str = "", first: int = 0, limit: int = 0, wrapper: tuple[str, ...] = ()
-) -> subprocess.Popen[str]:
-    command = [*wrapper, sys.executable, "-c", CHILD, str(directory), failpoints, str(first), str(limit)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    directory: Path,
+    *,
+    code: str = CHILD,
+    failpoints: str = "",
+    first: int = 0,
+    limit: int = 0,
+    wrapper: tuple[str, ...] = (),
+) -> subprocess.Popen[bytes]:
+    command = [*wrapper, sys.executable, "-c", code, str(directory), failpoints, str(first), str(limit)]
+    # Nothing is read ahead: what `read_some` leaves is all there for `finish`.
+    return subprocess.Popen(command, bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def finish(child: subprocess.Popen[str]) -> tuple[list[int], int, str]:
-    """What the child acknowledged, how it ended, and what it complained of."""
-    out, complaints = child.communicate(timeout=60)
-    return [int(line) for line in out.split()], child.returncode, complaints
+def read_some(child: subprocess.Popen[bytes], lines: int) -> list[int]:
+    """The child's next acknowledgements."""
+    assert child.stdout is not None
+    return [int(child.stdout.readline()) for _ in range(lines)]
+
+
+def finish(child: subprocess.Popen[bytes]) -> tuple[list[int], int, str]:
+    """What the child acknowledged since, how it ended, and what it complained of."""
+    out, complaints = child.communicate(timeout=100)
+    return [int(line) for line in out.split()], child.returncode, complaints.decode()
 
 
 async def read_numbers(directory: Path) -> list[int]:
@@ -115,16 +132,27 @@ async def test_what_was_acknowledged_outlives_kills_at_any_time(tmp_path: Path) 
     everything: list[int] = []
     for life in range(5):
         child = run_child(tmp_path, first=life * 1000)
-        assert child.stdout is not None
-        for _ in range(3 * life + 1):
-            everything.append(int(child.stdout.readline()))
+        acknowledged = read_some(child, 3 * life + 1)
         child.kill()
-        everything += [int(line) for line in child.stdout.read().split()]  # some was read ahead with the lines before
-        finish(child)
+        rest, code, complaints = finish(child)
+        assert code == -signal.SIGKILL, complaints
+        acknowledged += rest
+        assert acknowledged == list(range(life * 1000, life * 1000 + len(acknowledged)))
+        everything += acknowledged
     found = await read_numbers(tmp_path)
     assert set(everything) <= set(found)
     assert len(found) <= len(everything) + 5
     assert sorted(found) == found
+
+
+@pytest.mark.parametrize("read_before", [0, 1, 8])
+async def test_an_acknowledgement_that_comes_too_early_is_found_out(tmp_path: Path, read_before: int) -> None:
+    child = run_child(tmp_path, code=TOO_EARLY, failpoints="append.begun:9")
+    acknowledged = read_some(child, read_before)
+    rest, code, complaints = finish(child)
+    assert code == -signal.SIGKILL, complaints
+    assert [*acknowledged, *rest] == list(range(9))
+    assert await read_numbers(tmp_path) == list(range(8))
 
 
 @pytest.mark.requirement("I1")
