@@ -148,6 +148,7 @@ async def test_what_was_acknowledged_outlives_kills_at_any_time(tmp_path: Path) 
 @pytest.mark.parametrize("read_before", [0, 1, 8])
 async def test_an_acknowledgement_that_comes_too_early_is_found_out(tmp_path: Path, read_before: int) -> None:
     child = run_child(tmp_path, code=TOO_EARLY, failpoints="append.begun:9")
+    child.wait(timeout=100)  # so that all of it is there to be read ahead
     acknowledged = read_some(child, read_before)
     rest, code, complaints = finish(child)
     assert code == -signal.SIGKILL, complaints
