@@ -149,6 +149,7 @@ async def test_counters_that_are_no_longer_in_memory_are_read_again(
         for number in range(40):
             await append(store, NewEvent(f"s{number % 8}", "X", b""), NewEvent(f"s{number % 5}", "Y", b""))
         events = await read_all(store)
+        assert len(events) == 80
         for stream in {event.stream for event in events}:
             versions = [event.version for event in events if event.stream == stream]
             assert versions == list(range(1, len(versions) + 1))

@@ -19,7 +19,7 @@ def build(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """Give a checkout that has the hand-written texts and no tests."""
-    for folder in ("docs", "tests/unit", "ecproc/testing"):
+    for folder in ("docs", "tests/unit", "tests/simulation", "tests/conformance", "ecproc/testing"):
         (tmp_path / folder).mkdir(parents=True)
     shutil.copy(REPOSITORY / "docs" / "requirements.toml", tmp_path / "docs")
     return tmp_path
@@ -83,6 +83,20 @@ def test_the_shipped_suite_counts_too(tree: Path) -> None:
 
     assert build(tree).returncode == 0
     assert read_line(tree, "I1").endswith(f"| `{suite}::StoreTests::test_a` |")
+
+
+@pytest.mark.parametrize("other", ["tests/simulation/test_queue_model.py", "tests/conformance/test_queue_fifo.py"])
+def test_a_test_of_the_other_side_is_named_and_proves_nothing(tree: Path, other: str) -> None:
+    text = "@pytest.mark.requirement('R27')\ndef test_a(): ..."
+    write_test(tree, text, name=other)
+    assert build(tree).returncode == 0
+    assert read_line(tree, "R27").endswith(f"· **open** · bridge: `{other}::test_a`")
+    assert "Of 293, 0 have a test" in (tree / "docs" / "requirements.md").read_text(encoding="utf-8")
+
+    write_test(tree, text)
+    assert build(tree).returncode == 0
+    assert read_line(tree, "R27").endswith(f"· `tests/unit/test_it.py::test_a` · bridge: `{other}::test_a`")
+    assert "Of 293, 1 have a test" in (tree / "docs" / "requirements.md").read_text(encoding="utf-8")
 
 
 def test_rulings_and_invariants_stand_on_the_page_only_where_cited(tree: Path) -> None:

@@ -553,7 +553,7 @@ async def test_what_is_finished_leaves_nothing_behind() -> None:
     await bench.run()
 
     assert bench.dispatcher.idle
-    assert all(not lane.tickets for lane in bench.dispatcher._schedule._lanes.values())
+    assert [len(lane.tickets) for lane in bench.dispatcher._schedule._lanes.values()] == [0] * len(Lane)
     finished = [states for states in bench.heard.states if states[1] == S.COMPLETED]
     assert len(finished) == 10
 
@@ -676,8 +676,7 @@ async def test_a_destination_that_is_down_is_left_alone_and_tried_by_one() -> No
     async def work() -> None:
         await anyio.sleep(100)
         down = len(bench.performed)
-        assert down <= 10 + 8  # ten were in flight when it opened, then one after each rest of up to 30 s
-        assert all(key.startswith("k") for key in bench.order_of())
+        assert 10 < down <= 10 + 8  # ten were in flight when it opened, then one after each rest of up to 30 s
         bench.desk.always = None
 
     await bench.run(work=work)

@@ -183,14 +183,16 @@ def test_url_queries_are_masked_unless_revealed(call: Callable[..., str]) -> Non
     for command in commands:
         shown = call(*command)
         assert CANARY not in shown
-        assert not any(CANARY.encode() in base64.b64decode(text) for text in find_base64(shown))
+        assert not any(CANARY.encode() in text for text in find_base64(shown))
     for command in (["events"], ["outbox", "list"], ["quarantine", "list"]):
-        assert CANARY in call(*command, "--reveal")
+        revealed = call(*command, "--reveal")
+        assert CANARY in revealed
+        assert command[0] == "outbox" or any(CANARY.encode() in text for text in find_base64(revealed))
 
 
-def find_base64(text: str) -> list[str]:
+def find_base64(text: str) -> list[bytes]:
     """Every body that is given in base64."""
-    return [part.partition('"')[0] for part in text.split('"body_base64":"')[1:]]
+    return [base64.b64decode(part.partition('"')[0]) for part in text.split('"body_base64":"')[1:]]
 
 
 def test_times_of_own_events_are_text(call: Callable[..., str]) -> None:
