@@ -13,6 +13,11 @@ from structlog.testing import capture_logs
 
 MESSAGES = Path(__file__).parent / "fixtures" / "messages"
 
+# A shell may hold the settings of somebody's processor and terminal: here every test brings its own.
+for name in os.environ.keys() - {"ECPROC_SEEDS"}:
+    if name.startswith("ECPROC_") or name == "COLUMNS":
+        del os.environ[name]
+
 # No deadline: the machines that run this are shared, and a slow example is not a wrong one.
 settings.register_profile("default", deadline=None, max_examples=80, print_blob=True)
 # The same examples every time: a red CI run must mean that the change is at fault.
