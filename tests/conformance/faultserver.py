@@ -141,6 +141,13 @@ async def slow_loris(peer: Peer) -> None:
     await peer.drip(bytes(100_000), seconds_per_byte=0.05)
 
 
+async def slow_body(peer: Peer) -> None:
+    """Answer 200 at once, then one byte of its body every twentieth of a second."""
+    await peer.request()
+    await peer.send(make_head(200, {"content-length": "100000"}))
+    await peer.drip(bytes(100_000), seconds_per_byte=0.05)
+
+
 async def truncate(peer: Peer) -> None:
     """Promise a hundred bytes, send ten, close."""
     await peer.request()

@@ -36,7 +36,7 @@ from tests.conformance.faultserver import (
     make_head,
     reset_after_request,
     reset_at_once,
-    slow_loris,
+    slow_body,
     talk_nonsense,
     truncate,
 )
@@ -133,7 +133,7 @@ KEY = "attachments.max_bytes"
         (endless(), KEY, F.CONFIGURATION),
         (endless({"content-length": "9" * 15}), KEY, F.CONFIGURATION),
         (answering(200, make_gzip_bomb(1_000_000), {"content-encoding": "gzip"}), KEY, F.CONFIGURATION),
-        (slow_loris, "timeout", F.COUNTED),
+        (slow_body, "timeout", F.COUNTED),
         (truncate, "protocol", F.COUNTED),
         (black_hole, "timeout", F.HELD),
         (reset_after_request, "connect", F.HELD),
