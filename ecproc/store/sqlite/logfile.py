@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec.structs import astuple
 
+from ecproc.descriptors import is_out_of_files
 from ecproc.domain.log import StreamCounters
 from ecproc.failpoints import failpoint
 from ecproc.store.base import Committed, Head, Tables
@@ -110,7 +111,16 @@ class LogFile:
         if self._bytes >= CHECKPOINT_BYTES or self._commits >= CHECKPOINT_COMMITS:
             self._checkpoint()
         if self.idle_seconds() == 0:
+            self._try_anchor()
+
+    def _try_anchor(self) -> None:
+        """Write the anchor, or leave it for later where no more files can be open."""
+        try:
             self.write_anchor()
+        except OSError as error:
+            if not is_out_of_files(error):
+                raise
+            self._dirty_since = time.monotonic()
 
     def write_anchor(self) -> None:
         """Name the head in the anchor, if it does not yet."""
