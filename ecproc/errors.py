@@ -126,6 +126,7 @@ class BridgeError(EcprocError):
 _NETWORK_HINTS: Final = {
     "dns": "check the host in bridge.url and this machine's resolver",
     "connect": "check the host and port in bridge.url, and whether a firewall or a proxy (bridge.proxy) is in the way",
+    "files": "raise the limit of open files (LimitNOFILE= of a systemd unit, ulimit -n) or find what holds them",
     "tls": "check whether something on the way opens TLS; its certificates belong in bridge.ca_file",
     "timeout": "check the way to the bridge (firewall, bridge.proxy), and whether bridge.timeout is long enough",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import socket
 import ssl
@@ -16,9 +17,10 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from ecproc.descriptors import is_out_of_files
 from ecproc.errors import ConfigError, ConfigProblem
 
-FaultKind: TypeAlias = Literal["connect", "dns", "tls", "timeout", "protocol", "too_large", "proxy"]
+FaultKind: TypeAlias = Literal["connect", "dns", "files", "tls", "timeout", "protocol", "too_large", "proxy"]
 
 RETRY_AFTER_LONGEST: Final = 300.0
 PROXY_REFUSES: Final = 407
@@ -31,9 +33,12 @@ TUNNEL_HEAD_BYTES: Final = 8 * 1024
 NO_ANSWER: Final = "no whole HTTP answer came"
 _HEAD_ENDS: Final = b"\r\n\r\n"
 
+_OPENED: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is listened on, not by us
 _MAX_CAUSES: Final = 16
 _LONGEST_REQUEST_ID: Final = 128
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+
+codecs.lookup("idna")  # every look-up of a name needs it, and Python would read it from disk at the first one
 
 
 class HttpFault(Exception):
@@ -73,6 +78,15 @@ def bracket(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def write_url(host: str, port: int) -> str:
+    """Where a person on this machine finds what listens there: an address that stands for all of them is none to ask.
+
+    A link-local address keeps its zone.
+    """
+    shown = _OPENED.get(host, host).replace("%", "%25")
+    return f"http://{bracket(shown)}:{port}"
+
+
 def classify(error: BaseException) -> tuple[FaultKind, str]:
     """What kind of failure an exception of the network tells of, and why in the system's own words."""
     if isinstance(error, TimeoutError):
@@ -87,6 +101,8 @@ def classify(error: BaseException) -> tuple[FaultKind, str]:
                 continue
             case ssl.SSLError():
                 return "tls", (cause.reason or "the handshake failed").lower().replace("_", " ")
+            case OSError() if is_out_of_files(cause):
+                return "files", os.strerror(cause.errno or 0)
             case OSError() if cause.errno:
                 return "connect", os.strerror(cause.errno)
     return "connect", "the connection failed"

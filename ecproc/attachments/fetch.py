@@ -24,6 +24,7 @@ from ecproc.attachments.store import ContentStore, Decoding, Upload
 from ecproc.attachments.url import REFUSALS, CheckedUrl, check_url
 from ecproc.clock import Clock
 from ecproc.config.proxy import Proxy
+from ecproc.descriptors import is_out_of_files
 from ecproc.errors import StoreUnavailable
 from ecproc.http import HttpClient, HttpFault, HttpResponse, Origin, parse_retry_after
 from ecproc.wire.urls import normalise_url
@@ -170,6 +171,8 @@ def _translating_disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if is_out_of_files(error):
+            raise FetchFailed("no more files can be open", Failure.HELD) from error
         if error.errno in _FULL:
             raise FetchFailed("disk_full", Failure.HELD) from error
         raise StoreUnavailable(f"cannot store an attachment: {error.strerror}") from error

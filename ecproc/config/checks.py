@@ -1,12 +1,12 @@
 """What must hold between and inside the options beyond their types: pure functions from values to findings."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from ecproc.config.catalogue import OPTIONS
-from ecproc.config.options import BridgeConfig, Config, WebConfig, is_loopback
+from ecproc.config.options import BridgeConfig, Config, WebConfig, is_address, is_loopback
 from ecproc.config.proxy import BadProxy, parse_proxy
 from ecproc.config.secret import Secret
 
@@ -16,14 +16,20 @@ HEADER_SECRETS: Final = ("bridge.api_key", "web.read_token")
 """The secrets that are sent in a header as they stand."""
 
 _POLL_RANGE: Final = (30.0, 300.0)
-_TOKEN_LENGTH: Final = 16
+TOKEN_LENGTH: Final = 16
+"""Characters of a token that nobody guesses; the least where others may reach the server."""
+
 _MAX_PORT: Final = 65_535
 _LABEL: Final = r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?"
 _HOST_PATTERN: Final = re.compile(rf"(?:(?:\*|{_LABEL})\.)*{_LABEL}\.{_LABEL}")
 _HOSTS_HELP: Final = "a lower-case host without scheme or port; * stands for one label, not for the last two"
 _PROXY_HELP: Final = "as in http://proxy.example.com:3128; @ : / and % in user or password as %40 %3A %2F %25"
 _URL_HELP: Final = "https://smconnect.ensono.com/yourclient/prod"
-_LISTEN: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
+_LISTEN: Final = re.compile(r"(\[[0-9a-fA-F:.]+(?:%[A-Za-z0-9._-]+)?\]|[A-Za-z0-9.-]+):([0-9]{1,5})")
+_BARE_IPV6: Final = re.compile(r"([0-9a-fA-F:.]*:[0-9a-fA-F:.]*:[0-9a-fA-F.]*):([0-9]{1,5})")
+_WEB_HOST: Final = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}")
+_WEB_HOSTS_HELP: Final = "a host name or an address, without scheme and port"
+_BEARER_HELP: Final = "set it or ECPROC_WEB__READ_TOKEN[_FILE] to what openssl rand -hex 16 gives"
 
 
 class Finding(NamedTuple):
@@ -147,8 +153,9 @@ def _check_secret(name: str, config: Config) -> Iterator[Finding]:
             reason = f"{name} has characters that no HTTP header can carry"
             yield Finding(name, reason, "is it pasted with a line break?")
             return
-    if section == "web" and 0 < len(secret.reveal()) < _TOKEN_LENGTH:
-        yield Finding(name, f"{name} is shorter than {_TOKEN_LENGTH} characters", "openssl rand -hex 16", warning=True)
+        if section == "web" and 0 < len(value.reveal()) < TOKEN_LENGTH:
+            reason = f"{name} is shorter than {TOKEN_LENGTH} characters"
+            yield Finding(name, reason, "openssl rand -hex 16", warning=not config.web.is_exposed)
 
 
 def fits_header(value: str) -> bool:
@@ -157,10 +164,20 @@ def fits_header(value: str) -> bool:
 
 
 def _check_web(web: WebConfig) -> Iterator[Finding]:
+    yield from _check_hosts(web.hosts)
     match = _LISTEN.fullmatch(web.listen)
     if match is None or int(match[2]) > _MAX_PORT:
-        yield Finding("web.listen", f"web.listen must be HOST:PORT, not {web.listen!r}", "as in 127.0.0.1:8600")
+        bare = _BARE_IPV6.fullmatch(web.listen)
+        advice = f"as in [{bare[1]}]:{bare[2]}" if bare else "as in 127.0.0.1:8600"
+        yield Finding("web.listen", f"web.listen must be HOST:PORT, not {web.listen!r}", advice)
     elif not web.is_loopback and not web.read_token:
         reason = "web.read_token is required because web.listen is not a loopback address"
-        advice = "set it or ECPROC_WEB__READ_TOKEN[_FILE] to what openssl rand -hex 16 gives"
-        yield Finding("web.listen", reason, advice)
+        yield Finding("web.listen", reason, _BEARER_HELP)
+    elif web.hosts and not web.read_token:
+        yield Finding("web.hosts", "web.read_token is required because web.hosts lets others in", _BEARER_HELP)
+
+
+def _check_hosts(hosts: Iterable[str]) -> Iterator[Finding]:
+    for host in hosts:
+        if not _WEB_HOST.fullmatch(host.lower()) and not is_address(host):
+            yield Finding("web.hosts", f"web.hosts has {host!r}, which is no host name", _WEB_HOSTS_HELP)

@@ -24,6 +24,15 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+def is_address(host: str) -> bool:
+    """Whether `host` is an IP address, without brackets."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 class Limits(Struct, frozen=True, kw_only=True):
     """The bounds that are not options: nothing in ecproc grows without one of these numbers or an option's."""
 
@@ -54,7 +63,12 @@ class Limits(Struct, frozen=True, kw_only=True):
     shutdown_seconds: float = 20.0
     """From the first SIGTERM to the end of the process."""
     web_connections: int = 128
-    """Open connections to the built-in HTTP server; beyond them requests are answered 503."""
+    """Open connections to the built-in HTTP server, a quarter of all descriptors at most; beyond them whoever has asked
+    nothing for the longest time makes room."""
+    web_answers: int = 32
+    """Answers of its API that are made at once; beyond them it says 503. Probes and metrics are always answered."""
+    web_wait_seconds: float = 5.0
+    """Within which a request has to come whole, and 16 KiB of an answer have to be read."""
     web_header_bytes: int = 32 * 1024
     """Largest head of a request to it."""
     web_tickets: int = 1_000
@@ -202,7 +216,16 @@ class WebConfig(Struct, frozen=True, kw_only=True):
     listen: Annotated[
         str, Meta(description="HOST:PORT; 0 is any free port; anything but loopback needs read_token")
     ] = "127.0.0.1:8600"
-    read_token: Annotated[Secret, Meta(description="bearer token of /metrics and the JSON API's reads")] = Secret()
+    hosts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="further names that requests may call the server by, as of a proxy in front; then read_token is"
+            " needed on loopback too"
+        ),
+    ] = ()
+    read_token: Annotated[
+        Secret, Meta(description="bearer token of /metrics and the JSON API's reads; 16 characters or more")
+    ] = Secret()
 
     @property
     def host(self) -> str:
@@ -218,6 +241,11 @@ class WebConfig(Struct, frozen=True, kw_only=True):
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
         return is_loopback(self.host)
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether others may reach it, by themselves or through a proxy, so that a token has to keep them out."""
+        return not self.is_loopback or bool(self.hosts)
 
 
 class LogConfig(Struct, frozen=True, kw_only=True):

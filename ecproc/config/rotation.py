@@ -7,10 +7,11 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from ecproc.config.checks import HEADER_SECRETS, fits_header
+from ecproc.config.checks import HEADER_SECRETS, TOKEN_LENGTH, fits_header
 from ecproc.config.options import Config, SecretFile
 from ecproc.config.proxy import BadProxy, list_proxy_secrets, parse_proxy
 from ecproc.config.secret import Secret
+from ecproc.descriptors import is_out_of_files
 
 API_KEY: Final = "bridge.api_key"
 PROXY: Final = "bridge.proxy"
@@ -33,7 +34,8 @@ class SecretChange(Struct, frozen=True):
 class LiveSecret:
     """One secret as it is now. With a `path` it follows that file, which is looked at when asked to, never by itself.
 
-    `hear` is told of new values before anyone can get them, and of every new state of the file that cannot be used.
+    `hear` is told of new values before anyone can get them, and of every new state of the file that cannot be used: one
+    whose values have less than `least` characters is such a one.
     """
 
     def __init__(
@@ -42,9 +44,11 @@ class LiveSecret:
         values: Sequence[Secret],
         *,
         path: Path | None = None,
+        least: int = 0,
         hear: Callable[[SecretChange], None] = lambda change: None,
     ) -> None:
         self.option = option
+        self._least = least
         self._values = tuple(values)
         self._path = path
         self._hear = hear
@@ -78,8 +82,15 @@ class LiveSecret:
         stamp = _stamp(self._path)
         if stamp == self._seen and not force:
             return False
+        try:
+            found = read_secret(self.option, self._path)
+        except OSError as error:
+            if is_out_of_files(error):
+                return False  # it says nothing about the file, and the next look tries again
+            found = error.strerror or type(error).__name__
         self._seen = stamp
-        found = read_secret(self.option, self._path)
+        if not isinstance(found, str) and any(len(value.reveal()) < self._least for value in found):
+            found = f"it is shorter than {self._least} characters"
         if isinstance(found, str):
             self._hear(SecretChange(self.option, self._path, reason=found))
             return False
@@ -113,14 +124,13 @@ class Secrets:
 
 
 def read_secret(option: str, path: Path) -> tuple[Secret, ...] | str:
-    """What may be sent of a secret's file, line by line where it may have two; else why nothing can be."""
+    """What may be sent of a secret's file, line by line where it may have two; else why nothing can be. Raises OSError
+    where it cannot be read."""
     try:
         if path.exists() and not path.is_file():
             return "it is no regular file"
         with path.open("rb") as file:
             text = file.read(_MOST_BYTES).decode("utf-8-sig")
-    except OSError as error:
-        return error.strerror or type(error).__name__
     except UnicodeDecodeError:
         return "it is not UTF-8"
     values = split_secret(option, text)
@@ -153,7 +163,8 @@ def _follow(config: Config, option: str, hear: Callable[[SecretChange], None]) -
     file = config.secret_files.get(option)
     # What is no regular file (a pipe of the shell's) gives its content once.
     path = file.path if file is not None and file.path.is_file() else None
-    return LiveSecret(option, _values_of(config, option), path=path, hear=hear)
+    least = TOKEN_LENGTH if option.startswith("web.") and config.web.is_exposed else 0
+    return LiveSecret(option, _values_of(config, option), path=path, least=least, hear=hear)
 
 
 def _values_of(config: Config, option: str) -> tuple[Secret, ...]:

@@ -73,7 +73,7 @@ async def close_connection(connection: aiosqlite.Connection) -> None:
 
 
 class ReaderPool:
-    """A few read-only connections, opened when first needed; each query sees the newest commit."""
+    """A few read-only connections, opened at once or when first needed; each query sees the newest commit."""
 
     def __init__(self, connect: Callable[[], Connection]) -> None:
         self._connect = connect
@@ -81,6 +81,13 @@ class ReaderPool:
         self._idle: list[aiosqlite.Connection] = []
         self._closed = False
         self._closing = anyio.Lock()
+
+    async def open(self) -> None:
+        """Open all of them now, and have them open no file later: there may be no descriptors left then."""
+        while len(self._idle) < POOLED_CONNECTIONS:
+            connection = await open_connection(self._connect)
+            self._idle.append(connection)
+            await fetch_on(connection, "PRAGMA temp_store = MEMORY")
 
     async def fetch(self, query: str, parameters: Sequence[object] = (), *, position: int = 0) -> list[Any]:
         """Run one query on a free connection; raises StoreUnavailable after `aclose`."""

@@ -38,6 +38,7 @@ _WRITER: Final = (
     "PRAGMA wal_autocheckpoint = 0",  # SQLite swallows the errors of automatic checkpoints; ours are explicit
     "PRAGMA journal_size_limit = 67108864",
     "PRAGMA cache_size = -32768",
+    "PRAGMA temp_store = MEMORY",  # a file that is opened in the middle of a statement may find no descriptor
 )
 _SCRATCH: Final = ("PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF", "PRAGMA cache_size = -32768")
 

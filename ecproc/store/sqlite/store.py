@@ -60,6 +60,10 @@ class ReadOnlyStore(SqliteReader):
         async with open_scratch(path, self._tables, keep_name=False) as scratch:
             yield SqliteRebuild(scratch, self._tables, live=partial(self._live, reader))
 
+    async def open_readers(self) -> None:
+        """Open what short reads need, so that none of them opens a file."""
+        await self._pool.open()
+
     async def aclose(self) -> None:
         """Close all connections."""
         await self._pool.aclose()
@@ -149,6 +153,7 @@ async def open_store(
     has_room = _watch_room(directory, reserve_bytes=reserve_bytes, free_bytes=free_bytes)
     store = SqliteStore(writer, log, tables, now=now, has_room=has_room)
     try:
+        await store.open_readers()
         if identity is not None:
             await identify_log(store, identity, place=directory)
     except BaseException:
