@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import sqlite3
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -23,6 +23,7 @@ from ecproc import __version__
 from ecproc.app import Processor
 from ecproc.clock import SystemClock
 from ecproc.config import Config, DataConfig, Limits, WebConfig
+from ecproc.descriptors import Reserve
 from ecproc.telemetry.metrics import PrometheusTelemetry
 
 TICKETS: Final = 256
@@ -92,7 +93,13 @@ async def process(folder: str, *, transport: str, url: str, messages: int, ca_fi
     watch = _Watch(messages, clock)
     async with AsyncExitStack() as stack:
         processor = await Processor.open(
-            config, stack, accept_loss=False, telemetry=watch, clock=clock, learn=lambda text: None
+            config,
+            stack,
+            accept_loss=False,
+            reserve=stack.enter_context(closing(Reserve())),
+            telemetry=watch,
+            clock=clock,
+            learn=lambda text: None,
         )
         async with anyio.create_task_group() as tasks:
             with timing() as time, anyio.fail_after(_PATIENCE):

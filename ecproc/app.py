@@ -6,7 +6,7 @@ import gc
 import os
 import random
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from functools import partial
 from typing import Final, assert_never
 
@@ -21,6 +21,7 @@ from ecproc.bridge.fast import FastQueue
 from ecproc.bridge.http import HttpBridge
 from ecproc.clock import Clock, SystemClock
 from ecproc.config import Config, LiveSecret
+from ecproc.descriptors import Reserve, raise_limit
 from ecproc.desk.local import LocalDesk
 from ecproc.domain.log import Batch
 from ecproc.domain.policy import Policy
@@ -29,7 +30,7 @@ from ecproc.errors import ExitCode, StoreUnavailable
 from ecproc.failpoints import arm_failpoints
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
-from ecproc.network import bracket
+from ecproc.network import write_url
 from ecproc.pipeline import Pipeline
 from ecproc.reading.queries import Queries
 from ecproc.rebuild.live import ReplayReport, renew_live_state, replay_aside, replay_live
@@ -41,10 +42,14 @@ from ecproc.store.base import Store
 from ecproc.store.opening import open_reader, open_store
 from ecproc.telemetry.metrics import PrometheusTelemetry
 from ecproc.web.app import build_app
+from ecproc.web.guard import Refusals
+from ecproc.web.hosts import HostRule
 from ecproc.web.server import serve
 
 log = structlog.get_logger()
 
+FEW_FILES: Final = 512
+"""Descriptors below which calls may have to wait for each other's."""
 _SHUT_DOWN_SHARE: Final = 0.75
 """The share of `limits.shutdown_seconds` that what is in flight gets; the rest is for closing what was opened."""
 
@@ -89,9 +94,11 @@ async def run_processor(
     os.umask(0o077)
     async with AsyncExitStack() as stack:
         clock = SystemClock()
+        _raise_file_limit()
+        reserve = stack.enter_context(closing(Reserve()))
         telemetry = PrometheusTelemetry(CollectorRegistry(), clock=clock, **read_versions())
         processor = await Processor.open(
-            config, stack, accept_loss=accept_loss, telemetry=telemetry, clock=clock, learn=learn
+            config, stack, accept_loss=accept_loss, reserve=reserve, telemetry=telemetry, clock=clock, learn=learn
         )
         code = await processor.run(drain=drain)
     log.info("stopped", exit_code=int(code))
@@ -108,12 +115,16 @@ class Processor:
         *,
         store: Store,
         reloading: Reloading,
+        reserve: Reserve,
         telemetry: PrometheusTelemetry,
         clock: Clock,
     ) -> None:
         self._config = config
         self._pipeline = pipeline
         self._store = store
+        self._reserve = reserve
+        self._telemetry = telemetry
+        self._clock = clock
         self._reloading = reloading
         self._reporting = Reporting(config, store, telemetry=telemetry, clock=clock)
         self._ending = Ending(pipeline, self._reporting, reread=reloading.reread, clock=clock)
@@ -128,6 +139,7 @@ class Processor:
         stack: AsyncExitStack,
         *,
         accept_loss: bool,
+        reserve: Reserve,
         telemetry: PrometheusTelemetry,
         clock: Clock,
         learn: Callable[[str], None],
@@ -178,7 +190,9 @@ class Processor:
             policy=Policy(),
         )
         reloading.on_new_key = pipeline.ingest.try_now
-        return cls(config, pipeline, store=store, reloading=reloading, telemetry=telemetry, clock=clock)
+        return cls(
+            config, pipeline, store=store, reloading=reloading, reserve=reserve, telemetry=telemetry, clock=clock
+        )
 
     async def run(self, *, drain: float | None) -> ExitCode:
         """Start the parts, wait for an end, and take them down in order."""
@@ -188,7 +202,7 @@ class Processor:
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._ending.watch_signals)
             port: int = await tasks.start(self._serve_web)
-            log.info("web", url=f"http://{bracket(self._config.web.host)}:{port}")
+            log.info("web", url=write_url(self._config.web.host, port))
             await tasks.start(self._pipeline.run, self._idle_interval(drain))
             tasks.start_soon(self._reporting.refresh_gauges)
             tasks.start_soon(self._watch_store)
@@ -217,8 +231,33 @@ class Processor:
         web, limits = self._config.web, self._config.limits
         token = self._reloading.secrets["web.read_token"]
         queries = Queries(self._store, tables=TABLES.names, machines=MACHINES, entries=limits.document_entries)
-        application = build_app(queries, self._health, read_token=lambda: token.value, limits=limits)
-        await serve(application, web.host, web.port, limits=limits, task_status=task_status)
+        refusals = Refusals(self._telemetry, self._clock)
+        application = build_app(
+            queries,
+            self._health,
+            hosts=HostRule(web.host, web.hosts),
+            read_token=lambda: token.value,
+            limits=limits,
+            refusals=refusals,
+            clock=self._clock,
+        )
+        await serve(
+            application,
+            web.host,
+            web.port,
+            limits=limits,
+            reserve=self._reserve,
+            refusals=refusals,
+            task_status=task_status,
+        )
+
+
+def _raise_file_limit() -> None:
+    """Open as many files as we may, and say so where that is hardly enough."""
+    limit = raise_limit()
+    if limit < FEW_FILES:
+        reason = f"only {limit} files may be open at once, connections included"
+        log.warning("config_warning", reason=reason, hint="raise the hard limit: LimitNOFILE= of a unit, ulimit -Hn")
 
 
 def _spare_the_collector() -> None:

@@ -11,6 +11,7 @@ from ecproc.domain.effects import EffectKind, Lane
 from ecproc.domain.entry import EntryState
 from ecproc.domain.events import EffectOutcome, QuarantineReason, TicketType, Transaction
 from ecproc.domain.queue import DeleteOutcome, PollOutcome
+from ecproc.domain.refusals import WebRefusal
 
 POLL_OUTCOMES: Final = tuple(item.value for item in PollOutcome)
 MESSAGE_TYPES: Final = tuple(item.value for item in Transaction)
@@ -26,6 +27,7 @@ LANES: Final = tuple(item.value for item in Lane)
 ENTRY_STATES: Final = tuple(item.value for item in EntryState)
 EFFECT_KINDS: Final = tuple(item.value for item in EffectKind)
 EFFECT_OUTCOMES: Final = tuple(item.value for item in EffectOutcome)
+WEB_REFUSALS: Final = tuple(item.value for item in WebRefusal)
 DESTINATIONS: Final = ("bridge", "desk", "attachments")
 
 
@@ -97,3 +99,6 @@ class Telemetry:
 
     def replay_events(self, count: int) -> None:
         """A rebuild has folded that many more events."""
+
+    def web_refused(self, reason: str) -> None:
+        """The built-in HTTP server turned somebody away: one of WEB_REFUSALS."""

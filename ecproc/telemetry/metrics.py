@@ -23,6 +23,7 @@ from ecproc.telemetry.hooks import (
     POLL_OUTCOMES,
     QUARANTINE_REASONS,
     TICKET_STATES,
+    WEB_REFUSALS,
     Telemetry,
 )
 from ecproc.telemetry.tally import Spread, Tally
@@ -79,6 +80,7 @@ class PrometheusTelemetry(Telemetry):
         self._define_queue(registry)
         self._define_log(registry)
         self._define_outbox(registry)
+        self._refused = _counter(registry, "web_refusals", "Whom these pages turned away.", reason=WEB_REFUSALS)
 
     def _define_queue(self, registry: CollectorRegistry) -> None:
         self._polls = _counter(registry, "queue_polls", "Reads of the queue.", outcome=POLL_OUTCOMES)
@@ -257,6 +259,9 @@ class PrometheusTelemetry(Telemetry):
 
     def replay_events(self, count: int) -> None:
         self._replayed.inc(count)
+
+    def web_refused(self, reason: str) -> None:
+        self._refused.of(reason).inc()
 
 
 def _counter(registry: CollectorRegistry, name: str, text: str, **labels: tuple[str, ...]) -> _Children[Counter]:

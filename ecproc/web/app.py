@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import msgspec
 from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ecproc.clock import Clock
 from ecproc.config import Limits, Secret
+from ecproc.errors import StoreError
 from ecproc.reading.queries import Queries
 from ecproc.telemetry.hooks import TICKET_STATES
+from ecproc.web.guard import Guard, Refusals, error_answer
+from ecproc.web.hosts import HostRule
 from ecproc.web.state import Check, Health
 
-_OPEN: Final = frozenset({"/livez", "/healthz", "/readyz", "/version"})
 _PARAMETERS: Final = frozenset({"type", "state", "limit", "after"})
 _STATES: Final = frozenset(state for states in TICKET_STATES.values() for state in states)
 _DEFAULT_LIMIT: Final = 100
 _SHOWN: Final = 80
+_PIECE_BYTES: Final = 64 * 1024
+"""How much of a long answer is gathered before it is sent: a slow reader holds no more."""
 
 
-def build_app(queries: Queries, health: Health, *, read_token: Callable[[], Secret], limits: Limits) -> Starlette:
+def build_app(
+    queries: Queries,
+    health: Health,
+    *,
+    hosts: HostRule,
+    read_token: Callable[[], Secret],
+    limits: Limits,
+    refusals: Refusals,
+    clock: Clock,
+) -> Starlette:
     """The ASGI application; with a `read_token` all but health and version is for its bearers only.
 
-    The token is asked for at every request, so a rotated one counts at once.
-    Nothing here changes state. No answer may be cached, and errors of the JSON API are `{"error": "…"}`.
+    The token is asked for at every request, so a rotated one counts at once. What is not called by one of `hosts` gets
+    probes only. Nothing here changes state. No answer may be cached, and errors of the JSON API are `{"error": "…"}`.
     """
+    guard = Middleware(Guard, hosts=hosts, token=read_token, answers=limits.web_answers, refusals=refusals, clock=clock)
     pages = _Pages(queries, health, limits.web_tickets)
     return Starlette(
         routes=[
@@ -47,8 +58,8 @@ def build_app(queries: Queries, health: Health, *, read_token: Callable[[], Secr
             Route("/api/v1/tickets", pages.list_tickets),
             Route("/api/v1/tickets/{number:path}", pages.show_ticket),
         ],
-        middleware=[Middleware(_Guard, token=read_token)],
-        exception_handlers={HTTPException: _show_refusal, Exception: _show_defect},
+        middleware=[guard],
+        exception_handlers={HTTPException: _show_refusal, StoreError: _show_trouble, Exception: _show_defect},
     )
 
 
@@ -89,7 +100,9 @@ class _Pages:
             limit=self._parse_limit(query.get("limit")),
             after=query.get("after"),
         )
-        return _json(b"[" + b",".join([document async for document in documents]) + b"]")
+        pieces = _write_array(documents)
+        first = await anext(pieces)  # before the head is sent: what cannot be read at all has a status of its own
+        return StreamingResponse(_chain(first, pieces), media_type="application/json")
 
     async def show_ticket(self, request: Request) -> Response:
         number = str(request.path_params["number"])
@@ -104,40 +117,6 @@ class _Pages:
         if text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= self._most_tickets:
             return int(text)
         raise HTTPException(400, f"limit must be a whole number from 1 to {self._most_tickets}")
-
-
-class _Guard:
-    """Asks for the token where one is needed, and marks every answer as private."""
-
-    def __init__(self, app: ASGIApp, token: Callable[[], Secret]) -> None:
-        self._app = app
-        self._token = token
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_marked(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["cache-control"] = "no-store"
-                headers["x-content-type-options"] = "nosniff"
-            await send(message)
-
-        if scope["type"] == "http" and not self._may_pass(scope):
-            refusal = _error(401, "a bearer token is required", {"www-authenticate": "Bearer"})
-            await refusal(scope, receive, send_marked)
-        else:
-            await self._app(scope, receive, send_marked)
-
-    def _may_pass(self, scope: Scope) -> bool:
-        wanted = self._token()
-        if not wanted or scope["path"] in _OPEN:
-            return True
-        kind, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
-        # Digests are of one length, so the comparison says nothing about the token's.
-        return hmac.compare_digest(_digest(token.strip()), _digest(wanted.reveal())) and kind.lower() == "bearer"
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def _one_of(name: str, value: str | None, known: frozenset[str]) -> str | None:
@@ -155,15 +134,33 @@ def _json(body: bytes) -> Response:
     return Response(body, media_type="application/json")
 
 
-def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
-    return Response(msgspec.json.encode({"error": message}), status, headers, "application/json")
+async def _write_array(documents: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """A JSON array of them, in pieces."""
+    piece, separator = bytearray(b"["), b""
+    async for document in documents:
+        piece += separator + document
+        separator = b","
+        if len(piece) >= _PIECE_BYTES:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece + b"]")
+
+
+async def _chain(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for other in others:
+        yield other
 
 
 async def _show_refusal(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return _error(error.status_code, error.detail, dict(error.headers or {}))
+    return error_answer(error.status_code, error.detail, dict(error.headers or {}))
+
+
+async def _show_trouble(request: Request, error: Exception) -> Response:
+    return error_answer(503, "the log cannot be read now")
 
 
 async def _show_defect(request: Request, error: Exception) -> Response:
-    return _error(500, "internal error")
+    return error_answer(500, "internal error")

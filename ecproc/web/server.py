@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
 
 import anyio
@@ -16,35 +18,59 @@ from anyio.abc import TaskStatus
 from starlette.types import ASGIApp
 
 from ecproc.config import Limits
+from ecproc.descriptors import Reserve, raise_limit
 from ecproc.errors import ConfigError, ConfigProblem
+from ecproc.network import bracket
+from ecproc.web.connection import WebConnection
+from ecproc.web.guard import Refusals
+from ecproc.web.listener import Listener
 
 _KEEP_ALIVE_SECONDS: Final = 5
+_BACKLOG: Final = 1024
+"""Connections that the system keeps until they are taken."""
 _GRACE_SECONDS: Final = 1
 
 
 async def serve(
-    app: ASGIApp, host: str, port: int, *, limits: Limits, task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED
+    app: ASGIApp,
+    host: str,
+    port: int,
+    *,
+    limits: Limits,
+    reserve: Reserve,
+    refusals: Refusals,
+    task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `app` until cancelled; `task_status` gets the port once connections are taken.
 
     Raises `ConfigError` if the address cannot be bound. Cancelled, it gives answers under way one second to finish.
+    `reserve` is spent where no more files can be open, `refusals` hears of every connection that had to end.
     """
-    listener = await _bind(host, port)
-    bound_port: int = listener.getsockname()[1]
-    server = _Server(_settings(app, limits), lambda: task_status.started(bound_port))
-    with listener:
+    listening = await _bind(host, port)
+    bound_port: int = listening.getsockname()[1]
+    most = min(limits.web_connections, raise_limit() // 4)
+    listener = Listener(listening, most=most, reserve=reserve, refusals=refusals)
+    settings = _settings(app, limits)
+    server = _Server(
+        settings, listener, wait=limits.web_wait_seconds, on_started=lambda: task_status.started(bound_port)
+    )
+    with listening:
         try:
-            await server.serve(sockets=[listener])
+            await server.serve(sockets=[listening])
         finally:
             with anyio.CancelScope(shield=True):
-                await server.close(listener)
+                await server.close(listening)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its hold on the process: signals are ours, and it says when it listens."""
+    """uvicorn without its hold on the process: signals are ours, connections are taken by us, and it says when."""
 
-    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, listener: Listener, *, wait: float, on_started: Callable[[], None]
+    ) -> None:
         super().__init__(config)
+        self._listener = listener
+        self._wait = wait
         self._on_started = on_started
 
     @contextlib.contextmanager
@@ -52,19 +78,26 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        self.servers: list[asyncio.base_events.Server] = []
+        self._listener.start(
+            partial(WebConnection, self.config, self.server_state, keeper=self._listener, wait=self._wait)
+        )
+        self.started = True
         self._on_started()
 
-    async def close(self, listener: socket.socket) -> None:
+    async def close(self, listening: socket.socket) -> None:
         """Stop listening, let answers finish, and leave no task behind."""
         if not self.started:
             return
-        await self.shutdown([listener])
+        await self._listener.stop()
+        await self.shutdown([listening])
         if tasks := set(self.server_state.tasks):
             await asyncio.wait(tasks, timeout=_GRACE_SECONDS)
+        self._listener.abort()
 
 
 def _settings(app: ASGIApp, limits: Limits) -> uvicorn.Config:
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what strangers send wrong is counted, not told
     return uvicorn.Config(
         app,
         http="h11",  # the parser whose header size can be bounded
@@ -74,7 +107,6 @@ def _settings(app: ASGIApp, limits: Limits) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=limits.web_connections,
         h11_max_incomplete_event_size=limits.web_header_bytes,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
@@ -85,13 +117,11 @@ async def _bind(host: str, port: int) -> socket.socket:
     try:
         addresses = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         family, _, _, _, address = addresses[0]
-        return socket.create_server(address[:2], family=family)
+        return socket.create_server(address, family=family, backlog=_BACKLOG)  # a link-local one with its zone
     except (OSError, UnicodeError) as error:
         reason = _explain(error)
-    address_text = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    raise ConfigError(
-        ConfigProblem(f"cannot listen on {address_text}: {reason}", help="set web.listen to another HOST:PORT")
-    )
+    place = f"{bracket(host)}:{port}"
+    raise ConfigError(ConfigProblem(f"cannot listen on {place}: {reason}", help="set web.listen to another HOST:PORT"))
 
 
 def _explain(error: OSError | UnicodeError) -> str:

@@ -2,13 +2,17 @@
 
 import asyncio
 import json
+import os
 import re
+import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from functools import partial
 
 import anyio
+import anyio.abc
 import httpx
 import pytest
 from prometheus_client import CollectorRegistry, Counter
@@ -16,17 +20,51 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from structlog.testing import capture_logs
 
+from ecproc.clock import SystemClock
 from ecproc.config import Limits, Secret
-from ecproc.errors import ConfigError, ExitCode
+from ecproc.descriptors import HELD_BACK, Reserve
+from ecproc.domain.refusals import WebRefusal
+from ecproc.errors import ConfigError, ExitCode, StoreUnavailable
+from ecproc.network import write_url
 from ecproc.reading.queries import Queries
 from ecproc.reporting import ProcessHealth
+from ecproc.telemetry.hooks import Telemetry
 from ecproc.web.app import build_app
+from ecproc.web.guard import SLOWED_AT_ONCE, SLOWED_SECONDS, Refusals
+from ecproc.web.hosts import HostRule
 from ecproc.web.server import serve
 from ecproc.web.state import Check
 
 TOKEN = "0123456789abcdef"
 LIMITS = Limits(web_tickets=50)
+
+
+LIVEZ = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Let this process open no file in the block."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 64, limits[1]))
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for descriptor in taken:
+            os.close(descriptor)
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Return when what happens behind a socket has come true."""
+    while not condition():  # noqa: ASYNC110 - sockets set no event here
+        await anyio.sleep(0.01)
 
 
 class Tickets(Queries):
@@ -73,10 +111,60 @@ def state() -> Tickets:
     return Tickets()
 
 
+class Heard(Telemetry):
+    """Whom the pages turned away."""
+
+    def __init__(self) -> None:
+        self.refused: list[str] = []
+
+    def web_refused(self, reason: str) -> None:
+        self.refused.append(reason)
+
+
+class Sleeps(SystemClock):
+    """A clock whose sleeps are over at once, unless `held`; it keeps them all."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+        self.held: anyio.Event | None = None
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if self.held is not None:
+            await self.held.wait()
+
+
+def app_of(
+    state: Tickets,
+    *,
+    hosts: HostRule | None = None,
+    read_token: Callable[[], Secret] = Secret,
+    limits: Limits = LIMITS,
+    heard: Telemetry | None = None,
+    clock: SystemClock | None = None,
+) -> Starlette:
+    """The application of that process; what is not given is as on loopback without a token."""
+    clock = clock or Sleeps()
+    return build_app(
+        state,
+        state,
+        hosts=hosts or HostRule("127.0.0.1", ()),
+        read_token=read_token,
+        limits=limits,
+        refusals=Refusals(heard or Telemetry(), clock),
+        clock=clock,
+    )
+
+
+def call(app: Starlette, host: str = "localhost") -> httpx.AsyncClient:
+    """A client that calls an application without a socket."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url=f"http://{host}")
+
+
 def client_of(state: Tickets, token: str = "") -> httpx.AsyncClient:
-    """A client that calls the application without a socket."""
-    app = build_app(state, state, read_token=lambda: Secret(token), limits=LIMITS)
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app, raise_app_exceptions=False), base_url="http://ecproc")
+    """A client of an application with that token."""
+    return call(app_of(state, read_token=lambda: Secret(token)))
 
 
 @pytest.fixture
@@ -249,18 +337,34 @@ class TestToken:
 
 
 @asynccontextmanager
-async def serving(app: Starlette, host: str = "127.0.0.1") -> AsyncIterator[str]:
+async def serving(
+    app: Starlette,
+    host: str = "127.0.0.1",
+    *,
+    limits: Limits = LIMITS,
+    heard: Telemetry | None = None,
+    reserve: Reserve | None = None,
+) -> AsyncIterator[str]:
     """Serve `app` on a free port of `host` for one block; gives its address."""
-    async with anyio.create_task_group() as group:
-        port = await group.start(lambda *, task_status: serve(app, host, 0, limits=LIMITS, task_status=task_status))
-        yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        group.cancel_scope.cancel()
+    refusals = Refusals(heard or Telemetry(), SystemClock())
+    with closing(reserve or Reserve()) as held:
+        async with anyio.create_task_group() as group:
+            served = partial(serve, app, host, 0, limits=limits, reserve=held, refusals=refusals)
+            port = await group.start(served)
+            yield f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            group.cancel_scope.cancel()
+
+
+async def run_server(app: Starlette, host: str, port: int) -> None:
+    """Serve `app` where that may not be possible."""
+    with closing(Reserve()) as reserve:
+        refusals = Refusals(Telemetry(), SystemClock())
+        await serve(app, host, port, limits=LIMITS, reserve=reserve, refusals=refusals)
 
 
 async def test_a_rotated_token_counts_at_once(state: Tickets) -> None:
     tokens = ["the-old-read-token"]
-    app = build_app(state, state, read_token=lambda: Secret(tokens[-1]), limits=LIMITS)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://ecproc") as client:
+    async with call(app_of(state, read_token=lambda: Secret(tokens[-1]))) as client:
 
         async def ask(token: str) -> int:
             return (await client.get("/metrics", headers={"authorization": f"Bearer {token}"})).status_code
@@ -272,7 +376,7 @@ async def test_a_rotated_token_counts_at_once(state: Tickets) -> None:
 
 async def test_the_server_answers_on_a_real_socket(state: Tickets, capfd: pytest.CaptureFixture[str]) -> None:
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    app = build_app(state, state, read_token=Secret, limits=LIMITS)
+    app = app_of(state)
     with anyio.fail_after(10):
         async with serving(app) as address, httpx.AsyncClient(base_url=address, trust_env=False) as client:
             assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
@@ -285,7 +389,7 @@ async def test_the_server_answers_on_a_real_socket(state: Tickets, capfd: pytest
 
 
 async def test_cancelled_it_frees_the_port_and_leaves_no_task(state: Tickets) -> None:
-    app = build_app(state, state, read_token=Secret, limits=LIMITS)
+    app = app_of(state)
     with anyio.fail_after(10):
         before = asyncio.all_tasks()
         async with serving(app) as address, httpx.AsyncClient(base_url=address, trust_env=False) as client:
@@ -340,11 +444,11 @@ async def test_an_answer_under_way_is_finished() -> None:
 
 
 async def test_a_busy_port_is_a_problem_with_words(state: Tickets) -> None:
-    app = build_app(state, state, read_token=Secret, limits=LIMITS)
+    app = app_of(state)
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(ConfigError) as caught:
-            await serve(app, "127.0.0.1", port, limits=LIMITS)
+            await run_server(app, "127.0.0.1", port)
     assert caught.value.exit_code == ExitCode.CONFIG
     assert caught.value.problems[0].message == f"cannot listen on 127.0.0.1:{port}: another process listens there"
 
@@ -354,21 +458,372 @@ async def test_a_busy_port_is_a_problem_with_words(state: Tickets) -> None:
     [("192.0.2.1", "Cannot assign requested address"), ("ä..b", "that is not a host name"), ("a..b", "")],
 )
 async def test_an_address_that_is_not_ours_is_a_problem_too(host: str, message: str, state: Tickets) -> None:
-    app = build_app(state, state, read_token=Secret, limits=LIMITS)
+    app = app_of(state)
     with anyio.fail_after(10), pytest.raises(ConfigError, match=f"cannot listen on {re.escape(host)}:0: {message}"):
-        await serve(app, host, 0, limits=LIMITS)
+        await run_server(app, host, 0)
 
 
 async def test_oversized_headers_are_refused(state: Tickets) -> None:
-    app = build_app(state, state, read_token=Secret, limits=Limits(web_header_bytes=4_096))
     with anyio.fail_after(10):
-        async with anyio.create_task_group() as group:
-            port = await group.start(
-                lambda *, task_status: serve(
-                    app, "127.0.0.1", 0, limits=Limits(web_header_bytes=4_096), task_status=task_status
-                )
+        async with serving(app_of(state), limits=Limits(web_header_bytes=4_096)) as address:
+            assert (await say(address, b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Big: " + b"x" * 100_000)).startswith(
+                b"HTTP/1.1 400 "
             )
-            async with await anyio.connect_tcp("127.0.0.1", port) as stream:
-                await stream.send(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Big: " + b"x" * 100_000)
-                assert (await stream.receive()).startswith(b"HTTP/1.1 400 ")
-            group.cancel_scope.cancel()
+
+
+async def connect(address: str) -> anyio.abc.SocketStream:
+    """A connection of which nothing was said yet."""
+    host, port = address.removeprefix("http://").rsplit(":", 1)
+    return await anyio.connect_tcp(host.strip("[]"), int(port))
+
+
+async def read_all(stream: anyio.abc.SocketStream) -> bytes:
+    """All that comes until the other side ends it."""
+    came = bytearray()
+    try:
+        async for piece in stream:
+            came += piece
+    except anyio.BrokenResourceError:
+        pass
+    return bytes(came)
+
+
+async def say(address: str, request: bytes) -> bytes:
+    """What a server answers to these bytes until it ends the connection."""
+    async with await connect(address) as stream:
+        await stream.send(request)
+        return await read_all(stream)
+
+
+class TestHost:
+    """A page whose own name leads here is not what the pages are for."""
+
+    @pytest.mark.parametrize(
+        "header",
+        ["localhost", "LOCALHOST:8600", "localhost.", "127.0.0.1", "127.8.9.1:80", "[::1]", "[::1]:8600", "localhost:"],
+    )
+    async def test_on_loopback_the_machine_has_its_own_names(self, header: str, state: Tickets) -> None:
+        async with call(app_of(state)) as client:
+            assert (await client.get("/api/v1/tickets", headers={"host": header})).status_code == 200
+
+    @pytest.mark.parametrize(
+        "path", ["/api/v1/tickets", "/api/v1/tickets/e-CS1", "/metrics", "/version", "/healthz", "/"]
+    )
+    @pytest.mark.parametrize(
+        "header",
+        [
+            "evil.example",
+            "evil.example:8600",
+            "localhost.evil.example",
+            "127.0.0.1.nip.io",
+            "localhost@evil.example",
+            "evil.example:80@localhost",
+            "10.0.0.1",
+            "0.0.0.0:8600",
+            "[fe80::1]:80",
+            "localhost:80:80",
+            "127.1",
+            "2130706433",
+            "[::1",
+            "[::1]x",
+            "",
+            " ",
+            "é",
+            "localhost, evil.example",
+        ],
+    )
+    async def test_others_get_probes_and_nothing_else(self, path: str, header: str, state: Tickets) -> None:
+        heard = Heard()
+        async with call(app_of(state, heard=heard)) as client:
+            answer = await client.get(path, headers=[(b"host", header.encode())])
+            assert (answer.status_code, set(answer.json())) == (421, {"error"})
+            for probe in ("/livez", "/readyz"):
+                assert (await client.get(probe, headers=[(b"host", header.encode())])).status_code == 200
+        assert (state.asked, heard.refused) == ([], [WebRefusal.HOST])
+
+    @pytest.mark.parametrize(
+        ("listen", "names", "allowed", "refused"),
+        [
+            ("127.0.0.1", ("Proxy.example",), ["proxy.example:443", "localhost"], ["example", "10.0.0.1", ""]),
+            ("::1", (), ["[::1]:1", "localhost"], ["evil.example"]),
+            ("0.0.0.0", ("proxy.example",), ["proxy.example", "10.1.2.3:8600", "[2001:db8::1]"], ["evil.example", ""]),
+            ("0.0.0.0", (), ["evil.example", "10.1.2.3", ""], []),
+        ],
+    )
+    def test_names_of_the_operators_are_ours_too(
+        self, listen: str, names: tuple[str, ...], allowed: list[str], refused: list[str]
+    ) -> None:
+        rule = HostRule(listen, names)
+        assert [header for header in allowed if not rule.allows(header)] == []
+        assert [header for header in refused if rule.allows(header)] == []
+
+
+class TestGuesses:
+    """Wrong tokens are counted, slowed and told, and a right one never waits for them."""
+
+    async def test_each_is_counted_slowed_and_told_without_the_token(self, state: Tickets) -> None:
+        heard, clock = Heard(), Sleeps()
+        with capture_logs() as lines:
+            async with call(app_of(state, read_token=lambda: Secret(TOKEN), heard=heard, clock=clock)) as client:
+                for guess in ("guessed-canary-1", "guessed-canary-2"):
+                    answer = await client.get("/metrics", headers={"authorization": f"Bearer {guess}"})
+                    assert answer.status_code == 401
+                assert (await client.get("/metrics")).status_code == 401
+        assert heard.refused == [WebRefusal.WRONG_TOKEN, WebRefusal.WRONG_TOKEN, WebRefusal.NO_TOKEN]
+        assert clock.slept == [SLOWED_SECONDS, SLOWED_SECONDS]
+        assert [(line["event"], line["log_level"], line["peer"]) for line in lines] == [("web", "warning", "127.0.0.1")]
+        assert "canary" not in str(lines)
+
+    async def test_a_flood_of_them_holds_nothing_and_locks_nobody_out(self, state: Tickets) -> None:
+        clock = Sleeps()
+        clock.held = anyio.Event()
+        statuses: list[int] = []
+        async with call(app_of(state, read_token=lambda: Secret(TOKEN), clock=clock)) as client:
+
+            async def guess() -> None:
+                statuses.append((await client.get("/metrics", headers={"authorization": "Bearer wrong"})).status_code)
+
+            async with anyio.create_task_group() as group:
+                for _ in range(SLOWED_AT_ONCE + 5):
+                    group.start_soon(guess)
+                await anyio.wait_all_tasks_blocked()
+                assert statuses == [429] * 5
+                right = await client.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
+                assert right.status_code == 200
+                clock.held.set()
+        assert statuses == [429] * 5 + [401] * SLOWED_AT_ONCE
+
+    @pytest.mark.parametrize(
+        "header",
+        [b"Bearer \xff\xfe", b"Bearer " + b"x" * 20_000, b"Bearer \xc3\xa9", b"\x01", b"Bearer  a  b", b"Digest"],
+    )
+    async def test_no_header_breaks_it(self, header: bytes, state: Tickets) -> None:
+        async with client_of(state, TOKEN) as client:
+            assert (await client.get("/metrics", headers=[(b"authorization", header)])).status_code == 401
+
+
+class TestSlowClients:
+    """Whoever is slow or silent loses the connection, and nobody else notices."""
+
+    LIMITS = Limits(web_tickets=50, web_connections=8, web_wait_seconds=0.4)
+
+    @pytest.mark.parametrize(
+        ("begun", "refused"),
+        [
+            (b"", []),
+            (b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: ", [WebRefusal.SLOW]),
+            (b"GET /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n12", []),
+            (b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n", []),
+        ],
+    )
+    async def test_a_request_that_does_not_come_whole_is_cut(
+        self, begun: bytes, refused: list[str], state: Tickets
+    ) -> None:
+        heard = Heard()
+        with anyio.fail_after(10):
+            async with serving(app_of(state), limits=self.LIMITS, heard=heard) as address:
+                answer = await say(address, begun)
+        assert (answer.startswith(b"HTTP/1.1 "), heard.refused) == (begun.endswith((b"\n", b"12")), refused)
+
+    async def test_bytes_one_by_one_win_no_time(self, state: Tickets) -> None:
+        with anyio.fail_after(10):
+            async with serving(app_of(state), limits=self.LIMITS) as address, await connect(address) as stream:
+                with pytest.raises((anyio.BrokenResourceError, anyio.EndOfStream)):
+                    while True:
+                        await stream.send(b"G")
+                        with anyio.move_on_after(0.02):
+                            await stream.receive()
+
+    async def test_an_answer_that_nobody_reads_is_cut(self, state: Tickets) -> None:
+        state.documents = {str(number): b'"%s"' % (b"x" * 1_000_000) for number in range(40)}
+        heard = Heard()
+        with anyio.fail_after(20):
+            async with serving(app_of(state), limits=self.LIMITS, heard=heard) as address:
+                async with await connect(address) as stream:
+                    await stream.send(b"GET /api/v1/tickets HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    await wait_until(lambda: WebRefusal.SLOW in heard.refused)
+                    assert len(await read_all(stream)) < 40_000_000
+                # The same answer to who reads is whole.
+                whole = await say(
+                    address, b"GET /api/v1/tickets HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                )
+        assert whole.count(b"x" * 1_000_000) == 40
+        assert heard.refused == [WebRefusal.SLOW]
+
+    async def test_more_connections_than_there_may_be_cost_the_oldest_silent_ones(self, state: Tickets) -> None:
+        heard = Heard()
+        limits = Limits(web_tickets=50, web_connections=8, web_wait_seconds=8.0)
+        with anyio.fail_after(10):
+            async with serving(app_of(state), limits=limits, heard=heard) as address:
+                silent = [await connect(address) for _ in range(20)]
+                for path in (b"/livez", b"/readyz", b"/metrics", b"/api/v1/tickets"):
+                    answer = await say(
+                        address, b"GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % path
+                    )
+                    assert answer.startswith(b"HTTP/1.1 200 ")
+                assert await read_all(silent[0]) == b""
+                for stream in silent:
+                    await stream.aclose()
+        assert set(heard.refused) == {WebRefusal.CROWDED}
+
+    async def test_where_no_answer_has_a_place_probes_and_metrics_still_do(self) -> None:
+        state, release, entered = Tickets(), anyio.Event(), anyio.Event()
+
+        async def hang(name: str, *, at: int | None = None) -> bytes | None:
+            entered.set()
+            await release.wait()
+            return b"{}"
+
+        state.ticket = hang  # type: ignore[method-assign]
+        heard = Heard()
+        async with call(app_of(state, limits=Limits(web_answers=1), heard=heard)) as client:
+            async with anyio.create_task_group() as group:
+                group.start_soon(client.get, "/api/v1/tickets/1")
+                await entered.wait()
+                assert (await client.get("/api/v1/tickets")).status_code == 503
+                for path in ("/livez", "/readyz", "/metrics", "/version"):
+                    assert (await client.get(path)).status_code == 200
+                release.set()
+            assert (await client.get("/api/v1/tickets/1")).status_code == 200
+        assert heard.refused == [WebRefusal.BUSY]
+
+
+class TestOutOfDescriptors:
+    """Where no file can be opened, whoever asks something is still answered."""
+
+    async def test_whoever_asks_is_answered_and_the_silent_make_way(self, state: Tickets) -> None:
+        heard, loop = Heard(), asyncio.get_running_loop()
+        with anyio.fail_after(20):
+            async with serving(app_of(state), heard=heard) as address:
+                host, port = address.removeprefix("http://").split(":")
+                clients = [socket.socket() for _ in range(HELD_BACK + 4)]
+                with no_more_files():
+                    for client in clients:
+                        client.setblocking(False)
+                        await loop.sock_connect(client, (host, int(port)))
+                    await loop.sock_sendall(clients[-1], LIVEZ)
+                    assert (await loop.sock_recv(clients[-1], 1_000)).startswith(b"HTTP/1.1 200 ")
+                for client in clients:
+                    client.close()
+                assert (await say(address, LIVEZ)).startswith(b"HTTP/1.1 200 ")
+        assert set(heard.refused) == {WebRefusal.CROWDED}
+
+    def test_a_reserve_is_spent_and_filled_again(self) -> None:
+        with closing(Reserve()) as reserve:
+            assert [reserve.spend() for _ in range(HELD_BACK + 1)] == [True] * HELD_BACK + [False]
+            reserve.refill()
+            assert reserve.spend()
+
+
+class TestHostileRequests:
+    """What no client of ours sends."""
+
+    LIMITS = Limits(web_wait_seconds=0.2)
+
+    @pytest.mark.parametrize(
+        "request_bytes",
+        [
+            b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+            b"GET /livez HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+            b"GET /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, gzip\r\n\r\n",
+            b"GET /livez HTTP/1.1\r\n\r\n",
+            b"GET /livez HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+            b"GET /livez HTTP/1.1\r\nHost: x\r\nA\x00B: y\r\n\r\n",
+            b"GET /livez HTTP/1.1\nHost: x\r\nX : y\r\n\r\n",
+            b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET /" + b"x" * 400_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+            b"\x00" * 64 + b"\r\n\r\n",
+        ],
+    )
+    async def test_no_http_is_a_400(self, request_bytes: bytes, state: Tickets) -> None:
+        heard = Heard()
+        with anyio.fail_after(10):
+            async with serving(app_of(state), heard=heard) as address:
+                answer = await say(address, request_bytes)
+                assert answer.startswith(b"HTTP/1.1 400 ")
+                assert answer.endswith(b'{"error":"this is no valid HTTP"}')
+                assert (await say(address, LIVEZ)).startswith(b"HTTP/1.1 200 ")
+        assert heard.refused == [WebRefusal.MALFORMED]
+
+    @pytest.mark.parametrize("after", [b"\x00\x01\x02\r\n\r\n", b"5;\r\nxx", b"zz\r\n\r\n"])
+    async def test_nonsense_behind_a_request_ends_the_connection_only(
+        self, after: bytes, state: Tickets, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        with anyio.fail_after(10):
+            async with serving(app_of(state), limits=self.LIMITS) as address:
+                chunked = b"POST /livez HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+                async with await connect(address) as stream:
+                    await stream.send(chunked)
+                    await stream.receive()
+                    await stream.send(after)
+                    await read_all(stream)
+                assert (await say(address, LIVEZ)).startswith(b"HTTP/1.1 200 ")
+        assert "Traceback" not in "".join(capfd.readouterr())
+
+    async def test_a_length_beside_chunks_smuggles_nothing(self, state: Tickets) -> None:
+        smuggled = b"GET /api/v1/tickets HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        request = (
+            b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        )
+        with anyio.fail_after(10):
+            async with serving(app_of(state), limits=self.LIMITS) as address:
+                await say(address, request % (5 + len(smuggled)) + smuggled)
+        assert state.asked == []
+
+    async def test_pipelined_requests_are_answered_in_order(self, state: Tickets) -> None:
+        with anyio.fail_after(10):
+            async with serving(app_of(state)) as address:
+                paths = [b"/livez", b"/nothing", b"/api/v1/tickets/e-CS1"]
+                heads = [b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path for path in paths]
+                answer = await say(address, b"".join(heads) + LIVEZ)
+        assert re.findall(rb"HTTP/1.1 (\d+)", answer) == [b"200", b"404", b"200", b"200"]
+
+    @pytest.mark.parametrize(
+        "path", ["/livez", "/readyz", "/metrics", "/version", "/api/v1/tickets", "/api/v1/tickets/e-CS1"]
+    )
+    async def test_head_answers_as_get_does_without_a_body(self, path: str, state: Tickets) -> None:
+        async with serving(app_of(state)) as address:
+            answer = await say(
+                address, f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+            )
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert answer.endswith(b"\r\n\r\n")
+
+    @pytest.mark.parametrize(
+        "number",
+        ["%00", "%0d%0aX-Evil:%20y", "..%2f..%2fetc%2fpasswd", "../../metrics", "%ff%fe", "%F0%9F%98%80", "%25"],
+    )
+    async def test_no_number_is_more_than_a_number(self, number: str, state: Tickets) -> None:
+        async with serving(app_of(state)) as address:
+            request = f"GET /api/v1/tickets/{number} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            head, _, body = (await say(address, request.encode())).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 404 ")
+        assert b"x-evil" not in head.lower()
+        assert set(json.loads(body)) == {"error"}
+
+
+async def test_a_log_that_cannot_be_read_is_said_to_be_so(state: Tickets) -> None:
+    async def fail(name: str, *, at: int | None = None) -> bytes | None:
+        raise StoreUnavailable("canary-detail")
+
+    state.ticket = fail  # type: ignore[method-assign]
+    async with client_of(state) as client:
+        answer = await client.get("/api/v1/tickets/e-CS1")
+    assert (answer.status_code, answer.json()) == (503, {"error": "the log cannot be read now"})
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:1"),
+        ("::1", "http://[::1]:1"),
+        ("0.0.0.0", "http://127.0.0.1:1"),
+        ("::", "http://[::1]:1"),
+        ("fe80::1%eth0", "http://[fe80::1%25eth0]:1"),
+        ("localhost", "http://localhost:1"),
+    ],
+)
+def test_an_address_is_printed_as_one_that_can_be_opened(host: str, url: str) -> None:
+    assert write_url(host, 1) == url

@@ -1,0 +1,141 @@
+"""One connection: a whole request in time, an answer read in time, and nothing that a stranger's bytes break."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, Protocol, cast
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from ecproc.domain.refusals import WebRefusal
+
+LEAST_BYTES: Final = 16 * 1024
+"""What has to be read of an answer within the time a request may take to come."""
+_LINGER_SECONDS: Final = 1.0
+"""How long a connection may take to close."""
+_BAD_BODY: Final = b'{"error":"this is no valid HTTP"}'
+_BAD_REQUEST: Final = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncache-control: no-store\r\n"
+    b"x-content-type-options: nosniff\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
+    % (len(_BAD_BODY), _BAD_BODY)
+)
+
+
+class ConnectionKeeper(Protocol):
+    """Who keeps the connections."""
+
+    def opened(self, connection: WebConnection) -> None:
+        """There is one more."""
+
+    def rested(self, connection: WebConnection) -> None:
+        """Its last request was answered."""
+
+    def closed(self, connection: WebConnection) -> None:
+        """It is gone."""
+
+    def turned_away(self, refusal: WebRefusal, peer: str) -> None:
+        """A connection from that address had to end."""
+
+
+class WebConnection(H11Protocol):
+    """uvicorn's, which bounds nothing of what a client does slowly."""
+
+    def __init__(self, config: Config, server_state: ServerState, *, keeper: ConnectionKeeper, wait: float) -> None:
+        super().__init__(config=config, server_state=server_state, app_state={})
+        self._keeper = keeper
+        self._wait = wait
+        self._timer: asyncio.TimerHandle | None = None
+        self._unsent = 0
+        self._begun = False
+
+    @property
+    def peer(self) -> str:
+        """The other side's address."""
+        return self.client[0] if self.client else ""
+
+    @property
+    def answering(self) -> bool:
+        """Whether a whole request came whose answer is not complete."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    @property
+    def stalled(self) -> bool:
+        """Whether an answer waits for its reader."""
+        return self.flow.write_paused
+
+    def give_up(self, refusal: WebRefusal) -> None:
+        """End it at once."""
+        self._keeper.turned_away(refusal, self.peer)
+        self.transport.abort()
+
+    # What the transport, uvicorn and the timer call.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast("asyncio.Transport", transport))
+        self._set_timer(self._wait)
+        self._keeper.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+        self._keeper.closed(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        self._begun = True
+        try:
+            super().data_received(data)
+        except Exception:  # what the parser cannot even refuse, as more bytes behind a request that was refused
+            self.give_up(WebRefusal.MALFORMED)
+
+    def send_400_response(self, msg: str) -> None:
+        if self.answering:
+            self.give_up(WebRefusal.MALFORMED)
+            return
+        self._keeper.turned_away(WebRefusal.MALFORMED, self.peer)
+        self.transport.write(_BAD_REQUEST)
+        self.transport.close()
+
+    def on_response_complete(self) -> None:
+        self._begun = False
+        self._set_timer(self._wait)
+        self._keeper.rested(self)
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._set_timer(self._wait)
+
+    def shutdown(self) -> None:
+        try:
+            super().shutdown()
+        except Exception:  # its request was refused a moment ago
+            self.transport.abort()
+
+    def _set_timer(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._unsent = self._measure_unsent()
+        self._timer = self.loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        """Go on while the answer is being made or read; else it is time to end."""
+        unsent, closing = self._measure_unsent(), self.transport.is_closing()
+        at_work = self.answering and not self.stalled and not closing
+        if at_work or self._unsent - unsent >= LEAST_BYTES:
+            self._set_timer(self._wait)
+        elif unsent or closing or self._begun:
+            self.give_up(WebRefusal.SLOW)
+        else:
+            self.transport.close()
+            self._set_timer(_LINGER_SECONDS)
+
+    def _measure_unsent(self) -> int:
+        transport: Any = self.transport
+        return int(transport.get_write_buffer_size())

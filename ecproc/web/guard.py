@@ -1,0 +1,180 @@
+"""Who may read what: the Host header, the token, and how many answers are made at once."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ecproc.clock import Clock
+from ecproc.config import Secret
+from ecproc.domain.refusals import WebRefusal
+from ecproc.telemetry.complaints import Complaints
+from ecproc.telemetry.hooks import Telemetry
+from ecproc.web.hosts import HostRule
+
+SLOWED_SECONDS: Final = 1.0
+"""How long the answer to a wrong token takes."""
+SLOWED_AT_ONCE: Final = 16
+"""Wrong tokens whose answers wait at the same time; those beyond them are told to come later, at once."""
+
+_PROBES: Final = frozenset({"/livez", "/readyz"})
+_OPEN: Final = _PROBES | {"/healthz", "/version"}
+_COUNTED: Final = "/api/"
+_SHOWN: Final = 80
+_HINTS: Final = {
+    WebRefusal.HOST: "add it to web.hosts if it is a proxy's or this machine's own name; else a web page tried to read",
+    WebRefusal.WRONG_TOKEN: "see who asks there; a guess has no chance against a long token, an old one wants renewing",
+    WebRefusal.CROWDED: "see who keeps so many connections open; probes and whole requests are still answered",
+    WebRefusal.SLOW: "see who opens connections and does not use them",
+}
+_REASONS: Final = {
+    WebRefusal.HOST: "a request was meant for another host",
+    WebRefusal.WRONG_TOKEN: "a wrong token was sent",
+    WebRefusal.CROWDED: "connections that asked nothing were closed to make room for others",
+    WebRefusal.SLOW: "connections were closed because a request did not come or an answer was not read in time",
+}
+
+
+class Refusals:
+    """Counts whom the server turned away, and says so once a minute where it may be an attack."""
+
+    def __init__(self, telemetry: Telemetry, clock: Clock) -> None:
+        self._telemetry = telemetry
+        self._clock = clock
+        self._complaints = Complaints()
+
+    def note(self, refusal: WebRefusal, *, peer: str, host: str = "") -> None:
+        """One more, from that address; `host` is the one that was asked for."""
+        self._telemetry.web_refused(refusal)
+        if refusal in _REASONS:
+            self._tell(_REASONS[refusal], hint=_HINTS[refusal], peer=peer, host=host[:_SHOWN])
+
+    def run_out(self) -> None:
+        """A connection could not be taken because no more files can be open."""
+        self._tell("no more files can be open", hint="raise the limit (LimitNOFILE= of a systemd unit, ulimit -n)")
+
+    def _tell(self, reason: str, **fields: str) -> None:
+        self._complaints.tell(logging.WARNING, "web", reason, now=self._clock.monotonic(), **fields)
+
+
+class Guard:
+    """Everything but probes is for requests that call us by our name, and with a token for its bearers only.
+
+    A right token never waits. A wrong one is answered late, or with 429 where enough of them wait already.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: HostRule,
+        token: Callable[[], Secret],
+        answers: int,
+        refusals: Refusals,
+        clock: Clock,
+    ) -> None:
+        self._app = app
+        self._hosts = hosts
+        self._token = token
+        self._places = answers
+        self._slowed = 0
+        self._refusals = refusals
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        send = _marking(send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refusal = self._find_refusal(scope)
+        if refusal is not None:
+            await (await self._refuse(scope, refusal))(scope, receive, send)
+        elif scope["path"].startswith(_COUNTED):
+            await self._answer(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._places -= 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._places += 1
+
+    def _find_refusal(self, scope: Scope) -> WebRefusal | None:
+        path, headers = scope["path"], Headers(scope=scope)
+        if "content-length" in headers and "transfer-encoding" in headers:
+            return WebRefusal.MALFORMED  # what one server takes for its body another takes for the next request
+        if path not in _PROBES and not self._hosts.allows(headers.get("host", "")):
+            return WebRefusal.HOST
+        wanted = self._token()
+        if wanted and path not in _OPEN:
+            refusal = _judge_token(headers.get("authorization", ""), wanted)
+            if refusal is not None:
+                return refusal
+        return WebRefusal.BUSY if path.startswith(_COUNTED) and self._places <= 0 else None
+
+    async def _refuse(self, scope: Scope, refusal: WebRefusal) -> Response:
+        host = Headers(scope=scope).get("host", "") if refusal is WebRefusal.HOST else ""
+        self._refusals.note(refusal, peer=(scope.get("client") or ("",))[0], host=host)
+        match refusal:
+            case WebRefusal.MALFORMED:
+                return error_answer(400, "a request has one length", {"connection": "close"})
+            case WebRefusal.HOST:
+                return error_answer(421, "this server has another name: ask it as localhost, or see web.hosts")
+            case WebRefusal.BUSY:
+                return error_answer(503, "too many requests at once", {"retry-after": "1"})
+            case WebRefusal.WRONG_TOKEN if not await self._slow_down():
+                return error_answer(429, "too many wrong tokens", {"retry-after": "1", "connection": "close"})
+            case _:
+                return error_answer(401, "a bearer token is required", {"www-authenticate": "Bearer"})
+
+    async def _slow_down(self) -> bool:
+        """Wait before a wrong token is answered; False if too many do."""
+        if self._slowed >= SLOWED_AT_ONCE:
+            return False
+        self._slowed += 1
+        try:
+            await self._clock.sleep(SLOWED_SECONDS)
+        finally:
+            self._slowed -= 1
+        return True
+
+
+def error_answer(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
+    """An error as the JSON API says it."""
+    return Response(msgspec.json.encode({"error": message}), status, headers, "application/json")
+
+
+def _marking(send: Send) -> Send:
+    """`send` with every answer marked as private."""
+
+    async def send_marked(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers["cache-control"] = "no-store"
+            headers["x-content-type-options"] = "nosniff"
+        await send(message)
+
+    return send_marked
+
+
+def _judge_token(authorization: str, wanted: Secret) -> WebRefusal | None:
+    kind, _, token = authorization.partition(" ")
+    token = token.strip()
+    # Digests are of one length, so the comparison says nothing about the token's.
+    if hmac.compare_digest(_digest(token), _digest(wanted.reveal())) and kind.lower() == "bearer":
+        return None
+    return WebRefusal.WRONG_TOKEN if token else WebRefusal.NO_TOKEN
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
