@@ -12,6 +12,7 @@ from typing import Final
 import anyio
 
 from ecproc.clock import SystemClock
+from ecproc.network import bracket
 from ecproc.simulator.admin import PREFIX, Admin
 from ecproc.simulator.bridge import EnvisionBridge
 from ecproc.simulator.connection import Connection
@@ -84,7 +85,7 @@ async def run_simulator(
     loop = asyncio.get_running_loop()
     connections: set[Connection] = set()
     with _bind(config) as listener:
-        url_base = f"http://{config.host}:{listener.getsockname()[1]}"
+        url_base = f"http://{bracket(config.host)}:{listener.getsockname()[1]}"
         bridge = EnvisionBridge(config, url_base=url_base, clock=clock or _start_clock(), rng=Random(config.seed))
         alarms = _Alarms(loop)
         stage = Stage(bridge, alarms.set)
@@ -102,7 +103,7 @@ async def run_simulator(
 
 
 def _bind(config: SimulatorConfig) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener = socket.socket(socket.AF_INET6 if ":" in config.host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((config.host, config.port))

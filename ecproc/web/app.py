@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import msgspec
-from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -21,6 +20,7 @@ from ecproc.reading.queries import Queries
 from ecproc.telemetry.hooks import TICKET_STATES
 from ecproc.web.guard import Guard, Refusals, error_answer
 from ecproc.web.hosts import HostRule
+from ecproc.web.scrape import Scraper
 from ecproc.web.state import Check, Health
 
 _PARAMETERS: Final = frozenset({"type", "state", "limit", "after"})
@@ -47,7 +47,7 @@ def build_app(
     probes only. Nothing here changes state. No answer may be cached, and errors of the JSON API are `{"error": "…"}`.
     """
     guard = Middleware(Guard, hosts=hosts, token=read_token, answers=limits.web_answers, refusals=refusals, clock=clock)
-    pages = _Pages(queries, health, limits.web_tickets)
+    pages = _Pages(queries, health, Scraper(health.registry, clock), most_tickets=limits.web_tickets)
     return Starlette(
         routes=[
             Route("/metrics", pages.show_metrics),
@@ -66,14 +66,15 @@ def build_app(
 class _Pages:
     """One method per page."""
 
-    def __init__(self, queries: Queries, health: Health, most_tickets: int) -> None:
+    def __init__(self, queries: Queries, health: Health, scraper: Scraper, *, most_tickets: int) -> None:
         self._queries = queries
         self._health = health
+        self._scraper = scraper
         self._most_tickets = most_tickets
 
     async def show_metrics(self, request: Request) -> Response:
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(self._health.registry), headers={"content-type": content_type})
+        made = await self._scraper.scrape(request.headers.get("accept", ""))
+        return Response(made.body, headers={"content-type": made.content_type})
 
     async def show_liveness(self, request: Request) -> Response:
         live = self._health.live()

@@ -13,6 +13,7 @@ from ecproc.domain.refusals import WebRefusal
 
 LEAST_BYTES: Final = 16 * 1024
 """What has to be read of an answer within the time a request may take to come."""
+_PIECE_BYTES: Final = 8 * 1024
 _LINGER_SECONDS: Final = 1.0
 """How long a connection may take to close."""
 _BAD_BODY: Final = b'{"error":"this is no valid HTTP"}'
@@ -90,7 +91,10 @@ class WebConnection(H11Protocol):
             return
         self._begun = True
         try:
-            super().data_received(data)
+            for start in range(0, len(data), _PIECE_BYTES):  # of what comes at once the parser bounds nothing
+                super().data_received(data[start : start + _PIECE_BYTES])
+                if self.transport.is_closing():
+                    return
         except Exception:  # what the parser cannot even refuse, as more bytes behind a request that was refused
             self.give_up(WebRefusal.MALFORMED)
 

@@ -28,6 +28,8 @@ from ecproc.web.listener import Listener
 _KEEP_ALIVE_SECONDS: Final = 5
 _BACKLOG: Final = 1024
 """Connections that the system keeps until they are taken."""
+_UNREAD_BYTES: Final = 128 * 1024
+"""How much of an answer that is not read the system holds for a connection."""
 _GRACE_SECONDS: Final = 1
 
 
@@ -117,7 +119,9 @@ async def _bind(host: str, port: int) -> socket.socket:
     try:
         addresses = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         family, _, _, _, address = addresses[0]
-        return socket.create_server(address, family=family, backlog=_BACKLOG)  # a link-local one with its zone
+        listening = socket.create_server(address, family=family, backlog=_BACKLOG)  # a link-local one with its zone
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_BYTES)  # what is taken there inherits it
+        return listening
     except (OSError, UnicodeError) as error:
         reason = _explain(error)
     place = f"{bracket(host)}:{port}"

@@ -1,6 +1,7 @@
 """The pages: what they answer, who may read them, and the server as a task that starts, reports and ends cleanly."""
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import anyio
 import anyio.abc
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -183,6 +184,27 @@ async def test_metrics_are_served_directly_in_both_formats(client: httpx.AsyncCl
     open_metrics = await client.get("/metrics", headers={"accept": wanted})
     assert open_metrics.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     assert open_metrics.text.endswith("# EOF\n")
+
+
+async def test_metrics_are_made_once_for_all_who_wait_and_never_older_than_the_question(state: Tickets) -> None:
+    clock = Sleeps()
+    texts_made = itertools.count(1)
+    Gauge("ecproc_texts", "Made.", registry=state.registry).set_function(lambda: next(texts_made))
+    async with call(app_of(state, clock=clock)) as client:
+        assert "ecproc_texts 1.0" in (await client.get("/metrics")).text
+        clock.held = anyio.Event()
+        texts: list[str] = []
+
+        async def scrape() -> None:
+            texts.append((await client.get("/metrics")).text)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(30):
+                group.start_soon(scrape)
+            await anyio.wait_all_tasks_blocked()
+            clock.held.set()
+        assert ["ecproc_texts 2.0" in text for text in texts] == [True] * 30
+        assert "ecproc_texts 3.0" in (await client.get("/metrics")).text
 
 
 @pytest.mark.parametrize("path", ["/livez", "/healthz"])
@@ -732,7 +754,7 @@ class TestHostileRequests:
             b"GET /livez HTTP/1.1\nHost: x\r\nX : y\r\n\r\n",
             b"GET /a b HTTP/1.1\r\nHost: x\r\n\r\n",
             b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
-            b"GET /" + b"x" * 400_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"GET /" + b"x" * 60_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
             b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
             b"\x00" * 64 + b"\r\n\r\n",
         ],
