@@ -3,13 +3,11 @@
 import asyncio
 import itertools
 import json
-import os
 import re
-import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, closing
 from functools import partial
 
 import anyio
@@ -37,29 +35,13 @@ from ecproc.web.guard import SLOWED_AT_ONCE, SLOWED_SECONDS, Refusals
 from ecproc.web.hosts import HostRule
 from ecproc.web.server import serve
 from ecproc.web.state import Check
+from tests.scarcity import no_more_files
 
 TOKEN = "0123456789abcdef"
 LIMITS = Limits(web_tickets=50)
 
 
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-
-
-@contextmanager
-def no_more_files() -> Iterator[None]:
-    """Let this process open no file in the block."""
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = [os.open(os.devnull, os.O_RDONLY)]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 64, limits[1]))
-    try:
-        with suppress(OSError):
-            while True:
-                taken.append(os.open(os.devnull, os.O_RDONLY))
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        for descriptor in taken:
-            os.close(descriptor)
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:

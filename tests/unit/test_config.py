@@ -40,6 +40,7 @@ from ecproc.errors import (
 
 CANARY = "canary-7f3a9c-key"
 
+TOKEN_HELP = "openssl rand -hex 16"
 URL_HELP = "https://smconnect.ensono.com/yourclient/prod"
 
 BRIDGE = {
@@ -742,3 +743,36 @@ def test_problems_read_like_compiler_messages() -> None:
 )
 def test_faults_carry_their_exit_code(fault: EcprocError, code: int, text: str) -> None:
     assert (fault.exit_code, str(fault)) == (code, text)
+
+
+SHORT = "web.read_token is shorter than 16 characters"
+NO_HOST = "a host name or an address, without scheme and port"
+LONG = 'read_token = "0123456789abcdef"'
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('listen = "::1:8605"', ("web.listen must be HOST:PORT, not '::1:8605'", "as in [::1]:8605")),
+        ('hosts = ["proxy.example"]\nread_token = "short"', (SHORT, "openssl rand -hex 16")),
+        ('listen = "0.0.0.0:1"\nread_token = "x"', (SHORT, "openssl rand -hex 16")),
+        *(
+            (f'hosts = ["{host}"]\n{LONG}', (f"web.hosts has {host!r}, which is no host name", NO_HOST))
+            for host in ("http://proxy.example", "proxy.example:443", "*.example", "a b", "", "[::1]")
+        ),
+    ],
+)
+def test_others_call_the_pages_by_a_name_and_with_a_long_token(
+    text: str, found: tuple[str, str], tmp_path: Path
+) -> None:
+    problems = problems_of(f"[web]\n{text}\n", tmp_path)
+    assert [(message, advice) for message, _, advice in problems] == [found]
+
+
+@pytest.mark.parametrize(
+    "text", ['listen = "[fe80::1%eth0]:8600"', 'hosts = ["Proxy.example", "10.0.0.1", "2001:db8::1", "proxy"]']
+)
+def test_names_and_addresses_of_every_kind_are_taken(text: str, tmp_path: Path) -> None:
+    config = load(f"[web]\n{text}\n{LONG}\n", tmp_path)
+    assert config.web.is_exposed
+    assert not config.warnings
