@@ -25,11 +25,12 @@ from ecproc.descriptors import Reserve, raise_limit
 from ecproc.desk.local import LocalDesk
 from ecproc.domain.log import Batch
 from ecproc.domain.policy import Policy
-from ecproc.ending import Ending
+from ecproc.ending import Ending, exit_code_of
 from ecproc.errors import ExitCode, StoreUnavailable
 from ecproc.failpoints import arm_failpoints
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
+from ecproc.interrupts import Interrupts
 from ecproc.network import write_url
 from ecproc.pipeline import Pipeline
 from ecproc.reading.queries import Queries
@@ -80,14 +81,20 @@ def _team(config: Config, clock: Clock, *, processes: int = 1) -> Team:
 
 
 async def run_processor(
-    config: Config, *, drain: float | None = None, accept_loss: bool = False, learn: Callable[[str], None]
+    config: Config,
+    *,
+    drain: float | None = None,
+    accept_loss: bool = False,
+    learn: Callable[[str], None],
+    interrupts: Interrupts,
 ) -> ExitCode:
     """Run until a signal, or with `drain` until nothing is left to do; that many seconds at most.
 
     `accept_loss` goes on with a log that ends before its anchor, as after a restore: effects behind its end are decided
     again, which their keys make harmless where the receiver honours them. SIGTERM and SIGINT drain within
-    `limits.shutdown_seconds`; a second signal ends the process at once, which is as safe as a crash. SIGHUP reads
-    secret files again; `learn` is given each text that must not be printed because of that.
+    `limits.shutdown_seconds`, and while the parts are opened they end that; a second one ends the process at once,
+    which is as safe as a crash. SIGHUP reads secret files again; `learn` is given each text that must not be printed
+    because of that.
     Raises StoreError, ConfigError and BridgeRefused.
     """
     arm_failpoints(os.environ.get("ECPROC_FAILPOINTS", ""))
@@ -97,10 +104,19 @@ async def run_processor(
         _raise_file_limit()
         reserve = stack.enter_context(closing(Reserve()))
         telemetry = PrometheusTelemetry(CollectorRegistry(), clock=clock, **read_versions())
-        processor = await Processor.open(
-            config, stack, accept_loss=accept_loss, reserve=reserve, telemetry=telemetry, clock=clock, learn=learn
+        opening = partial(
+            Processor.open,
+            config,
+            stack,
+            accept_loss=accept_loss,
+            reserve=reserve,
+            telemetry=telemetry,
+            clock=clock,
+            learn=learn,
         )
-        code = await processor.run(drain=drain)
+        processor = await interrupts.cut_short(opening)
+        ended = exit_code_of(interrupts.stop)
+        code = ended if processor is None else await processor.run(drain=drain, interrupts=interrupts)
     log.info("stopped", exit_code=int(code))
     return code
 
@@ -194,13 +210,13 @@ class Processor:
             config, pipeline, store=store, reloading=reloading, reserve=reserve, telemetry=telemetry, clock=clock
         )
 
-    async def run(self, *, drain: float | None) -> ExitCode:
+    async def run(self, *, drain: float | None, interrupts: Interrupts) -> ExitCode:
         """Start the parts, wait for an end, and take them down in order."""
         _spare_the_collector()
         await self._reporting.count_tickets()
         await self._reporting.tell_start()
         async with anyio.create_task_group() as tasks:
-            await tasks.start(self._ending.watch_signals)
+            tasks.start_soon(self._ending.watch_signals, interrupts)
             port: int = await tasks.start(self._serve_web)
             log.info("web", url=write_url(self._config.web.host, port))
             await tasks.start(self._pipeline.run, self._idle_interval(drain))

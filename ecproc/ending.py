@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterator
 
 import anyio
 import structlog
-from anyio.abc import TaskStatus
 
 from ecproc.clock import Clock
 from ecproc.errors import ExitCode
+from ecproc.interrupts import Interrupts
 from ecproc.pipeline import Pipeline
 from ecproc.reporting import Reporting
 
@@ -33,15 +32,16 @@ class Ending:
         """Return when it is time to end."""
         await self._ended.wait()
 
-    async def watch_signals(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """End in order at SIGTERM and SIGINT, and the process at once at a second one; runs until cancelled."""
-        try:
-            with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-                task_status.started()
-                async for number in signals:
-                    self.take_signal(number)
-        finally:
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nobody listens any more, and it is to end nothing
+    async def watch_signals(self, interrupts: Interrupts) -> None:
+        """End in order at SIGTERM and SIGINT, those that came before included; runs until cancelled."""
+
+        def look() -> None:
+            if interrupts.take_hangup():
+                self._reread()
+            if interrupts.stop is not None:
+                self.take_signal(interrupts.stop)
+
+        await interrupts.watch(look)
 
     async def watch_drain(self, seconds: float) -> None:
         """End when the queue, the actors and the outbox have nothing left, or when the time is up."""
@@ -58,18 +58,19 @@ class Ending:
         self._ended.set()
 
     def take_signal(self, number: signal.Signals) -> None:
-        """Do what this one asks for."""
-        if number is signal.SIGHUP:
-            self._reread()
-            return
-        if self._ended.is_set():
-            os._exit(ExitCode.INTERRUPTED)
-        log.info("draining", signal=number.name)
-        self.exit_code = ExitCode.INTERRUPTED if number is signal.SIGINT else ExitCode.OK
-        self._ended.set()
+        """End because of this one, unless the end has begun."""
+        if not self._ended.is_set():
+            log.info("draining", signal=number.name)
+            self.exit_code = exit_code_of(number)
+            self._ended.set()
 
     def _list_waiting(self) -> Iterator[str]:
         if not self._pipeline.ingest.drained:
             yield "the queue was not seen empty for a whole visibility window"
         if not self._pipeline.idle:
             yield "tickets or entries are unfinished"
+
+
+def exit_code_of(number: signal.Signals | None) -> ExitCode:
+    """What a process returns that this one ended in order."""
+    return ExitCode.INTERRUPTED if number is signal.SIGINT else ExitCode.OK

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from ecproc import __version__
 from ecproc.clock import Clock
 from ecproc.config import Config
-from ecproc.fold.recorded import decode_entry
+from ecproc.fold.recorded import Kind, decode_entry
 from ecproc.store.base import Reader
 from ecproc.telemetry.hooks import Telemetry
 from ecproc.web.state import Check
@@ -38,9 +38,11 @@ class Reporting:
         self._store = store
         self._telemetry = telemetry
         self._clock = clock
+        self._began = 0
 
     async def tell_start(self) -> None:
         """Say who starts, on which log, and what a former process left undone."""
+        self._began = (await self._store.head()).position
         identity = self._config.bridge.identity
         log.info(
             "started",
@@ -49,15 +51,16 @@ class Reporting:
             client=identity.client_name,
             environment=identity.environment,
             data_dir=str(self._config.data.directory),
-            position=(await self._store.head()).position,
+            position=self._began,
             unfinished=await self._count_entries(),
         )
 
     async def tell_drained(self, seconds: float, *, waiting: Sequence[str]) -> None:
-        """Say what a drain left behind, and what it was still `waiting` for when its time was up."""
+        """Say what was done since the start, and what a drain was still `waiting` for when its time was up."""
         known = {
             "duration": round(seconds, 1),
             "position": (await self._store.head()).position,
+            **await self._count_done(),
             "entries": await self._count_entries(),
         }
         if not waiting:
@@ -80,6 +83,17 @@ class Reporting:
             head = await self._store.head()
             self._telemetry.log_position(head.position, await self._store.size_bytes())
             await self._clock.sleep(GAUGE_SECONDS)
+
+    async def _count_done(self) -> Mapping[str, int]:
+        """Messages, their tickets, and effects that succeeded since the start, as the log tells."""
+        tickets: set[str] = set()
+        messages = effects = 0
+        async for page in self._store.read_log(after=self._began):
+            received = [event.stream for event in page if event.kind == Kind.MESSAGE_RECEIVED]
+            tickets.update(received)
+            messages += len(received)
+            effects += sum(event.kind == Kind.EFFECT_SUCCEEDED for event in page)
+        return {"messages": messages, "tickets": len(tickets), "effects": effects}
 
     async def _count_entries(self) -> Mapping[str, int]:
         """The outbox entries that came to no good end yet, by state."""

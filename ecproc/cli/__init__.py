@@ -3,20 +3,36 @@
 import sys
 from collections.abc import Sequence
 
-from ecproc import __version__
-from ecproc.cli.catalogue import describe_commands
+from ecproc.interrupts import Interrupts
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code; nothing it raises gets out."""
-    tokens = list(sys.argv[1:] if argv is None else argv)
+    """Run one command and return its exit code; nothing it raises gets out.
+
+    Without `argv` the process is the command's: signals stay held to its very end, which nothing is to disturb.
+    """
+    # Before anything that takes long to load: from here on a signal ends the process in order.
+    interrupts = Interrupts()
+    interrupts.hold()
+    try:
+        return _call(list(sys.argv[1:] if argv is None else argv), interrupts)
+    finally:
+        if argv is not None:
+            interrupts.release()
+
+
+def _call(tokens: Sequence[str], interrupts: Interrupts) -> int:
+    from ecproc.cli.output import deliver
+
     # Scripts and shells ask these two often; the parser would take longer to load than to answer.
     if tokens in ([], ["--help"], ["-h"]):
-        print(describe_commands())
-        return 0
+        from ecproc.cli.catalogue import describe_commands
+
+        return deliver(describe_commands())
     if tokens == ["--version"]:
-        print(f"ecproc {__version__}")
-        return 0
+        from ecproc import __version__
+
+        return deliver(f"ecproc {__version__}")
     from ecproc.cli.dispatch import dispatch
 
-    return dispatch(tokens)
+    return dispatch(tokens, interrupts)

@@ -4,21 +4,37 @@ from typing import Final, NamedTuple
 
 
 class Command(NamedTuple):
-    """One command; `name` is two words for a command of a group."""
+    """One command; `name` is two words for one of a group. What `ends_in_order` acts on signals itself."""
 
     name: str
     target: str
     summary: str
+    ends_in_order: bool = False
 
 
 COMMANDS: Final = (
-    Command("run", "ecproc.cli.run:run", "Run the processor until a signal; with --drain until nothing is left."),
-    Command("demo", "ecproc.cli.demo:demo", "Watch it work: simulator, faults, kills, and the proof at the end."),
-    Command("simulate", "ecproc.cli.simulate:simulate", "Serve a bridge to test against."),
-    Command("replay", "ecproc.cli.replay:replay", "Rebuild all state from the log, or compare it with --verify."),
-    Command("tickets", "ecproc.cli.tickets:tickets", "Print every ticket's document, one per line."),
+    Command(
+        "run",
+        "ecproc.cli.run:run",
+        "Run the processor until a signal; with --drain until nothing is left.",
+        ends_in_order=True,
+    ),
+    Command(
+        "demo",
+        "ecproc.cli.demo:demo",
+        "Watch it work: simulator, faults, kills, and the proof at the end.",
+        ends_in_order=True,
+    ),
+    Command("simulate", "ecproc.cli.simulate:simulate", "Serve a bridge to test against.", ends_in_order=True),
+    Command(
+        "replay",
+        "ecproc.cli.replay:replay",
+        "Rebuild all state from the log, or compare it with --verify.",
+        ends_in_order=True,
+    ),
+    Command("tickets", "ecproc.cli.tickets:tickets", "List tickets; as JSON their whole documents, one per line."),
     Command("show", "ecproc.cli.tickets:show", "Show one ticket, by Ensono's number or ours."),
-    Command("events", "ecproc.cli.events:events", "Print the log, one event per line."),
+    Command("events", "ecproc.cli.events:events", "List the log's events; as JSON one per line."),
     Command("outbox list", "ecproc.cli.outbox:list_entries", "List what is to be done outside, and how far it got."),
     Command("quarantine list", "ecproc.cli.quarantine:list_messages", "List the messages that could not be taken."),
     Command("log verify", "ecproc.cli.log:verify", "Check the whole log: hash chain, order and anchor."),

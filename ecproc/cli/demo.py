@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from ecproc.cli.demo_child import Child, replay, write_environment
 from ecproc.cli.demo_proof import Proof, take_proof
 from ecproc.cli.demo_screen import Screen, Watch, open_screen
 from ecproc.cli.output import flush, say, write_document, write_text
-from ecproc.cli.session import Failed, Json, Own, UsageError
+from ecproc.cli.session import Failed, Json, Own, Stopped, UsageError
 from ecproc.config import load_config
 from ecproc.errors import ExitCode
 from ecproc.simulator.faults import MILD, NONE
@@ -33,6 +32,7 @@ from ecproc.simulator.server import Simulator, run_simulator
 from ecproc.simulator.settings import SimulatorConfig
 
 MESSAGES: Final = 1500
+KEPT: Final = "demo-data"
 VISIBILITY: Final = 3.0
 """Seconds; with Ensono's 30 every kill would be half a minute of waiting."""
 KILLS: Final = (0.4, 0.7)
@@ -46,6 +46,8 @@ _REST_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 0.2
 _SEED: Final = 0
 _DATA: Final = "data"
+_MARKER: Final = ".ecproc-demo"
+"""The file by which a demo's folder is known."""
 _LEAST_REDELIVERED: Final = 0.02
 """The share of messages that must have come again, or the faults were none."""
 
@@ -56,7 +58,10 @@ def demo(
     faults: Annotated[
         bool, Parameter(negative="--no-faults", help="Fail calls, repeat messages, and kill the processor twice.")
     ] = True,
-    keep: Annotated[Path | None, Parameter(help="Keep the data in this new folder.")] = None,
+    keep: Annotated[
+        Path | None,
+        Parameter(help=f"Keep the data in this folder, new or a former demo's; ./{KEPT} on a terminal."),
+    ] = None,
     json: Json = False,
     session: Own,
 ) -> ExitCode:
@@ -65,12 +70,13 @@ def demo(
     Prints the proof as one line, with --json as one document, and exits 0 if it holds.
     """
     session.start_logging()
+    keep = Path(KEPT) if keep is None and sys.stdout.isatty() else keep
     folder = _make_folder(keep)
     holds = False
     try:
-        proof, lives = anyio.run(partial(_play, folder, messages=messages, faults=faults))
+        proof, lives = session.run_unless_stopped(partial(_play, folder, messages=messages, faults=faults))
         holds = proof.holds
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         holds = True  # it was not the demo that failed
         raise
     finally:
@@ -91,19 +97,22 @@ def demo(
 def _make_folder(keep: Path | None) -> Path:
     if keep is None:
         return Path(tempfile.mkdtemp(prefix="ecproc-demo-"))
+    folder = keep.absolute()
+    if (folder / _MARKER).is_file() and not folder.is_symlink():
+        shutil.rmtree(folder)
     try:
-        keep.mkdir(mode=0o700, parents=True)
+        folder.mkdir(mode=0o700, parents=True)
+        (folder / _MARKER).touch()
     except FileExistsError as error:
-        raise UsageError(f"--keep needs a folder that is not there yet, and {keep} is") from error
-    return keep
+        raise UsageError(f"{folder} is no former demo's: name a new folder with --keep") from error
+    return folder
 
 
 async def _play(folder: Path, *, messages: int, faults: bool) -> tuple[Proof, Sequence[ScriptedLife]]:
     config = SimulatorConfig(
         queue=QueueRules(visibility=VISIBILITY), faults=MILD if faults else NONE, client="demo", seed=_SEED
     )
-    async with anyio.create_task_group() as tasks, run_simulator(config) as simulator:
-        tasks.start_soon(_end_on_sigterm)
+    async with run_simulator(config) as simulator:
         lives = _write_lives(simulator, messages)
         environment = write_environment(simulator, folder / _DATA, visibility=VISIBILITY)
         watch = Watch(simulator.ledger, load_config(None, environment), total=sum(len(life.messages) for life in lives))
@@ -117,15 +126,7 @@ async def _play(folder: Path, *, messages: int, faults: bool) -> tuple[Proof, Se
             replayed = await replay(environment)
         least = _LEAST_REDELIVERED if faults else 0.0
         proof = await take_proof(watch.config, simulator.ledger, lives, replayed=replayed, least_redelivered=least)
-        tasks.cancel_scope.cancel()
     return proof, lives
-
-
-async def _end_on_sigterm() -> None:
-    """End in order, so that no processor is left behind."""
-    with anyio.open_signal_receiver(signal.SIGTERM) as signals:
-        async for _ in signals:
-            raise Failed("stopped by SIGTERM")
 
 
 def _write_lives(simulator: Simulator, messages: int) -> Sequence[ScriptedLife]:
@@ -163,8 +164,8 @@ def _write_hints(lives: Sequence[ScriptedLife], kept: Path | None) -> Sequence[s
     """How to look at a ticket with a story worth reading."""
     life = max(lives, key=lambda life: (life.outcome.generation, len(life.messages)))
     program = os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).name == "ecproc" else "ecproc"
-    data = shlex.quote(str((kept or Path("demo-data")) / _DATA))
+    data = shlex.quote(str((kept or Path(KEPT)) / _DATA))
     commands = [f"ECPROC_DATA__DIR={data} {shlex.quote(program)} show {life.ticket}"]
     if kept is None:
-        commands.insert(0, f"{shlex.quote(program)} demo --keep demo-data")
+        commands.insert(0, f"{shlex.quote(program)} demo --keep {KEPT}")
     return ["to look at a ticket:", *(f"  {command}" for command in commands)]

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from ecproc.cli.output import say
+from ecproc.cli.output import say, shows_motion
 from ecproc.cli.session import has_log
 from ecproc.config import Config
 from ecproc.errors import StoreError
@@ -87,11 +87,10 @@ class Screen(Protocol):
 @contextmanager
 def open_screen() -> Iterator[Screen]:
     """A live table if stderr is a terminal."""
-    console = Console(stderr=True, highlight=False, markup=False)
-    if not console.is_terminal:
+    if not shows_motion():
         yield _Remarks()
         return
-    with Live(console=console, auto_refresh=False) as live:
+    with Live(console=Console(stderr=True, highlight=False, markup=False), auto_refresh=False) as live:
         yield _Live(live)
 
 

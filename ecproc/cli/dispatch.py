@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from inspect import getdoc
+from io import StringIO
 from pathlib import Path
+from shutil import get_terminal_size
 from traceback import extract_tb
 from typing import Annotated, Final
 
-from cyclopts import App, CycloptsError, Parameter, UnknownCommandError
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.exceptions import UnusedCliTokensError
 
 from ecproc import __version__
-from ecproc.cli.catalogue import COMMANDS, CONFIG_HELP, GROUPS
-from ecproc.cli.output import OutputClosed, abandon_output, flush, say
+from ecproc.cli.catalogue import COMMANDS, CONFIG_HELP, GROUPS, Command, describe_commands
+from ecproc.cli.output import (
+    OutputClosed,
+    OutputFailed,
+    abandon_output,
+    flush,
+    open_standard_streams,
+    say,
+    write_text,
+)
+from ecproc.cli.request import Request, read_request
 from ecproc.cli.session import Session, UsageError
 from ecproc.errors import ConfigError, ConfigProblem, EcprocError, ExitCode
+from ecproc.interrupts import Interrupts
+
+_NARROWEST: Final = 40
+"""Columns that --help wraps at, at least."""
+
+_PLACE_HINT: Final = "start it in a directory that exists, and name files and data.dir by whole paths"
 
 _WORST_FIRST: Final = (
     ExitCode.LOG_DAMAGED,
@@ -28,17 +47,19 @@ _WORST_FIRST: Final = (
 )
 
 
-def dispatch(tokens: Sequence[str]) -> int:
+def dispatch(tokens: Sequence[str], interrupts: Interrupts) -> int:
     """Run the command that these arguments name."""
-    _occupy_standard_files()
-    session = Session()
+    open_standard_streams()
+    session = Session(interrupts)
+    code: int = ExitCode.OK
     try:
-        code = _call(tokens, session)
+        asked = read_request(tokens)
+        code = _call(tokens, asked.command, session) if asked.runs else _answer(asked)
         flush()
-    except UnknownCommandError as error:
-        return _report_usage(_describe_unknown(error), tokens)
+    except OutputClosed:
+        abandon_output()
     except CycloptsError as error:
-        return _report_usage(str(error).replace("\n", " "), tokens)
+        return _report_usage(_describe_misuse(error), tokens)
     except UsageError as error:
         return _report_usage(str(error), tokens)
     except BaseException as error:
@@ -46,39 +67,61 @@ def dispatch(tokens: Sequence[str]) -> int:
     return code
 
 
-def _occupy_standard_files() -> None:
-    """Let no file of ours get the number of a standard stream that we were started without: a stray word to it would go
-    into the log's file."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
+def _answer(asked: Request) -> int:
+    write_text(f"ecproc {__version__}" if asked.version else _describe(asked))
+    return ExitCode.OK
 
 
-def _call(tokens: Sequence[str], session: Session) -> int:
-    app = _build_app()
+def _describe(asked: Request) -> str:
+    """What --help prints: all that the command says of itself."""
+    if not asked.words:
+        return describe_commands()
+    from rich.console import Console
 
-    @app.meta.default
-    def launch(
-        *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-        config: Annotated[Path | None, Parameter(help=CONFIG_HELP)] = None,
-    ) -> object:
+    width = max(get_terminal_size().columns, _NARROWEST)
+    console = Console(file=StringIO(), width=width, color_system=None, highlight=False)
+    app = _build_app(asked.command)
+    _take_config(app, lambda words, config: None)
+    with console.capture() as captured:
+        app.meta.help_print(list(asked.words), console=console)
+    return captured.get().rstrip()
+
+
+def _call(tokens: Sequence[str], command: Command | None, session: Session) -> int:
+    app = _build_app(None)
+
+    def launch(words: Sequence[str], config: Path | None) -> object:
         session.config_path = config
-        command, bound, ignored = app.parse_args(words, exit_on_error=False, print_error=False)
+        function, bound, ignored = app.parse_args(words, exit_on_error=False, print_error=False)
         own = {"session": session} if "session" in ignored else {}
-        return command(*bound.args, **bound.kwargs, **own)
+        if command is None or not command.ends_in_order:
+            session.interrupts.release()
+        return function(*bound.args, **bound.kwargs, **own)
 
+    _take_config(app, launch)
     result = app.meta(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     return result if isinstance(result, int) else ExitCode.OK
 
 
-def _build_app() -> App:
-    """The parser with every command's name; a command's module is imported when it is called."""
+def _take_config(app: App, launch: Callable[[Sequence[str], Path | None], object]) -> None:
+    """Let --config stand anywhere; `launch` gets the other words, and the file."""
+
+    @app.meta.default
+    def ecproc(  # the name that stands in front of all usage
+        *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        config: Annotated[Path | None, Parameter(help=CONFIG_HELP)] = None,
+    ) -> object:
+        return launch(words, config)
+
+
+def _build_app(described: Command | None) -> App:
+    """The parser with every command's name; a command's module is imported when it is called or described."""
     app = App(
         name="ecproc",
         help="The client end of Ensono's Envision Connect bridge.",
-        version=f"ecproc {__version__}",
+        help_flags=(),
+        version_flags=(),
+        help_format="plaintext",
         help_formatter="plain",
         default_parameter=Parameter(negative=()),
         suppress_keyboard_interrupt=False,
@@ -89,36 +132,41 @@ def _build_app() -> App:
     for command in COMMANDS:
         group_name, _, name = command.name.rpartition(" ")
         parent = groups[group_name] if group_name else app
-        parent.command(command.target, name=name, help=command.summary)
+        text = _tell_all(command) if command == described else command.summary
+        parent.command(command.target, name=name, help=text)
     return app
 
 
+def _tell_all(command: Command) -> str:
+    """All that the command's function says of itself, each paragraph on one line; for that its module is loaded."""
+    module, _, function = command.target.partition(":")
+    text = getdoc(getattr(import_module(module), function)) or command.summary
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
 def _report_usage(message: str, tokens: Sequence[str]) -> ExitCode:
-    words = " ".join(tokens[:2])
-    named = next((command.name for command in COMMANDS if f"{words} ".startswith(f"{command.name} ")), "")
-    say(f"error: {message}\n  = help: {' '.join(['ecproc', *named.split(), '--help'])}")
+    words = read_request(tokens, strict=False).words
+    say(f"error: {message}\n  = help: {' '.join(['ecproc', *words, '--help'])}")
     return ExitCode.USAGE
 
 
-def _describe_unknown(error: UnknownCommandError) -> str:
-    """As the parser would, which imports every command for it."""
-    word = next(iter(error.unused_tokens or ()), "")
-    names = {"--config", "--help", "--version", *(part for command in COMMANDS for part in command.name.split())}
-    close = get_close_matches(word, sorted(names), n=1)
-    what = "option" if word.startswith("-") else "command"
-    return f"there is no {what} {word}" + (f", did you mean {close[0]}?" if close else "")
+def _describe_misuse(error: CycloptsError) -> str:
+    if isinstance(error, UnusedCliTokensError):
+        return f"too many arguments: {' '.join(error.unused_tokens or ())}"
+    return str(error).replace("\n", " ")
 
 
 def _report_failure(error: BaseException, session: Session) -> int:
     leaves = list(_leaves(error))
-    if any(isinstance(leaf, OutputClosed) for leaf in leaves):
+    if any(isinstance(leaf, OutputClosed | OutputFailed) for leaf in leaves):
         abandon_output()
+    if any(isinstance(leaf, OutputClosed) for leaf in leaves):
         return ExitCode.OK
     if any(isinstance(leaf, KeyboardInterrupt) for leaf in leaves):
         return ExitCode.INTERRUPTED
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else ExitCode.FAILED
-    for failure in dict.fromkeys(failure for leaf in leaves for failure in _describe(leaf, session)):
+    for failure in dict.fromkeys(failure for leaf in leaves for failure in _explain(leaf, session)):
         session.fail(failure.message, hint=failure.help, place=failure.location)
     codes = [leaf.exit_code if isinstance(leaf, EcprocError) else ExitCode.FAILED for leaf in leaves]
     return next(code for code in _WORST_FIRST if code in codes)
@@ -133,13 +181,17 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _describe(error: BaseException, session: Session) -> Sequence[ConfigProblem]:
+def _explain(error: BaseException, session: Session) -> Sequence[ConfigProblem]:
     """What to say of a failure; those that say the same are one."""
     match error:
         case ConfigError():
             return error.problems
         case EcprocError():
             return (ConfigProblem(str(error), help=error.hint),)
+        case OutputFailed():
+            return (ConfigProblem(str(error)),)
+        case FileNotFoundError() if not _names_file(error) and not _has_place():
+            return (ConfigProblem("the directory this was started in is gone", help=_PLACE_HINT),)
         case OSError():
             return (ConfigProblem(session.redact(_describe_system(error))),)
         case _:
@@ -150,7 +202,18 @@ def _describe(error: BaseException, session: Session) -> Sequence[ConfigProblem]
 def _describe_system(error: OSError) -> str:
     """What the system says, with the whole path of the file it is about."""
     reason = error.strerror or str(error) or type(error).__name__
-    return f"{Path(os.fsdecode(error.filename)).absolute()}: {reason}" if _names_file(error) else reason
+    return (
+        f"{Path(os.fsdecode(error.filename)).absolute()}: {reason}" if _names_file(error) and _has_place() else reason
+    )
+
+
+def _has_place() -> bool:
+    """Whether the working directory is still there: no relative path means anything without it."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _names_file(error: OSError) -> bool:

@@ -1,21 +1,40 @@
-"""`ecproc events`: the log as lines of JSON."""
+"""`ecproc events`: the log, as lines of JSON or for a person."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import anyio
+import msgspec
 from cyclopts import Parameter, validators
 
-from ecproc.cli.output import flush, write_line
-from ecproc.cli.session import Failed, Own, Reveal, TicketArgument, has_log, mention_missing_log
+from ecproc.cli.output import flush, say, wants_json, write_line, write_text
+from ecproc.cli.printable import printable
+from ecproc.cli.session import Failed, Json, Limit, Own, Reveal, TicketArgument, has_log, mention_missing_log
 from ecproc.config import Config
 
 if TYPE_CHECKING:
     from ecproc.reading.queries import Queries
 
 FOLLOW_SECONDS: Final = 0.5
+
+
+class _Shown(msgspec.Struct):
+    """What of an event a person sees."""
+
+    position: int
+    at: str
+    stream: str
+    kind: str
+    message_id: str = ""
+    data: Any = None
+
+    def describe(self) -> str:
+        """Its line."""
+        key = self.data.get("key", "") if isinstance(self.data, dict) else ""
+        return f"{self.position:>8}  {self.at[:19]}Z  {self.stream:<14}  {self.kind:<18}  {self.message_id or key}"
 
 
 def events(
@@ -25,11 +44,15 @@ def events(
     after: Annotated[
         int, Parameter(help="Begin behind this position of the log.", validator=validators.Number(gte=0))
     ] = 0,
-    follow: Annotated[bool, Parameter(help="Go on with what is appended, until interrupted.")] = False,
+    follow: Annotated[
+        bool, Parameter(help="Go on with what is appended, until interrupted.", show_default=False)
+    ] = False,
+    limit: Limit = None,
+    json: Json = False,
     reveal: Reveal = False,
     session: Own,
 ) -> None:
-    """Print the log, one event per line, oldest first.
+    """Print the log, oldest first: one line per event, as JSON unless a terminal shows it.
 
     With TICKET only that ticket's events; the name of a stream does too.
     """
@@ -37,24 +60,41 @@ def events(
     if not follow and not has_log(config):
         mention_missing_log(config)
         return
-    anyio.run(partial(_print_events, config, ticket, after=after, follow=follow, reveal=reveal))
+    show = write_line if wants_json(json) else _show_for_people
+    anyio.run(partial(_print_events, config, ticket, after=after, follow=follow, limit=limit, reveal=reveal, show=show))
 
 
-async def _print_events(config: Config, ticket: str | None, *, after: int, follow: bool, reveal: bool) -> None:
+async def _print_events(
+    config: Config,
+    ticket: str | None,
+    *,
+    after: int,
+    follow: bool,
+    limit: int | None,
+    reveal: bool,
+    show: Callable[[bytes], None],
+) -> None:
     from ecproc.reading.opening import open_queries
 
     while not has_log(config):  # noqa: ASYNC110 - another process will make it
         await anyio.sleep(FOLLOW_SECONDS)
     async with open_queries(config, reveal=reveal) as queries:
         lines = queries.events(None if ticket is None else await _find(queries, ticket), after=after)
+        shown = 0
         while True:
             async for page in lines.read():
                 for line in page:
-                    write_line(line)
+                    show(line)
+                    shown += 1
+                    if shown == limit:
+                        return
                 flush()
             if not follow:
-                return
+                break
             await anyio.sleep(FOLLOW_SECONDS)
+        end, _ = await queries.read_end()
+        if after > end:
+            say(f"the log ends at position {end}")
 
 
 async def _find(queries: Queries, ticket: str) -> str:
@@ -62,3 +102,7 @@ async def _find(queries: Queries, ticket: str) -> str:
     if stream is None:
         raise Failed(f"there is no ticket {ticket}")
     return stream
+
+
+def _show_for_people(line: bytes) -> None:
+    write_text(printable(msgspec.json.decode(line, type=_Shown).describe()))

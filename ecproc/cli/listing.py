@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from shutil import get_terminal_size
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 from rich.cells import cell_len
@@ -14,9 +14,21 @@ from rich.text import Text
 from ecproc.cli.output import write_human, write_line
 from ecproc.cli.printable import printable
 
+T = TypeVar("T")
+
 _GAP: Final = 2
 _FOLDED: Final = 24
 """What a column that may be folded gets at least."""
+
+
+async def take(items: AsyncIterator[T], limit: int | None) -> AsyncIterator[T]:
+    """The first so many of them; all without a limit."""
+    left = limit
+    async for item in items:
+        yield item
+        left = None if left is None else left - 1
+        if left == 0:
+            return
 
 
 async def write_list(items: AsyncIterator[msgspec.Struct]) -> None:

@@ -6,7 +6,10 @@ import re
 from typing import Final
 
 _BREAKS: Final = re.compile("[\r\n]")
-_UNSAFE: Final = re.compile("[\x7f-\x9f\u2028\u2029]")
+_UNSAFE: Final = re.compile(
+    "[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff0-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
+)
+"""What acts on a terminal or a line reader, turns the order of letters round, or is there without being seen."""
 
 
 def one_line(document: bytes) -> bytes:
@@ -16,12 +19,14 @@ def one_line(document: bytes) -> bytes:
 
 
 def printable(text: str) -> str:
-    """The text as a terminal may show it: control characters are written out, line breaks and tabs stay."""
+    """The text as a terminal may show it: what acts on one or hides is written out, line breaks and tabs stay."""
     return text if text.isprintable() else "".join(map(_show, text.replace("\r\n", "\n")))
 
 
 def _escape(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
+    """As JSON writes it: one outside the basic plane is a pair."""
+    units = match[0].encode("utf-16-be").hex()
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
 
 
 def _show(character: str) -> str:

@@ -8,31 +8,31 @@ from typing import Final
 import anyio
 import msgspec
 
-from ecproc.cli.listing import write_list, write_nothing, write_table
+from ecproc.cli.listing import take, write_list, write_nothing, write_table
 from ecproc.cli.output import say, wants_json
-from ecproc.cli.session import Json, Own, Reveal, has_log, mention_missing_log
+from ecproc.cli.session import Json, Limit, Own, Reveal, has_log, mention_missing_log
 from ecproc.config import Config
 
 _COLUMNS: Final = ("position", "stream", "message_id", "reason", "detail")
 _SHOWN: Final = 200
 
 
-def list_messages(*, json: Json = False, reveal: Reveal = False, session: Own) -> None:
+def list_messages(*, limit: Limit = None, json: Json = False, reveal: Reveal = False, session: Own) -> None:
     """List messages in quarantine by position, with the reason and the body as received."""
     config = session.load_config()
     as_json = wants_json(json)
     if has_log(config):
-        anyio.run(partial(_list, config, as_json=as_json, reveal=reveal))
+        anyio.run(partial(_list, config, limit=limit, as_json=as_json, reveal=reveal))
     else:
         mention_missing_log(config)
         write_nothing(as_json=as_json)
 
 
-async def _list(config: Config, *, as_json: bool, reveal: bool) -> None:
+async def _list(config: Config, *, limit: int | None, as_json: bool, reveal: bool) -> None:
     from ecproc.reading.opening import open_queries
 
     async with open_queries(config, reveal=reveal) as queries:
-        messages = queries.quarantine()
+        messages = take(queries.quarantine(), limit)
         if as_json:
             await write_list(messages)
             return

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Final
 
-import anyio
 import msgspec
 from cyclopts import Parameter, validators
 
-from ecproc.cli.output import say, wants_json, write_document, write_human
+from ecproc.cli.moments import check_position
+from ecproc.cli.output import say, shows_motion, wants_json, write_document, write_human
 from ecproc.cli.printable import printable
-from ecproc.cli.session import Json, Own, require_log
+from ecproc.cli.session import Json, Own, UsageError, require_log
+from ecproc.config import Config
 from ecproc.errors import ExitCode
 from ecproc.reading.masking import mask_text
 from ecproc.rebuild.streams import Progress
@@ -59,11 +60,15 @@ def replay(
     """
     from ecproc.app import replay_log
 
+    if verify and until is not None:
+        raise UsageError(
+            "--verify compares with the live state, which is that of the log's end: it goes without --until"
+        )
     config = session.load_config()
     require_log(config)
     with _showing_progress() as on_progress:
         work = partial(replay_log, config, verify=verify, until=until, processes=processes, on_progress=on_progress)
-        report = anyio.run(work)
+        report = session.run_unless_stopped(partial(_replay, config, until, work))
     for difference in report.first:
         say(_describe_difference(difference))
     if wants_json(json):
@@ -71,6 +76,15 @@ def replay(
     else:
         write_human(_describe(report, replaced=not verify and until is None))
     return ExitCode.FINDINGS if report.equal is False else ExitCode.OK
+
+
+async def _replay(config: Config, until: int | None, work: Callable[[], Awaitable[ReplayReport]]) -> ReplayReport:
+    from ecproc.reading.opening import open_queries
+
+    if until is not None:
+        async with open_queries(config) as queries:
+            await check_position(queries, until)
+    return await work()
 
 
 def _describe(report: ReplayReport, *, replaced: bool) -> str:
@@ -101,17 +115,15 @@ def _show(data: bytes | None) -> str:
 @contextmanager
 def _showing_progress() -> Iterator[Callable[[Progress], None]]:
     """A bar on a terminal, else a line every five seconds; both on stderr."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    if not shows_motion():
         yield _Lines().show
         return
+    from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bar
 
     columns = (TextColumn("replay"), BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"))
-    with Bar(*columns, console=console, transient=True) as bar:
+    with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda now: bar.update(task, total=now.total, completed=now.events, description=_describe_pace(now))
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 from functools import partial
-from importlib.util import find_spec
 from typing import Annotated, Final
 
-import anyio
 import structlog
 from cyclopts import Parameter, validators
 
@@ -21,7 +18,9 @@ DRAIN_SECONDS: Final = 600.0
 
 def run(
     *,
-    drain: Annotated[bool, Parameter(help="Exit 0 once nothing is left to do, 75 if --timeout came first.")] = False,
+    drain: Annotated[
+        bool, Parameter(help="Exit 0 once nothing is left to do, 75 if --timeout came first.", show_default=False)
+    ] = False,
     timeout: Annotated[
         float | None,
         Parameter(help=f"Seconds that --drain may take ({DRAIN_SECONDS:g}).", validator=validators.Number(gt=0)),
@@ -35,7 +34,6 @@ def run(
 
     SIGTERM and SIGINT drain within 20 s, a second one ends it at once. SIGHUP reads secret files again.
     """
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it is to end nothing, also while no one listens for it yet
     from ecproc.app import run_processor
 
     if timeout is not None and not drain:
@@ -45,8 +43,13 @@ def run(
     for warning in config.warnings:
         log.warning("config_warning", reason=warning.message, place=warning.location, hint=warning.help)
     seconds = (timeout or DRAIN_SECONDS) if drain else None
-    options = {"use_uvloop": find_spec("uvloop") is not None}
-    return anyio.run(
-        partial(run_processor, config, drain=seconds, accept_loss=accept_loss, learn=session.learn),
-        backend_options=options,
+    return session.run_loop(
+        partial(
+            run_processor,
+            config,
+            drain=seconds,
+            accept_loss=accept_loss,
+            learn=session.learn,
+            interrupts=session.interrupts,
+        )
     )

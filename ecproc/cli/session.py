@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from collections.abc import Awaitable, Callable
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
-from cyclopts import Parameter
+import anyio
+from cyclopts import Parameter, validators
 
 from ecproc.cli.output import say
 from ecproc.config import Config, LogConfig, list_secret_texts, load_config
 from ecproc.errors import ConfigProblem, EcprocError
+from ecproc.interrupts import Interrupts
 from ecproc.store.opening import holds_log
 
 if TYPE_CHECKING:
     from ecproc.telemetry.redaction import Redactor
+
+
+T = TypeVar("T")
 
 
 class UsageError(Exception):
@@ -25,11 +33,20 @@ class UsageError(Exception):
 class Failed(EcprocError):
     """What was asked for is not there."""
 
+    def __init__(self, reason: str, *, hint: str = "") -> None:
+        super().__init__(reason)
+        self.hint = hint
+
+
+class Stopped(Failed):
+    """A signal asked for it."""
+
 
 class Session:
     """One run of the command line."""
 
-    def __init__(self) -> None:
+    def __init__(self, interrupts: Interrupts) -> None:
+        self.interrupts = interrupts
         self.config_path: Path | None = None
         self.logs_failures = False
         """Whether even the command's own failure is a log line: for a process whose stderr is a log."""
@@ -44,13 +61,27 @@ class Session:
         return config
 
     def start_logging(self, log: LogConfig = LogConfig()) -> None:  # noqa: B008 - it is frozen
-        """Send log lines to stderr, without the secrets known by then; a process that has none logs nowhere."""
+        """Send log lines to stderr, without the secrets known by then."""
         from ecproc.telemetry.logs import configure_logging
 
-        stderr: TextIO | None = sys.stderr  # None in a process that was started without one
-        stream = _open_nowhere() if stderr is None else stderr
-        as_json = log.format == "json" or (log.format == "auto" and not stream.isatty())
-        configure_logging(stream, json=as_json, redactor=self.redactor, level=log.level.upper())
+        as_json = log.format == "json" or (log.format == "auto" and not sys.stderr.isatty())
+        configure_logging(sys.stderr, json=as_json, redactor=self.redactor, level=log.level.upper())
+
+    def run_loop(self, work: Callable[[], Awaitable[T]]) -> T:
+        """What `work` gives, in a loop of its own, the faster kind where there is one."""
+        options = {"use_uvloop": find_spec("uvloop") is not None}
+        return anyio.run(work, backend_options=options)
+
+    def run_unless_stopped(self, work: Callable[[], Awaitable[T]]) -> T:
+        """The same; a signal cancels it, and raises KeyboardInterrupt (SIGINT) or Failed."""
+        self.interrupts.stop_at_hangup()
+        result = self.run_loop(lambda: self.interrupts.cut_short(work))
+        if result is not None:
+            return result
+        if self.interrupts.stop is signal.SIGINT:
+            raise KeyboardInterrupt
+        name = self.interrupts.stop.name if self.interrupts.stop else "a signal"
+        raise Stopped(f"stopped by {name}")
 
     @property
     def redactor(self) -> Redactor:
@@ -79,13 +110,10 @@ class Session:
             say(f"error: {ConfigProblem(reason, place, hint)}")
 
 
-def _open_nowhere() -> TextIO:
-    return Path(os.devnull).open("w", encoding="utf-8")
-
-
 Own: TypeAlias = Annotated[Session, Parameter(parse=False)]
 Json: TypeAlias = Annotated[bool, Parameter(help="Print one JSON document, also on a terminal.", show_default=False)]
 Reveal: TypeAlias = Annotated[bool, Parameter(help="Show URL queries, which may hold keys.", show_default=False)]
+Limit: TypeAlias = Annotated[int | None, Parameter(help="At most so many.", validator=validators.Number(gte=1))]
 TicketArgument: TypeAlias = Annotated[str, Parameter(help="Ensono's number or ours, in any case, with or without e-.")]
 
 

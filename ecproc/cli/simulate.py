@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
+from collections.abc import Iterator, Mapping
 from functools import partial
-from importlib.util import find_spec
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import anyio
 import msgspec
 from cyclopts import Parameter, validators
 
 from ecproc.cli.output import flush, say, wants_json, write_document, write_text
-from ecproc.cli.session import Json, Own, UsageError
+from ecproc.cli.session import Failed, Json, Own, UsageError
+from ecproc.cli.words import choice
+from ecproc.errors import ExitCode
 from ecproc.simulator.faults import PRESETS
-from ecproc.simulator.server import run_simulator
+from ecproc.simulator.ledger import Ledger
+from ecproc.simulator.server import Simulator, run_simulator
 from ecproc.simulator.settings import Scenario, SimulatorConfig
 
 DEFAULT_PORT: Final = 8700
+
+_EXAMPLE: Final = 20
+"""Tickets of the scenario that is suggested for an empty queue."""
 
 
 def simulate(
@@ -29,18 +36,21 @@ def simulate(
         str | None,
         Parameter(help="Scripted ticket lives to send, as in tickets=50,seed=1,rate=20 (rate is messages a second)."),
     ] = None,
-    faults: Annotated[Literal["none", "mild"], Parameter(help="What goes wrong.")] = "none",
+    faults: Annotated[str, choice(tuple(PRESETS), help="What goes wrong.")] = "none",
     json: Json = False,
     session: Own,
-) -> None:
+) -> ExitCode:
     """Serve a bridge on this machine until interrupted, and print how to reach it.
 
-    Its own pages under /_sim/ send messages, change faults, and tell what it saw.
+    On a terminal these are lines to paste into a second one, where `ecproc run` then takes what is sent. At the end it
+    says what it sent and saw. Its own pages send messages (POST /_sim/messages), start a scenario
+    (POST /_sim/scenario), change the faults (POST /_sim/faults) and tell what it saw (GET /_sim/ledger).
     """
     session.start_logging()
     config = SimulatorConfig(port=port, faults=PRESETS[faults], scenario=_read_scenario(scenario))
-    options = {"use_uvloop": find_spec("uvloop") is not None}
-    anyio.run(partial(_serve, config, as_json=wants_json(json)), backend_options=options)
+    session.interrupts.stop_at_hangup()
+    session.run_loop(partial(session.interrupts.cut_short, partial(_serve, config, as_json=wants_json(json))))
+    return ExitCode.INTERRUPTED if session.interrupts.stop is signal.SIGINT else ExitCode.OK
 
 
 def _read_scenario(text: str | None) -> Scenario | None:
@@ -57,14 +67,57 @@ def _read_scenario(text: str | None) -> Scenario | None:
 
 
 async def _serve(config: SimulatorConfig, *, as_json: bool) -> None:
-    async with run_simulator(config) as simulator:
-        access = {"url": simulator.url, "client_name": config.client_name, "api_key": config.api_key}
-        if as_json:
-            write_document(access)
-        else:
-            write_text("\n".join(f"export ECPROC_BRIDGE__{name.upper()}={value}" for name, value in access.items()))
-        flush()
-        say(f"listening on {simulator.url}")
-        with anyio.open_signal_receiver(signal.SIGTERM) as signals:
-            async for _ in signals:
-                return
+    try:
+        async with run_simulator(config) as simulator:
+            _tell_access(simulator, as_json=as_json)
+            try:
+                await anyio.sleep_forever()
+            finally:
+                say(_describe_books(simulator.ledger))
+    except OSError as error:
+        hint = "--port 0 takes any free one"
+        raise Failed(f"port {config.port} on {config.host} cannot be used: {error.strerror}", hint=hint) from error
+
+
+def _tell_access(simulator: Simulator, *, as_json: bool) -> None:
+    config = simulator.bridge.config
+    access = {"url": simulator.url, "client_name": config.client_name, "api_key": config.api_key}
+    variables = {f"ECPROC_BRIDGE__{name.upper()}": value for name, value in access.items()}
+    variables["ECPROC_ATTACHMENTS__ALLOWED_HOSTS"] = config.host
+    if as_json:
+        write_document(access | {"environment": variables})
+    else:
+        write_text("\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items()))
+    flush()
+    for line in _write_hints(simulator, variables):
+        say(line)
+
+
+def _write_hints(simulator: Simulator, variables: Mapping[str, str]) -> Iterator[str]:
+    """What to do next."""
+    pages = f"{simulator.bridge.url_base}/_sim"
+    yield f"listening on {simulator.url}"
+    yield f"with these {len(variables)} variables in a second terminal: ecproc run"
+    if not simulator.ledger.sent and not simulator.ledger.unsent:
+        yield "the queue is empty; to send the lives of some tickets:"
+        yield f"  curl -d '{{\"tickets\":{_EXAMPLE}}}' {pages}/scenario"
+    yield f"what was sent and seen so far: {pages}/ledger"
+
+
+def _describe_books(ledger: Ledger) -> str:
+    counts = ledger.count_messages()
+    calls = ", ".join(f"{name} {count}" for name, count in sorted(ledger.calls.items()) if count)
+    return " · ".join(
+        [
+            *([f"unsent {counts.unsent}"] if counts.unsent else []),
+            f"sent {counts.sent}",
+            f"received {counts.received}",
+            f"deleted {counts.deleted}",
+            f"redelivered {counts.redelivered}",
+            f"left {counts.left}",
+            f"lost {counts.lost}",
+            f"numbers returned {len(ledger.returnptn)}",
+            f"downloads {ledger.downloads.total()}",
+            f"calls {calls or 'none'}",
+        ]
+    )

@@ -3,50 +3,90 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final
 
 import anyio
-from cyclopts import Parameter, validators
+import msgspec
 
-from ecproc.cli.output import wants_json, write_human, write_line
-from ecproc.cli.session import Failed, Json, Own, Reveal, TicketArgument, has_log, mention_missing_log, require_log
+from ecproc.cli.listing import write_table
+from ecproc.cli.moments import Moment, check_moment, moment_option
+from ecproc.cli.output import say, wants_json, write_human, write_line
+from ecproc.cli.session import (
+    Failed,
+    Json,
+    Limit,
+    Own,
+    Reveal,
+    TicketArgument,
+    has_log,
+    mention_missing_log,
+    require_log,
+)
+from ecproc.cli.words import choice
 from ecproc.config import Config
 from ecproc.domain import change, incident
+from ecproc.domain.events import TicketType
+from ecproc.reading.documents import NO_STATE
+
+_STATES: Final = tuple(dict.fromkeys([*map(str, incident.State), *map(str, change.State), NO_STATE]))
+_TYPES: Final = tuple(map(str, TicketType))
+_COLUMNS: Final = ("ticket", "type", "state", "client ticket", "updated", "description")
+_DESCRIPTION: Final = "shortDescription"
 
 
-def _check_state(_type: object, value: str | None) -> None:
-    states = dict.fromkeys([*map(str, incident.State), *map(str, change.State)])
-    if value is not None and value not in states:
-        raise ValueError(f"it is one of {', '.join(states)}")
+class _Shown(msgspec.Struct):
+    """What of a document stands in the table."""
+
+    ticket: str | None
+    type: str
+    state: str | None
+    client_ticket: str | None
+    updated_at: str
+    fields: dict[str, Any]
+
+    def columns(self) -> list[str]:
+        """Its row."""
+        known = (self.ticket, self.type, self.state, self.client_ticket, self.updated_at[:19] + "Z")
+        return [*(text or "–" for text in known), str(self.fields.get(_DESCRIPTION) or "")]
 
 
 def tickets(
     *,
-    state: Annotated[str | None, Parameter(help="Only tickets in this state.", validator=_check_state)] = None,
-    ticket_type: Annotated[
-        Literal["Incident", "Request", "Change"] | None, Parameter(name="--type", help="Only tickets of this type.")
-    ] = None,
+    state: Annotated[str | None, choice(_STATES, help="Only tickets in this state, or in none.")] = None,
+    ticket_type: Annotated[str | None, choice(_TYPES, name="--type", help="Only tickets of this type.")] = None,
+    limit: Limit = None,
+    json: Json = False,
     reveal: Reveal = False,
     session: Own,
 ) -> None:
-    """Print every ticket's document, one per line.
+    """List tickets: a table on a terminal, else their whole documents, one per line.
 
     States are open, workinprogress, pending, resolved, closed and cancelled for incidents and requests; Draft, Assess,
     Authorize, Scheduled, Implement, Review, Closed and Cancelled for changes.
     """
     config = session.load_config()
-    if has_log(config):
-        anyio.run(partial(_print_tickets, config, ticket_type=ticket_type, state=state, reveal=reveal))
-    else:
+    if not has_log(config):
         mention_missing_log(config)
+        return
+    ask = partial(_list_tickets, config, ticket_type=ticket_type, state=state, limit=limit, reveal=reveal)
+    anyio.run(partial(ask, as_json=wants_json(json)))
 
 
-async def _print_tickets(config: Config, *, ticket_type: str | None, state: str | None, reveal: bool) -> None:
+async def _list_tickets(
+    config: Config, *, ticket_type: str | None, state: str | None, limit: int | None, reveal: bool, as_json: bool
+) -> None:
     from ecproc.reading.opening import open_queries
 
+    rows: list[list[str]] = []
     async with open_queries(config, reveal=reveal) as queries:
-        async for document in queries.tickets(ticket_type=ticket_type, state=state):
-            write_line(document)
+        async for document in queries.tickets(ticket_type=ticket_type, state=state, limit=limit):
+            if as_json:
+                write_line(document)
+            else:
+                rows.append(msgspec.json.decode(document, type=_Shown).columns())
+    if not as_json:
+        write_table(_COLUMNS, rows, whole=_COLUMNS[:-1])
+        say(f"{len(rows)} tickets")
 
 
 def show(
@@ -54,7 +94,7 @@ def show(
     /,
     *,
     at: Annotated[
-        int | None, Parameter(help="As it was at this position of the log.", validator=validators.Number(gte=1))
+        Moment | None, moment_option("As it was then: a position of the log, or a time (UTC unless it has a zone).")
     ] = None,
     json: Json = False,
     reveal: Reveal = False,
@@ -72,13 +112,17 @@ def show(
         write_human(*draw_document(document))
 
 
-async def _read_ticket(config: Config, ticket: str, *, at: int | None, reveal: bool) -> bytes:
+async def _read_ticket(config: Config, ticket: str, *, at: Moment | None, reveal: bool) -> bytes:
     from ecproc.reading.opening import open_queries
 
     async with open_queries(config, reveal=reveal) as queries:
-        document = await queries.ticket(ticket, at=at)
+        if at is None:
+            document = await queries.ticket(ticket)
+        else:
+            await check_moment(queries, at)
+            document = await queries.ticket(ticket, at=at.position, time=at.time)
         if document is not None:
             return document
         if at is not None and await queries.ticket(ticket) is not None:
-            raise Failed(f"there was no ticket {ticket} at position {at}")
+            raise Failed(f"there was no ticket {ticket} at {at.shown}")
     raise Failed(f"there is no ticket {ticket}")

@@ -123,7 +123,7 @@ def _columns(item: _Item, *names: str) -> list[Text]:
 
 
 def _short_time(text: str | None) -> Text:
-    return _text(None) if text is None else Text(text.replace("T", " ").partition(".")[0].removesuffix("Z") + "Z")
+    return _text(None if text is None else text.replace("T", " ").partition(".")[0].removesuffix("Z") + "Z")
 
 
 def _text(value: object) -> Text:

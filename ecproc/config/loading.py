@@ -152,7 +152,7 @@ class _Reading:
         values = split_secret(option.name, text)
         if isinstance(values, str):
             self.failed.add(option.name)
-            self._problem(f"{path} cannot be used: {values}", variable)
+            self._problem(f"{_whole(path)} cannot be used: {values}", variable)
             values = ()
         self.origins[option.name] = f"env {variable}"
         self.values[option.name] = values[0] if values else Secret()
@@ -180,14 +180,14 @@ class _Reading:
             reason = error.strerror or type(error).__name__
         except UnicodeDecodeError:
             reason = "it is not UTF-8"
-        self._problem(f"cannot read {what} {path}: {reason}", place)
+        self._problem(f"cannot read {what} {_whole(path)}: {reason}", place)
         return None
 
     def _warn_of_readers(self, path: Path, variable: str = "") -> None:
         secret = [name for name, place in self.origins.items() if place.startswith(f"{path}:") and self._is_set(name)]
         if (secret or variable) and path.stat().st_mode & _OTHERS_MAY_READ:
-            help_text = f"chmod 600 {path}"
-            problem = ConfigProblem(f"other users may read {path}, which holds a secret", variable, help_text)
+            help_text = f"chmod 600 {_whole(path)}"
+            problem = ConfigProblem(f"other users may read {_whole(path)}, which holds a secret", variable, help_text)
             self.warnings.append(problem)
 
     def _is_set(self, name: str) -> bool:
@@ -198,6 +198,14 @@ class _Reading:
 
     def _problem(self, message: str, place: str, help_text: str = "") -> None:
         self.problems.append(ConfigProblem(message, place, help_text))
+
+
+def _whole(path: Path) -> Path:
+    """The path from the root on: who reads a log does not know where the process was started."""
+    try:
+        return path.absolute()
+    except FileNotFoundError:  # where it was started is gone
+        return path
 
 
 def _key_in(section: str, name: str) -> str:

@@ -18,6 +18,8 @@ from ecproc.store.base import Reader
 
 TICKETS: Final = ("ticket",)
 """The headers of a store that holds nothing but tickets."""
+NO_STATE: Final = "none"
+"""What a filter calls the state of a ticket that is in none yet."""
 
 
 async def find_stream(reader: Reader, name: str, *, headers: Sequence[str] = TICKETS) -> str | None:
@@ -84,4 +86,4 @@ async def _read_lists(reader: Reader, header: Row, *, entries: int) -> bytes:
 
 def _matches(header: Row, ticket_type: str | None, state: str | None) -> bool:
     found_type, _, found_state = (header.tag or "").partition(":")
-    return ticket_type in (None, found_type) and state in (None, found_state)
+    return ticket_type in (None, found_type) and state in (None, found_state or NO_STATE)

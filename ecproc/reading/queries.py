@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
+from itertools import takewhile
 
+from ecproc.domain.log import RecordedEvent
 from ecproc.fold.machine import Machines
 from ecproc.reading.documents import document_of, find_stream, list_documents, read_document
 from ecproc.reading.entries import ShownEntry, list_entries
@@ -37,18 +39,25 @@ class Queries:
             return name
         return found
 
-    async def ticket(self, name: str, *, at: int | None = None) -> bytes | None:
-        """The document of a ticket by either number, or of any stream by its name; as of a position if one is given.
+    async def read_end(self) -> tuple[int, int]:
+        """The log's last position and when that was appended, in microseconds UTC; zeros if it is empty."""
+        position = (await self._reader.head()).position
+        last = await self._reader.read_event(position)
+        return position, last.at if last is not None else 0
 
-        None if there is none, or was none at that position.
+    async def ticket(self, name: str, *, at: int | None = None, time: int | None = None) -> bytes | None:
+        """The document of a ticket by either number, or of any stream by its name; as of a position if one is given, or
+        of a time in microseconds UTC.
+
+        None if there is none, or was none then.
         """
         stream = await self._find_document(name)
         if stream is None:
             return None
-        if at is None:
+        if at is None and time is None:
             document = await read_document(self._reader, stream, entries=self._entries, headers=self._headers)
         else:
-            document = await self._read_former(stream, at)
+            document = await self._read_former(stream, at, time)
         return None if document is None else self._mask(document)
 
     async def tickets(
@@ -59,7 +68,10 @@ class Queries:
         after: str | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[bytes]:
-        """Documents of tickets by stream, behind that stream and of that type and state where they are given."""
+        """Documents of tickets by stream, behind that stream and of that type and state where they are given.
+
+        The state `NO_STATE` asks for those that are in none.
+        """
         given = 0
         async for document in list_documents(
             self._reader, ticket_type=ticket_type, state=state, after=after, entries=self._entries
@@ -91,8 +103,12 @@ class Queries:
     async def _find_document(self, name: str) -> str | None:
         return await find_stream(self._reader, name, headers=self._headers)
 
-    async def _read_former(self, stream: str, at: int) -> bytes | None:
-        events = [event for event in await self._reader.read_stream(stream) if event.position <= at]
+    async def _read_former(self, stream: str, at: int | None, time: int | None) -> bytes | None:
+        def was_there(event: RecordedEvent) -> bool:
+            return (at is None or event.position <= at) and (time is None or event.at <= time)
+
+        # What stands behind the first one that was not there yet was not there either, whatever the clock said then.
+        events = list(takewhile(was_there, await self._reader.read_stream(stream)))
         return document_of(stream, events, machines=self._machines, entries=self._entries)
 
     def _mask(self, document: bytes) -> bytes:

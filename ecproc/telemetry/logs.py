@@ -15,6 +15,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from ecproc.telemetry.outlet import Outlet
 from ecproc.telemetry.redaction import MASK, Redactor, is_secret_name, mask_url_queries
 
 __all__ = ["Redactor", "configure_logging", "mask_url_queries"]
@@ -68,19 +69,31 @@ def configure_logging(
     )
 
 
-class _Handler(logging.StreamHandler[TextIO]):
-    """A stream handler that never shows a record it could not format: the default one would print it unredacted."""
+class _Handler(logging.Handler):
+    """A handler that never shows a record it could not format: the default one would print it unredacted."""
 
     def __init__(self, stream: TextIO, render: _Render) -> None:
-        super().__init__(stream)
+        super().__init__()
         self._render = render
+        self._outlet = Outlet(stream, lambda count: self._describe_loss(lines=count))
 
-    def handleError(self, record: logging.LogRecord) -> None:
-        error = type(sys.exc_info()[1]).__name__
-        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = f"{self.format(record)}\n"
+        except Exception as error:
+            line = self._describe_loss(error=type(error).__name__)
+        # A line that cannot be written is no reason to stop.
         with suppress(Exception):
-            lost = {"ts": now, "level": "error", "event": "a log line was lost", "error": error}
-            self.stream.write(f"{self._render(None, '', lost)}\n")
+            self._outlet.write(line)
+
+    def close(self) -> None:
+        self._outlet.close()
+        super().close()
+
+    def _describe_loss(self, **why: object) -> str:
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        lost: EventDict = {"ts": now, "level": "error", "event": "a log line was lost", **why}
+        return f"{self._render(None, '', lost)}\n"
 
 
 class _Clean:

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from ecproc.clock import Clock
 from ecproc.config import Limits, Secret
 from ecproc.errors import StoreError
+from ecproc.reading.documents import NO_STATE
 from ecproc.reading.queries import Queries
 from ecproc.telemetry.hooks import TICKET_STATES
 from ecproc.web.guard import Guard, Refusals, error_answer
@@ -24,7 +25,7 @@ from ecproc.web.scrape import Scraper
 from ecproc.web.state import Check, Health
 
 _PARAMETERS: Final = frozenset({"type", "state", "limit", "after"})
-_STATES: Final = frozenset(state for states in TICKET_STATES.values() for state in states)
+_STATES: Final = frozenset({NO_STATE, *(state for states in TICKET_STATES.values() for state in states)})
 _DEFAULT_LIMIT: Final = 100
 _SHOWN: Final = 80
 _PIECE_BYTES: Final = 64 * 1024

@@ -1,0 +1,75 @@
+"""Moments of the log as people name them: by a position, or by a time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from cyclopts import Parameter, Token
+
+from ecproc.cli.session import Failed, UsageError
+from ecproc.clock import SystemClock
+from ecproc.domain.times import EPOCH, MICROSECOND, format_time
+
+if TYPE_CHECKING:
+    from ecproc.reading.queries import Queries
+
+_NUMBER: Final = re.compile(r"[+-]?[0-9]+")
+_LARGEST: Final = 2**63 - 1
+_EXAMPLE: Final = "2026-01-31T12:00:00Z"
+
+
+class Moment(NamedTuple):
+    """A position of the log, or a time in microseconds UTC; `shown` is how a person reads it."""
+
+    position: int | None
+    time: int | None
+    shown: str
+
+
+def moment_option(help: str) -> Parameter:
+    """An option that takes a position or a time, which is UTC where it names no zone."""
+
+    def convert(_type: object, tokens: Sequence[Token]) -> Moment:
+        try:
+            return read_moment(tokens[0].value)
+        except ValueError as error:
+            raise UsageError(f"invalid value for {tokens[0].keyword}: {error}") from None
+
+    return Parameter(help=help, converter=convert, n_tokens=1, allow_leading_hyphen=True)
+
+
+def read_moment(text: str) -> Moment:
+    """The moment that is meant. Raises ValueError, which says what one looks like."""
+    if _NUMBER.fullmatch(text):
+        position = int(text) if len(text) < len(str(_LARGEST)) else _LARGEST * (-1 if text[0] == "-" else 1)
+        if position < 1:
+            raise ValueError(f"{text} is no position of the log, they are >= 1")
+        return Moment(position, None, f"position {text}")
+    try:
+        when = datetime.fromisoformat(text.strip().upper())
+        when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text} is neither a position of the log nor a time such as {_EXAMPLE}") from None
+    return Moment(None, (when - EPOCH) // MICROSECOND, f"{when:%Y-%m-%d %H:%M:%S}Z")
+
+
+async def check_moment(queries: Queries, moment: Moment) -> None:
+    """Raise Failed where the moment lies behind the end of what is known: nobody knows what will stand there."""
+    if moment.position is not None:
+        await check_position(queries, moment.position)
+    elif moment.time is not None and moment.time > SystemClock().now():
+        raise Failed(f"{moment.shown} is still to come; {await _describe_end(queries)}")
+
+
+async def check_position(queries: Queries, position: int) -> None:
+    """Raise Failed where the log does not go so far."""
+    if position > (await queries.read_end())[0]:
+        raise Failed(f"there is no position {position} yet; {await _describe_end(queries)}")
+
+
+async def _describe_end(queries: Queries) -> str:
+    position, at = await queries.read_end()
+    return f"the log ends at position {position}, {format_time(at)}" if position else "the log is empty"
