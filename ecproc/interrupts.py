@@ -14,7 +14,7 @@ T = TypeVar("T")
 _STOPPED_AT_ONCE = 130
 """`ExitCode.INTERRUPTED`, without loading its module before the first signal is held."""
 
-_HELD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
@@ -63,6 +63,8 @@ class Interrupts:
         """What `work` gives; None where a signal asked to stop first, which cancels it."""
         import anyio
 
+        if self.stop is not None:
+            return None
         result: T | None = None
         async with anyio.create_task_group() as tasks:
 

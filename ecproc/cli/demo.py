@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -163,9 +164,19 @@ async def _run(child: Child, watch: Watch, screen: Screen, *, kills: Sequence[fl
 def _write_hints(lives: Sequence[ScriptedLife], kept: Path | None) -> Sequence[str]:
     """How to look at a ticket with a story worth reading."""
     life = max(lives, key=lambda life: (life.outcome.generation, len(life.messages)))
-    program = os.path.relpath(sys.argv[0]) if Path(sys.argv[0]).name == "ecproc" else "ecproc"
+    program = _name_program()
     data = shlex.quote(str((kept or Path(KEPT)) / _DATA))
     commands = [f"ECPROC_DATA__DIR={data} {shlex.quote(program)} show {life.ticket}"]
     if kept is None:
         commands.insert(0, f"{shlex.quote(program)} demo --keep {KEPT}")
     return ["to look at a ticket:", *(f"  {command}" for command in commands)]
+
+
+def _name_program() -> str:
+    """How whoever started this can start it again from where they are."""
+    own = sys.argv[0]
+    if Path(own).name != "ecproc":
+        return "ecproc"
+    with suppress(FileNotFoundError):  # the directory may be gone
+        return os.path.relpath(own)
+    return own

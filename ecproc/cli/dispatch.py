@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from inspect import getdoc
 from io import StringIO
@@ -90,28 +91,30 @@ def _describe(asked: Request) -> str:
 def _call(tokens: Sequence[str], command: Command | None, session: Session) -> int:
     app = _build_app(None)
 
-    def launch(words: Sequence[str], config: Path | None) -> object:
+    def bind(words: Sequence[str], config: Path | None) -> Callable[[], object]:
         session.config_path = config
         function, bound, ignored = app.parse_args(words, exit_on_error=False, print_error=False)
         own = {"session": session} if "session" in ignored else {}
         if command is None or not command.ends_in_order:
             session.interrupts.release()
-        return function(*bound.args, **bound.kwargs, **own)
+        return partial(function, *bound.args, **bound.kwargs, **own)
 
-    _take_config(app, launch)
-    result = app.meta(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    _take_config(app, bind)
+    # Called out here: in there a broken pipe is taken for the end of the process.
+    call = app.meta(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    result = call()
     return result if isinstance(result, int) else ExitCode.OK
 
 
-def _take_config(app: App, launch: Callable[[Sequence[str], Path | None], object]) -> None:
-    """Let --config stand anywhere; `launch` gets the other words, and the file."""
+def _take_config(app: App, bind: Callable[[Sequence[str], Path | None], object]) -> None:
+    """Let --config stand anywhere; `bind` gets the other words, and the file."""
 
     @app.meta.default
     def ecproc(  # the name that stands in front of all usage
         *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
         config: Annotated[Path | None, Parameter(help=CONFIG_HELP)] = None,
     ) -> object:
-        return launch(words, config)
+        return bind(words, config)
 
 
 def _build_app(described: Command | None) -> App:

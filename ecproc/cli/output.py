@@ -131,11 +131,15 @@ def _write(data: bytes) -> None:
 
     def go_on() -> None:
         nonlocal rest
-        try:
-            rest = rest[sys.stdout.buffer.write(rest) :]
-        except BlockingIOError as error:
-            rest = rest[error.characters_written :]
-            raise
+        while rest:
+            try:
+                written: int | None = sys.stdout.buffer.write(rest)
+            except BlockingIOError as error:
+                rest = rest[error.characters_written :]
+                raise
+            if written is None:  # as an unbuffered stream says it
+                raise BlockingIOError
+            rest = rest[written:]
 
     _finish(go_on)
 

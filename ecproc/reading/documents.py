@@ -25,6 +25,8 @@ NO_STATE: Final = "none"
 async def find_stream(reader: Reader, name: str, *, headers: Sequence[str] = TICKETS) -> str | None:
     """The stream with a document of that very name, or of a ticket by Ensono's number or ours, spelled in any case and
     with or without `e-` (C27)."""
+    if not is_text(name):
+        return None
     if await _read_header(reader, name, headers) is not None:
         return name
     rows = await reader.read_rows("client_ticket", id=name) or await reader.read_rows(
@@ -82,6 +84,15 @@ async def _read_lists(reader: Reader, header: Row, *, entries: int) -> bytes:
         for table in LISTS[header.table]
     }
     return join_document(header, rows, effects_count=await reader.count_rows("outbox", stream))
+
+
+def is_text(name: str) -> bool:
+    """Whether it can be a name at all: an argument may hold bytes that are no text."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _matches(header: Row, ticket_type: str | None, state: str | None) -> bool:

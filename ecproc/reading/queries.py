@@ -7,7 +7,7 @@ from itertools import takewhile
 
 from ecproc.domain.log import RecordedEvent
 from ecproc.fold.machine import Machines
-from ecproc.reading.documents import document_of, find_stream, list_documents, read_document
+from ecproc.reading.documents import document_of, find_stream, is_text, list_documents, read_document
 from ecproc.reading.entries import ShownEntry, list_entries
 from ecproc.reading.events import EventLines
 from ecproc.reading.join import LISTS
@@ -35,7 +35,7 @@ class Queries:
     async def find_stream(self, name: str) -> str | None:
         """The stream of a ticket by either number, or any stream by its name, also one that has no document."""
         found = await self._find_document(name)
-        if found is None and (await self._reader.stream_state(name)).version:
+        if found is None and is_text(name) and (await self._reader.stream_state(name)).version:
             return name
         return found
 

@@ -235,7 +235,28 @@ def test_show_at_a_position_is_the_ticket_as_of_then(call: Callable[..., str]) -
     assert (then["state"], then["client_ticket"]) == ("open", None)
     assert [effect["state"] for effect in then["effects"]] == ["available", "available"]
     assert now["effects"][0]["state"] == "completed"
-    assert json.loads(call("show", INCIDENT, "--at", "999999")) == now
+    end = read_events(call)[-1]
+    for behind_it in (str(end["position"]), "2023-11-15", "2023-11-15T00:00:00", "2023-11-15T02:00:00+02:00"):
+        assert json.loads(call("show", INCIDENT, "--at", behind_it)) == now, behind_it
+    decided = next(event for event in read_events(call, INCIDENT) if event["kind"] == "Decided")
+    assert json.loads(call("show", INCIDENT, "--at", decided["at"].lower().replace("t", " ")))["position"] <= position
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["show", INCIDENT, "--at", "999999"], "there is no position 999999 yet; the log ends at position"),
+        (["show", INCIDENT, "--at", "9999-12-31"], "9999-12-31 00:00:00Z is still to come; the log ends at position"),
+        (["show", INCIDENT, "--at", "1970-01-01"], f"there was no ticket {INCIDENT} at 1970-01-01 00:00:00Z"),
+        (["replay", "--until", "999999"], "there is no position 999999 yet; the log ends at position"),
+    ],
+)
+@pytest.mark.usefixtures("call")
+def test_a_moment_that_the_log_does_not_reach_is_no_answer(
+    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == ExitCode.FAILED
+    assert reason in capsys.readouterr().err
 
 
 def test_an_unknown_ticket_is_a_failure(call: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -250,14 +271,14 @@ def test_an_unknown_ticket_is_a_failure(call: Callable[..., str], capsys: pytest
 
 
 def test_the_outbox_lists_entries_with_state_and_lane(call: Callable[..., str]) -> None:
-    entries = {entry["key"]: entry for entry in json.loads(call("outbox", "list"))}
+    entries = {entry["key"]: entry for entry in json.loads(call("outbox", "list", "--all"))}
     download = entries[f"att:{INCIDENT}:abc"]
     assert download["lane"] == "attachments"
     assert (download["state"], download["attempts"], download["tries"]) == ("retryable", 0, 1)
     assert download["reason"] == "403 from https://h/f?***"
     assert download["next_attempt_at"] == "2023-11-14T22:13:20.000000Z"
     assert entries[f"create:{INCIDENT}:g1"]["result"]["number"] == "LOCAL-0000001"
-    desk = json.loads(call("outbox", "list", "--lane", "desk"))
+    desk = json.loads(call("outbox", "list", "--all", "--lane", "desk"))
     assert {entry["lane"] for entry in desk} == {"desk"}
     assert json.loads(call("outbox", "list", "--state", "parked")) == []
 
@@ -401,4 +422,34 @@ def test_a_person_sees_lists_without_queries_and_verdicts_in_words(at_terminal: 
     assert CANARY not in at_terminal("quarantine", "list")
     assert "equal to the live state" in at_terminal("replay", "--verify")
     assert "events hold" in at_terminal("log", "verify")
-    assert json.loads(at_terminal("events").splitlines()[0])["position"] == 1
+    assert json.loads(at_terminal("events", "--json").splitlines()[0])["position"] == 1
+
+
+LISTS = [
+    ["tickets"],
+    ["tickets", "--limit", "1"],
+    ["tickets", "--type", "incident"],
+    ["tickets", "--state", "OPEN"],
+    ["tickets", "--state", "none"],
+    ["events"],
+    ["events", "--limit", "3"],
+    ["events", INCIDENT, "--after", "2"],
+    ["outbox", "list"],
+    ["outbox", "list", "--all"],
+    ["outbox", "list", "--limit", "1"],
+    ["outbox", "list", "--state", "Completed"],
+    ["quarantine", "list"],
+    ["quarantine", "list", "--limit", "1"],
+]
+
+
+@pytest.mark.parametrize("command", LISTS, ids=" ".join)
+def test_a_list_has_the_same_rows_on_a_terminal_and_off_it(
+    command: list[str], call: Callable[..., str], at_terminal: Callable[..., str]
+) -> None:
+    piped = call(*command)
+    items = json.loads(piped) if piped.startswith("[") else [json.loads(line) for line in piped.splitlines()]
+    assert at_terminal(*command, "--json") == piped
+    rows = [line for line in at_terminal(*command).splitlines() if command[0] == "events" or not line.startswith(" ")]
+    headed = command[0] != "events" and bool(items)
+    assert len(rows) - headed == len(items)

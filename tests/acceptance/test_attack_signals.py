@@ -1,0 +1,140 @@
+"""Signals at every moment: an order to end is obeyed from the first line on, and nothing is left half-written."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import anyio
+import pytest
+
+from ecproc.config import DataConfig
+from ecproc.errors import ExitCode
+from ecproc.store.base import VerifiedLog
+from ecproc.store.opening import verify_log
+from tests.acceptance.world import Plan, Running, World, open_world, wait_for
+
+MOMENTS: Final = 25
+SPAN: Final = 2.0
+"""Seconds over which the signals are spread, from the start of each process on."""
+AT_ONCE: Final = 5
+"""Processes that are started together, so that the whole takes no longer than the slowest few."""
+
+HELD: Final = "SigCgt:"
+BEFORE: Final = {signal.SIGTERM: (-signal.SIGTERM,), signal.SIGINT: (-signal.SIGINT, 1)}
+"""How a process ends before a line of ours has run; the interpreter has its own way of taking SIGINT."""
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether the process has a handler of its own for it."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except OSError:
+        return False
+    mask = next((line.split()[1] for line in status.splitlines() if line.startswith(HELD)), "0")
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> World:
+    async with open_world(tmp_path, Plan(tickets=3)) as made:
+        yield made  # type: ignore[misc]
+
+
+async def end_at(world: World, number: signal.Signals, moment: float, *, data: str) -> tuple[bool, int]:
+    """Start a processor and send it the signal so many seconds later: whether it was held then, and the exit code."""
+    started = anyio.current_time()
+    async with await world.start(DATA__DIR=data) as running:
+        await anyio.sleep_until(started + moment)
+        held = catches(running.pid, signal.SIGTERM)
+        running.send(number)
+        return held, await running.ended()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, ExitCode.OK), (signal.SIGINT, ExitCode.INTERRUPTED)])
+async def test_an_early_signal_ends_a_processor_in_order_once_it_is_held(
+    number: signal.Signals, code: int, world: World, tmp_path: Path
+) -> None:
+    ends: list[tuple[bool, int]] = []
+
+    async def play(moments: Sequence[int]) -> None:
+        for moment in moments:
+            data = tmp_path / f"data-{moment}"
+            ends.append(await end_at(world, number, SPAN * moment / MOMENTS, data=str(data)))
+            if (data / "ecproc.db").exists():
+                assert isinstance(verify_log(DataConfig(dir=data)), VerifiedLog)
+
+    async with anyio.create_task_group() as players:
+        for first in range(AT_ONCE):
+            players.start_soon(play, range(first, MOMENTS, AT_ONCE))
+    assert len(ends) == MOMENTS
+    for held, ended in ends:
+        assert ended == code or (not held and ended in BEFORE[number]), ends
+    assert [ended for _, ended in ends].count(code) > MOMENTS / 2
+
+
+async def started_to_hold(running: Running) -> None:
+    """Return as soon as the process catches signals, which is long before it listens to them."""
+    await wait_for(lambda: catches(running.pid, signal.SIGHUP))
+
+
+async def test_a_hangup_while_it_starts_ends_nothing(world: World) -> None:
+    async with await world.start() as running:
+        await started_to_hold(running)
+        running.send(signal.SIGHUP)
+        await running.told("web", "url")
+        running.send(signal.SIGTERM)
+        assert await running.ended() == ExitCode.OK
+
+
+async def test_a_second_signal_ends_it_at_once_at_any_time(world: World) -> None:
+    async with await world.start() as running:
+        await started_to_hold(running)
+        running.send(signal.SIGTERM)
+        await wait_for(lambda: not is_pending(running.pid, signal.SIGTERM))
+        running.send(signal.SIGTERM)
+        assert await running.ended() in (ExitCode.INTERRUPTED, ExitCode.OK)
+        assert "Traceback" not in running.said
+
+
+def is_pending(pid: int, number: signal.Signals) -> bool:
+    """Whether the process was sent it and has not taken it yet."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except OSError:
+        return False
+    masks = [line.split()[1] for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:"))]
+    return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
+
+
+async def test_a_signal_while_a_drain_comes_to_its_end_changes_nothing(world: World) -> None:
+    async with await world.start("--drain") as running:
+        await running.told("drained", "event")
+        running.send(signal.SIGTERM)
+        assert await running.ended() == ExitCode.OK
+        assert running.list_lines()[-1]["event"] == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["simulate", "--port", "0"], {signal.SIGTERM: 0, signal.SIGINT: 130, signal.SIGHUP: 0}),
+        (["demo", "--messages", "50"], {signal.SIGTERM: 1, signal.SIGINT: 130, signal.SIGHUP: 1}),
+        (["replay"], {signal.SIGTERM: 1, signal.SIGINT: 130, signal.SIGHUP: 1}),
+        (["tickets"], {signal.SIGTERM: -15, signal.SIGINT: 130, signal.SIGHUP: -1}),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+async def test_other_commands_end_early_in_their_own_ways(
+    arguments: list[str], code: dict[signal.Signals, int], world: World
+) -> None:
+    await world.drain()
+    for number, expected in code.items():
+        async with await world.begin(*arguments) as running:
+            await started_to_hold(running)
+            running.send(number)
+            assert await running.ended() == expected, (number, running.said)
+            assert "Traceback" not in running.said
+    assert (await world.ask("replay", "--verify")).code == ExitCode.OK
