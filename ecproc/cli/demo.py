@@ -72,7 +72,7 @@ def demo(
     """
     session.start_logging()
     keep = Path(KEPT) if keep is None and sys.stdout.isatty() else keep
-    folder = _make_folder(keep)
+    folder = make_folder(keep)
     holds = False
     try:
         proof, lives = session.run_unless_stopped(partial(_play, folder, messages=messages, faults=faults))
@@ -95,7 +95,8 @@ def demo(
     return ExitCode.OK if holds else ExitCode.FAILED
 
 
-def _make_folder(keep: Path | None) -> Path:
+def make_folder(keep: Path | None) -> Path:
+    """A new folder, in the place of a former demo's; a temporary one if none is named. Raises UsageError."""
     if keep is None:
         return Path(tempfile.mkdtemp(prefix="ecproc-demo-"))
     folder = keep.absolute()

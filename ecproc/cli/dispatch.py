@@ -28,7 +28,7 @@ from ecproc.cli.output import (
     say,
     write_text,
 )
-from ecproc.cli.request import Request, read_request
+from ecproc.cli.request import Asked, read_request
 from ecproc.cli.session import Session, UsageError
 from ecproc.errors import ConfigError, ConfigProblem, EcprocError, ExitCode
 from ecproc.interrupts import Interrupts
@@ -68,12 +68,12 @@ def dispatch(tokens: Sequence[str], interrupts: Interrupts) -> int:
     return code
 
 
-def _answer(asked: Request) -> int:
+def _answer(asked: Asked) -> int:
     write_text(f"ecproc {__version__}" if asked.version else _describe(asked))
     return ExitCode.OK
 
 
-def _describe(asked: Request) -> str:
+def _describe(asked: Asked) -> str:
     """What --help prints: all that the command says of itself."""
     if not asked.words:
         return describe_commands()

@@ -22,10 +22,10 @@ _EXAMPLE: Final = "2026-01-31T12:00:00Z"
 
 
 class Moment(NamedTuple):
-    """A position of the log, or a time in microseconds UTC; `shown` is how a person reads it."""
+    """A position of the log, or without one a time in microseconds UTC; `shown` is how a person reads it."""
 
     position: int | None
-    time: int | None
+    time: int
     shown: str
 
 
@@ -47,7 +47,7 @@ def read_moment(text: str) -> Moment:
         position = int(text) if len(text) < len(str(_LARGEST)) else _LARGEST * (-1 if text[0] == "-" else 1)
         if position < 1:
             raise ValueError(f"{text} is no position of the log, they are >= 1")
-        return Moment(position, None, f"position {text}")
+        return Moment(position, 0, f"position {text}")
     try:
         when = datetime.fromisoformat(text.strip().upper())
         when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
@@ -56,12 +56,14 @@ def read_moment(text: str) -> Moment:
     return Moment(None, (when - EPOCH) // MICROSECOND, f"{when:%Y-%m-%d %H:%M:%S}Z")
 
 
-async def check_moment(queries: Queries, moment: Moment) -> None:
-    """Raise Failed where the moment lies behind the end of what is known: nobody knows what will stand there."""
+async def find_position(queries: Queries, moment: Moment) -> int:
+    """The last position of that moment. Raises Failed where it lies behind the end of what is known."""
     if moment.position is not None:
         await check_position(queries, moment.position)
-    elif moment.time is not None and moment.time > SystemClock().now():
+        return moment.position
+    if moment.time > SystemClock().now():
         raise Failed(f"{moment.shown} is still to come; {await _describe_end(queries)}")
+    return await queries.find_position(moment.time)
 
 
 async def check_position(queries: Queries, position: int) -> None:

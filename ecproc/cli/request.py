@@ -21,7 +21,7 @@ _CLOSE: Final = 0.75
 _BY_NAME: Final = {command.name: command for command in COMMANDS}
 
 
-class Request(NamedTuple):
+class Asked(NamedTuple):
     """What was asked for; `words` name a command or a group, or nothing at all."""
 
     words: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Request(NamedTuple):
         return self.command is not None and not (self.helps or self.version)
 
 
-def read_request(tokens: Sequence[str], *, strict: bool = True) -> Request:
+def read_request(tokens: Sequence[str], *, strict: bool = True) -> Asked:
     """What these arguments ask for. Raises UsageError where they name no command, unless not `strict`."""
     try:
         return _read(tokens)
@@ -47,10 +47,10 @@ def read_request(tokens: Sequence[str], *, strict: bool = True) -> Request:
         if strict:
             raise
     first = next((token for token in _plain(tokens) if not token.startswith("-")), "")
-    return Request((first,) if first in GROUPS else ())
+    return Asked((first,) if first in GROUPS else ())
 
 
-def _read(tokens: Sequence[str]) -> Request:
+def _read(tokens: Sequence[str]) -> Asked:
     plain = list(_plain(tokens))
     helps = any(token in _HELP for token in plain)
     words = [token for token in plain if not token.startswith("-")]
@@ -60,8 +60,8 @@ def _read(tokens: Sequence[str]) -> Request:
     if not words:
         if _CONFIG in tokens[-1:]:
             raise UsageError(f"{_CONFIG} requires an argument, and a command behind it")
-        return Request(helps=True, version=_VERSION in plain)
-    return Request(_find_words(words), helps or (words[0] in GROUPS and len(words) == 1), _VERSION in plain)
+        return Asked(helps=True, version=_VERSION in plain)
+    return Asked(_find_words(words), helps or (words[0] in GROUPS and len(words) == 1), _VERSION in plain)
 
 
 def _plain(tokens: Sequence[str]) -> Iterator[str]:

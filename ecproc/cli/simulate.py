@@ -62,7 +62,7 @@ def _read_scenario(text: str | None) -> Scenario | None:
             return msgspec.json.decode(text, type=Scenario)
         pairs = (part.partition("=") for part in text.split(","))
         return msgspec.convert({name.strip(): value.strip() for name, _, value in pairs}, Scenario, strict=False)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise UsageError(f"--scenario cannot be read: {error}") from error
 
 

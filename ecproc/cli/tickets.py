@@ -9,7 +9,7 @@ import anyio
 import msgspec
 
 from ecproc.cli.listing import write_table
-from ecproc.cli.moments import Moment, check_moment, moment_option
+from ecproc.cli.moments import Moment, find_position, moment_option
 from ecproc.cli.output import say, wants_json, write_human, write_line
 from ecproc.cli.session import (
     Failed,
@@ -119,8 +119,7 @@ async def _read_ticket(config: Config, ticket: str, *, at: Moment | None, reveal
         if at is None:
             document = await queries.ticket(ticket)
         else:
-            await check_moment(queries, at)
-            document = await queries.ticket(ticket, at=at.position, time=at.time)
+            document = await queries.ticket(ticket, at=await find_position(queries, at))
         if document is not None:
             return document
         if at is not None and await queries.ticket(ticket) is not None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
-from itertools import takewhile
 
-from ecproc.domain.log import RecordedEvent
 from ecproc.fold.machine import Machines
 from ecproc.reading.documents import document_of, find_stream, is_text, list_documents, read_document
 from ecproc.reading.entries import ShownEntry, list_entries
@@ -45,19 +43,33 @@ class Queries:
         last = await self._reader.read_event(position)
         return position, last.at if last is not None else 0
 
-    async def ticket(self, name: str, *, at: int | None = None, time: int | None = None) -> bytes | None:
-        """The document of a ticket by either number, or of any stream by its name; as of a position if one is given, or
-        of a time in microseconds UTC.
+    async def find_position(self, time: int) -> int:
+        """Where the log ended at that time, in microseconds UTC; 0 if it had not begun.
 
-        None if there is none, or was none then.
+        Where the machine's clock jumped it is one of the positions that the time fits.
+        """
+        before, after = 0, (await self._reader.head()).position + 1
+        while after - before > 1:
+            middle = (before + after) // 2
+            event = await self._reader.read_event(middle)
+            if event is not None and event.at <= time:
+                before = middle
+            else:
+                after = middle
+        return before
+
+    async def ticket(self, name: str, *, at: int | None = None) -> bytes | None:
+        """The document of a ticket by either number, or of any stream by its name; as of a position if one is given.
+
+        None if there is none, or was none at that position.
         """
         stream = await self._find_document(name)
         if stream is None:
             return None
-        if at is None and time is None:
+        if at is None:
             document = await read_document(self._reader, stream, entries=self._entries, headers=self._headers)
         else:
-            document = await self._read_former(stream, at, time)
+            document = await self._read_former(stream, at)
         return None if document is None else self._mask(document)
 
     async def tickets(
@@ -103,12 +115,8 @@ class Queries:
     async def _find_document(self, name: str) -> str | None:
         return await find_stream(self._reader, name, headers=self._headers)
 
-    async def _read_former(self, stream: str, at: int | None, time: int | None) -> bytes | None:
-        def was_there(event: RecordedEvent) -> bool:
-            return (at is None or event.position <= at) and (time is None or event.at <= time)
-
-        # What stands behind the first one that was not there yet was not there either, whatever the clock said then.
-        events = list(takewhile(was_there, await self._reader.read_stream(stream)))
+    async def _read_former(self, stream: str, at: int) -> bytes | None:
+        events = [event for event in await self._reader.read_stream(stream) if event.position <= at]
         return document_of(stream, events, machines=self._machines, entries=self._entries)
 
     def _mask(self, document: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,6 @@ from ecproc.store.base import VerifiedLog
 from ecproc.store.opening import verify_log
 from tests.acceptance.world import Plan, Running, World, open_world, wait_for
 
-MOMENTS: Final = 25
 SPAN: Final = 2.0
 """Seconds over which the signals are spread, from the start of each process on."""
 AT_ONCE: Final = 5
@@ -38,9 +37,9 @@ def catches(pid: int, number: signal.Signals) -> bool:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> World:
+async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with open_world(tmp_path, Plan(tickets=3)) as made:
-        yield made  # type: ignore[misc]
+        yield made
 
 
 async def end_at(world: World, number: signal.Signals, moment: float, *, data: str) -> tuple[bool, int]:
@@ -53,26 +52,30 @@ async def end_at(world: World, number: signal.Signals, moment: float, *, data: s
         return held, await running.ended()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, ExitCode.OK), (signal.SIGINT, ExitCode.INTERRUPTED)])
+@pytest.mark.parametrize(
+    ("number", "code", "moments"),
+    [(signal.SIGTERM, ExitCode.OK, 25), (signal.SIGINT, ExitCode.INTERRUPTED, 10)],
+    ids=["SIGTERM", "SIGINT"],
+)
 async def test_an_early_signal_ends_a_processor_in_order_once_it_is_held(
-    number: signal.Signals, code: int, world: World, tmp_path: Path
+    number: signal.Signals, code: int, moments: int, world: World, tmp_path: Path
 ) -> None:
     ends: list[tuple[bool, int]] = []
 
-    async def play(moments: Sequence[int]) -> None:
-        for moment in moments:
-            data = tmp_path / f"data-{moment}"
-            ends.append(await end_at(world, number, SPAN * moment / MOMENTS, data=str(data)))
+    async def play(turns: Sequence[int]) -> None:
+        for turn in turns:
+            data = tmp_path / f"data-{turn}"
+            ends.append(await end_at(world, number, SPAN * turn / moments, data=str(data)))
             if (data / "ecproc.db").exists():
                 assert isinstance(verify_log(DataConfig(dir=data)), VerifiedLog)
 
     async with anyio.create_task_group() as players:
         for first in range(AT_ONCE):
-            players.start_soon(play, range(first, MOMENTS, AT_ONCE))
-    assert len(ends) == MOMENTS
+            players.start_soon(play, range(first, moments, AT_ONCE))
+    assert len(ends) == moments
     for held, ended in ends:
         assert ended == code or (not held and ended in BEFORE[number]), ends
-    assert [ended for _, ended in ends].count(code) > MOMENTS / 2
+    assert [ended for _, ended in ends].count(code) > moments / 2
 
 
 async def started_to_hold(running: Running) -> None:

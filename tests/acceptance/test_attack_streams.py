@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -67,8 +68,7 @@ async def test_a_reader_of_the_log_that_sleeps_does_not_hold_up_the_processor(tm
             os.close(reading)
         assert process.returncode == ExitCode.OK
         lines = [json.loads(line) for line in b"".join(said).decode().strip().splitlines()]
-        assert [line["event"] for line in lines][0] == "started"
-        assert [line["event"] for line in lines][-1] == "stopped"
+        assert (lines[0]["event"], lines[-1]["event"]) == ("started", "stopped")
 
 
 READERS: Sequence[Sequence[str]] = [
@@ -113,7 +113,7 @@ async def test_a_reader_that_takes_its_time_gets_everything(tmp_path: Path) -> N
             environment = world.environment() | {"PYTHONUNBUFFERED": unbuffered}
             with subprocess.Popen([*COMMAND, "events"], env=environment, stdout=writing) as process:
                 os.close(writing)
-                pieces = iter(lambda: os.read(reading, 4096), b"")
+                pieces = iter(partial(os.read, reading, 4096), b"")
                 assert b"".join(pieces).decode() == whole
             os.close(reading)
             assert process.returncode == ExitCode.OK
@@ -128,13 +128,15 @@ async def test_a_reader_that_takes_its_time_gets_everything(tmp_path: Path) -> N
         {"FORCE_COLOR": "1", "COLUMNS": "x"},
         {"HOME": "/nowhere"},
     ],
-    ids=lambda changed: " ".join(changed),
+    ids=" ".join,
 )
 async def test_an_odd_environment_costs_no_answer(changed: dict[str, str], tmp_path: Path) -> None:
     async with open_world(tmp_path, Plan(tickets=0)) as world:
         environment = world.environment() | {"ECPROC_CONFIG": os.devnull} | changed
         for words in (["--help"], ["run", "--help"], ["config", "show"], ["tickets"], ["nonsense"]):
-            done = subprocess.run([*COMMAND, *words], env=environment, capture_output=True, text=True, timeout=60)
+            done = subprocess.run(
+                [*COMMAND, *words], env=environment, capture_output=True, text=True, timeout=60, check=False
+            )
             assert done.returncode == (ExitCode.USAGE if words == ["nonsense"] else ExitCode.OK), done
             assert "Traceback" not in done.stderr
 
@@ -150,6 +152,7 @@ async def test_a_directory_that_is_gone_is_said_to_be_so(tmp_path: Path) -> None
             capture_output=True,
             text=True,
             timeout=60,
+            check=False,
         )
         assert done.returncode == ExitCode.FAILED
         assert "error: the directory this was started in is gone\n  = help: start it in a directory" in done.stderr

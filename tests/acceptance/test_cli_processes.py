@@ -64,7 +64,7 @@ def test_events_follow_the_log_of_a_running_processor(tmp_path: Path) -> None:
         started("simulate", "--port", "0", "--scenario", "tickets=3", environment=data) as simulator,
     ):
         access = json.loads(read_lines(simulator, 1)[0])
-        bridge = {f"ECPROC_BRIDGE__{name.upper()}": value for name, value in access.items()}
+        bridge = access["environment"]
         with started("run", environment={**data, **bridge, "ECPROC_WEB__LISTEN": "127.0.0.1:0"}) as processor:
             events = [json.loads(line) for line in read_lines(follower, 5)]
             assert [event["position"] for event in events] == [1, 2, 3, 4, 5]

@@ -10,8 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ecproc.cli.demo import make_folder
 from ecproc.cli.demo_proof import Proof, take_proof
 from ecproc.cli.replay import ReplayDocument
+from ecproc.cli.session import UsageError
 from ecproc.config import Config, DataConfig
 from ecproc.domain.log import Batch, NewEvent
 from ecproc.fold.recorded import Kind
@@ -101,6 +103,21 @@ class Stand:
 @pytest.fixture
 def stand(tmp_path: Path) -> Stand:
     return Stand(tmp_path / "data")
+
+
+def test_a_former_demo_makes_room_and_nothing_else_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = make_folder(Path("kept"))
+    assert folder == tmp_path / "kept"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    (folder / "data").mkdir()
+    assert list(make_folder(Path("kept")).glob("data")) == []
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "link").symlink_to("kept")
+    for taken in ("mine", "link"):
+        with pytest.raises(UsageError, match=f"{tmp_path / taken} is no former demo's"):
+            make_folder(Path(taken))
+    assert (tmp_path / "kept").is_dir()
 
 
 def test_the_proof_is_one_line_with_every_count() -> None:

@@ -79,6 +79,32 @@ def test_every_command_describes_itself(command: Any, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        ("run", "a second one ends it at once"),
+        ("outbox list", "Completed and cancelled entries are left out unless --all"),
+        ("config init", "ecproc config init > ecproc.toml"),
+        ("tickets", "Draft, Assess, Authorize"),
+    ],
+)
+def test_all_that_a_command_says_of_itself_is_shown_wherever_help_is_asked_for(
+    command: str, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    words = command.split()
+    for arguments in (
+        ["help", *words],
+        ["--help", *words],
+        [*words, "-h"],
+        ["--config", "x", words[0], "--help", *words[1:]],
+    ):
+        assert main(arguments) == 0
+        out = capsys.readouterr().out
+        assert out.startswith(f"Usage: ecproc {command} [OPTIONS]")
+        assert told in out
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["shw", "X"], "there is no command shw, did you mean show?"),
