@@ -24,6 +24,7 @@ from ecproc.app import Processor
 from ecproc.clock import SystemClock
 from ecproc.config import Config, DataConfig, Limits, WebConfig
 from ecproc.descriptors import Reserve
+from ecproc.interrupts import Interrupts
 from ecproc.telemetry.metrics import PrometheusTelemetry
 
 TICKETS: Final = 256
@@ -115,7 +116,7 @@ async def process(folder: str, *, transport: str, url: str, messages: int, ca_fi
 
 
 async def _run(processor: Processor) -> None:
-    await processor.run(drain=None)
+    await processor.run(drain=None, interrupts=Interrupts())
 
 
 def run(lab: Lab) -> list[Row]:
