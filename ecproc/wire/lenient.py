@@ -18,11 +18,15 @@ import msgspec
 
 from ecproc.domain.events import Transaction
 from ecproc.domain.ids import NO_SEQUENCE, SEQUENCE_BYTES
-from ecproc.wire.split import nests_deeper, split_array, split_object
+from ecproc.wire.split import holds_more, nests_deeper, split_array, split_object
 
 DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeError, ValueError, RecursionError)
 DEEPEST: Final = 100
 """Levels that a body may be nested: the decoder's own limit depends on its caller, and a fold must not (I5)."""
+MOST_VALUES: Final = 5_000
+"""Members and items that a body may have on all its levels together: each of them takes its microseconds."""
+LONGEST_NAME: Final = 64
+"""Characters of a name that is remembered: a hostile one is not."""
 SHOWN: Final = 80
 """Characters of a stranger's text that a remark repeats."""
 
@@ -37,20 +41,26 @@ _OBJECT_BEGINS: Final = b" \t\r\n\xef\xbb\xbf"
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _raw = msgspec.json.Decoder(msgspec.Raw)
+_LONG: Final = 4 * 1024 * 1024
+"""Bytes from which on an array or object may have more members than there is room for: it is cut into the first few."""
 _LONGEST_SEQUENCE: Final = 3 * SEQUENCE_BYTES
 _MAX_SEQUENCE: Final = 1 << (8 * SEQUENCE_BYTES)
 _LONGEST_INT: Final = 18
 """Digits that fit into 64 bits, whatever they are."""
-_HIGH: Final = r"[dD][89abAB][0-9a-fA-F]{2}"
-_LOW: Final = r"[dD][c-fC-F][0-9a-fA-F]{2}"
-_ESCAPE: Final = re.compile(
-    rf"\\(?:(?P<good>u{_HIGH}\\u{_LOW}|u(?!{_HIGH}|{_LOW})[0-9a-fA-F]{{4}}|[\"\\/bfnrt])|(?P<half>u(?:{_HIGH}|{_LOW})))?"
-)
-_REPLACEMENT: Final = "\\ufffd"
+_HIGH: Final = r"\\u[dD][89abAB][0-9a-fA-F]{2}"
+_LOW: Final = r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_HALF: Final = re.compile(rf"{_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW}")
+_UNKNOWN_ESCAPE: Final = re.compile(r"\\(?![\"/bfnrt]|u[0-9a-fA-F]{4})")
+_ESCAPED: Final = "\ud800"
+"""What stands for an escaped backslash while other escapes are looked for: no text decoded from UTF-8 has it."""
 
 
 class TooDeep(ValueError):
     """Arrays and objects stand in each other more levels deep than any message does."""
+
+
+class TooMuch(ValueError):
+    """There is more in it than in any message."""
 
 
 class Decoded(NamedTuple):
@@ -73,7 +83,7 @@ def decode_json(raw: bytes) -> Decoded:
 def _decode_mended(raw: bytes) -> Decoded:
     text = raw.decode("utf-8", "replace")
     bare = text.strip(_PADDING).removeprefix(_MOJIBAKE)
-    mended = _ESCAPE.sub(_mend_escape, bare)
+    mended = _mend_escapes(bare)
     value = json.loads(mended, strict=False, parse_float=_finite, parse_constant=lambda _: None)
     return Decoded(value, mended=mended != bare or "\ufffd" in text or not _is_strict(bare))
 
@@ -86,10 +96,12 @@ def _is_strict(text: str) -> bool:
     return True
 
 
-def _mend_escape(match: re.Match[str]) -> str:
-    if match["good"]:
-        return match[0]
-    return _REPLACEMENT if match["half"] else "\\\\"
+def _mend_escapes(text: str) -> str:
+    """The text with U+FFFD for half a surrogate pair, and a backslash for one that begins no escape."""
+    if "\\" not in text:
+        return text
+    text = _HALF.sub(r"\\ufffd", text.replace(r"\\", _ESCAPED))
+    return _UNKNOWN_ESCAPE.sub(r"\\\\", text).replace(_ESCAPED, r"\\")
 
 
 def _finite(text: str) -> float | None:
@@ -102,9 +114,16 @@ def open_text(text: str) -> Any:
     if text.lstrip()[:1] not in ("{", "["):
         return None
     try:
-        return decode_json(text.encode()).value
+        return check_values(decode_json(text.encode()).value, len(text))
     except DECODE_ERRORS:
         return None
+
+
+def check_values(value: _Value, size: int) -> _Value:
+    """The decoded value of a text of `size` bytes. Raises TooMuch where it has more than MOST_VALUES in it."""
+    if size > 2 * MOST_VALUES and holds_more(value, MOST_VALUES):  # each of them takes a comma at least
+        raise TooMuch(f"more than {MOST_VALUES} members and items")
+    return value
 
 
 def is_json(raw: bytes) -> bool:
@@ -146,6 +165,8 @@ def text_of(raw: bytes | None) -> str | None:
 def object_members(raw: bytes) -> dict[str, bytes] | None:
     """The members of a JSON object as raw bytes, also of one that a decoder refuses; None if it is no object."""
     try:
+        if len(raw) > _LONG:
+            return split_object(raw) if raw.lstrip(_OBJECT_BEGINS).startswith(b"{") else None
         return {name: bytes(value) for name, value in _members.decode(raw).items()}
     except DECODE_ERRORS:
         return split_object(raw) if raw.lstrip(_OBJECT_BEGINS).startswith(b"{") else None
@@ -154,7 +175,7 @@ def object_members(raw: bytes) -> dict[str, bytes] | None:
 def array_items(raw: bytes) -> list[bytes]:
     """The items of a JSON array as raw bytes, also of one that a decoder refuses."""
     try:
-        return [bytes(item) for item in _items.decode(raw)]
+        return [bytes(item) for item in _items.decode(raw)] if len(raw) <= _LONG else split_array(raw)
     except DECODE_ERRORS:
         return split_array(raw)
 
@@ -176,11 +197,17 @@ def inner_text(raw: bytes) -> bytes:
     return value.strip().encode() if isinstance(value, str) else b""
 
 
-@lru_cache(maxsize=512)
 def fold_name(name: str) -> str:
     """A member's name whatever its spelling; seen are `Receipt Handle`, `MessageGroupID`, `short Description` (C2, C32,
     C44)."""
+    return _fold_short(name) if len(name) <= LONGEST_NAME else _fold(name)
+
+
+def _fold(name: str) -> str:
     return name.translate(_SEPARATORS).lower()
+
+
+_fold_short = lru_cache(maxsize=512)(_fold)
 
 
 def fold_names(members: Mapping[str, _Value]) -> dict[str, _Value]:

@@ -8,11 +8,22 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from ecproc.domain.events import QuarantineReason
-from ecproc.wire.lenient import DECODE_ERRORS, TooDeep, decode_json, fold_names, loose_text, object_members, text_of
+from ecproc.wire.lenient import (
+    DECODE_ERRORS,
+    TooDeep,
+    TooMuch,
+    check_values,
+    decode_json,
+    fold_names,
+    loose_text,
+    object_members,
+    text_of,
+)
 from ecproc.wire.split import split_object
 
 _STRINGS_IN_STRINGS: Final = 3
 _SHOWN: Final = 300
+_TEXTS: Final = ("senttimestamp", "sequencenumber", "messagededuplicationid", "messagegroupid")
 
 
 class _Payload(msgspec.Struct):
@@ -95,13 +106,20 @@ def _read_documented(payload: bytes) -> Content | None:
         read = _documented.decode(payload)
     except DECODE_ERRORS:
         return None
-    return Content(read.attributes, read.body)
+    try:
+        return Content(read.attributes, check_values(read.body, len(payload)))
+    except TooMuch as error:
+        return Content(read.attributes, _too_much(error))
+
+
+def _too_much(error: TooMuch) -> NoBody:
+    return NoBody(QuarantineReason.BAD_PAYLOAD, f"body: {error}")
 
 
 def _read_tolerant(payload: bytes) -> Content:
     """Any message, its attributes under every spelling (C2, C44)."""
     raw = fold_names(attributes_of(payload))
-    known = {name: text_of(value) or "" for name, value in raw.items()}
+    known = {name: text_of(raw[name]) or "" for name in _TEXTS if name in raw}
     available = raw.get("clientreferenceavailable", b"null")
     attributes = Attributes(
         SentTimestamp=known.get("senttimestamp", ""),
@@ -127,6 +145,9 @@ def read_body(raw: bytes) -> tuple[Mapping[str, Any] | NoBody, bool]:
             if isinstance(value, str):
                 value, again = decode_json(value.encode())
                 mended |= again
+        check_values(value, len(raw))
+    except TooMuch as error:
+        return _too_much(error), mended
     except TooDeep as error:
         return NoBody(QuarantineReason.TOO_DEEP, f"body: {error}"), mended
     except DECODE_ERRORS as error:

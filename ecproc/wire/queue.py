@@ -222,9 +222,10 @@ def _find(body: bytes) -> _Found | BadAnswer:
     raw: bytes | None = level["receivemessageresponse"]
     levels, found = [level], list[bytes]()
     while raw is not None:
-        levels.append(level := folded_members(raw))
+        members = object_members(raw) or {}
+        levels.append(level := fold_names(members))
         # They may stand there under two spellings, and on two levels.
-        found += [value for name, value in (object_members(raw) or {}).items() if fold_name(name) in _MESSAGES]
+        found += [value for name, value in members.items() if fold_name(name) in _MESSAGES]
         raw = level.get("receivemessageresult")
     request_id = next(filter(None, map(_request_id, levels[1:])), None)
     if found:

@@ -1,31 +1,48 @@
-"""Cuts a JSON array or object into its members where a decoder gives up on the whole (hostile text in one of them)."""
+"""Cuts a JSON array or object into its members where a decoder gives up on the whole (hostile text in one of them).
+
+Everything here takes time in proportion to the text, whatever stands in it: strings are blanked first, and what is
+nested deeper than the members asked for is passed over in whole pieces.
+"""
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Any, Final
+
+MOST_PARTS: Final = 10_000
+"""Members that an array or object is cut into; whatever stands behind them stays one piece."""
 
 _OPEN: Final = frozenset(b"[{")
 _CLOSE: Final = frozenset(b"]}")
-_QUOTE: Final = ord('"')
-_BACKSLASH: Final = ord("\\")
-_COMMA: Final = ord(",")
-_COLON: Final = ord(":")
-_STRING_OR_BRACKET: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[][{}]', re.DOTALL)
+_TOKEN: Final = re.compile(rb"[\[\]{},]")
+_BEGIN: Final = re.compile(rb"[\[{]")
+_NAME: Final = re.compile(rb'\s*+"([^"\\]*+)"\s*+:')
+_UP: Final = b"\x01"
+_DOWN: Final = b"\xff"
+_STEPS: Final = bytes.maketrans(b"[{]}", _UP * 2 + _DOWN * 2)
+_FLAT: Final = bytes(code for code in range(256) if code not in _OPEN | _CLOSE)
+_PIECE: Final = 2_048
+"""Bytes that are looked at together."""
 
 
 def split_array(text: bytes) -> list[bytes]:
     """The members of a JSON array as their own bytes; whatever is in the brackets if it is damaged. Never raises."""
-    return [part.strip() for part in _split(text, _COMMA) if part.strip()]
+    shape = _blank_strings(text)
+    return [part for start, end in _cut(shape) if (part := text[start:end].strip())]
 
 
 def split_object(text: bytes) -> dict[str, bytes]:
     """The members of a JSON object as name and raw value; a name that stands twice counts once. Never raises."""
     members: dict[str, bytes] = {}
-    for part in split_array(text):
-        name, *rest = _split(b"{" + part + b"}", _COLON)
-        if rest:
-            members[name.strip().strip(b'"').decode("utf-8", "replace")] = part[len(name) + 1 :].strip()
+    shape = _blank_strings(text)
+    for start, end in _cut(shape):
+        plain = _NAME.match(text, start, end)
+        colon = plain.end() - 1 if plain else shape.find(b":", start, end)
+        if colon >= 0:
+            name = plain[1] if plain else text[start:colon].strip().strip(b'"')
+            members[name.decode("utf-8", "replace")] = text[colon + 1 : end].strip()
     return members
 
 
@@ -34,37 +51,70 @@ def nests_deeper(text: bytes, limit: int) -> bool:
     if text.count(b"[") + text.count(b"{") <= limit:
         return False
     depth = 0
-    for match in _STRING_OR_BRACKET.finditer(text):
-        token = match[0][0]
-        depth += (token in _OPEN) - (token in _CLOSE)
-        if depth > limit:
+    for steps in _read_steps(_blank_strings(text)):
+        if depth + steps.count(_UP) > limit and max(_follow(steps, depth)) > limit:
             return True
+        depth += steps.count(_UP) - steps.count(_DOWN)
     return False
 
 
-def _split(text: bytes, separator: int) -> list[bytes]:
-    """Cut between the first bracket and its partner at separators that stand outside of strings and inner brackets."""
-    parts: list[bytes] = []
-    depth, start, quoted, escaped = 0, 0, False, False
-    for index, byte in enumerate(text):
-        if quoted:
-            if escaped:
-                escaped = False
-            elif byte == _BACKSLASH:
-                escaped = True
-            elif byte == _QUOTE:
-                quoted = False
-        elif byte == _QUOTE:
-            quoted = True
-        elif byte in _OPEN:
-            depth += 1
-            if depth == 1:
-                start = index + 1
-        elif byte in _CLOSE:
-            depth -= 1
-            if depth == 0:
-                return [*parts, text[start:index]]
-        elif byte == separator and depth == 1:
-            parts.append(text[start:index])
-            start = index + 1
-    return [*parts, text[start:]] if depth else parts
+def holds_more(value: Any, limit: int) -> bool:
+    """Whether there are more than that many members and items in a decoded value, on all its levels together."""
+    level, count = [value], 0
+    while level:
+        inner: list[Any] = []
+        for each in level:
+            items = each.values() if type(each) is dict else each if type(each) is list else ()
+            count += len(items)
+            if count > limit:
+                return True
+            inner += [item for item in items if type(item) is dict or type(item) is list]
+        level = inner
+    return False
+
+
+def _blank_strings(text: bytes) -> bytes:
+    """The text, byte for byte as long, with no quote and nothing of a string left."""
+    if b"\\" in text:
+        text = text.replace(rb"\\", b"__").replace(rb"\"", b"__")
+    pieces = text.split(b'"')
+    pieces[1::2] = [b"_" * len(piece) for piece in pieces[1::2]]
+    return b"_".join(pieces)
+
+
+def _read_steps(shape: bytes) -> Iterator[bytes]:
+    """The way up and down through the brackets, piece by piece."""
+    for start in range(0, len(shape), _PIECE):
+        yield shape[start : start + _PIECE].translate(_STEPS, _FLAT)
+
+
+def _follow(steps: bytes, depth: int) -> Iterator[int]:
+    return accumulate(memoryview(steps).cast("b"), initial=depth)
+
+
+def _cut(shape: bytes) -> list[tuple[int, int]]:
+    """Where the members stand between the first bracket and its partner, or the end if it has none."""
+    first = _BEGIN.search(shape)
+    if first is None:
+        return []
+    parts: list[tuple[int, int]] = []
+    begin = start = first.end()
+    depth = 1
+    for begin, steps in zip(range(start, len(shape), _PIECE), _read_steps(shape[start:]), strict=True):
+        ups = steps.count(_UP)
+        downs = len(steps) - ups
+        if depth > 1 and (depth - downs > 1 or min(_follow(steps, depth)) > 1):
+            depth += ups - downs
+            continue
+        for match in _TOKEN.finditer(shape, begin, min(begin + _PIECE, len(shape))):
+            token = match[0][0]
+            if token in _OPEN:
+                depth += 1
+            elif token in _CLOSE:
+                depth -= 1
+                if depth == 0:
+                    return [*parts, (start, match.start())]
+            elif depth == 1 and len(parts) < MOST_PARTS:
+                parts.append((start, match.start()))
+                start = match.end()
+    return [*parts, (start, len(shape))]
