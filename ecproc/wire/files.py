@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -16,7 +16,7 @@ from ecproc.domain.ids import identity
 from ecproc.domain.times import EPOCH, MICROSECOND
 from ecproc.wire.lenient import SHOWN, fold_names, open_text, parse_int, scalar_text
 from ecproc.wire.members import read_text
-from ecproc.wire.urls import normalise_url
+from ecproc.wire.urls import LONGEST_ADDRESS, normalise_url
 
 _SYS_ID: Final = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 _ATTACHMENT: Final = frozenset({"attachment", "attachments", "sys_attachment"})
@@ -28,6 +28,8 @@ _SIGNED: Final = re.compile(
 )
 _LIFETIME: Final = re.compile(r"[?&]X-Amz-Expires=(\d{1,18})(?![^&#])", re.IGNORECASE | re.ASCII)
 _SESSION: Final = re.compile(r"[?&]X-Amz-Security-Token=[^&]", re.IGNORECASE)
+_LONGEST_SIZE: Final = 64
+"""Characters of a size; of more the search would take the cube."""
 _BYTES: Final = re.compile(r"\s*([0-9][0-9,. ]*?)(?:\.0+)?\s*(?:bytes?|b)?\s*", re.IGNORECASE)
 
 
@@ -36,6 +38,8 @@ def read_attachment(body: Mapping[str, Any], message_id: str, remarks: list[Rema
     url, name = normalise_url(_member(body, "attachment", remarks)), _member(body, "attachmentName", remarks)
     if not url and not name:
         return None
+    if len(url) > LONGEST_ADDRESS:
+        remarks.append(Remark(Anomaly.UNREADABLE_PART, f"attachment is no address: it has {len(url)} characters"))
     size = _read_size(_member(body, "attachmentSize", remarks), remarks)
     return AttachmentInfo(
         id=_identify(_read_info(body.get("attachmentInfo")), name, size, message_id),
@@ -53,7 +57,7 @@ def _member(body: Mapping[str, Any], name: str, remarks: list[Remark]) -> str:
 
 def _read_size(text: str, remarks: list[Remark]) -> int | None:
     """Bytes; ServiceNow groups their digits for people (R125)."""
-    match = _BYTES.fullmatch(text)
+    match = _BYTES.fullmatch(text) if len(text) <= _LONGEST_SIZE else None
     size = parse_int(re.sub(r"[,. ]", "", match[1])) if match else None
     if size is None and identity(text):
         remarks.append(Remark(Anomaly.UNREADABLE_PART, f"attachmentSize {text[:SHOWN]!r}"))
@@ -72,7 +76,7 @@ def _read_info(value: Any) -> str:
 def _identify(info: str, name: str, size: int | None, message_id: str) -> str:
     """The file's own id wherever attachmentInfo has it; else what tells it from others: losing a file is worse than
     having it twice (R139)."""
-    address = unquote(info)
+    address = unquote(info) if len(info) <= LONGEST_ADDRESS else ""
     path, _, query = address.partition("?")
     own = _own_segment([segment for segment in path.split("/") if segment])
     if own:
@@ -88,8 +92,8 @@ def _identify(info: str, name: str, size: int | None, message_id: str) -> str:
 def _own_segment(segments: Sequence[str]) -> str:
     """The segment of a path that names the file: a sys_id at its end or behind `attachment`, or what stands behind that
     word or alone and is no word itself."""
-    while segments and segments[-1].lower() in _WORDS:
-        segments = segments[:-1]
+    words = sum(1 for _ in takewhile(lambda segment: segment.lower() in _WORDS, reversed(segments)))
+    segments = segments[: len(segments) - words]
     for before, segment in zip(["", *segments], segments, strict=False):
         if _SYS_ID.fullmatch(segment) and (segment == segments[-1] or before.lower() in _ATTACHMENT):
             return segment.lower()

@@ -18,13 +18,13 @@ import msgspec
 
 from ecproc.domain.events import Transaction
 from ecproc.domain.ids import NO_SEQUENCE, SEQUENCE_BYTES
-from ecproc.wire.split import holds_more, nests_deeper, split_array, split_object
+from ecproc.wire.split import blank_strings, nests_deeper, split_array, split_object
 
 DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeError, ValueError, RecursionError)
 DEEPEST: Final = 100
 """Levels that a body may be nested: the decoder's own limit depends on its caller, and a fold must not (I5)."""
 MOST_VALUES: Final = 5_000
-"""Members and items that a body may have on all its levels together: each of them takes its microseconds."""
+"""Members and items that a text may have on all its levels together: each of them takes its microseconds."""
 LONGEST_NAME: Final = 64
 """Characters of a name that is remembered: a hostile one is not."""
 SHOWN: Final = 80
@@ -47,6 +47,9 @@ _LONGEST_SEQUENCE: Final = 3 * SEQUENCE_BYTES
 _MAX_SEQUENCE: Final = 1 << (8 * SEQUENCE_BYTES)
 _LONGEST_INT: Final = 18
 """Digits that fit into 64 bits, whatever they are."""
+_HUGE: Final = re.compile(rb"[eE][+-]?[0-9]{3}")
+_MOST_HUGE: Final = 100
+"""Numbers near the end of what a float holds: the decoder takes a hundred times as long for each of them."""
 _HIGH: Final = r"\\u[dD][89abAB][0-9a-fA-F]{2}"
 _LOW: Final = r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _HALF: Final = re.compile(rf"{_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW}")
@@ -72,12 +75,24 @@ class Decoded(NamedTuple):
 
 def decode_json(raw: bytes) -> Decoded:
     """The value in `raw`, its text mended where a strict decoder gives up on it. Raises one of DECODE_ERRORS."""
-    if nests_deeper(raw, DEEPEST):
-        raise TooDeep(f"nested deeper than {DEEPEST} levels")
+    check_size(raw)
     try:
         return Decoded(_decode(raw))
     except DECODE_ERRORS:
         return _decode_mended(raw)
+
+
+def check_size(raw: bytes) -> None:
+    """Look at a text before it is decoded, in a moment. Raises TooDeep or TooMuch."""
+    if nests_deeper(raw, DEEPEST):
+        raise TooDeep(f"nested deeper than {DEEPEST} levels")
+    if len(raw) <= MOST_VALUES:  # each of them takes a comma at least
+        return
+    shape = blank_strings(raw)
+    if shape.count(b",") > MOST_VALUES:
+        raise TooMuch(f"more than {MOST_VALUES} members and items")
+    if shape.count(b"e") + shape.count(b"E") > _MOST_HUGE and len(_HUGE.findall(shape)) > _MOST_HUGE:
+        raise TooMuch(f"more than {_MOST_HUGE} numbers of three digits behind the e")
 
 
 def _decode_mended(raw: bytes) -> Decoded:
@@ -114,16 +129,9 @@ def open_text(text: str) -> Any:
     if text.lstrip()[:1] not in ("{", "["):
         return None
     try:
-        return check_values(decode_json(text.encode()).value, len(text))
+        return decode_json(text.encode()).value
     except DECODE_ERRORS:
         return None
-
-
-def check_values(value: _Value, size: int) -> _Value:
-    """The decoded value of a text of `size` bytes. Raises TooMuch where it has more than MOST_VALUES in it."""
-    if size > 2 * MOST_VALUES and holds_more(value, MOST_VALUES):  # each of them takes a comma at least
-        raise TooMuch(f"more than {MOST_VALUES} members and items")
-    return value
 
 
 def is_json(raw: bytes) -> bool:

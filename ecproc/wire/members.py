@@ -10,7 +10,7 @@ from ecproc.domain import change, incident
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.events import Remark, TicketType
 from ecproc.domain.times import parse_time
-from ecproc.wire.lenient import SHOWN, fold_name, fold_names, open_text, scalar_text
+from ecproc.wire.lenient import MOST_VALUES, SHOWN, fold_name, fold_names, open_text, scalar_text
 
 TIMES: Final = frozenset({"updatedOn", "openedTime", "openedAt", "startDate", "endDate", "offHoldDate"})
 FIELDS: Final = TIMES | {
@@ -62,7 +62,6 @@ def read_members(body: Mapping[str, Any], remarks: list[Remark]) -> Mapping[str,
     return read
 
 
-@lru_cache(maxsize=1024)
 def canonical_name(name: str) -> str:
     """The guide's name of a member, whatever its spelling; the name as it is where the guide has none."""
     return name if name in _KNOWN else _CANONICAL.get(fold_name(name), name)
@@ -203,6 +202,8 @@ def _changed_members(value: Any, body: Mapping[str, Any]) -> Mapping[str, Any] |
 def _changed_text(text: str, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if text[:1] in ("{", "["):
         return _changed_members(open_text(text), body)
+    if text.count(",") + text.count(";") > MOST_VALUES:
+        return None
     return _named(text.replace(";", ",").split(","), body)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.events import Note, Remark
 from ecproc.domain.ids import identity
-from ecproc.wire.lenient import SHOWN, fold_names, open_text
+from ecproc.wire.lenient import SHOWN, TooMuch, fold_names, open_text
 from ecproc.wire.members import read_text
 
 _IDS: Final = ("id", "sysid", "noteid", "commentid")
@@ -18,13 +19,19 @@ _BODIES: Final = ("body", "value", "text", "comment", "comments", "note", "messa
 _AUTHORS: Final = ("commenter", "author", "name", "createdby", "syscreatedby")
 _EMAILS: Final = ("commenteremail", "email")
 _COMMENTS: Final = frozenset({"", "comment", "comments", "additional comments", "note", "notes"})
-_ENTRY: Final = re.compile(r"^(\d[\d/.-]{7,9}[ T]\d{1,2}:\d\d:\d\d) - (.*?) \(([^()\n]*)\)[ \t]*\r?$", re.MULTILINE)
+_ENTRY: Final = re.compile(
+    r"^(\d[\d/.-]{7,9}[ T]\d{1,2}:\d\d:\d\d) - (?>(.*) \()([^()\n]*)\)[ \t]*\r?$", re.MULTILINE
+)
 """The head of an entry in a journal field's text: time, author, (Comments) or (Work notes)."""
 
 
-def read_notes(value: Any, message_id: str, remarks: list[Remark]) -> tuple[Note, ...]:
-    """One note or several; one without an id is known by its message. What is no note is remarked."""
-    return tuple(_read_any(value, message_id, remarks))
+def read_notes(value: Any, message_id: str, remarks: list[Remark], *, most: int | None = None) -> tuple[Note, ...]:
+    """One note or several; one without an id is known by its message. What is no note is remarked. Raises TooMuch where
+    there are more than `most`."""
+    notes = tuple(islice(_read_any(value, message_id, remarks), None if most is None else most + 1))
+    if most is not None and len(notes) > most:
+        raise TooMuch(f"more than {most} notes")
+    return notes
 
 
 def _read_any(value: Any, message_id: str, remarks: list[Remark]) -> Iterator[Note]:

@@ -10,9 +10,10 @@ import msgspec
 from ecproc.domain.events import QuarantineReason
 from ecproc.wire.lenient import (
     DECODE_ERRORS,
+    MOST_VALUES,
     TooDeep,
     TooMuch,
-    check_values,
+    check_size,
     decode_json,
     fold_names,
     loose_text,
@@ -34,21 +35,25 @@ class _Payload(msgspec.Struct):
 _payload = msgspec.json.Decoder(_Payload)
 
 
-def body_of(payload: bytes) -> bytes:
-    """The message's Body as received, out of what the log keeps."""
+def take_apart(payload: bytes) -> tuple[dict[str, bytes], bytes]:
+    """The message's own attributes as raw JSON values, and its Body as received, out of what the log keeps."""
     try:
-        return bytes(_payload.decode(payload).body)
+        read = _payload.decode(payload)
     except DECODE_ERRORS:
         # The body stands last: without the bracket behind it, it is cut out exactly, whatever is wrong in it.
-        return split_object(payload.removesuffix(b"}")).get("body", b"null")
+        members = split_object(payload.removesuffix(b"}"))
+        return object_members(members.get("attributes", b"")) or {}, members.get("body", b"null")
+    return {name: bytes(value) for name, value in read.attributes.items()}, bytes(read.body)
+
+
+def body_of(payload: bytes) -> bytes:
+    """The message's Body as received, out of what the log keeps."""
+    return take_apart(payload)[1]
 
 
 def attributes_of(payload: bytes) -> dict[str, bytes]:
     """The message's own attributes as raw JSON values."""
-    try:
-        return {name: bytes(value) for name, value in _payload.decode(payload).attributes.items()}
-    except DECODE_ERRORS:
-        return object_members((object_members(payload) or {}).get("attributes", b"")) or {}
+    return take_apart(payload)[0]
 
 
 class Attributes(msgspec.Struct, forbid_unknown_fields=True, gc=False):
@@ -103,22 +108,18 @@ def read_payload(payload: bytes) -> Content:
 def _read_documented(payload: bytes) -> Content | None:
     """A message that is as the guide has it, in one decode; None for any other."""
     try:
+        if len(payload) > MOST_VALUES:
+            check_size(payload)
         read = _documented.decode(payload)
     except DECODE_ERRORS:
         return None
-    try:
-        return Content(read.attributes, check_values(read.body, len(payload)))
-    except TooMuch as error:
-        return Content(read.attributes, _too_much(error))
-
-
-def _too_much(error: TooMuch) -> NoBody:
-    return NoBody(QuarantineReason.BAD_PAYLOAD, f"body: {error}")
+    return Content(read.attributes, read.body)
 
 
 def _read_tolerant(payload: bytes) -> Content:
     """Any message, its attributes under every spelling (C2, C44)."""
-    raw = fold_names(attributes_of(payload))
+    own, received = take_apart(payload)
+    raw = fold_names(own)
     known = {name: text_of(raw[name]) or "" for name in _TEXTS if name in raw}
     available = raw.get("clientreferenceavailable", b"null")
     attributes = Attributes(
@@ -130,7 +131,7 @@ def _read_tolerant(payload: bytes) -> Content:
         ClientReferenceAvailable=True if available == b"null" else loose_text(available) or "?",
         TransactionType=loose_text(raw.get("transactiontype")) or "",
     )
-    body, mended = read_body(body_of(payload))
+    body, mended = read_body(received)
     return Content(attributes, body, mended)
 
 
@@ -145,9 +146,8 @@ def read_body(raw: bytes) -> tuple[Mapping[str, Any] | NoBody, bool]:
             if isinstance(value, str):
                 value, again = decode_json(value.encode())
                 mended |= again
-        check_values(value, len(raw))
     except TooMuch as error:
-        return _too_much(error), mended
+        return NoBody(QuarantineReason.BAD_PAYLOAD, f"body: {error}"), mended
     except TooDeep as error:
         return NoBody(QuarantineReason.TOO_DEEP, f"body: {error}"), mended
     except DECODE_ERRORS as error:

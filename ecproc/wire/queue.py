@@ -244,7 +244,6 @@ def _request_id(level: Mapping[str, bytes]) -> str | None:
 
 def _list_messages(raw: bytes) -> list[bytes] | None:
     """The messages as raw values, a single one too; None for what holds none and is no word for none."""
-    raw = raw.strip()
     if raw.startswith(b'"'):
         raw = inner_text(raw)
     if raw == b"null":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from itertools import accumulate
-from typing import Any, Final
+from typing import Final
 
 MOST_PARTS: Final = 10_000
 """Members that an array or object is cut into; whatever stands behind them stays one piece."""
@@ -27,23 +27,40 @@ _PIECE: Final = 2_048
 """Bytes that are looked at together."""
 
 
+class Part(bytes):
+    """A piece of a text that was cut; `shape` is the same piece with nothing in its strings."""
+
+    shape: bytes
+
+
 def split_array(text: bytes) -> list[bytes]:
     """The members of a JSON array as their own bytes; whatever is in the brackets if it is damaged. Never raises."""
-    shape = _blank_strings(text)
-    return [part for start, end in _cut(shape) if (part := text[start:end].strip())]
+    shape = blank_strings(text)
+    return [part for start, end in _cut(shape) if (part := _take(text, shape, start, end))]
 
 
 def split_object(text: bytes) -> dict[str, bytes]:
     """The members of a JSON object as name and raw value; a name that stands twice counts once. Never raises."""
     members: dict[str, bytes] = {}
-    shape = _blank_strings(text)
+    shape = blank_strings(text)
     for start, end in _cut(shape):
         plain = _NAME.match(text, start, end)
         colon = plain.end() - 1 if plain else shape.find(b":", start, end)
         if colon >= 0:
             name = plain[1] if plain else text[start:colon].strip().strip(b'"')
-            members[name.decode("utf-8", "replace")] = text[colon + 1 : end].strip()
+            members[name.decode("utf-8", "replace")] = _take(text, shape, colon + 1, end)
     return members
+
+
+def blank_strings(text: bytes) -> bytes:
+    """The text, byte for byte as long, with no quote and nothing of a string left: its structure."""
+    if isinstance(text, Part):
+        return text.shape
+    if b"\\" in text:
+        text = text.replace(rb"\\", b"__").replace(rb"\"", b"__")
+    pieces = text.replace(b'""', b"__").split(b'"')
+    pieces[1::2] = map(b"_".__mul__, map(len, pieces[1::2]))
+    return b"_".join(pieces)
 
 
 def nests_deeper(text: bytes, limit: int) -> bool:
@@ -51,35 +68,21 @@ def nests_deeper(text: bytes, limit: int) -> bool:
     if text.count(b"[") + text.count(b"{") <= limit:
         return False
     depth = 0
-    for steps in _read_steps(_blank_strings(text)):
+    for steps in _read_steps(blank_strings(text)):
         if depth + steps.count(_UP) > limit and max(_follow(steps, depth)) > limit:
             return True
         depth += steps.count(_UP) - steps.count(_DOWN)
     return False
 
 
-def holds_more(value: Any, limit: int) -> bool:
-    """Whether there are more than that many members and items in a decoded value, on all its levels together."""
-    level, count = [value], 0
-    while level:
-        inner: list[Any] = []
-        for each in level:
-            items = each.values() if type(each) is dict else each if type(each) is list else ()
-            count += len(items)
-            if count > limit:
-                return True
-            inner += [item for item in items if type(item) is dict or type(item) is list]
-        level = inner
-    return False
-
-
-def _blank_strings(text: bytes) -> bytes:
-    """The text, byte for byte as long, with no quote and nothing of a string left."""
-    if b"\\" in text:
-        text = text.replace(rb"\\", b"__").replace(rb"\"", b"__")
-    pieces = text.split(b'"')
-    pieces[1::2] = [b"_" * len(piece) for piece in pieces[1::2]]
-    return b"_".join(pieces)
+def _take(text: bytes, shape: bytes, start: int, end: int) -> bytes:
+    """A piece without the white space around it."""
+    bare = shape[start:end]
+    begin = start + len(bare) - len(bare.lstrip())
+    bare = bare.strip()
+    part = Part(text[begin : begin + len(bare)])
+    part.shape = bare
+    return part
 
 
 def _read_steps(shape: bytes) -> Iterator[bytes]:
