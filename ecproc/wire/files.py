@@ -40,6 +40,7 @@ def read_attachment(body: Mapping[str, Any], message_id: str, remarks: list[Rema
         return None
     if len(url) > LONGEST_ADDRESS:
         remarks.append(Remark(Anomaly.UNREADABLE_PART, f"attachment is no address: it has {len(url)} characters"))
+        url = ""
     size = _read_size(_member(body, "attachmentSize", remarks), remarks)
     return AttachmentInfo(
         id=_identify(_read_info(body.get("attachmentInfo")), name, size, message_id),
@@ -59,7 +60,7 @@ def _read_size(text: str, remarks: list[Remark]) -> int | None:
     """Bytes; ServiceNow groups their digits for people (R125)."""
     match = _BYTES.fullmatch(text) if len(text) <= _LONGEST_SIZE else None
     size = parse_int(re.sub(r"[,. ]", "", match[1])) if match else None
-    if size is None and identity(text):
+    if size is None and (len(text) > _LONGEST_SIZE or identity(text)):
         remarks.append(Remark(Anomaly.UNREADABLE_PART, f"attachmentSize {text[:SHOWN]!r}"))
     return size
 

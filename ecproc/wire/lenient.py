@@ -52,7 +52,9 @@ _MOST_HUGE: Final = 100
 """Numbers near the end of what a float holds: the decoder takes a hundred times as long for each of them."""
 _HIGH: Final = r"\\u[dD][89abAB][0-9a-fA-F]{2}"
 _LOW: Final = r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_HALF: Final = re.compile(rf"{_HIGH}(?!{_LOW})|(?<!{_HIGH}){_LOW}")
+_HALF: Final = re.compile(
+    rf"\\u[dD](?:[89abAB][0-9a-fA-F]{{2}}(?!{_LOW})|[c-fC-F][0-9a-fA-F]{{2}}(?<!{_HIGH}{_LOW}))"
+)
 _UNKNOWN_ESCAPE: Final = re.compile(r"\\(?![\"/bfnrt]|u[0-9a-fA-F]{4})")
 _ESCAPED: Final = "\ud800"
 """What stands for an escaped backslash while other escapes are looked for: no text decoded from UTF-8 has it."""
@@ -84,12 +86,13 @@ def decode_json(raw: bytes) -> Decoded:
 
 def check_size(raw: bytes) -> None:
     """Look at a text before it is decoded, in a moment. Raises TooDeep or TooMuch."""
-    if nests_deeper(raw, DEEPEST):
-        raise TooDeep(f"nested deeper than {DEEPEST} levels")
-    if len(raw) <= MOST_VALUES:  # each of them takes a comma at least
+    # Each level takes a bracket, and each member or item a comma.
+    if len(raw) <= MOST_VALUES and raw.count(b"[") + raw.count(b"{") <= DEEPEST:
         return
     shape = blank_strings(raw)
-    if shape.count(b",") > MOST_VALUES:
+    if nests_deeper(shape, DEEPEST):
+        raise TooDeep(f"nested deeper than {DEEPEST} levels")
+    if max(shape.count(b","), shape.count(b"[") + shape.count(b"{")) > MOST_VALUES:
         raise TooMuch(f"more than {MOST_VALUES} members and items")
     if shape.count(b"e") + shape.count(b"E") > _MOST_HUGE and len(_HUGE.findall(shape)) > _MOST_HUGE:
         raise TooMuch(f"more than {_MOST_HUGE} numbers of three digits behind the e")
@@ -98,9 +101,16 @@ def check_size(raw: bytes) -> None:
 def _decode_mended(raw: bytes) -> Decoded:
     text = raw.decode("utf-8", "replace")
     bare = text.strip(_PADDING).removeprefix(_MOJIBAKE)
-    mended = _mend_escapes(bare)
-    value = json.loads(mended, strict=False, parse_float=_finite, parse_constant=lambda _: None)
+    mended = _mend_halves(bare)
+    try:
+        value = _loads(mended)
+    except ValueError:
+        value = _loads(mended := _mend_escapes(mended))
     return Decoded(value, mended=mended != bare or "\ufffd" in text or not _is_strict(bare))
+
+
+def _loads(text: str) -> Any:
+    return json.loads(text, strict=False, parse_float=_finite, parse_constant=lambda _: None)
 
 
 def _is_strict(text: str) -> bool:
@@ -111,12 +121,16 @@ def _is_strict(text: str) -> bool:
     return True
 
 
-def _mend_escapes(text: str) -> str:
-    """The text with U+FFFD for half a surrogate pair, and a backslash for one that begins no escape."""
-    if "\\" not in text:
+def _mend_halves(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair."""
+    if r"\u" not in text:
         return text
-    text = _HALF.sub(r"\\ufffd", text.replace(r"\\", _ESCAPED))
-    return _UNKNOWN_ESCAPE.sub(r"\\\\", text).replace(_ESCAPED, r"\\")
+    return _HALF.sub(r"\\ufffd", text.replace(r"\\", _ESCAPED)).replace(_ESCAPED, r"\\")
+
+
+def _mend_escapes(text: str) -> str:
+    """The text with a second backslash for one that begins no escape."""
+    return _UNKNOWN_ESCAPE.sub(r"\\\\", text.replace(r"\\", _ESCAPED)).replace(_ESCAPED, r"\\")
 
 
 def _finite(text: str) -> float | None:

@@ -20,7 +20,7 @@ _AUTHORS: Final = ("commenter", "author", "name", "createdby", "syscreatedby")
 _EMAILS: Final = ("commenteremail", "email")
 _COMMENTS: Final = frozenset({"", "comment", "comments", "additional comments", "note", "notes"})
 _ENTRY: Final = re.compile(
-    r"^(\d[\d/.-]{7,9}[ T]\d{1,2}:\d\d:\d\d) - (?>(.*) \()([^()\n]*)\)[ \t]*\r?$", re.MULTILINE
+    r"^(\d[\d/.-]{7,9}[ T]\d{1,2}:\d\d:\d\d) - (?>(.{0,400}) \()([^()\n]*)\)[ \t]*\r?$", re.MULTILINE
 )
 """The head of an entry in a journal field's text: time, author, (Comments) or (Work notes)."""
 
@@ -68,13 +68,16 @@ def _read_text_notes(text: str, message_id: str, remarks: list[Remark]) -> Itera
     if opened is not None:
         yield from _read_any(opened, message_id, remarks)
         return
-    entries = list(_ENTRY.finditer(text))
-    before = text[: entries[0].start()] if entries else text
+    entries = _ENTRY.finditer(text)
+    entry = next(entries, None)
+    before = text[: entry.start()].rstrip() if entry else text
     if before.strip():
-        yield Note(id=f"{message_id}:0", body=before.rstrip() if entries else text, author="", email="")
-    for entry, after in zip(entries, [*entries[1:], None], strict=True) if entries else ():
+        yield Note(id=f"{message_id}:0", body=before, author="", email="")
+    while entry is not None:
+        after = next(entries, None)
         end = after.start() if after else len(text)
         yield _read_entry(entry, text[entry.end() : end].strip(), remarks)
+        entry = after
 
 
 def _read_entry(entry: re.Match[str], body: str, remarks: list[Remark]) -> Note:

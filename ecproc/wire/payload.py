@@ -108,7 +108,7 @@ def read_payload(payload: bytes) -> Content:
 def _read_documented(payload: bytes) -> Content | None:
     """A message that is as the guide has it, in one decode; None for any other."""
     try:
-        if len(payload) > MOST_VALUES:
+        if len(payload) > MOST_VALUES and payload.count(b",") > MOST_VALUES:
             check_size(payload)
         read = _documented.decode(payload)
     except DECODE_ERRORS:

@@ -41,6 +41,8 @@ _BLANK: Final = b" \t\r\n"
 _TAIL: Final = 256
 _DERIVED: Final = "derived-"
 _MESSAGES: Final = ("messages", "message")
+_MOST: Final = 100
+"""Messages that are taken of one answer, ten times what the bridge sends: the others come again."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -147,7 +149,7 @@ def _decode_documented(body: bytes) -> Received | None:
         return None
     escapes = body.count(b"\\") if b"\\" in body else 0
     envelopes: list[Envelope] = []
-    for message in level.messages or ():
+    for message in (level.messages or ())[:_MOST]:
         raw = bytes(message.Body)
         escapes -= raw.count(b"\\") if escapes else 0
         envelope = _documented_envelope(message, raw)
@@ -199,7 +201,7 @@ def _decode_tolerant(body: bytes) -> Received | BadAnswer:
     if not _is_whole(body, found.levels):
         return BadAnswer("the answer is cut off", found.request_id)
     listed = [_list_messages(raw) for raw in found.messages]
-    messages = [message for each in listed for message in each or ()]
+    messages = [message for each in listed for message in each or ()][:_MOST]
     if not messages and None in listed:
         return BadAnswer("`messages` is neither null, an array nor a message", found.request_id)
     if not messages and (words := tells_error(body)):

@@ -18,6 +18,8 @@ from ecproc.wire.lenient import DECODE_ERRORS, decode_json, fold_name, fold_name
 _TEXT_LIMIT: Final = 300
 _EXAMINED: Final = 2_000
 _LEVELS: Final = 6
+_LARGEST: Final = 64 * 1024
+"""Bytes of an answer whose words are looked for: an error is told in fewer."""
 
 
 class Verdict(StrEnum):
@@ -218,7 +220,7 @@ def tells_error(body: bytes) -> str:
     """The words of an error that stands in a queue answer beside no messages; empty if there is none."""
     value = _value(body)
     if not isinstance(value, dict):
-        return ""
+        return f"{len(body)} bytes that are none" if len(body) > _LARGEST else ""
     beside = {name: item for name, item in value.items() if not _ENVELOPE.fullmatch(name.encode())}
     inside = _tells_error(value) or _inner_status(value, 200) not in _OK
     if not inside and not fold_names(beside).keys() & {"message", "messages"}:
@@ -228,7 +230,7 @@ def tells_error(body: bytes) -> str:
 
 def judge_receive(status: int, body: bytes) -> Judgement:
     """Judge the status of a `GET /queue`; whether an accepted one holds messages is for the decoder."""
-    if status in _OK and (b"ReceiveMessageResponse" in body or _ENVELOPE.search(body)):
+    if status in _OK and (b"ReceiveMessageResponse" in body or _ENVELOPE.search(body, 0, _LARGEST)):
         return _RECEIVED
     return judge_answer(status, body)
 
@@ -257,7 +259,10 @@ def _judge_error(value: Any, text: str) -> Verdict:
 
 
 def _value(body: bytes) -> Any:
-    """The answer's value; of a Lambda proxy's answer that came through unopened, the inner one with its status."""
+    """The answer's value; of a Lambda proxy's answer that came through unopened, the inner one with its status. None for
+    one that cannot be read, or is larger than any that says what became of a call."""
+    if len(body) > _LARGEST:
+        return None
     try:
         value = decode_json(body).value
         if isinstance(value, dict) and isinstance(inner := value.get("body"), str) and "statusCode" in value:

@@ -29,7 +29,7 @@ _NO: Final = frozenset({"false", "no", "0", "n", "f", "off"})
 _YES: Final = frozenset({"true", "yes", "1", "y", "t", "on", ""})
 _DATE_LENGTH: Final = 10
 _MOST_REMARKS: Final = 100
-_MOST_NOTES: Final = 1_000
+_MOST_NOTES: Final = 400
 """Each of them takes its own row, effect and entry."""
 
 
