@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing, asynccontextmanager, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any, Final, TypeAlias
 
 import anyio
@@ -33,6 +34,7 @@ from ecproc.network import (
     classify,
     describe_refusal,
     describe_timeout,
+    follow_causes,
     make_tls_context,
     parse_retry_after,
     pick_request_id,
@@ -54,6 +56,9 @@ _FAULTS: Final = (
     anyio.ClosedResourceError,
     anyio.EndOfStream,
 )
+
+
+_NOTHING: Final = httpx.ByteStream(b"")
 
 
 class HttpResponse:
@@ -218,7 +223,10 @@ class HttpClient:
             fault = HttpFault("proxy", f"{self._proxy.place}: {describe_refusal(PROXY_REFUSES)}", sent=False)
         # Outside the handlers, so that httpx's error with its request and headers is no part of ours.
         fault.__context__ = None
-        raise fault
+        try:
+            raise fault.with_traceback(None)
+        finally:
+            del fault  # which would hold this frame that holds it
 
     async def _build(self, call: _Call, resolve: Resolve, progress: _Progress) -> httpx.Request:
         origin, proxy = call.origin, self._proxy
@@ -335,10 +343,14 @@ async def _open_tunnel(stream: httpcore.AsyncNetworkStream, proxy: Proxy, place:
 async def _close(response: httpx.Response) -> None:
     with anyio.move_on_after(_CLOSE_SECONDS, shield=True), suppress(*_FAULTS):
         await response.aclose()
+    response.stream = _NOTHING  # its own one holds the response, and both what was received
 
 
 def _classify(error: BaseException) -> tuple[FaultKind, str]:
-    """What kind of failure it is and why; of a timeout the caller knows more."""
+    """What kind of failure it is and why; of a timeout the caller knows more. The frames it came through, which some hold
+    in a circle with what was received, are cleared."""
+    for cause in follow_causes(error):
+        clear_frames(cause.__traceback__)
     if isinstance(error, httpx.TimeoutException):
         return "timeout", ""
     kind, why = classify(error)

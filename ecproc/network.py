@@ -91,7 +91,7 @@ def classify(error: BaseException) -> tuple[FaultKind, str]:
     """What kind of failure an exception of the network tells of, and why in the system's own words."""
     if isinstance(error, TimeoutError):
         return "timeout", "the connection timed out"
-    for cause in _causes(error):
+    for cause in follow_causes(error):
         match cause:
             case socket.gaierror():
                 return "dns", cause.strerror or "the name cannot be resolved"
@@ -221,7 +221,7 @@ def _inflate_some(inflate: zlib._Decompress, chunk: bytes, most: int) -> bytes |
         return None
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def follow_causes(error: BaseException) -> Iterator[BaseException]:
     """The exceptions that led to one, from it downwards; of a group whose members failed alike, the first."""
     cause: BaseException | None = error
     for _ in range(_MAX_CAUSES):

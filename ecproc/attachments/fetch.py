@@ -119,7 +119,10 @@ class HttpFetcher:
             failure = FetchFailed("address: the host's name does not lead to the public internet", Failure.COUNTED)
         except HttpFault as fault:
             failure = self._explain(fault, answered=answered)
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # which would hold this frame that holds it
 
     async def _take(self, response: HttpResponse, upload: Upload, announced: int | None) -> None:
         """Read the file into the upload, whole and without a coding that was only for the transfer."""

@@ -78,9 +78,9 @@ class FastQueue:
         try:
             return await self._pool.call(head.encode("ascii"), deadline)
         except HttpFault as error:
-            fault = error
+            kind, detail, sent = error.kind, error.detail, error.sent
         # Outside the handler, so that nothing of the network's own errors is part of ours.
-        raise BridgeUnavailable(fault.kind, fault.detail, sent=fault.sent)
+        raise BridgeUnavailable(kind, detail, sent=sent)
 
 
 def _write_headers(origin: Origin, forwarded: Proxy | None, more: Mapping[str, str]) -> str:

@@ -55,8 +55,8 @@ class HttpBridge:
         try:
             return await self._exchange(route, request, headers)
         except HttpFault as error:
-            fault = error
-        raise BridgeUnavailable(fault.kind, fault.detail, sent=fault.sent)
+            kind, detail, sent = error.kind, error.detail, error.sent
+        raise BridgeUnavailable(kind, detail, sent=sent)
 
     async def _exchange(self, route: _Route, request: Request, headers: dict[str, str]) -> Answer:
         target = route.prefix + request.path

@@ -51,15 +51,18 @@ class HttpExchange:
         self._place = place
         self._forwarder = forwarder
         self._now = now
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = None
         self._awaited = False
+        self._fault: HttpFault | None = None
+        self._whole: _Parts | None = None
         self._start_answer()
 
     def begin(self) -> None:
         """A request is sent: from here its answer is awaited."""
+        if self._parser is None:
+            self._parser = httptools.HttpResponseParser(self)
         self._awaited = True
-        self._fault: HttpFault | None = None
-        self._whole: _Parts | None = None
+        self._fault = self._whole = None
         self._without_body = 0
 
     def feed(self, data: bytes) -> Answer | None:
@@ -67,7 +70,7 @@ class HttpExchange:
 
         What comes while none is awaited is no part of any answer, and ends the connection's use.
         """
-        if not self._awaited:
+        if not self._awaited or self._parser is None:
             self.usable = False
             return None
         before = self._size
@@ -95,9 +98,16 @@ class HttpExchange:
         self.usable = self._awaited = False
         return HttpFault(kind, f"{self._place}: {why}", sent=True)
 
+    def close(self) -> None:
+        """Forget everything that came; nothing can be asked or told any more. Nobody else would break the circle of the
+        exchange and its parser, in which a body of megabytes may stand."""
+        self.usable = self._awaited = False
+        self._parser = self._fault = self._whole = None
+        self._start_answer()
+
     def _start_answer(self) -> None:
         self._headers: dict[bytes, bytes] = {}
-        self._chunks: list[bytes] = []
+        self._body = bytearray()
         self._head = self._size = 0
         self._in_body = False
 
@@ -117,7 +127,8 @@ class HttpExchange:
         """What has become of the answer that was awaited until now."""
         if self._fault is not None:
             raise self._fault
-        return None if self._whole is None else self._read_answer(*self._whole)
+        whole, self._whole = self._whole, None
+        return None if whole is None else self._read_answer(*whole)
 
     def _read_answer(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Answer:
         if status == PROXY_REFUSES and self._forwarder:
@@ -156,14 +167,17 @@ class HttpExchange:
         if self._size > self._limit:
             self._fail_too_large()
         else:
-            self._chunks.append(body)
+            self._body += body
 
     def on_message_complete(self) -> None:
-        status = self._parser.get_status_code()
+        parser = self._parser
+        if parser is None:
+            return
+        status = parser.get_status_code()
         if status >= _FINAL and self._awaited:
             self._awaited = False
-            self._whole = status, self._headers, b"".join(self._chunks)
-            self.usable = self.usable and self._parser.should_keep_alive()
+            self._whole = status, self._headers, bytes(self._body)
+            self.usable = self.usable and parser.should_keep_alive()
         self._start_answer()
 
     def _fail_too_large(self) -> None:

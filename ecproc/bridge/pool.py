@@ -76,7 +76,10 @@ class ConnectionPool:
             self._used -= 1
             self._slots.release()
         if isinstance(outcome, HttpFault):
-            raise outcome
+            try:
+                raise outcome
+            finally:
+                del outcome  # which would hold this frame that holds it
         return outcome
 
     async def aclose(self) -> None:
@@ -154,7 +157,10 @@ class ConnectionPool:
                 return connection
             except OSError as error:
                 failure = error
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure
 
     async def _secure(self, tunnel: socket.socket) -> _Connection:
         """A connection on a tunnel to the origin."""
@@ -207,8 +213,7 @@ class _Connection(asyncio.Protocol):
         if self._done is not None:
             self._done = None
             self._timer.cancel()
-        self._exchange.usable = False
-        self._transport.abort()
+        self._close()
 
     # What the transport and the timer call.
 
@@ -219,7 +224,7 @@ class _Connection(asyncio.Protocol):
         try:
             outcome: _Outcome | None = self._exchange.feed(data)
         except HttpFault as fault:
-            outcome = fault
+            outcome = fault.with_traceback(None)
         self._settle(outcome)
 
     def eof_received(self) -> None:
@@ -233,7 +238,7 @@ class _Connection(asyncio.Protocol):
         try:
             outcome: _Outcome | None = self._exchange.end()
         except HttpFault as fault:
-            outcome = fault
+            outcome = fault.with_traceback(None)
         self._settle(outcome)
 
     def _give_up(self) -> None:
@@ -246,7 +251,11 @@ class _Connection(asyncio.Protocol):
             self._timer.cancel()
             done(outcome)
         if not self._exchange.usable:
-            self._transport.abort()
+            self._close()
+
+    def _close(self) -> None:
+        self._exchange.close()
+        self._transport.abort()
 
 
 def _resolve(answered: asyncio.Future[_Outcome], outcome: _Outcome) -> None:

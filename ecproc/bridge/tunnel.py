@@ -45,7 +45,10 @@ async def _connect(proxy: Proxy) -> socket.socket:
         except BaseException:
             sock.close()
             raise
-    raise failure
+    try:
+        raise failure
+    finally:
+        del failure  # which would hold this frame that holds it
 
 
 async def _ask(sock: socket.socket, request: bytes) -> str | None:
