@@ -13,6 +13,8 @@ from ecproc.errors import BridgeRefused
 from ecproc.network import Origin
 
 FORBIDDEN: Final = 403
+DELETE_BYTES: Final = 256 * 1024
+"""Largest answer that is read to a DELETE: dozens of them are under way at once, and each says a few words."""
 
 _is_base64: Final = re.compile(r"[A-Za-z0-9+/=]+").fullmatch
 

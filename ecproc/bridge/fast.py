@@ -8,11 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from ecproc import __version__
 from ecproc.bridge.base import Answer
-from ecproc.bridge.calls import FORBIDDEN, ApiKey, encode_handle, name_client, read_key, repeat_refused, split_url
+from ecproc.bridge.calls import (
+    DELETE_BYTES,
+    FORBIDDEN,
+    ApiKey,
+    encode_handle,
+    name_client,
+    read_key,
+    repeat_refused,
+    split_url,
+)
 from ecproc.bridge.pool import ConnectionPool
 from ecproc.clock import Clock
 from ecproc.config import BridgeConfig, Limits, Secret
@@ -59,24 +69,22 @@ class FastQueue:
 
     async def delete(self, receipt_handle: str) -> Answer:
         """DELETE /queue/{handle}, encoded once and sent byte for byte (R27)."""
-        return await self._call("DELETE", f"{self._path}/{encode_handle(receipt_handle)}")
+        return await self._call("DELETE", f"{self._path}/{encode_handle(receipt_handle)}", most=DELETE_BYTES)
 
     async def aclose(self) -> None:
         """Close every connection that no call is using."""
         await self._pool.aclose()
 
-    async def _call(self, method: str, target: str) -> Answer:
-        key = self._api_key.value
-        answer = await self._try(method, target, key)
-        if answer.status == FORBIDDEN:
-            return await repeat_refused(self._api_key, key, answer, lambda other: self._try(method, target, other))
-        return answer
+    async def _call(self, method: str, target: str, *, most: int | None = None) -> Answer:
+        key, call = self._api_key.value, partial(self._try, method, target, most)
+        answer = await call(key)
+        return answer if answer.status != FORBIDDEN else await repeat_refused(self._api_key, key, answer, call)
 
-    async def _try(self, method: str, target: str, key: Secret) -> Answer:
+    async def _try(self, method: str, target: str, most: int | None, key: Secret) -> Answer:
         head = f"{method} {target}{self._name} HTTP/1.1\r\n{self._headers}x-api-key: {read_key(key)}\r\n\r\n"
         deadline = asyncio.get_running_loop().time() + self._timeout
         try:
-            return await self._pool.call(head.encode("ascii"), deadline)
+            return await self._pool.call(head.encode("ascii"), deadline, most=most)
         except HttpFault as error:
             kind, detail, sent = error.kind, error.detail, error.sent
         # Outside the handler, so that nothing of the network's own errors is part of ours.

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from ecproc.bridge.base import Answer, Request
-from ecproc.bridge.calls import ApiKey, encode_handle, name_client, read_key, send_with_key, split_url
+from ecproc.bridge.calls import DELETE_BYTES, ApiKey, encode_handle, name_client, read_key, send_with_key, split_url
 from ecproc.clock import Clock
 from ecproc.config import BridgeConfig, Limits, Secret
 from ecproc.errors import BridgeUnavailable
@@ -64,7 +64,8 @@ class HttpBridge:
             target += self._name.replace("?", "&", 1) if "?" in target else self._name
         call = route.client.open(request.method, route.origin, target, headers=headers, content=request.body)
         async with call as response:
-            body = await response.read(self._most_bytes)
+            most = min(self._most_bytes, DELETE_BYTES) if request.method == "DELETE" else self._most_bytes
+            body = await response.read(most)
             wait = parse_retry_after(response.header("retry-after"), now=self._clock.now())
             return Answer(response.status, body, wait, response.request_id)
 

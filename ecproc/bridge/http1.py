@@ -47,7 +47,7 @@ class HttpExchange:
     def __init__(self, *, limit: int, place: str, forwarder: str = "", now: Callable[[], int]) -> None:
         self.usable = True
         """Whether another request may follow."""
-        self._limit = limit
+        self._limit = self._most = limit
         self._place = place
         self._forwarder = forwarder
         self._now = now
@@ -57,8 +57,9 @@ class HttpExchange:
         self._whole: _Parts | None = None
         self._start_answer()
 
-    def begin(self) -> None:
-        """A request is sent: from here its answer is awaited."""
+    def begin(self, most: int | None = None) -> None:
+        """A request is sent: from here its answer is awaited, of at most `most` bytes where that is less."""
+        self._most = self._limit if most is None else min(most, self._limit)
         if self._parser is None:
             self._parser = httptools.HttpResponseParser(self)
         self._awaited = True
@@ -136,7 +137,7 @@ class HttpExchange:
         encoding = headers.get(b"content-encoding", _IDENTITY).strip().lower()
         if encoding != _IDENTITY:
             inflate = Inflater(encoding.decode("latin-1"), self._place)
-            body = inflate.feed(body, self._limit)
+            body = inflate.feed(body, self._most)
             inflate.finish()
         wish = headers.get(b"retry-after")
         wait = None if wish is None else parse_retry_after(wish.decode("latin-1"), now=self._now())
@@ -158,13 +159,13 @@ class HttpExchange:
 
     def on_headers_complete(self) -> None:
         self._in_body = True
-        if int(self._headers.get(b"content-length", b"0")) > self._limit:
+        if int(self._headers.get(b"content-length", b"0")) > self._most:
             self._fail_too_large()
 
     def on_body(self, body: bytes) -> None:
         self._without_body = 0
         self._size += len(body)
-        if self._size > self._limit:
+        if self._size > self._most:
             self._fail_too_large()
         else:
             self._body += body
@@ -181,7 +182,7 @@ class HttpExchange:
         self._start_answer()
 
     def _fail_too_large(self) -> None:
-        self._fail("too_large", f"the answer is larger than {self._limit} bytes")
+        self._fail("too_large", f"the answer is larger than {self._most} bytes")
 
 
 def _read_id(headers: Mapping[bytes, bytes]) -> str:

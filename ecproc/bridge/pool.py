@@ -62,12 +62,13 @@ class ConnectionPool:
             f"{self._used} of {self._size} used, {len(self._idle)} idle>"
         )
 
-    async def call(self, request: bytes, deadline: float) -> Answer:
-        """Send a request once and give its answer, by `deadline` on the loop's clock. Raises HttpFault."""
+    async def call(self, request: bytes, deadline: float, *, most: int | None = None) -> Answer:
+        """Send a request once and give its answer, by `deadline` on the loop's clock. Raises HttpFault, also where the
+        answer has more than `most` bytes."""
         connection = await self._acquire(deadline)
         self._used += 1
         try:
-            outcome = await connection.call(request, deadline)
+            outcome = await connection.call(request, deadline, most=most)
             self._keep(connection)
         except BaseException:
             connection.abort()
@@ -195,18 +196,14 @@ class _Connection(asyncio.Protocol):
         """Whether another request may be sent."""
         return self._exchange.usable
 
-    async def call(self, request: bytes, deadline: float) -> _Outcome:
-        """Send a request; what became of it."""
+    async def call(self, request: bytes, deadline: float, *, most: int | None) -> _Outcome:
+        """Send a request; what became of it, at the deadline on the loop's clock at the latest."""
         answered: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
-        self.send(request, deadline, partial(_resolve, answered))
-        return await answered
-
-    def send(self, request: bytes, deadline: float, done: Callable[[_Outcome], None]) -> None:
-        """Send a request; `done` hears once what became of it, at the deadline on the loop's clock at the latest."""
-        self._exchange.begin()
-        self._done = done
+        self._exchange.begin(most)
+        self._done = partial(_resolve, answered)
         self._timer = asyncio.get_running_loop().call_at(deadline, self._give_up)
         self._transport.write(request)
+        return await answered
 
     def abort(self) -> None:
         """Close at once; who waits for an answer hears nothing more."""
