@@ -72,6 +72,11 @@ class StoreUnavailable(StoreError):
     """The machine's storage failed (disk full, I/O error, failed fsync): nothing more may be acknowledged."""
 
 
+class NoRoom(StoreUnavailable):
+    """A lock of another program, no space or no descriptor was in the way just now: nothing was written, and it is
+    worth another try."""
+
+
 class LogDamaged(StoreError):
     """The event log is not what we wrote: something outside changed, truncated or lost part of it.
 

@@ -233,6 +233,8 @@ class Store(ReadableStore, Protocol):
         is left out. Calls that wait at the same time share one transaction; each batch is still all or nothing.
         In a table of `newest_stays` a row of a lower ordinal than the one that stands there is left out.
         A caller's cancellation never undoes or tears a batch. After a storage fault every call raises StoreUnavailable.
+        Where there is no room (another program's lock, no space), the call waits until there is: nothing is written of
+        it meanwhile. Above half of the reserve messages and steps of tickets do too; outcomes have what is below.
         A batch that cannot be stored as it is (unknown table, no Unicode, beyond 64 bits) is a ValueError, no fault.
         """
 
@@ -243,7 +245,14 @@ class Store(ReadableStore, Protocol):
         """
 
     def has_room(self) -> bool:
-        """Whether an append is possible now: not failed, and free space is above the reserve (I0)."""
+        """Whether an append is possible now: not failed, not waiting, and free space is above the reserve (I0)."""
+
+    def may_perform(self) -> bool:
+        """Whether effects may be begun now: as `has_room`, down to half of the reserve."""
+
+    @property
+    def waits(self) -> str:
+        """Why nothing can be written just now, though what waits is tried again; empty while nothing is in the way."""
 
     async def aclose(self) -> None:
         """Finish what waits, checkpoint, write the anchor, release the lock."""

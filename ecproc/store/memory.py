@@ -245,7 +245,10 @@ class MemoryRebuild(MemoryRebuildWriter):
 
 
 class MemoryStore(MemoryReader):
-    """A Store of one test: `room` is what `has_room` answers, `is_open` may be cleared to have every commit refused."""
+    """A Store of one test: `room` is what `has_room` and `may_perform` answer, `is_open` may be cleared to have every
+    commit refused."""
+
+    waits = ""
 
     def __init__(self, now: Callable[[], int], tables: Tables) -> None:
         check_tables(tables)
@@ -287,6 +290,10 @@ class MemoryStore(MemoryReader):
         yield MemoryRebuild(self, reader or self, self._state.live.tables)
 
     def has_room(self) -> bool:
+        """See Store."""
+        return self.is_open and self.room
+
+    def may_perform(self) -> bool:
         """See Store."""
         return self.is_open and self.room
 

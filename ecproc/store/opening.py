@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import assert_never
 
 from ecproc.config import DataConfig
+from ecproc.room import Room
 from ecproc.store.base import Damage, ReadableStore, Store, Tables, VerifiedLog
 
 
@@ -17,12 +18,14 @@ async def open_store(
     now: Callable[[], int],
     identity: Mapping[str, str] | None,
     accept_loss: bool = False,
+    room: Room | None = None,
     on_commit: Callable[[float, int], None] | None = None,
 ) -> Store:
     """The log of this configuration and its live rows, checked and open for writing; a new one is durable on return.
 
     `now` is microseconds UTC. `identity` is written into a new log and compared with an old one's, unless it is None.
-    `accept_loss` opens a log that ends before its anchor. `on_commit` hears each transaction's seconds and batches.
+    `accept_loss` opens a log that ends before its anchor. `room` is the account of the data directory's disk, where
+    others have it too. `on_commit` hears each transaction's seconds and batches.
     Raises DataDirInUse with nothing touched, LogDamaged, WrongEnvironment, StoreUnavailable or StoreError.
     """
     match data.store:
@@ -36,6 +39,7 @@ async def open_store(
                 identity=identity,
                 reserve_bytes=data.reserve_bytes,
                 accept_loss=accept_loss,
+                room=room,
                 on_commit=on_commit,
             )
         case _:

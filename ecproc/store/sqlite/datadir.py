@@ -89,8 +89,9 @@ class DataDir:
         fresh = self.path / f"{ANCHOR}.new"
         file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _FILE_MODE)
         try:
-            os.write(file, body)
-            os.fsync(file)
+            if os.write(file, body) < len(body):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            _sync_file(file)
         finally:
             os.close(file)
         fresh.replace(self.path / ANCHOR)
@@ -146,6 +147,7 @@ def naming_trouble(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         trouble = describe_trouble(path.absolute(), error)
+        trouble.__cause__ = error
     else:
         return
     raise trouble
@@ -208,6 +210,13 @@ def create_file(path: Path) -> None:
         os.fsync(file)
     finally:
         os.close(file)
+
+
+def _sync_file(file: int) -> None:
+    try:
+        os.fsync(file)
+    except OSError as error:  # whatever the reason: what was written may be gone, which no second try would tell
+        raise OSError(errno.EIO, f"sync failed: {error.strerror}") from error
 
 
 def _sync_directory(path: Path) -> None:

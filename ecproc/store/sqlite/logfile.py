@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from msgspec.structs import astuple
 
-from ecproc.descriptors import is_out_of_files
 from ecproc.domain.log import StreamCounters
+from ecproc.errors import NoRoom
 from ecproc.failpoints import failpoint
 from ecproc.store.base import Committed, Head, Tables
 from ecproc.store.plan import Group, Prepared
@@ -19,6 +20,7 @@ from ecproc.store.sqlite.datadir import DataDir
 from ecproc.store.sqlite.rebuild import swap_live
 from ecproc.store.sqlite.schema import row_statements, stream_statements
 from ecproc.store.sqlite.sql import log
+from ecproc.store.sqlite.undo import naming_no_room, undoing
 from ecproc.store.sqlite.verify import read_head
 
 ANCHOR_SECONDS: Final = 0.5
@@ -30,11 +32,16 @@ CHECKPOINT_COMMITS: Final = 500
 
 CACHED_STREAMS: Final = 32_768
 
+LOCK_MS: Final = 500
+"""How long a transaction waits for another program's lock before that is no room: it is tried again, and nothing is
+received meanwhile."""
+
 
 class LogFile:
     """One locked data directory with its one writing connection.
 
-    After an error of `commit` or `replace_live` nothing may be written any more: call `abandon`.
+    NoRoom means that nothing was changed. After any other error of a method that writes nothing may be written any
+    more: call `abandon`.
     """
 
     def __init__(
@@ -53,6 +60,7 @@ class LogFile:
         self._data_dir = data_dir
         self._tables = tables
         self._connection = connection
+        self._connection.execute(f"PRAGMA busy_timeout = {LOCK_MS}")
         self._guard = guard
         self._streams: dict[str, StreamCounters] = {}
         self._anchored = Head(0, b"")
@@ -69,6 +77,11 @@ class LogFile:
         """Whether an event with that key is in the log."""
         return self._connection.execute(log.FIND_MESSAGE, (message_key,)).fetchone() is not None
 
+    @property
+    def owed(self) -> int:
+        """The bytes of content that were committed since they were last moved into the database's file."""
+        return self._bytes
+
     def stream_state(self, stream: str) -> StreamCounters:
         """The stream's counters, from memory if it is among those seen first lately."""
         state = self._streams.get(stream)
@@ -79,14 +92,15 @@ class LogFile:
         return state
 
     def commit(self, batches: Sequence[Prepared]) -> list[Committed]:
-        """Write the batches in one synced transaction and say what became of each."""
+        """Write the batches in one synced transaction and say what became of each; raises NoRoom."""
         messages = any(batch.has_messages for batch in batches)
-        self._connection.execute("BEGIN IMMEDIATE")
-        if messages:
-            failpoint("append.begun")
-        group = Group(self.head, self, self._tables)
-        outcomes = [group.add(batch) for batch in batches]
-        self._write(group)
+        with undoing(self._connection):
+            self._connection.execute("BEGIN IMMEDIATE")
+            if messages:
+                failpoint("append.begun")
+            group = Group(self.head, self, self._tables)
+            outcomes = [group.add(batch) for batch in batches]
+            self._write(group)
         if messages:
             failpoint("append.written")
         self._connection.execute("COMMIT")
@@ -100,34 +114,27 @@ class LogFile:
     def replace_live(self, rebuilt: Path, *, fold_version: int) -> None:
         """Put the live rows and counters of a rebuild in place of the present ones, in one transaction.
 
-        Raises StoreError, with nothing replaced, if the counters rebuilt do not cover the whole log.
+        Raises StoreError, with nothing replaced, if the counters rebuilt do not cover the whole log, and NoRoom.
         """
         swap_live(self._connection, rebuilt, self._tables, fold_version=fold_version, events=self.head.position)
         self._streams.clear()
-        self._checkpoint()
+        with suppress(NoRoom), naming_no_room():
+            self._checkpoint()
 
     def keep_up(self) -> None:
-        """Do what is due after a commit or while idle: checkpoint, anchor."""
-        if self._bytes >= CHECKPOINT_BYTES or self._commits >= CHECKPOINT_COMMITS:
-            self._checkpoint()
-        if self.idle_seconds() == 0:
-            self._try_anchor()
-
-    def _try_anchor(self) -> None:
-        """Write the anchor, or leave it for later where no more files can be open."""
-        try:
-            self.write_anchor()
-        except OSError as error:
-            if not is_out_of_files(error):
-                raise
-            self._dirty_since = time.monotonic()
+        """Do what is due after a commit or while idle: checkpoint, anchor. Raises NoRoom: it stays due."""
+        with naming_no_room():
+            if self._bytes >= CHECKPOINT_BYTES or self._commits >= CHECKPOINT_COMMITS:
+                self._checkpoint()
+            if self.idle_seconds() == 0:
+                self.write_anchor()
 
     def write_anchor(self) -> None:
         """Name the head in the anchor, if it does not yet."""
-        self._dirty_since = None
         if self._anchored != self.head:
             self._data_dir.write_anchor(self.head)
             self._anchored = self.head
+        self._dirty_since = None
 
     def idle_seconds(self) -> float | None:
         """How long the thread may wait for work until the anchor is due; None for ever."""
@@ -136,9 +143,13 @@ class LogFile:
         return max(self._dirty_since + ANCHOR_SECONDS - time.monotonic(), 0)
 
     def close(self) -> None:
-        """Checkpoint, write the anchor and close; the lock is held until `release`."""
-        self._checkpoint()
-        self.write_anchor()
+        """Checkpoint, write the anchor and close; the lock is held until `release`.
+
+        Without room for that the files stay as they are: the next start goes on from them.
+        """
+        with suppress(NoRoom), naming_no_room():
+            self._checkpoint()
+            self.write_anchor()
         self._guard.close()
         self._connection.close()
 

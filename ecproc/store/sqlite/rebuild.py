@@ -25,6 +25,7 @@ from ecproc.store.sqlite.datadir import REBUILD_PREFIX, REBUILD_SUFFIX, create_f
 from ecproc.store.sqlite.reader import SqliteReader, list_canonical
 from ecproc.store.sqlite.schema import Statement, connect_scratch, row_statements, stream_statements, translate_errors
 from ecproc.store.sqlite.sql import log, rebuild
+from ecproc.store.sqlite.undo import undoing
 
 PARTS_PREFIX: Final = "ecproc-replay-"
 """How the directories of parts are called among the system's temporary ones."""
@@ -148,6 +149,17 @@ def swap_live(connection: Connection, rebuilt: Path, tables: Tables, *, fold_ver
     """Put what was rebuilt in that file in place of the live rows; raises StoreError, with nothing replaced, if its
     counters cover another number of `events` than the log has."""
     connection.execute(rebuild.ATTACH_REBUILT, (str(rebuilt),))
+    try:
+        with undoing(connection):
+            _replace_rows(connection, tables, fold_version=fold_version, events=events)
+    except StoreError:  # undone: the next one may attach its own
+        connection.execute(rebuild.DETACH_REBUILT)
+        raise
+    connection.execute("COMMIT")
+    connection.execute(rebuild.DETACH_REBUILT)
+
+
+def _replace_rows(connection: Connection, tables: Tables, *, fold_version: int, events: int) -> None:
     connection.execute("BEGIN IMMEDIATE")
     for table in sorted(tables.names):
         connection.execute(rebuild.clear_rows(table))
@@ -155,14 +167,9 @@ def swap_live(connection: Connection, rebuilt: Path, tables: Tables, *, fold_ver
     for statement in (*rebuild.SWAP_STREAMS, *rebuild.SWAP_COMPACT):
         connection.execute(statement)
     covered = connection.execute(rebuild.COUNT_COVERED).fetchone()[0]
-    if covered == events:
-        connection.execute(log.PUT_FOLD_VERSION, (fold_version,))
-        connection.execute("COMMIT")
-    else:
-        connection.execute("ROLLBACK")
-    connection.execute(rebuild.DETACH_REBUILT)
     if covered != events:
         raise StoreError(f"a rebuild covers {covered} of {events} events: nothing was replaced")
+    connection.execute(log.PUT_FOLD_VERSION, (fold_version,))
 
 
 def name_scratch(directory: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Final
 import anyio
 
 from ecproc.domain.log import Batch
+from ecproc.room import LOOK_SECONDS, Room, estimate_bytes
 from ecproc.store.base import Committed, Reader, Tables
 from ecproc.store.identity import identify_log
 from ecproc.store.plan import check_tables, prepare
@@ -27,9 +27,6 @@ from ecproc.store.sqlite.sql import log as statements
 from ecproc.store.sqlite.start import open_log
 from ecproc.store.sqlite.verify import choose_connect
 from ecproc.store.sqlite.writer import Writer
-
-ROOM_SECONDS: Final = 0.2
-"""How long one look at the free space counts."""
 
 MAX_READING: Final = 8
 """How many `reading` contexts are open at once; one more waits."""
@@ -89,14 +86,14 @@ class SqliteStore(ReadOnlyStore):
         tables: Tables,
         *,
         now: Callable[[], int],
-        has_room: Callable[[], bool],
+        room: Room,
     ) -> None:
         super().__init__(log.path, tables, partial(connect_reader, log.database, tables.later))
         self.failed = writer.failed
         self.accepted_loss = log.accepted_loss
         self._writer = writer
         self._now = now
-        self._has_room = has_room
+        self._room = room
 
     async def commit(self, batch: Batch) -> Committed:
         """See Store; a caller who is cancelled leaves its batch to be written whole."""
@@ -105,7 +102,11 @@ class SqliteStore(ReadOnlyStore):
     async def commit_all(self, batches: Sequence[Batch]) -> list[Committed]:
         """See Store."""
         now = self._now()
-        return await self._writer.commit([prepare(batch, now, self._tables) for batch in batches])
+        prepared = [prepare(batch, now, self._tables) for batch in batches]
+        if any(one.has_messages or one.batch.fence is not None for one in prepared):
+            # An outcome of what is under way goes on: it is small, and there is room left for it.
+            await self._wait_for_room(estimate_bytes(sum([one.size for one in prepared])))
+        return await self._writer.commit(prepared)
 
     @asynccontextmanager
     async def rebuilding(self, reader: Reader | None = None) -> AsyncIterator[SqliteSwappableRebuild]:
@@ -118,13 +119,30 @@ class SqliteStore(ReadOnlyStore):
 
     def has_room(self) -> bool:
         """See Store; looks at the free space at most every 0.2 s."""
-        return self._writer.is_open and self._has_room()
+        return self._writes_now() and self._room.may_receive()
+
+    def may_perform(self) -> bool:
+        """See Store."""
+        return self._writes_now() and self._room.may_perform()
+
+    @property
+    def waits(self) -> str:
+        """See Store."""
+        return self._writer.waits
 
     async def aclose(self) -> None:
         """See Store; a second call does nothing."""
         with anyio.CancelScope(shield=True):
             await self._pool.aclose()
             await self._writer.stop()
+
+    def _writes_now(self) -> bool:
+        return self._writer.is_open and not self._writer.waits
+
+    async def _wait_for_room(self, need: int) -> None:
+        """Return once so much can be written, or nothing any more; a caller cancelled before has nothing written."""
+        while self._writer.is_open and not self._room.may_perform(need):
+            await anyio.sleep(LOOK_SECONDS)
 
     async def _replace_live(self, path: Path, fold_version: int) -> None:
         await self._writer.call(lambda log: log.replace_live(path, fold_version=fold_version))
@@ -139,19 +157,21 @@ async def open_store(
     reserve_bytes: int,
     accept_loss: bool = False,
     free_bytes: Callable[[Path], int] = lambda path: disk_usage(path).free,
+    room: Room | None = None,
     on_commit: Callable[[float, int], None] | None = None,
 ) -> SqliteStore:
     """Lock a data directory, check its log's end and anchor, and open it for writing; a new one is durable on return.
 
     `now` is microseconds UTC. `identity` is written into a new log and compared with an old one's, unless it is None.
-    `accept_loss` opens a log that ends before its anchor. `on_commit` hears each transaction's seconds and batches.
+    `accept_loss` opens a log that ends before its anchor. `room` is the account of the directory's disk, where others
+    have it too. `on_commit` hears each transaction's seconds and batches.
     Raises DataDirInUse with nothing touched, LogDamaged, WrongEnvironment, StoreUnavailable or StoreError.
     """
     check_tables(tables)
-    writer = Writer(on_commit)
+    room = room or Room(directory, reserve_bytes=reserve_bytes, free_bytes=free_bytes)
+    writer = Writer(room, on_commit)
     log = await writer.start(partial(open_log, directory, tables, accept_loss=accept_loss))
-    has_room = _watch_room(directory, reserve_bytes=reserve_bytes, free_bytes=free_bytes)
-    store = SqliteStore(writer, log, tables, now=now, has_room=has_room)
+    store = SqliteStore(writer, log, tables, now=now, room=room)
     try:
         await store.open_readers()
         if identity is not None:
@@ -175,20 +195,3 @@ async def open_reader(directory: Path, tables: Tables) -> AsyncIterator[ReadOnly
         yield store
     finally:
         await store.aclose()
-
-
-def _watch_room(directory: Path, *, reserve_bytes: int, free_bytes: Callable[[Path], int]) -> Callable[[], bool]:
-    """Whether free space is at or above the reserve, looked at once in a while; a look that fails means no room."""
-    room, looked_at = False, float("-inf")
-
-    def has_room() -> bool:
-        nonlocal room, looked_at
-        if time.monotonic() - looked_at >= ROOM_SECONDS:
-            looked_at = time.monotonic()
-            try:
-                room = free_bytes(directory) >= reserve_bytes
-            except OSError:
-                room = False
-        return room
-
-    return has_room

@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, assert_never
 
 import anyio
 
-from ecproc.errors import StoreError, StoreUnavailable
+from ecproc.errors import NoRoom, StoreError, StoreUnavailable
+from ecproc.room import Room, estimate_bytes
 from ecproc.store.base import Committed
 from ecproc.store.plan import Prepared
 from ecproc.store.sqlite.logfile import LogFile
@@ -21,6 +22,9 @@ from ecproc.store.sqlite.logfile import LogFile
 MAX_WORKS: Final = 256
 MAX_BYTES: Final = 16 * 1024 * 1024
 """What one transaction takes at most; what is larger and waits for one answer goes alone."""
+
+RETRY_SECONDS: Final = 0.5
+"""How long to wait where there is no room before it is tried again."""
 
 T = TypeVar("T")
 
@@ -51,10 +55,15 @@ _Work: TypeAlias = _Commit | _Call | _Stop
 class Writer:
     """Commits batches on its own thread and answers in the event loop it was made in.
 
-    The first storage error ends all writing: that call and every later one raise StoreUnavailable.
+    Where there is no room, what waits is tried again until there is, or until `stop`; `waits` says why meanwhile. Any
+    other storage error ends all writing: that call and every later one raise StoreUnavailable.
     """
 
-    def __init__(self, on_commit: Callable[[float, int], None] | None = None) -> None:
+    def __init__(self, room: Room, on_commit: Callable[[float, int], None] | None = None) -> None:
+        self.waits = ""
+        self._room = room
+        self._stopping = threading.Event()
+        self._again_at = float("-inf")
         self.failed = anyio.Event()
         self._failure: Exception | None = None
         self._loop = asyncio.get_running_loop()
@@ -64,7 +73,7 @@ class Writer:
 
     @property
     def is_open(self) -> bool:
-        """Whether a batch would be taken now."""
+        """Whether a batch would be taken now; it may wait."""
         return self._failure is None and self._ended is None
 
     async def start(self, open_log: Callable[[], LogFile]) -> LogFile:
@@ -99,9 +108,13 @@ class Writer:
         return future.result()
 
     async def stop(self) -> None:
-        """Write what waits, close the log and end the thread; raises StoreUnavailable if that failed."""
+        """Write what waits, close the log and end the thread; raises StoreUnavailable if that failed.
+
+        What there is no room for now is refused, with nothing written of it.
+        """
         if self._ended is None:
             self._ended = self._loop.create_future()
+            self._stopping.set()
             self._queue.put(_Stop(self._ended))
         with anyio.CancelScope(shield=True):
             await asyncio.shield(self._ended)
@@ -154,14 +167,14 @@ class Writer:
                 case _:
                     assert_never(work)
         self._commit(log, commits)
-        self._try(log, LogFile.keep_up)
+        self._keep_up(log)
         return True
 
     def _take(self, log: LogFile) -> list[_Work]:
         works: list[_Work] = []
         size = 0
         with suppress(Empty):
-            works.append(self._queue.get(timeout=log.idle_seconds() if self._failure is None else None))
+            works.append(self._queue.get(timeout=self._idle_seconds(log)))
             size += _size(works[-1])
             while len(works) < MAX_WORKS and size < MAX_BYTES:
                 works.append(self._queue.get_nowait())
@@ -173,14 +186,43 @@ class Writer:
         if not works:
             return
         batches = [batch for work in works for batch in work.batches]
-        began = time.monotonic()
-        outcome = self._try(log, lambda log: log.commit(batches))
-        seconds = time.monotonic() - began
+        size = sum([batch.size for batch in batches])
+        outcome, seconds = self._write(log, batches, size)
+        while isinstance(outcome, NoRoom) and not self._stopping.wait(RETRY_SECONDS):
+            outcome, seconds = self._write(log, batches, size)
         if isinstance(outcome, list):
             rest = iter(outcome)
             self._answer([(work.future, list(islice(rest, len(work.batches)))) for work in works], seconds)
         else:
-            self._answer([(work.future, self._refusal()) for work in works])
+            self._answer([(work.future, self._refusal(outcome)) for work in works])
+
+    def _write(self, log: LogFile, batches: list[Prepared], size: int) -> tuple[object, float]:
+        """One try at a transaction and its seconds."""
+        began = time.monotonic()
+        if self._room.fits(estimate_bytes(size)):
+            outcome = self._try(log, lambda log: log.commit(batches))
+        else:
+            outcome = NoRoom("there is no room to write: the disk is full")
+        self.waits = str(outcome) if isinstance(outcome, NoRoom) else ""
+        if isinstance(outcome, list):
+            self._room.wrote(size, owed=log.owed)
+        return outcome, time.monotonic() - began
+
+    def _keep_up(self, log: LogFile) -> None:
+        """Do what is due beside commits; what there is no room for stays due, and nothing new is taken meanwhile."""
+        if time.monotonic() < self._again_at:
+            return
+        outcome = self._try(log, LogFile.keep_up)
+        self.waits = str(outcome) if isinstance(outcome, NoRoom) else ""
+        self._again_at = time.monotonic() + RETRY_SECONDS if self.waits else float("-inf")
+
+    def _idle_seconds(self, log: LogFile) -> float | None:
+        """How long to wait for work; None for ever."""
+        if self._failure is not None:
+            return None
+        if self.waits:
+            return RETRY_SECONDS
+        return log.idle_seconds()
 
     def _try(self, log: LogFile, call: Callable[[LogFile], object]) -> object:
         """The call's result or the StoreError to answer with; any other error is the storage's and ends all writing."""
@@ -203,7 +245,9 @@ class Writer:
         log.release()
         self._answer([(future, None if failed_before else outcome)])
 
-    def _refusal(self) -> StoreUnavailable:
+    def _refusal(self, outcome: object = None) -> StoreUnavailable:
+        if isinstance(outcome, NoRoom):
+            return NoRoom(f"the store is closed, and nothing of this was written: {outcome}")
         refusal = StoreUnavailable(f"the storage failed and nothing more is written: {self._failure}")
         refusal.__cause__ = self._failure
         return refusal
