@@ -25,6 +25,7 @@ from ecproc.clock import SystemClock
 from ecproc.config import Config, DataConfig, Limits, WebConfig
 from ecproc.descriptors import Reserve
 from ecproc.interrupts import Interrupts
+from ecproc.starting import Front, Opening
 from ecproc.telemetry.metrics import PrometheusTelemetry
 
 TICKETS: Final = 256
@@ -92,21 +93,23 @@ async def process(folder: str, *, transport: str, url: str, messages: int, ca_fi
     clock = SystemClock()
     rewind(url, ca_file)
     watch = _Watch(messages, clock)
-    async with AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
+        reserve = stack.enter_context(closing(Reserve()))
+        front = Front(config, tasks, reserve=reserve, telemetry=watch, clock=clock)
+        start = Opening(watch.registry, front=front, interrupts=Interrupts(), clock=clock)
         processor = await Processor.open(
             config,
             stack,
+            start,
             accept_loss=False,
-            reserve=stack.enter_context(closing(Reserve())),
             telemetry=watch,
             clock=clock,
             learn=lambda text: None,
         )
-        async with anyio.create_task_group() as tasks:
-            with timing() as time, anyio.fail_after(_PATIENCE):
-                tasks.start_soon(_run, processor)
-                await watch.done.wait()
-            tasks.cancel_scope.cancel()
+        with timing() as time, anyio.fail_after(_PATIENCE):
+            tasks.start_soon(_run, processor)
+            await watch.done.wait()
+        tasks.cancel_scope.cancel()
     return time.sample(
         messages,
         commits=watch.commits / messages,

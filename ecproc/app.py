@@ -14,6 +14,7 @@ import anyio
 import msgspec
 import structlog
 from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
 
 from ecproc.attachments.fetch import HttpFetcher
 from ecproc.attachments.store import ContentStore
@@ -25,13 +26,12 @@ from ecproc.descriptors import Reserve, raise_limit
 from ecproc.desk.local import LocalDesk
 from ecproc.domain.log import Batch
 from ecproc.domain.policy import Policy
-from ecproc.ending import Ending, exit_code_of
+from ecproc.ending import Ending
 from ecproc.errors import ExitCode, StoreUnavailable
 from ecproc.failpoints import arm_failpoints
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.interrupts import Interrupts
-from ecproc.network import write_url
 from ecproc.pipeline import Pipeline
 from ecproc.reading.queries import Queries
 from ecproc.rebuild.live import ReplayReport, renew_live_state, replay_aside, replay_live
@@ -39,13 +39,11 @@ from ecproc.rebuild.parts import Team
 from ecproc.rebuild.streams import Progress
 from ecproc.reloading import Reloading
 from ecproc.reporting import ProcessHealth, Reporting, read_versions
+from ecproc.room import Room
+from ecproc.starting import Front, Opening
 from ecproc.store.base import Store
 from ecproc.store.opening import open_reader, open_store
 from ecproc.telemetry.metrics import PrometheusTelemetry
-from ecproc.web.app import build_app
-from ecproc.web.guard import Refusals
-from ecproc.web.hosts import HostRule
-from ecproc.web.server import serve
 
 log = structlog.get_logger()
 
@@ -94,29 +92,31 @@ async def run_processor(
     again, which their keys make harmless where the receiver honours them. SIGTERM and SIGINT drain within
     `limits.shutdown_seconds`, and while the parts are opened they end that; a second one ends the process at once,
     which is as safe as a crash. SIGHUP reads secret files again; `learn` is given each text that must not be printed
-    because of that.
+    because of that. Where there is no room to start it shows its pages and waits.
     Raises StoreError, ConfigError and BridgeRefused.
     """
     arm_failpoints(os.environ.get("ECPROC_FAILPOINTS", ""))
     os.umask(0o077)
-    async with AsyncExitStack() as stack:
+    async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
         clock = SystemClock()
         _raise_file_limit()
         reserve = stack.enter_context(closing(Reserve()))
         telemetry = PrometheusTelemetry(CollectorRegistry(), clock=clock, **read_versions())
+        front = Front(config, tasks, reserve=reserve, telemetry=telemetry, clock=clock)
+        start = Opening(telemetry.registry, front=front, interrupts=interrupts, clock=clock)
         opening = partial(
             Processor.open,
             config,
             stack,
+            start,
             accept_loss=accept_loss,
-            reserve=reserve,
             telemetry=telemetry,
             clock=clock,
             learn=learn,
         )
-        processor = await interrupts.cut_short(opening)
-        ended = exit_code_of(interrupts.stop)
-        code = ended if processor is None else await processor.run(drain=drain, interrupts=interrupts)
+        processor = await start.run(opening, seconds=drain)
+        code = start.exit_code if processor is None else await processor.run(drain=drain, interrupts=interrupts)
+        tasks.cancel_scope.cancel()
     log.info("stopped", exit_code=int(code))
     return code
 
@@ -130,22 +130,25 @@ class Processor:
         pipeline: Pipeline,
         *,
         store: Store,
+        room: Room,
+        front: Front,
         reloading: Reloading,
-        reserve: Reserve,
         telemetry: PrometheusTelemetry,
         clock: Clock,
     ) -> None:
         self._config = config
         self._pipeline = pipeline
         self._store = store
-        self._reserve = reserve
-        self._telemetry = telemetry
-        self._clock = clock
+        self._room = room
+        self._front = front
         self._reloading = reloading
         self._reporting = Reporting(config, store, telemetry=telemetry, clock=clock)
         self._ending = Ending(pipeline, self._reporting, reread=reloading.reread, clock=clock)
         self._health = ProcessHealth(
-            telemetry.registry, works=lambda: not store.failed.is_set(), has_room=store.has_room
+            telemetry.registry,
+            works=lambda: not store.failed.is_set(),
+            has_room=store.has_room,
+            waits=lambda: store.waits,
         )
 
     @classmethod
@@ -153,28 +156,32 @@ class Processor:
         cls,
         config: Config,
         stack: AsyncExitStack,
+        start: Opening,
         *,
         accept_loss: bool,
-        reserve: Reserve,
         telemetry: PrometheusTelemetry,
         clock: Clock,
         learn: Callable[[str], None],
     ) -> Processor:
         """Take the data directory, bring live state up to this code, and put the parts together."""
         limits = config.limits
-        store = await open_store(
-            config.data,
-            TABLES,
-            now=clock.now,
-            identity=msgspec.structs.asdict(config.bridge.identity),
-            accept_loss=accept_loss,
-            on_commit=lambda seconds, _: telemetry.append_finished(seconds),
+        room = Room(config.data.directory, reserve_bytes=config.data.reserve_bytes)
+        store = await start.when_there_is_room(
+            lambda: open_store(
+                config.data,
+                TABLES,
+                now=clock.now,
+                identity=msgspec.structs.asdict(config.bridge.identity),
+                accept_loss=accept_loss,
+                room=room,
+                on_commit=lambda seconds, _: telemetry.append_finished(seconds),
+            )
         )
         stack.push_async_callback(store.aclose)
-        await renew_live_state(store, _team(config, clock), telemetry)
-        content = ContentStore(config.data.directory)
-        await content.sweep()
-        desk = await _open_desk(config, clock=clock)
+        await start.when_there_is_room(lambda: renew_live_state(store, _team(config, clock), telemetry))
+        content = ContentStore(config.data.directory, room)
+        await start.when_there_is_room(content.sweep)
+        desk = await start.when_there_is_room(lambda: _open_desk(config, clock=clock))
         stack.push_async_callback(desk.aclose)
         reloading = Reloading(config, clock=clock, learn=learn)
         api_key = reloading.secrets["bridge.api_key"]
@@ -207,7 +214,14 @@ class Processor:
         )
         reloading.on_new_key = pipeline.ingest.try_now
         return cls(
-            config, pipeline, store=store, reloading=reloading, reserve=reserve, telemetry=telemetry, clock=clock
+            config,
+            pipeline,
+            store=store,
+            room=room,
+            front=start.front,
+            reloading=reloading,
+            telemetry=telemetry,
+            clock=clock,
         )
 
     async def run(self, *, drain: float | None, interrupts: Interrupts) -> ExitCode:
@@ -217,11 +231,11 @@ class Processor:
         await self._reporting.tell_start()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._ending.watch_signals, interrupts)
-            port: int = await tasks.start(self._serve_web)
-            log.info("web", url=write_url(self._config.web.host, port))
+            await self._front.show(self._build_pages())
             await tasks.start(self._pipeline.run, self._idle_interval(drain))
             tasks.start_soon(self._reporting.refresh_gauges)
             tasks.start_soon(self._watch_store)
+            tasks.start_soon(self._reporting.watch_room, self._room, self._store)
             tasks.start_soon(self._reloading.run)
             if drain is not None:
                 tasks.start_soon(self._ending.watch_drain, drain)
@@ -243,29 +257,11 @@ class Processor:
         await self._store.commit(Batch())  # raises what everyone else is told, so that it is said once
         raise StoreUnavailable("the storage failed: nothing more can be acknowledged")
 
-    async def _serve_web(self, *, task_status: anyio.abc.TaskStatus[int]) -> None:
-        web, limits = self._config.web, self._config.limits
+    def _build_pages(self) -> Starlette:
         token = self._reloading.secrets["web.read_token"]
-        queries = Queries(self._store, tables=TABLES.names, machines=MACHINES, entries=limits.document_entries)
-        refusals = Refusals(self._telemetry, self._clock)
-        application = build_app(
-            queries,
-            self._health,
-            hosts=HostRule(web.host, web.hosts),
-            read_token=lambda: token.value,
-            limits=limits,
-            refusals=refusals,
-            clock=self._clock,
-        )
-        await serve(
-            application,
-            web.host,
-            web.port,
-            limits=limits,
-            reserve=self._reserve,
-            refusals=refusals,
-            task_status=task_status,
-        )
+        entries = self._config.limits.document_entries
+        queries = Queries(self._store, tables=TABLES.names, machines=MACHINES, entries=entries)
+        return self._front.build_pages(queries, self._health, read_token=lambda: token.value)
 
 
 def _raise_file_limit() -> None:

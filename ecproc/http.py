@@ -181,14 +181,16 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
         resolve: Resolve = leave_to_system,
+        on_sent: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[HttpResponse]:
         """Send a request and give its answer of any status; everything until the end of the block is on the deadline.
 
         `target` is ASCII and is sent byte for byte. `resolve` chooses the address to connect to, while TLS and the Host
         header keep the name; without keep-alive only, since connections are told apart by address, and not asked where
-        a proxy connects. Raises `HttpFault`, also out of the block when time runs out.
+        a proxy connects. `on_sent` hears when the request begins to leave. Raises `HttpFault`, also out of the block
+        when time runs out.
         """
-        progress = _Progress()
+        progress = _Progress(on_sent)
         place = origin.place if self._proxy is None else f"{origin.place} through {self._proxy.place}"
         call = _Call(method=method, origin=origin, target=target, headers=headers or {}, content=content, place=place)
         with anyio.move_on_after(self._timeout) as deadline:
@@ -262,12 +264,15 @@ class _Call(msgspec.Struct, frozen=True, kw_only=True):
 class _Progress:
     """Whether the first byte of a request may have left."""
 
-    sent = False
+    def __init__(self, on_sent: Callable[[], None]) -> None:
+        self.sent = False
+        self._on_sent = on_sent
 
     async def trace(self, event: str, _info: Mapping[str, Any]) -> None:
         """Take httpcore's word for each step."""
         if event == _REQUEST_BEGUN:
             self.sent = True
+            self._on_sent()
 
 
 class _Transport(httpx.AsyncHTTPTransport):

@@ -6,6 +6,7 @@ import platform
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from enum import IntEnum
 from typing import Final
 
 import structlog
@@ -15,11 +16,15 @@ from ecproc import __version__
 from ecproc.clock import Clock
 from ecproc.config import Config
 from ecproc.fold.recorded import Kind, decode_entry
-from ecproc.store.base import Reader
+from ecproc.room import Room
+from ecproc.store.base import Reader, Store
 from ecproc.telemetry.hooks import Telemetry
 from ecproc.web.state import Check
 
 log = structlog.get_logger()
+
+ROOM_SECONDS: Final = 1.0
+"""How late it may be said that the disk crossed a mark."""
 
 GAUGE_SECONDS: Final = 2.0
 """How old the gauges of the log's length and size may be."""
@@ -94,6 +99,18 @@ class Reporting:
             messages += len(received)
             effects += sum(event.kind == Kind.EFFECT_SUCCEEDED for event in page)
         return {"messages": messages, "tickets": len(tickets), "effects": effects}
+    async def watch_room(self, room: Room, store: Store) -> None:
+        """Say when the disk crosses a mark, either way, and when the store waits and goes on; until cancelled."""
+        told, waited = _Level.RECEIVING, ""
+        while True:
+            level = _Level.of(room)
+            if level is not told:
+                _tell_level(level, room, fell=level < told)
+                told = level
+            if bool(store.waits) is not bool(waited):
+                waited = store.waits
+                _tell_waits(waited)
+            await self._clock.sleep(ROOM_SECONDS)
 
     async def _count_entries(self) -> Mapping[str, int]:
         """The outbox entries that came to no good end yet, by state."""
@@ -103,14 +120,59 @@ class Reporting:
         return counts
 
 
+class _Level(IntEnum):
+    """What the disk lets us do, by its marks."""
+
+    PAUSED = 0
+    PERFORMING = 1
+    RECEIVING = 2
+
+    @classmethod
+    def of(cls, room: Room) -> _Level:
+        """The level of that disk."""
+        return cls.RECEIVING if room.may_receive() else cls.PERFORMING if room.may_perform() else cls.PAUSED
+
+
+_MEANINGS: Final[Mapping[_Level, str]] = {
+    _Level.PAUSED: "the disk is near half of its reserve: nothing is received, effects and downloads pause",
+    _Level.PERFORMING: "the disk is below its reserve: nothing is received, effects and downloads go on",
+    _Level.RECEIVING: "the disk is above its reserve: messages are received",
+}
+
+
+def _tell_level(level: _Level, room: Room, *, fell: bool) -> None:
+    known = {"reason": _MEANINGS[level], "free_bytes": room.free, "reserve_bytes": room.reserve}
+    if level is _Level.RECEIVING:
+        log.info("disk_reserve", **known)
+    else:
+        hint = "free some space on the data directory's disk; it goes on by itself"
+        (log.warning if fell else log.info)("disk_reserve", **known, hint=hint)
+
+
+def _tell_waits(waits: str) -> None:
+    if waits:
+        hint = "end what locks the data directory's files, or free space there; what waits is tried again by itself"
+        log.warning("store_waits", reason=waits, hint=hint)
+    else:
+        log.info("store_goes_on")
+
+
 class ProcessHealth:
     """How the process is, for the health pages; it is `draining` from the moment it is on its way out."""
 
-    def __init__(self, registry: CollectorRegistry, *, works: Callable[[], bool], has_room: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        works: Callable[[], bool],
+        has_room: Callable[[], bool],
+        waits: Callable[[], str] = str,
+    ) -> None:
         self.registry = registry
         self.draining = False
         self._works = works
         self._has_room = has_room
+        self._waits = waits
 
     def live(self) -> bool:
         """Whether the store still works; a bridge or a desk that is down is no reason to restart."""
@@ -119,7 +181,9 @@ class ProcessHealth:
     def checks(self) -> Sequence[Check]:
         """Ready means: an append is possible and we are not on our way out."""
         return (
-            Check("store", self._has_room(), "an append is possible and the disk is above its reserve"),
+            Check(
+                "store", self._has_room(), self._waits() or "an append is possible and the disk is above its reserve"
+            ),
             Check("draining", not self.draining, "not on the way out"),
         )
 

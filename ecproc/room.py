@@ -11,7 +11,7 @@ from shutil import disk_usage
 from threading import Lock
 from typing import Final
 
-from ecproc.errors import StoreError
+from ecproc.errors import NoRoom, StoreError
 
 LOOK_SECONDS: Final = 0.2
 """How long one look at the free space counts; what we write meanwhile is taken off it."""
@@ -43,6 +43,8 @@ def is_no_room(error: BaseException) -> bool:
 
     Of a StoreError its cause counts. It says nothing about whether what was begun is undone.
     """
+    if isinstance(error, NoRoom):
+        return True
     cause = error.__cause__ if isinstance(error, StoreError) else error
     if isinstance(cause, sqlite3.Error):
         code = getattr(cause, "sqlite_errorcode", 0)
@@ -103,7 +105,7 @@ class Room:
             return self._free_now()
 
     def wrote(self, size: int, *, owed: int) -> None:
-        """Note that a transaction of that content was written, and how much content is not yet in the database's file."""
+        """Note that a transaction of that content was written; `owed` is what is not yet in the database's file."""
         with self._lock:
             self._free -= _PAGES_BYTES + _COPIES * size
             self._owed = owed

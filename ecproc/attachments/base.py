@@ -57,13 +57,21 @@ class FetchFailed(EcprocError):
         self.request_id = request_id
 
 
+class DiskFull(FetchFailed):
+    """Our own disk has no room for it: nothing is wrong with the file or its host."""
+
+    def __init__(self) -> None:
+        hint = "free some space on the data directory's disk; it goes on by itself"
+        super().__init__("disk_full", Failure.HELD, hint=hint)
+
+
 class Fetcher(Protocol):
     """Downloads attachments; the same content is kept once."""
 
     async def fetch(self, url: str, *, announced_size: int | None) -> Stored:
         """Download `url` and keep what it holds, durably, whatever size was announced.
 
-        Raises FetchFailed, and StoreUnavailable when the disk fails in any other way than being full.
+        Raises FetchFailed, DiskFull among them, and StoreUnavailable when the disk fails in any other way.
         """
 
     async def aclose(self) -> None:

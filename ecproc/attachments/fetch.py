@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,22 +17,22 @@ from ecproc.attachments.answers import (
     judge_refusal,
     resolve_redirect,
 )
-from ecproc.attachments.base import Failure, FetchFailed, Stored
+from ecproc.attachments.base import DiskFull, Failure, FetchFailed, Stored
+from ecproc.attachments.rate import LEAST_RATE, PATIENCE_SECONDS, Patience, TooSlow
 from ecproc.attachments.resolve import AddressRefused, resolve_global, resolve_loopback
 from ecproc.attachments.store import ContentStore, Decoding, Upload
 from ecproc.attachments.url import REFUSALS, CheckedUrl, check_url
 from ecproc.clock import Clock
 from ecproc.config.proxy import Proxy
-from ecproc.descriptors import is_out_of_files
 from ecproc.errors import StoreUnavailable
 from ecproc.http import HttpClient, HttpFault, HttpResponse, Origin, parse_retry_after
+from ecproc.room import is_no_room
 from ecproc.wire.urls import normalise_url
 
 _MOST_REDIRECTS: Final = 3
 _REDIRECTED_SECONDS: Final = 1.0
 """What redirects may take beyond the time of one request."""
 _ERROR_TEXT_BYTES: Final = 64 * 1024
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class HttpFetcher:
@@ -67,13 +66,13 @@ class HttpFetcher:
     async def fetch(self, url: str, *, announced_size: int | None) -> Stored:
         """Download `url` and keep what it holds, durably, whatever size was announced; 0 announces none.
 
-        Raises FetchFailed, and StoreUnavailable when the disk fails in any other way than being full.
+        Raises FetchFailed, DiskFull among them, and StoreUnavailable when the disk fails in any other way.
         """
         checked = self._check(url)
         if announced_size is not None and announced_size > self._max_bytes:
             raise self._too_large(f"{announced_size} bytes announced")
         with _translating_disk_errors():
-            async with self._store.receive() as upload:
+            async with self._store.receive(announced_size or 0) as upload:
                 await self._download(checked, upload, announced_size or None)
                 return await upload.keep()
 
@@ -95,25 +94,36 @@ class HttpFetcher:
     async def _download(self, url: CheckedUrl, upload: Upload, announced: int | None) -> None:
         with anyio.move_on_after(self._timeout + _REDIRECTED_SECONDS):
             for _ in range(1 + _MOST_REDIRECTS):
-                elsewhere = await self._ask(url, upload, announced)
+                elsewhere = await self._ask_in_time(url, upload, announced)
                 if elsewhere is None:
                     return
                 url = self._check(elsewhere)
             raise FetchFailed(f"more than {_MOST_REDIRECTS} redirects", Failure.COUNTED)
         raise FetchFailed("timeout", Failure.COUNTED)
 
-    async def _ask(self, url: CheckedUrl, upload: Upload, announced: int | None) -> str | None:
+    async def _ask_in_time(self, url: CheckedUrl, upload: Upload, announced: int | None) -> str | None:
+        patience = Patience()
+        with suppress(TooSlow), patience.running():
+            return await self._ask(url, upload, announced, patience)
+        if not patience.asked:
+            raise FetchFailed(f"timeout: no connection within {PATIENCE_SECONDS:g} s", Failure.HELD)
+        # It must cost this attachment an attempt: else those that drip would come first again and again.
+        slow = f"too slow: {PATIENCE_SECONDS:g} s behind {LEAST_RATE} bytes per second"
+        raise FetchFailed(slow, Failure.COUNTED, hint="see what holds up the way to the storage host")
+
+    async def _ask(self, url: CheckedUrl, upload: Upload, announced: int | None, patience: Patience) -> str | None:
         """The address that the answer sends us to; None once the upload holds the file."""
         answered = False
         resolve = resolve_loopback if url.loopback else resolve_global
         origin = Origin(url.scheme, url.host, url.port)
         try:
-            async with self._client.open("GET", origin, url.target, resolve=resolve) as response:
+            asked = self._client.open("GET", origin, url.target, resolve=resolve, on_sent=patience.note_asked)
+            async with asked as response:
                 answered = True
                 location = response.header("location")
                 if response.status in REDIRECTS and location:
                     return resolve_redirect(f"{url.scheme}://{origin.authority}{url.target}", normalise_url(location))
-                await self._take(response, upload, announced)
+                await self._take(response, upload, announced, patience)
                 return None
         except AddressRefused:
             failure = FetchFailed("address: the host's name does not lead to the public internet", Failure.COUNTED)
@@ -124,13 +134,14 @@ class HttpFetcher:
         finally:
             del failure  # which would hold this frame that holds it
 
-    async def _take(self, response: HttpResponse, upload: Upload, announced: int | None) -> None:
+    async def _take(self, response: HttpResponse, upload: Upload, announced: int | None, patience: Patience) -> None:
         """Read the file into the upload, whole and without a coding that was only for the transfer."""
         request_id = response.header("x-amz-request-id") or ""
         if response.status not in GIVES:
             wait = parse_retry_after(response.header("retry-after"), now=self._clock.now())
             raise judge_refusal(response.status, await _read_text(response), retry_after=wait, request_id=request_id)
-        await response.copy_to(upload.write, self._max_bytes)
+        await response.copy_to(patience.writing(upload.write), self._max_bytes)
+        patience.rest()
         if is_coded(response.header("content-encoding")) and upload.size != announced:
             decoding = await upload.decode(self._max_bytes)
             if decoding is Decoding.TOO_LARGE:
@@ -174,8 +185,6 @@ def _translating_disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if is_out_of_files(error):
-            raise FetchFailed("no more files can be open", Failure.HELD) from error
-        if error.errno in _FULL:
-            raise FetchFailed("disk_full", Failure.HELD) from error
+        if is_no_room(error):
+            raise DiskFull from error
         raise StoreUnavailable(f"cannot store an attachment: {error.strerror}") from error

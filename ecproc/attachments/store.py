@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
 import zlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from enum import Enum
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ import anyio.to_thread
 
 from ecproc.attachments.base import Stored
 from ecproc.failpoints import failpoint
+from ecproc.room import Promise, Room
 
 T = TypeVar("T")
 
@@ -40,7 +42,8 @@ class Decoding(Enum):
 class Upload:
     """Content on its way into the store. Small pieces are gathered, so that a thread is asked once per megabyte."""
 
-    def __init__(self, folder: Path, descriptor: int, temporary: Path) -> None:
+    def __init__(self, folder: Path, descriptor: int, temporary: Path, promise: Promise | None) -> None:
+        self._promise = promise
         self._folder = folder
         self._descriptor = descriptor
         self._temporary = temporary
@@ -49,7 +52,7 @@ class Upload:
         self.size = 0
 
     async def write(self, chunk: bytes) -> None:
-        """Append a piece. Raises OSError when the disk does not take it."""
+        """Append a piece. Raises OSError when the disk does not take it, or has no room for it above its mark."""
         self._waiting += chunk
         self.size += len(chunk)
         if len(self._waiting) >= _BUFFERED:
@@ -70,7 +73,7 @@ class Upload:
 
     def _decode(self, most: int) -> Decoding:
         self._flush()
-        decoded = _create_upload(self._folder)
+        decoded = _create_upload(self._folder, self._promise)
         try:
             outcome = decoded._inflate(self._descriptor, most)
             if outcome is Decoding.DECODED:
@@ -109,6 +112,8 @@ class Upload:
         self.size, other.size = other.size, self.size
 
     def _flush(self) -> None:
+        if self._promise is not None and not self._promise.spend(len(self._waiting)):
+            raise _no_space()
         with memoryview(self._waiting) as view:
             self._hash.update(view)
             written = 0
@@ -131,10 +136,14 @@ class Upload:
 
 
 class ContentStore:
-    """The folder `attachments` of a data directory. An announced name is never part of a path."""
+    """The folder `attachments` of a data directory. An announced name is never part of a path.
 
-    def __init__(self, data_dir: Path) -> None:
+    With a `room` nothing is written that the disk has no room for above its lower mark.
+    """
+
+    def __init__(self, data_dir: Path, room: Room | None = None) -> None:
         self._data_dir = data_dir
+        self._room = room
         self._folder = data_dir / _FOLDER
 
     async def sweep(self) -> int:
@@ -142,14 +151,31 @@ class ContentStore:
         return await _in_thread(self._sweep)
 
     @asynccontextmanager
-    async def receive(self) -> AsyncIterator[Upload]:
-        """A place for new content; unless it is kept nothing remains of it."""
-        upload = await _in_thread(partial(_create_upload, self._folder))
+    async def receive(self, size: int = 0) -> AsyncIterator[Upload]:
+        """A place for new content of about that size; unless it is kept nothing remains of it.
+
+        Raises OSError, also out of the block, where there is no room for so much.
+        """
+        with self._promised(size) as promise:
+            upload = await _in_thread(partial(_create_upload, self._folder, promise))
+            try:
+                yield upload
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await _in_thread(upload.close)
+
+    @contextmanager
+    def _promised(self, size: int) -> Iterator[Promise | None]:
+        if self._room is None:
+            yield None
+            return
+        promise = self._room.promise(size)
+        if promise is None:
+            raise _no_space()
         try:
-            yield upload
+            yield promise
         finally:
-            with anyio.CancelScope(shield=True):
-                await _in_thread(upload.close)
+            promise.end()
 
     def _sweep(self) -> int:
         temporary = self._folder / _TEMPORARY
@@ -162,9 +188,13 @@ class ContentStore:
         return len(left)
 
 
-def _create_upload(folder: Path) -> Upload:
+def _create_upload(folder: Path, promise: Promise | None) -> Upload:
     temporary = folder / _TEMPORARY / secrets.token_hex(16)
-    return Upload(folder, os.open(temporary, _CREATE, 0o600), temporary)
+    return Upload(folder, os.open(temporary, _CREATE, 0o600), temporary, promise)
+
+
+def _no_space() -> OSError:
+    return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _sync_folder(path: Path) -> None:

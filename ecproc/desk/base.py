@@ -44,6 +44,14 @@ class DeskUnavailable(Exception):
         self.retry_after = retry_after
 
 
+class DeskHasNoRoom(DeskUnavailable):
+    """The desk's own file has no room just now (another program's lock, a full disk): not applied, and worth another
+    try within the attempt."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, sent=False)
+
+
 class DeskRefused(Exception):
     """The desk refused this call for good, e.g. an unknown ticket number."""
 

@@ -35,13 +35,14 @@ import anyio.to_thread
 import msgspec
 
 from ecproc.clock import Clock
-from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
+from ecproc.desk.base import DeskAnswer, DeskCall, DeskHasNoRoom, DeskRefused, DeskUnavailable
 from ecproc.domain.effects import EffectKind, Repeat
 from ecproc.errors import StoreError, StoreUnavailable
 from ecproc.failpoints import failpoint
+from ecproc.room import is_no_room
 
 T = TypeVar("T")
-_Outcome: TypeAlias = DeskAnswer | DeskRefused | DeskUnavailable | StoreUnavailable
+_Outcome: TypeAlias = DeskAnswer | DeskRefused | DeskHasNoRoom | StoreUnavailable
 
 _SCHEMA_VERSION: Final = 1
 _SCHEMA: Final = (
@@ -79,9 +80,6 @@ _SETTINGS: Final = (
     "PRAGMA temp_store = MEMORY",  # a file that is opened in the middle of a statement may find no descriptor
 )
 _CHECKPOINT_COMMITS: Final = 256
-_PRIMARY_CODE: Final = 0xFF
-_PASSING: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL})
-"""Faults that leave the file as it was and may pass: another program's lock, a full disk."""
 
 _OURS: Final = re.compile(r"LOCAL-[0-9]{7,}")
 _OPEN: Final = "open"
@@ -105,8 +103,9 @@ _STATES: Final[Mapping[str, str | None]] = {
 class LocalDesk:
     """A desk whose every answer is durable. Calls that wait at the same time share one commit.
 
-    Besides DeskRefused (an unknown number of our own, an unknown kind) and DeskUnavailable (locked by another program,
-    disk full; not applied) calls raise StoreUnavailable once the storage failed: then nothing more is acknowledged.
+    Besides DeskRefused (an unknown number of our own, an unknown kind) and DeskHasNoRoom (locked by another program,
+    disk full; not applied) calls raise StoreUnavailable once the storage failed, as in a COMMIT: then nothing more is
+    acknowledged.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, clock: Clock) -> None:
@@ -147,7 +146,7 @@ class LocalDesk:
         """What this key led to, None if it was never applied."""
         async with self._turn:
             found = await anyio.to_thread.run_sync(self._guard, lambda: self._find(call.key))
-        if isinstance(found, DeskUnavailable | StoreUnavailable):
+        if isinstance(found, DeskHasNoRoom | StoreUnavailable):
             raise found
         return found
 
@@ -166,7 +165,7 @@ class LocalDesk:
 
     def _apply_all(self, calls: Sequence[DeskCall]) -> Sequence[_Outcome]:
         outcomes = self._guard(lambda: self._commit(calls))
-        if isinstance(outcomes, DeskUnavailable | StoreUnavailable):
+        if isinstance(outcomes, DeskHasNoRoom | StoreUnavailable):
             return [_copy(outcomes) for _ in calls]
         failpoint("desk.committed")
         return outcomes
@@ -176,8 +175,16 @@ class LocalDesk:
             outcomes = [self._apply(call) for call in calls]
         self._commits += 1
         if self._commits % _CHECKPOINT_COMMITS == 0:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._checkpoint()
         return outcomes
+
+    def _checkpoint(self) -> None:
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error as error:
+            if not is_no_room(error):
+                raise
+            self._commits -= 1  # what was committed stays so; the next commit tries it again
 
     def _apply(self, call: DeskCall) -> _Outcome:
         answer = self._find(call.key)
@@ -249,15 +256,17 @@ class LocalDesk:
         self._connection.close()  # the last one to close a file moves its write-ahead log into it
         self._failure = self._failure or "it is closed"
 
-    def _guard(self, work: Callable[[], T]) -> T | DeskUnavailable | StoreUnavailable:
+    def _guard(self, work: Callable[[], T]) -> T | DeskHasNoRoom | StoreUnavailable:
         if self._failure is None:
             try:
                 return work()
             except sqlite3.Error as error:
                 reason = f"{self._path.name}: {error}"
-                if getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _PASSING:
-                    return DeskUnavailable(reason, sent=False)
+                if is_no_room(error):
+                    return DeskHasNoRoom(reason)
                 self._failure = reason
+            except _CommitFailed as failed:
+                self._failure = f"{self._path.name}: {failed}"
         return StoreUnavailable(f"the local desk has failed: {self._failure}")
 
 
@@ -265,6 +274,10 @@ def _open_state(call: DeskCall) -> str:
     """The state a ticket is opened or re-opened in: what Ensono's is in, where that is one of work."""
     named = call.fields.get("state", "")
     return named if named in _ACTIVE else _OPEN
+
+
+class _CommitFailed(Exception):
+    """Whether the transaction took effect, nobody knows: not even a full disk may be waited for here."""
 
 
 class _Waiting:
@@ -280,11 +293,14 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
-        connection.execute("COMMIT")
     except BaseException:
-        with suppress(sqlite3.Error):
+        if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+    try:
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise _CommitFailed(str(error)) from error
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -296,6 +312,8 @@ def _connect(path: Path) -> sqlite3.Connection:
         except BaseException:
             connection.close()
             raise
+    except _CommitFailed as failed:
+        raise StoreUnavailable(f"the local desk cannot be opened: {path}: {failed}") from failed.__cause__
     except (sqlite3.Error, OSError) as error:
         raise StoreUnavailable(f"the local desk cannot be opened: {path}: {error}") from error
     return connection
@@ -322,13 +340,9 @@ def _sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def _copy(error: DeskUnavailable | StoreUnavailable) -> DeskUnavailable | StoreUnavailable:
+def _copy(error: DeskHasNoRoom | StoreUnavailable) -> DeskHasNoRoom | StoreUnavailable:
     """An error of its own for each caller: one that is raised twice collects both tracebacks."""
-    return (
-        DeskUnavailable(str(error), sent=error.sent)
-        if isinstance(error, DeskUnavailable)
-        else StoreUnavailable(*error.args)
-    )
+    return type(error)(*error.args)
 
 
 def _to_json(fields: Mapping[str, str]) -> str:

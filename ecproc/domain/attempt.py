@@ -81,6 +81,16 @@ class Uncertain(msgspec.Struct, frozen=True):
     request_id: str = ""
 
 
+class Deferred(msgspec.Struct, frozen=True):
+    """There is no room for it here just now: nothing came of it, nothing is recorded, and it stays due.
+
+    Only for kinds that leave no intent.
+    """
+
+    reason: str
+    hint: str = ""
+
+
 Attempt: TypeAlias = Done | Odd | Blamed | Held | Postponed | Uncertain
 """How one try ended."""
 
@@ -99,7 +109,7 @@ class Performer(Protocol):
     def repeat_of(self, kind: EffectKind) -> Repeat:
         """Why repeating a call of that kind is harmless."""
 
-    async def perform(self, stream: str, entry: Entry) -> Attempt:
+    async def perform(self, stream: str, entry: Entry) -> Attempt | Deferred:
         """Try the entry once, asking first where `repeat_of` needs that. Expected troubles are values, never raised.
 
         It is given the entry as it was claimed, and cancelled at a deadline of the dispatcher's own: whatever was sent

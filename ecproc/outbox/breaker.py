@@ -40,6 +40,10 @@ class Breaker:
         self._probing = self._probing or probe
         return probe
 
+    def leave(self, *, probe: bool) -> None:
+        """Note that an attempt was not made after all; the next one tries for all in its place."""
+        self._probing = self._probing and not probe
+
     def wait(self, now: float) -> float:
         """Seconds until the next attempt could be allowed."""
         return max(0.0, (self._open_until or now) - now)

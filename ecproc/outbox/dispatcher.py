@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Final
 
 import anyio
 import structlog
 
 from ecproc.clock import Clock
-from ecproc.domain.attempt import Attempt, Performer, Uncertain
+from ecproc.domain.attempt import Attempt, Deferred, Performer, Uncertain
 from ecproc.domain.entry import Entry, EntryState, apply_outcome
 from ecproc.domain.events import EffectStarted, Outcome
 from ecproc.domain.log import Batch, NewEvent, RecordedEvent
@@ -25,6 +26,9 @@ from ecproc.store.base import Store
 from ecproc.telemetry.hooks import Telemetry
 
 log = structlog.get_logger()
+
+_DEFERRED_SECONDS: Final = 10.0
+"""How long what there is no room for waits: others may be smaller, and those under way give back what they kept."""
 
 
 class Dispatcher:
@@ -100,6 +104,7 @@ class Dispatcher:
         schedule = self._schedule
         async with anyio.create_task_group() as tasks:
             while not schedule.stopped:
+                schedule.held = not self._store.may_perform()
                 look = schedule.look(self._now())
                 for start in look.starts:
                     tasks.start_soon(self._perform, start)
@@ -129,6 +134,11 @@ class Dispatcher:
                 failpoint("claim.committed")
             attempt = await self._attempt(performer, stream, entry)
             failpoint("effect.performed")
+            if isinstance(attempt, Deferred):
+                now = self._now()
+                self._schedule.defer(start, now + int(_DEFERRED_SECONDS * SECOND), now)
+                self._reports.deferred(entry, attempt, stream=stream)
+                return
             is_down = self._schedule.note(start, attempt, self._now())
             if is_down is not None:
                 self._reports.breaker_changed(performer.name, attempt, is_open=is_down)
@@ -140,7 +150,7 @@ class Dispatcher:
             self._schedule.end(start, self._now())
             self._tell()
 
-    async def _attempt(self, performer: Performer, stream: str, entry: Entry) -> Attempt:
+    async def _attempt(self, performer: Performer, stream: str, entry: Entry) -> Attempt | Deferred:
         with anyio.move_on_after(self._attempt_seconds):
             try:
                 return await performer.perform(stream, entry)

@@ -8,7 +8,7 @@ from typing import Any, Final, assert_never
 import structlog
 
 from ecproc.clock import Clock
-from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Odd, Postponed, Uncertain
+from ecproc.domain.attempt import Attempt, Blamed, Deferred, Done, Held, Odd, Postponed, Uncertain
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import EffectFailed, EffectOutcome, EffectSucceeded, EffectUnknown
@@ -49,6 +49,11 @@ class Reports:
         else:
             self._complain("warning" if hint else "info", "effect_retry", destination, fields, hint=hint)
 
+    def deferred(self, entry: Entry, attempt: Deferred, *, stream: str) -> None:
+        """Tell that there was no room for this entry."""
+        fields = {**_name(entry, stream), "reason": attempt.reason}
+        self._complain("warning", "effect_retry", entry.lane, fields, hint=attempt.hint)
+
     def left_alone(self, entry: Entry) -> None:
         """Tell, once for each kind, that nothing that is configured performs this entry."""
         kind = entry.effect.kind
@@ -71,15 +76,13 @@ class Reports:
 
 
 def _describe(entry: Entry, outcome: EffectFailed | EffectUnknown, stream: str) -> dict[str, Any]:
+    more = _present(reason=outcome.reason, request_id=outcome.request_id)
+    return {**_name(entry, stream), "attempt": entry.tries + 1, **more}
+
+
+def _name(entry: Entry, stream: str) -> dict[str, Any]:
     effect = entry.effect
-    return {
-        "key": effect.key,
-        "kind": effect.kind,
-        "lane": entry.lane,
-        "ticket": effect.ticket or stream,
-        "attempt": entry.tries + 1,
-        **_present(reason=outcome.reason, request_id=outcome.request_id),
-    }
+    return {"key": effect.key, "kind": effect.kind, "lane": entry.lane, "ticket": effect.ticket or stream}
 
 
 def _present(**texts: str) -> dict[str, Any]:

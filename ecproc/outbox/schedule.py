@@ -21,6 +21,9 @@ _RESUME_SHARE: Final = 0.8
 _FAR_FUTURE: Final = 1 << 62
 """Microseconds UTC that no deadline reaches."""
 
+_HELD_WAIT: Final = 1.0
+"""Seconds until another look while all is held."""
+
 Urgency: TypeAlias = tuple[bool, int]
 """Less comes first: not in a hurry, then the expiry."""
 
@@ -105,7 +108,8 @@ class Schedule:
 
     `destinations` names the destination of every kind that somebody performs; their lanes share the places in all. Of
     one ticket and lane the entries are started in planned order, one after the other. `now` is in microseconds UTC and
-    never goes back. `pending` counts the unfinished entries; `has_news`: another look could start something.
+    never goes back. `pending` counts the unfinished entries; `has_news`: another look could start something. While it
+    is `held` nothing is started, and all that is due stays so.
     """
 
     def __init__(self, destinations: Mapping[EffectKind, str], *, bounds: OutboxBounds, rng: Random) -> None:
@@ -123,6 +127,7 @@ class Schedule:
         self.in_flight = 0
         self.has_news = False
         self.stopped = False
+        self.held = False
 
     @property
     def has_room(self) -> bool:
@@ -160,7 +165,7 @@ class Schedule:
                 self._enqueue(lane, heapq.heappop(lane.waiting)[2], now)
             if lane.told != (since := lane.due_since()):
                 lane.told = due[name] = since
-            rest = self._fill(lane, now, starts)
+            rest = _HELD_WAIT if self.held else self._fill(lane, now, starts)
             if rest is not None:
                 rests.append(rest)
         self.has_news = False
@@ -172,6 +177,13 @@ class Schedule:
         was_open = breaker.is_open
         breaker.note(attempt, now / SECOND, probe=start.probe)
         return breaker.is_open if breaker.is_open is not was_open else None
+
+    def defer(self, start: Start, until: int, now: int) -> None:
+        """Let an entry wait of which nothing came, in memory alone; its destination's breaker learns nothing."""
+        self._lines[start.entry.effect.kind].breaker.leave(probe=start.probe)
+        newest = self.newest(start.stream, start.entry)
+        if newest.effect.position == start.entry.effect.position:
+            self.put(start.stream, msgspec.structs.replace(newest, next_attempt_at=until), now)
 
     def end(self, start: Start, now: int) -> None:
         """Take back the place of an attempt that is over and whose outcome, if there is one, was put."""

@@ -248,7 +248,7 @@ class Store(ReadableStore, Protocol):
         """Whether an append is possible now: not failed, not waiting, and free space is above the reserve (I0)."""
 
     def may_perform(self) -> bool:
-        """Whether effects may be begun now: as `has_room`, down to half of the reserve."""
+        """Whether there is room to begin effects: nothing waits, and free space is above half of the reserve."""
 
     @property
     def waits(self) -> str:

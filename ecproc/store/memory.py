@@ -295,7 +295,7 @@ class MemoryStore(MemoryReader):
 
     def may_perform(self) -> bool:
         """See Store."""
-        return self.is_open and self.room
+        return self.room
 
     async def aclose(self) -> None:
         """See Store; what was written can still be read."""

@@ -290,13 +290,12 @@ async def test_what_still_waits_when_the_store_is_closed_is_refused_and_not_writ
         refused.append(caught.value)
 
     with closing(sqlite3.connect(tmp_path / "ecproc.db", isolation_level=None)) as other:
-        async with anyio.create_task_group() as group:
-            async with sqlite_store(tmp_path) as store:
-                await append(store, make_message(1))
-                other.execute("BEGIN IMMEDIATE")
-                for number in range(2, 5):
-                    group.start_soon(receive, store, number)
-                await wait_until(lambda: bool(store.waits))
+        async with anyio.create_task_group() as group, sqlite_store(tmp_path) as store:
+            await append(store, make_message(1))
+            other.execute("BEGIN IMMEDIATE")
+            for number in range(2, 5):
+                group.start_soon(receive, store, number)
+            await wait_until(lambda: bool(store.waits))
         other.execute("ROLLBACK")
     assert len(refused) == 3
     async with sqlite_store(tmp_path) as store:

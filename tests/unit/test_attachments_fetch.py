@@ -18,12 +18,13 @@ import anyio
 import pytest
 import trustme
 
-from ecproc.attachments.base import Failure, FetchFailed
+from ecproc.attachments.base import DiskFull, Failure, FetchFailed
 from ecproc.attachments.fetch import HttpFetcher
-from ecproc.attachments.store import ContentStore
+from ecproc.attachments.store import ContentStore, Upload
 from ecproc.clock import SystemClock
 from ecproc.errors import StoreUnavailable
 from ecproc.http import HttpClient, HttpFault, Origin
+from ecproc.room import Room
 from tests.conformance.faultserver import (
     FaultServer,
     Peer,
@@ -431,6 +432,92 @@ async def test_full_disk_holds_and_a_broken_one_stops(
     if isinstance(caught.value, FetchFailed):
         assert (caught.value.reason, caught.value.failure) == ("disk_full", F.HELD)
     assert_nothing_stored(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["head", "body", "pause"])
+async def test_a_host_behind_the_least_rate_is_given_up_before_the_deadline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    monkeypatch.setattr("ecproc.attachments.rate.PATIENCE_SECONDS", DEADLINE / 3)
+
+    async def drip(peer: Peer) -> None:
+        await peer.request()
+        head = make_head(200, {"content-length": "100000"})
+        if part == "head":
+            await peer.drip(head, seconds_per_byte=0.05)
+        await peer.send(head)
+        if part == "pause":
+            await peer.send(bytes(90_000))  # haste buys no long sleep
+            await peer.hang()
+        await peer.drip(bytes(10_000), seconds_per_byte=0.01)
+
+    error = await fail(tmp_path, drip)
+    assert error.reason.startswith("too slow: ")
+    assert error.failure is F.COUNTED
+
+
+async def test_a_host_at_the_least_rate_is_waited_for_and_our_own_disk_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecproc.attachments.rate.PATIENCE_SECONDS", DEADLINE / 5)
+    monkeypatch.setattr("ecproc.attachments.rate.LEAST_RATE", 10)
+    write = Upload.write
+
+    async def write_slowly(upload: Upload, piece: bytes) -> None:
+        if upload.size == 0:
+            await anyio.sleep(DEADLINE / 4)
+        await write(upload, piece)
+
+    async def drip(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(make_head(200, {"content-length": "4"}))
+        await peer.drip(b"slow", seconds_per_byte=DEADLINE / 10)
+
+    monkeypatch.setattr(Upload, "write", write_slowly)
+    async with fetching(tmp_path, drip) as (fetcher, server):
+        assert (await fetcher.fetch(server.url + TARGET, announced_size=None)).size == 4
+
+
+async def test_downloads_keep_what_they_announce_and_none_comes_near_half_of_the_reserve(tmp_path: Path) -> None:
+    free, sent = 1_000_000, 40_000
+    room = Room(tmp_path, reserve_bytes=1_600_000, free_bytes=lambda _: free)
+
+    async def send(peer: Peer) -> None:
+        await peer.request()
+        await peer.answer(200, bytes(sent))
+
+    store = ContentStore(tmp_path, room)
+    await store.sweep()
+    fetcher = make_fetcher(store)
+    async with FaultServer(send) as server:
+        held = room.promise(70_000)
+        assert held is not None
+        with pytest.raises(DiskFull):
+            await fetcher.fetch(server.url + TARGET, announced_size=sent)
+        assert server.requests == [], "it was asked for before there was room"
+        for lie in (None, 10):
+            with pytest.raises(DiskFull):
+                await fetcher.fetch(server.url + TARGET, announced_size=lie)
+        held.end()
+        assert (await fetcher.fetch(server.url + TARGET, announced_size=sent)).size == sent
+        await fetcher.aclose()
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE])
+async def test_no_descriptor_is_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    real = os.open
+
+    def refuse(path: Path, *arguments: int) -> int:
+        if "tmp" in Path(path).parent.name:
+            raise OSError(code, os.strerror(code))
+        return real(path, *arguments)
+
+    async with fetching(tmp_path, answering(200, b"x")) as (fetcher, server):
+        monkeypatch.setattr(os, "open", refuse)
+        with pytest.raises(DiskFull):
+            await fetcher.fetch(server.url + TARGET, announced_size=1)
+        monkeypatch.undo()
 
 
 async def test_cancelled_download_leaves_nothing(tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-from ecproc.attachments.base import Failure, FetchFailed, Stored
+from ecproc.attachments.base import DiskFull, Failure, FetchFailed, Stored
 from ecproc.bridge.base import Answer
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
-from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Odd, Performer, Postponed, Uncertain
+from ecproc.domain.attempt import Attempt, Blamed, Deferred, Done, Held, Odd, Performer, Postponed, Uncertain
 from ecproc.domain.deltas import Attachment, AttachmentChanged, ClientTicket, ClientTicketChanged
 from ecproc.domain.effects import LANES, Effect, EffectKind, Lane, Repeat
 from ecproc.domain.entry import Entry, EntryState
@@ -47,7 +47,7 @@ def make_entry(kind: EffectKind, state: EntryState = EntryState.AVAILABLE, **mem
     return Entry(Effect(key=EffectKey(f"{kind}:k"), kind=kind, ticket=TICKET, **members), 1, state, result=result)
 
 
-def only_reasons_differ(found: Attempt, expected: Attempt) -> bool:
+def only_reasons_differ(found: Attempt | Deferred, expected: Attempt) -> bool:
     return type(found) is type(expected) and msgspec.structs.replace(found, reason="") == msgspec.structs.replace(
         expected, reason=""
     )
@@ -361,19 +361,17 @@ class Fetcher:
 async def download(
     fetcher: Fetcher,
     *,
-    room: bool = True,
     announced: bool = True,
     overdue: float = -1,
     rows: Sequence[Row] = (),
     **members: Any,
-) -> Attempt:
+) -> Attempt | Deferred:
     clock = VirtualClock()
     store = MemoryStore(clock.now, TABLES)
     body = file("f1") if announced else {}
     message = decode_message(msgspec.json.encode({"MessageId": "m1", **incident("Attachment", **body)}))
     event = NewEvent(TICKET, "MessageReceived", message.payload, message_key=message.key)
     await store.commit(Batch(events=[event], rows=rows))
-    store.room = room
     deadline = clock.now() - int(overdue * 1_000_000)
     entry = make_entry(EffectKind.DOWNLOAD, deadline=deadline, **members)
     return await AttachmentPerformer(fetcher, store, clock=clock).perform(TICKET, entry)
@@ -398,13 +396,11 @@ async def test_a_file_of_no_announced_size_is_fetched_too() -> None:
     assert fetcher.asked[0][1] is None
 
 
-async def test_nothing_is_fetched_while_the_disk_is_full() -> None:
-    fetcher = Fetcher()
+async def test_a_file_that_finds_no_room_is_deferred_and_nobody_is_blamed() -> None:
+    attempt = await download(Fetcher(DiskFull()))
 
-    attempt = await download(fetcher, room=False)
-
-    assert only_reasons_differ(attempt, Held("", down=True))
-    assert fetcher.asked == []
+    assert isinstance(attempt, Deferred)
+    assert attempt.hint
 
 
 @pytest.mark.parametrize("members", [{"position": 99}, {}])

@@ -7,9 +7,9 @@ from typing import Final, assert_never
 
 import msgspec
 
-from ecproc.attachments.base import Failure, Fetcher, FetchFailed
+from ecproc.attachments.base import DiskFull, Failure, Fetcher, FetchFailed
 from ecproc.clock import Clock
-from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Postponed
+from ecproc.domain.attempt import Attempt, Blamed, Deferred, Done, Held, Postponed
 from ecproc.domain.effects import Effect, EffectKind, Repeat
 from ecproc.domain.entry import Entry
 from ecproc.store.base import Store
@@ -32,7 +32,7 @@ _decode_attachment = msgspec.json.Decoder(_Attachment).decode
 
 
 class AttachmentPerformer:
-    """Fetches announced files, while the disk has room."""
+    """Fetches announced files."""
 
     name = "attachments"
     kinds = (EffectKind.DOWNLOAD,)
@@ -45,10 +45,8 @@ class AttachmentPerformer:
     def repeat_of(self, kind: EffectKind) -> Repeat:
         return Repeat.IDEMPOTENT  # content is stored under its own digest
 
-    async def perform(self, stream: str, entry: Entry) -> Attempt:
+    async def perform(self, stream: str, entry: Entry) -> Attempt | Deferred:
         effect = entry.effect
-        if not self._store.has_room():
-            return Held("the disk is at its reserve", down=True)
         stored = await self._find_stored(stream, effect) if effect.rearm else None
         if stored is not None:
             return Done(stored)
@@ -59,6 +57,8 @@ class AttachmentPerformer:
         size = effect.fields.get("size")
         try:
             fetched = await self._fetcher.fetch(url, announced_size=int(size) if size is not None else None)
+        except DiskFull as error:
+            return Deferred(error.reason, hint=error.hint)
         except FetchFailed as error:
             return _judge(error, overdue=effect.deadline is not None and self._clock.now() > effect.deadline)
         return Done({"sha256": fetched.sha256, "size": str(fetched.size), "path": fetched.path})

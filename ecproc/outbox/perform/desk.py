@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from ecproc.desk.base import DESK_KINDS, Desk, DeskCall, DeskRefused, DeskUnavailable
+from contextlib import suppress
+from typing import Final
+
+import anyio
+
+from ecproc.desk.base import DESK_KINDS, Desk, DeskAnswer, DeskCall, DeskHasNoRoom, DeskRefused, DeskUnavailable
 from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Uncertain
 from ecproc.domain.effects import EffectKind, Repeat
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.ids import create_key
 from ecproc.fold.recorded import decode_entry
 from ecproc.store.base import Reader
+
+_NO_ROOM_PAUSE: Final = 1.0
+"""Seconds until a desk whose file has no room is asked again."""
+_NO_ROOM_TRIES: Final = 40
+"""How often: a try may wait for a lock for seconds itself, and all of it has to fit into an attempt."""
 
 
 class DeskPerformer:
@@ -45,12 +55,20 @@ class DeskPerformer:
             except (DeskUnavailable, DeskRefused) as error:
                 return Uncertain(f"look-up: {error}")  # what a former attempt did is as open as before
         try:
-            answer = answer or await self._desk.perform(call)
+            answer = answer or await self._perform(call)
         except DeskUnavailable as error:
             return Uncertain(str(error)) if error.sent else Held(str(error), error.retry_after)
         except DeskRefused as error:
             return Blamed(str(error))
         return Done({"number": answer.number, "state": answer.state})
+
+    async def _perform(self, call: DeskCall) -> DeskAnswer:
+        """Ask, and ask again while the desk's own file has no room: that is no word about the entry or the desk."""
+        for _ in range(_NO_ROOM_TRIES):
+            with suppress(DeskHasNoRoom):
+                return await self._desk.perform(call)
+            await anyio.sleep(_NO_ROOM_PAUSE)
+        return await self._desk.perform(call)
 
     async def _created_number(self, stream: str, generation: int) -> str | None:
         """The number that creating this generation's client ticket gave."""

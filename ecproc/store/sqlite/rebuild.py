@@ -123,7 +123,7 @@ class SqliteRebuild(SqliteRebuildWriter):
 
 
 class SqliteSwappableRebuild(SqliteRebuild):
-    """A SwappableRebuild; `replace` puts the file's rows in place of the live ones."""
+    """A SwappableRebuild; `replace` puts the file's rows in place of the live ones, `check_room` raises NoRoom."""
 
     def __init__(
         self,
@@ -132,9 +132,20 @@ class SqliteSwappableRebuild(SqliteRebuild):
         *,
         live: Callable[[], AbstractAsyncContextManager[SqliteReader]],
         replace: Callable[[int], Awaitable[None]],
+        check_room: Callable[[], None],
     ) -> None:
         super().__init__(scratch, tables, live=live)
         self._replace = replace
+        self._check_room = check_room
+
+    async def write(
+        self,
+        rows: Sequence[Row],
+        streams: Sequence[tuple[str, StreamCounters]] = (),
+        compact: Sequence[Compact] = (),
+    ) -> None:
+        self._check_room()
+        await super().write(rows, streams, compact)
 
     async def swap(self, *, fold_version: int) -> None:
         await self._control("COMMIT")

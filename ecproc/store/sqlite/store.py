@@ -14,6 +14,7 @@ from typing import Final
 import anyio
 
 from ecproc.domain.log import Batch
+from ecproc.errors import NoRoom
 from ecproc.room import LOOK_SECONDS, Room, estimate_bytes
 from ecproc.store.base import Committed, Reader, Tables
 from ecproc.store.identity import identify_log
@@ -110,11 +111,15 @@ class SqliteStore(ReadOnlyStore):
 
     @asynccontextmanager
     async def rebuilding(self, reader: Reader | None = None) -> AsyncIterator[SqliteSwappableRebuild]:
-        """See Store; the rows stand in a file of the data directory until a swap or the end."""
+        """See Store; the rows stand in a file of the data directory until a swap or the end. Raises NoRoom."""
         path = name_scratch(self._directory)
         async with open_scratch(path, self._tables, keep_name=True) as scratch:
             yield SqliteSwappableRebuild(
-                scratch, self._tables, live=partial(self._live, reader), replace=partial(self._replace_live, path)
+                scratch,
+                self._tables,
+                live=partial(self._live, reader),
+                replace=partial(self._replace_live, path),
+                check_room=self._check_room,
             )
 
     def has_room(self) -> bool:
@@ -141,10 +146,15 @@ class SqliteStore(ReadOnlyStore):
 
     async def _wait_for_room(self, need: int) -> None:
         """Return once so much can be written, or nothing any more; a caller cancelled before has nothing written."""
-        while self._writer.is_open and not self._room.may_perform(need):
+        while self._writer.is_open and not self._room.may_perform(need):  # noqa: ASYNC110 - a disk tells nobody
             await anyio.sleep(LOOK_SECONDS)
 
+    def _check_room(self, need: int = 0) -> None:
+        if not self._room.may_perform(need):
+            raise NoRoom("there is no room for a rebuild: the disk is near half of its reserve")
+
     async def _replace_live(self, path: Path, fold_version: int) -> None:
+        self._check_room(estimate_bytes((await anyio.Path(path).stat()).st_size))
         await self._writer.call(lambda log: log.replace_live(path, fold_version=fold_version))
 
 

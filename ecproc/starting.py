@@ -1,0 +1,170 @@
+"""How a process comes to its start: where there is no room for that yet it shows its pages, waits, and goes on."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Final, TypeVar
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ecproc.clock import Clock
+from ecproc.config import Config, Secret
+from ecproc.descriptors import Reserve
+from ecproc.ending import exit_code_of
+from ecproc.errors import ExitCode, StoreError
+from ecproc.interrupts import Interrupts
+from ecproc.network import write_url
+from ecproc.reading.queries import Queries
+from ecproc.reporting import read_versions
+from ecproc.room import is_no_room
+from ecproc.telemetry.complaints import Complaints
+from ecproc.telemetry.hooks import Telemetry
+from ecproc.web.app import build_app
+from ecproc.web.guard import Refusals
+from ecproc.web.hosts import HostRule
+from ecproc.web.server import serve
+from ecproc.web.state import Check, Health
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+TRY_SECONDS: Final = 1.0
+"""Until what there was no room for at the start is tried again."""
+QUIET_SECONDS: Final = 2.0
+"""How long a start may take before its pages are shown: whoever probes them wants an answer."""
+_HINT: Final = "free some space on the data directory's disk, or end what locks its files; it goes on by itself"
+
+
+class Front:
+    """The pages' one server; what it shows changes with `show`. `reserve` is for when no more files can be open."""
+
+    def __init__(
+        self, config: Config, tasks: TaskGroup, *, reserve: Reserve, telemetry: Telemetry, clock: Clock
+    ) -> None:
+        self._config = config
+        self._tasks = tasks
+        self._reserve = reserve
+        self._refusals = Refusals(telemetry, clock)
+        self._clock = clock
+        self._pages: list[ASGIApp] = []
+        self._is_open = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with what is shown now."""
+        await self._pages[-1](scope, receive, send)
+
+    def build_pages(self, queries: Queries, health: Health, *, read_token: Callable[[], Secret]) -> Starlette:
+        """The pages that show these, for this address and these limits."""
+        web = self._config.web
+        return build_app(
+            queries,
+            health,
+            hosts=HostRule(web.host, web.hosts),
+            read_token=read_token,
+            limits=self._config.limits,
+            refusals=self._refusals,
+            clock=self._clock,
+        )
+
+    async def show(self, pages: ASGIApp) -> None:
+        """Serve these from now on, until the task group ends. Raises ConfigError if the address cannot be bound."""
+        self._pages = [pages]
+        if not self._is_open:
+            web, limits = self._config.web, self._config.limits
+            start = partial(
+                serve, self, web.host, web.port, limits=limits, reserve=self._reserve, refusals=self._refusals
+            )
+            port: int = await self._tasks.start(start)
+            self._is_open = True
+            log.info("web", url=write_url(web.host, port))
+
+    async def show_start(self, start: Opening) -> None:
+        """Serve the probes and metrics of a process that has not begun, and a word on every other page."""
+        pages = self.build_pages(_NothingYet(), start, read_token=lambda: self._config.web.read_token)
+        await self.show(partial(_answer_for, start, pages))
+
+
+class Opening:
+    """A start under way: it is live, and says why it is not ready."""
+
+    def __init__(self, registry: CollectorRegistry, *, front: Front, interrupts: Interrupts, clock: Clock) -> None:
+        self.registry = registry
+        self.front = front
+        self.waits = "the store is being opened"
+        self._interrupts = interrupts
+        self._clock = clock
+        self._complaints = Complaints()
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """What the process ends with if the start came to nothing."""
+        return ExitCode.TEMPORARY if self._interrupts.stop is None else exit_code_of(self._interrupts.stop)
+
+    async def run(self, begin: Callable[[], Awaitable[T]], *, seconds: float | None) -> T | None:
+        """What `begin` gives; None if a signal came first, or those seconds passed."""
+        with anyio.move_on_after(math.inf if seconds is None else seconds):
+            return await self._interrupts.cut_short(partial(self._begin, begin))
+        return None
+
+    async def _begin(self, begin: Callable[[], Awaitable[T]]) -> T:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._show_when_slow)
+            begun = await begin()
+            tasks.cancel_scope.cancel()
+        return begun
+
+    async def when_there_is_room(self, begin: Callable[[], Awaitable[T]]) -> T:
+        """What `begin` gives, tried until it fails for no want of room any more; raises what else it raises."""
+        while True:
+            try:
+                return await begin()
+            except (StoreError, OSError) as error:
+                if not is_no_room(error):
+                    raise
+                self._tell(f"there is no room to start: {error}")
+            await self._clock.sleep(TRY_SECONDS)
+
+    def live(self) -> bool:
+        """See Health."""
+        return True
+
+    def checks(self) -> Sequence[Check]:
+        """See Health."""
+        return (Check("store", False, self.waits),)
+
+    def version(self) -> Mapping[str, str]:
+        """See Health."""
+        return read_versions()
+
+    def _tell(self, waits: str) -> None:
+        self.waits = waits
+        self._complaints.tell(logging.WARNING, "store_waits", waits, now=self._clock.monotonic(), hint=_HINT)
+
+    async def _show_when_slow(self) -> None:
+        await self._clock.sleep(QUIET_SECONDS)
+        await self.front.show_start(self)
+
+
+class _NothingYet(Queries):
+    """There is no store to ask, and `_answer_for` lets nobody ask."""
+
+    def __init__(self) -> None:
+        pass
+
+
+async def _answer_for(start: Opening, pages: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    path = scope.get("path", "")
+    if path in ("/livez", "/healthz", "/readyz", "/version", "/metrics"):
+        await pages(scope, receive, send)
+    else:
+        await JSONResponse({"error": f"not ready: {start.waits}"}, 503)(scope, receive, send)
