@@ -166,9 +166,14 @@ class DataConfig(Struct, frozen=True, kw_only=True):
 
     dir: Annotated[Path, Meta(description="event log, attachments, lock; created 0700")] = Path("data")
     store: Annotated[Literal["sqlite"], Meta(description="the event log's storage")] = "sqlite"
-    reserve_bytes: Annotated[int, Meta(ge=0, le=2**50, description="below this free space nothing is received")] = (
-        268_435_456
-    )
+    reserve_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**50,
+            description="below this free space nothing is received, below half of it effects and downloads pause",
+        ),
+    ] = 268_435_456
 
     @property
     def directory(self) -> Path:

@@ -19,7 +19,7 @@ import pytest
 
 from ecproc.simulator.bridge import RawMessage
 from tests.acceptance.claims import check_claims
-from tests.acceptance.world import Plan, Running, World, is_empty, open_world
+from tests.acceptance.world import Plan, Running, World, is_empty, open_world, wait_for
 from tests.conformance.faultserver import FaultServer, Peer
 
 MEGABYTE: Final = 1024 * 1024
@@ -238,9 +238,7 @@ async def test_effects_pause_below_half_of_the_reserve_and_stay_due(tmp_path: Pa
             assert [tries for _, tries in list_due(world)] == [tries for _, tries in due]
             await see(running, ready=False)
             ballast.unlink()
-            with anyio.fail_after(20):
-                while count_actions(world) == actions:
-                    await anyio.sleep(0.05)
+            await wait_for(lambda: count_actions(world) > actions, 20)
             await told(running, "disk_reserve", "go on")
             await end(running)
         await world.drain()

@@ -13,7 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ecproc.desk.base import DeskAnswer, DeskCall
-from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Odd, Postponed, Uncertain
+from ecproc.domain.attempt import Attempt, Blamed, Deferred, Done, Held, Odd, Postponed, Uncertain
 from ecproc.domain.effects import LANES, Effect, EffectKind, Lane, Repeat
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.ids import EffectKey, TicketNumber
@@ -49,8 +49,8 @@ class Destination:
         self.kinds = [kind for kind in EffectKind if LANES[kind] is lane]
         self.repeat = Repeat.KEYED if lane is Lane.DESK else Repeat.IDEMPOTENT
         self.seconds = 1.0
-        self.script: dict[str, list[Attempt | BaseException]] = {}
-        self.always: Attempt | None = None
+        self.script: dict[str, list[Attempt | Deferred | BaseException]] = {}
+        self.always: Attempt | Deferred | None = None
         self.at_work = 0
         self.most_at_work = 0
         self._bench = bench
@@ -58,7 +58,7 @@ class Destination:
     def repeat_of(self, kind: EffectKind) -> Repeat:
         return self.repeat
 
-    async def perform(self, stream: str, entry: Entry) -> Attempt:
+    async def perform(self, stream: str, entry: Entry) -> Attempt | Deferred:
         self._bench.performed.append((entry.effect.key, anyio.current_time()))
         self.at_work += 1
         self.most_at_work = max(self.most_at_work, self.at_work)
@@ -695,6 +695,57 @@ async def test_a_breaker_is_for_one_destination_only() -> None:
 
     assert bench.times_of("r") == bench.times_of("d") == [0]
     assert bench.heard.breakers == [("desk", True)]
+
+
+# --- room on our own disk ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("I0")
+async def test_without_room_nothing_is_begun_and_what_is_under_way_is_settled() -> None:
+    bench = Bench()
+    bench.desk.seconds = 10
+    await bench.plan("e-1", (K.CREATE, "under way"))
+
+    async def work() -> None:
+        await anyio.sleep(5)
+        bench.store.room = False
+        await bench.plan("e-2", (K.CREATE, "c"), (K.RETURN_NUMBER, "r"), (K.DOWNLOAD, "d"))
+        await anyio.sleep(600)
+        assert bench.order_of() == ["under way"]
+        assert (await bench.entry("e-1", "under way")).state is S.COMPLETED
+        assert (await bench.events("e-2")) == []
+        bench.store.room = True
+
+    await bench.run(work=work)
+
+    assert sorted(bench.order_of()) == ["c", "d", "r", "under way"]
+    assert [(await bench.entry("e-2", key)).tries for key in "crd"] == [1, 1, 1]
+    assert bench.heard.breakers == []
+    assert max(bench.times_of("r")) < 605 + 2
+
+
+@pytest.mark.requirement("I0")
+@pytest.mark.usefixtures("fresh_loggers")
+async def test_a_deferred_entry_waits_without_a_trace_and_lets_others_pass() -> None:
+    bench = Bench()
+    bench.attachments.script = {"large": [Held("503", down=True)] + [Deferred("disk_full", hint="free space")] * 20}
+    await bench.plan("e-1", (K.DOWNLOAD, "large"))
+
+    async def work() -> None:
+        await anyio.sleep(60)
+        await bench.plan("e-2", (K.DOWNLOAD, "small"))
+
+    with capture_logs() as lines:
+        await bench.run(work=work)
+
+    assert bench.order_of("small", "large")[-1] == "large"
+    assert len(bench.times_of("small")) == 1
+    assert len(bench.times_of("large")) == 22
+    assert (await bench.events("e-1")) == ["Failed", "Succeeded"]
+    assert (await bench.entry("e-1", "large")).tries == 2
+    told = [line for line in lines if line.get("reason") == "disk_full"]
+    assert len(told) < 6
+    assert told[0]["hint"] == "free space"
 
 
 # --- a key planned again ----------------------------------------------------------------------------------------------

@@ -1,0 +1,125 @@
+"""The account of the disk: two marks, promises, and which faults are no more than a want of room."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from ecproc.errors import NoRoom, StoreError, StoreUnavailable
+from ecproc.room import LOOK_SECONDS, Room, is_no_room
+
+RESERVE = 160_000_000
+HALF = 80_000_000 + 4 * 1024 * 1024
+"""Half of the reserve and the slack above it."""
+
+
+class Disk:
+    """A disk and a clock."""
+
+    def __init__(self, free: int, reserve: int = RESERVE) -> None:
+        self.free = free
+        self.now = 0.0
+        self.room = Room(Path(), reserve_bytes=reserve, free_bytes=lambda _: self.free, now=lambda: self.now)
+
+    def wait(self) -> None:
+        self.now += LOOK_SECONDS
+
+    def see(self, free: int) -> None:
+        self.free = free
+        self.wait()
+
+
+@pytest.mark.requirement("I0")
+@pytest.mark.parametrize(
+    ("free", "receive", "perform"),
+    [(RESERVE, True, True), (RESERVE - 1, False, True), (HALF, False, True), (HALF - 1, False, False)],
+)
+def test_there_are_two_marks(free: int, receive: bool, perform: bool) -> None:
+    room = Disk(free).room
+    assert (room.may_receive(), room.may_perform()) == (receive, perform)
+
+
+def test_what_was_written_counts_before_the_next_look() -> None:
+    disk = Disk(HALF + 30_000_000)
+    assert disk.room.may_perform(20_000_000)
+    disk.room.wrote(10_000_000, owed=0)
+    assert not disk.room.may_perform(20_000_000)
+    disk.wait()
+    assert disk.room.may_perform(20_000_000)
+
+
+def test_what_is_not_yet_in_the_database_is_kept_free_for_it() -> None:
+    disk = Disk(HALF + 30_000_000)
+    disk.room.wrote(1, owed=25_000_000)
+    disk.wait()
+    assert not disk.room.may_perform(10_000_000)
+    disk.room.wrote(1, owed=0)
+    disk.wait()
+    assert disk.room.may_perform(10_000_000)
+
+
+def test_promises_add_up_and_are_given_back() -> None:
+    disk = Disk(HALF + 100)
+    first = disk.room.promise(60)
+    assert first is not None
+    assert disk.room.promise(60) is None
+    assert first.spend(60)
+    assert not first.spend(60), "more than was promised and is free"
+    assert first.spend(40)
+    disk.see(HALF + 100)
+    first.end()
+    second = disk.room.promise(100)
+    assert second is not None
+    disk.see(HALF + 50)
+    assert not second.spend(60), "somebody else took it"
+    second.end()
+    assert disk.room.promise(50)
+
+
+def test_a_full_disk_is_met_before_a_transaction_also_without_a_reserve() -> None:
+    disk = Disk(100_000, reserve=0)
+    assert not disk.room.fits(0)
+    assert not disk.room.may_receive()
+    disk.free = 1_000_000
+    assert disk.room.fits(0)
+    assert not disk.room.fits(900_000)
+
+
+def sqlite_error(code: int) -> sqlite3.Error:
+    error = sqlite3.OperationalError("x")
+    error.sqlite_errorcode = code
+    return error
+
+
+def caused_by(error: Exception) -> StoreError:
+    wrapped = StoreUnavailable("x")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (sqlite_error(sqlite3.SQLITE_BUSY), True),
+        (sqlite_error(sqlite3.SQLITE_BUSY | 2 << 8), True),
+        (sqlite_error(sqlite3.SQLITE_FULL), True),
+        (sqlite_error(sqlite3.SQLITE_CANTOPEN), True),
+        (sqlite_error(sqlite3.SQLITE_IOERR), False),
+        (sqlite_error(sqlite3.SQLITE_IOERR_FSYNC), False),
+        (sqlite_error(sqlite3.SQLITE_CORRUPT), False),
+        (OSError(errno.EMFILE, ""), True),
+        (OSError(errno.EDQUOT, ""), True),
+        (OSError(errno.EIO, ""), False),
+        (PermissionError(errno.EACCES, ""), False),
+        (caused_by(OSError(errno.ENOSPC, "")), True),
+        (caused_by(sqlite_error(sqlite3.SQLITE_NOTADB)), False),
+        (StoreUnavailable("x"), False),
+        (NoRoom("x"), True),
+        (ValueError(), False),
+    ],
+)
+def test_only_what_may_pass_by_itself_is_no_room(error: Exception, passes: bool) -> None:
+    assert is_no_room(error) is passes
