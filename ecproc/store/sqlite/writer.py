@@ -174,7 +174,8 @@ class Writer:
         works: list[_Work] = []
         size = 0
         with suppress(Empty):
-            works.append(self._queue.get(timeout=self._idle_seconds(log)))
+            idle = RETRY_SECONDS if self.waits else log.idle_seconds()
+            works.append(self._queue.get(timeout=idle if self._failure is None else None))
             size += _size(works[-1])
             while len(works) < MAX_WORKS and size < MAX_BYTES:
                 works.append(self._queue.get_nowait())
@@ -215,14 +216,6 @@ class Writer:
         outcome = self._try(log, LogFile.keep_up)
         self.waits = str(outcome) if isinstance(outcome, NoRoom) else ""
         self._again_at = time.monotonic() + RETRY_SECONDS if self.waits else float("-inf")
-
-    def _idle_seconds(self, log: LogFile) -> float | None:
-        """How long to wait for work; None for ever."""
-        if self._failure is not None:
-            return None
-        if self.waits:
-            return RETRY_SECONDS
-        return log.idle_seconds()
 
     def _try(self, log: LogFile, call: Callable[[LogFile], object]) -> object:
         """The call's result or the StoreError to answer with; any other error is the storage's and ends all writing."""
