@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
@@ -171,6 +172,43 @@ async def test_full_disk_is_told_as_not_applied_and_passes(tmp_path: Path) -> No
     desk._connection.execute("PRAGMA max_page_count = 1000000")
     assert (await desk.perform(make_call("create"))).number == "LOCAL-0000001"
     await desk.aclose()
+
+
+async def test_a_full_disk_at_a_checkpoint_takes_nothing_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_CHECKPOINT_COMMITS", 1)
+    desk = await open_local(tmp_path)
+    desk._connection = cast("sqlite3.Connection", Full(desk._connection, "PRAGMA wal_checkpoint"))
+    assert (await desk.perform(make_call("create"))).number == "LOCAL-0000001"
+    assert (await desk.perform(make_call("2"))).number == "LOCAL-0000002"
+    await desk.aclose()
+
+
+@pytest.mark.requirement("I1")
+async def test_a_commit_that_fails_ends_the_desk_even_for_want_of_space(tmp_path: Path) -> None:
+    desk = await open_local(tmp_path)
+    desk._connection = cast("sqlite3.Connection", Full(desk._connection, "COMMIT"))
+    for key in ("1", "2"):
+        with pytest.raises(StoreUnavailable, match="full"):
+            await desk.perform(make_call(key))
+    await desk.aclose()
+
+
+class Full:
+    """The desk's connection, but for one statement the disk is full."""
+
+    def __init__(self, connection: sqlite3.Connection, failing: str) -> None:
+        self._connection = connection
+        self._failing = failing
+
+    def execute(self, statement: str, *parameters: Any) -> Any:
+        if statement.startswith(self._failing):
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        return self._connection.execute(statement, *parameters)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
 
 
 async def test_after_a_broken_file_nothing_more_is_acknowledged(tmp_path: Path) -> None:

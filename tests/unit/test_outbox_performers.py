@@ -10,7 +10,7 @@ import pytest
 
 from ecproc.attachments.base import DiskFull, Failure, FetchFailed, Stored
 from ecproc.bridge.base import Answer
-from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
+from ecproc.desk.base import DeskAnswer, DeskCall, DeskHasNoRoom, DeskRefused, DeskUnavailable
 from ecproc.domain.attempt import Attempt, Blamed, Deferred, Done, Held, Odd, Performer, Postponed, Uncertain
 from ecproc.domain.deltas import Attachment, AttachmentChanged, ClientTicket, ClientTicketChanged
 from ecproc.domain.effects import LANES, Effect, EffectKind, Lane, Repeat
@@ -118,6 +118,21 @@ async def test_a_create_names_no_client_ticket_and_tells_the_new_one() -> None:
     assert call == DeskCall(
         "create_client_ticket:k", "create_client_ticket", TICKET, "Incident", None, {"priority": "1"}
     )
+
+
+async def test_a_desk_whose_file_has_no_room_is_asked_again_and_nobody_is_blamed() -> None:
+    class Locked(Desk):
+        async def perform(self, call: DeskCall) -> DeskAnswer:
+            answer = await super().perform(call)
+            if len(self.calls) < opens_at:
+                raise DeskHasNoRoom("locked")
+            return answer
+
+    opens_at = 10
+    assert isinstance(await perform(Locked(), make_entry(EffectKind.CREATE)), Done)
+    opens_at = 1_000_000
+    assert isinstance(await perform(desk := Locked(), make_entry(EffectKind.CREATE)), Held)
+    assert len(desk.calls) < 100
 
 
 async def test_a_later_call_finds_the_number_that_the_create_gave() -> None:
