@@ -69,7 +69,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Answers of its API that are made at once; beyond them it says 503. Probes and metrics are always answered."""
     web_wait_seconds: float = 5.0
     """Within which a request has to come whole, and 16 KiB of an answer have to be read."""
-    web_header_bytes: int = 32 * 1024
+    web_header_bytes: int = 8 * 1024
     """Largest head of a request to it."""
     web_tickets: int = 1_000
     """Ticket documents in one answer of the JSON API."""

@@ -13,7 +13,7 @@ from ecproc.domain.refusals import WebRefusal
 
 LEAST_BYTES: Final = 16 * 1024
 """What has to be read of an answer within the time a request may take to come."""
-_PIECE_BYTES: Final = 8 * 1024
+_PIECE_BYTES: Final = 2 * 1024
 _LINGER_SECONDS: Final = 1.0
 """How long a connection may take to close."""
 _BAD_BODY: Final = b'{"error":"this is no valid HTTP"}'
