@@ -39,6 +39,7 @@ from ecproc.rebuild.parts import Team
 from ecproc.rebuild.streams import Progress
 from ecproc.reloading import Reloading
 from ecproc.reporting import ProcessHealth, Reporting, read_versions
+from ecproc.restoring import align_desk
 from ecproc.room import Room
 from ecproc.starting import Front, Opening
 from ecproc.store.base import Store
@@ -89,8 +90,8 @@ async def run_processor(
     """Run until a signal, or with `drain` until nothing is left to do; that many seconds at most.
 
     `accept_loss` goes on with a log that ends before its anchor, as after a restore: effects behind its end are decided
-    again, which their keys make harmless where the receiver honours them. SIGTERM and SIGINT drain within
-    `limits.shutdown_seconds`, and while the parts are opened they end that; a second one ends the process at once,
+    again, which their keys make harmless where the receiver honours them, and the built-in desk skips a million
+    numbers. SIGTERM and SIGINT drain within `limits.shutdown_seconds`, and while the parts are opened they end that; a second one ends the process at once,
     which is as safe as a crash. SIGHUP reads secret files again; `learn` is given each text that must not be printed
     because of that. Where there is no room to start it shows its pages and waits.
     Raises StoreError, ConfigError and BridgeRefused.
@@ -181,7 +182,7 @@ class Processor:
         await start.when_there_is_room(lambda: renew_live_state(store, _team(config, clock), telemetry))
         content = ContentStore(config.data.directory, room)
         await start.when_there_is_room(content.sweep)
-        desk = await start.when_there_is_room(lambda: _open_desk(config, clock=clock))
+        desk = await start.when_there_is_room(lambda: _open_desk(config, store, accept_loss=accept_loss, clock=clock))
         stack.push_async_callback(desk.aclose)
         reloading = Reloading(config, clock=clock, learn=learn)
         api_key = reloading.secrets["bridge.api_key"]
@@ -279,11 +280,17 @@ def _spare_the_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-async def _open_desk(config: Config, *, clock: Clock) -> LocalDesk:
+async def _open_desk(config: Config, store: Store, *, accept_loss: bool, clock: Clock) -> LocalDesk:
     """The desk of the operator's choice."""
     match config.desk.kind:
         case "local":
-            return await LocalDesk.open(config.data.directory / "desk.db", clock=clock)
+            desk = await LocalDesk.open(config.data.directory / "desk.db", clock=clock)
+            try:
+                await align_desk(desk, store, accept_loss=accept_loss, clock=clock)
+            except BaseException:
+                await desk.aclose()
+                raise
+            return desk
         case kind:
             assert_never(kind)
 

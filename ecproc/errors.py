@@ -62,6 +62,12 @@ class ConfigError(EcprocError):
         self.problems = problems
 
 
+_LOSS_HINT: Final = (
+    "put the whole data directory back from the newest copy there is and start once with run --accept-loss, which goes "
+    "on with what is there and lets the built-in desk skip 1,000,000 numbers, so that none is given twice"
+)
+
+
 class StoreError(EcprocError):
     """The data directory, or what stands in it, does not let us go on."""
 
@@ -80,19 +86,35 @@ class NoRoom(StoreUnavailable):
 class LogDamaged(StoreError):
     """The event log is not what we wrote: something outside changed, truncated or lost part of it.
 
-    `position` is the first position that cannot be trusted.
+    `position` is the first position that cannot be trusted, 0 where it is no one event's.
     """
 
     exit_code = ExitCode.LOG_DAMAGED
+    hint = _LOSS_HINT
 
     def __init__(self, position: int, reason: str) -> None:
-        super().__init__(f"the event log is damaged at position {position}: {reason}")
+        place = f" at position {position}" if position else ""
+        super().__init__(f"the event log is damaged{place}: {reason}")
         self.position = position
         self.reason = reason
 
     def __reduce__(self) -> tuple[type[LogDamaged], tuple[int, str]]:
         """How it gets from one process to another."""
         return type(self), (self.position, self.reason)
+
+
+class OutOfStep(StoreError):
+    """What stands beside the event log is of another moment than the log: one of them is older than it was, or gone."""
+
+    exit_code = ExitCode.LOG_DAMAGED
+    hint = _LOSS_HINT
+
+
+class NewerFormat(StoreError):
+    """What stands in the data directory was written by a newer ecproc, and this one could only guess at it."""
+
+    exit_code = ExitCode.CONFIG
+    hint = "install that version or a later one; what it wrote is left as it is"
 
 
 class DataDirInUse(StoreError):

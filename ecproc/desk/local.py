@@ -4,7 +4,7 @@ The file may be read by anyone beside the running desk. Its schema (all times mi
 
     ticket  one row per client ticket
         number      TEXT     primary key: LOCAL-0000001 and so on, or as another system named it
-        serial      INTEGER  1, 2, 3 … without gaps for our own numbers, NULL for others'
+        serial      INTEGER  1, 2, 3 … without gaps but for those skipped; NULL for numbers of others and lost ones
         key         TEXT     idempotency key of the create, NULL for others' numbers
         ensono      TEXT     Ensono's number
         type        TEXT     Incident, Request or Change
@@ -17,6 +17,9 @@ The file may be read by anyone beside the running desk. Its schema (all times mi
         kind        TEXT     as create_client_ticket
         state_after TEXT     the ticket's state in the answer
         fields      TEXT     JSON object of what the call brought
+        at          INTEGER
+    skipped  one row per restore: no number up to this one is given any more
+        serial      INTEGER  primary key
         at          INTEGER
 """
 
@@ -37,7 +40,7 @@ import msgspec
 from ecproc.clock import Clock
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskHasNoRoom, DeskRefused, DeskUnavailable
 from ecproc.domain.effects import EffectKind, Repeat
-from ecproc.errors import StoreError, StoreUnavailable
+from ecproc.errors import NewerFormat, StoreUnavailable
 from ecproc.failpoints import failpoint
 from ecproc.room import is_no_room
 
@@ -70,6 +73,8 @@ _SCHEMA: Final = (
     """,
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
+_CREATE_SKIPPED: Final = "CREATE TABLE IF NOT EXISTS skipped (serial INTEGER PRIMARY KEY, at INTEGER NOT NULL)"
+"""Files of the first builds lack it; once a number above was given, those count on from there too."""
 _SETTINGS: Final = (
     "PRAGMA busy_timeout = 5000",
     "PRAGMA trusted_schema = OFF",
@@ -81,7 +86,10 @@ _SETTINGS: Final = (
 )
 _CHECKPOINT_COMMITS: Final = 256
 
-_OURS: Final = re.compile(r"LOCAL-[0-9]{7,}")
+_OURS: Final = re.compile(r"LOCAL-([0-9]{7,18})")
+_READ_SKIPPED: Final = "SELECT coalesce(max(serial), 0) FROM skipped"
+_READ_NEWEST: Final = """\
+SELECT serial, number, key FROM ticket WHERE serial IS NOT NULL ORDER BY serial DESC LIMIT 1"""
 _OPEN: Final = "open"
 _ACTIVE: Final = frozenset({_OPEN, "workinprogress", "pending"})
 """States that a ticket may be opened or re-opened in; an end has a call of its own."""
@@ -100,6 +108,26 @@ _STATES: Final[Mapping[str, str | None]] = {
 """What a kind makes of the ticket's state; None leaves it, or leaves it to the fields."""
 
 
+class DeskStand(msgspec.Struct, frozen=True):
+    """How far a desk has counted: the last serial that is given or skipped, and the newest ticket's number and key, which
+    are empty if there is none or it is older than what was skipped."""
+
+    last: int
+    number: str = ""
+    key: str = ""
+
+
+def format_number(serial: int) -> str:
+    """The number of our own with that serial."""
+    return f"LOCAL-{serial:07d}"
+
+
+def read_serial(number: str) -> int:
+    """The serial of a number that looks like one of our own, 0 for any other."""
+    match = _OURS.fullmatch(number)
+    return int(match[1]) if match else 0
+
+
 class LocalDesk:
     """A desk whose every answer is durable. Calls that wait at the same time share one commit.
 
@@ -108,7 +136,9 @@ class LocalDesk:
     acknowledged.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, clock: Clock) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, clock: Clock, *, is_new: bool) -> None:
+        self.is_new = is_new
+        """Whether there was no desk in that file."""
         self._path = path
         self._connection = connection
         self._clock = clock
@@ -120,8 +150,8 @@ class LocalDesk:
     @classmethod
     async def open(cls, path: Path, *, clock: Clock) -> LocalDesk:
         """The desk in that file, made if there is none; its directory must exist. Raises StoreError."""
-        connection = await anyio.to_thread.run_sync(_connect, path)
-        return cls(path, connection, clock)
+        connection, is_new = await anyio.to_thread.run_sync(_connect, path)
+        return cls(path, connection, clock, is_new=is_new)
 
     def repeat_of(self, kind: EffectKind) -> Repeat:
         """Keyed, whatever it is: each call that was applied is kept under its key."""
@@ -144,8 +174,20 @@ class LocalDesk:
 
     async def look_up(self, call: DeskCall) -> DeskAnswer | None:
         """What this key led to, None if it was never applied."""
+        return await self._ask(lambda: self._find(call.key))
+
+    async def read_stand(self) -> DeskStand:
+        """How far it has counted."""
+        return await self._ask(self._read_stand)
+
+    async def skip_to(self, serial: int) -> None:
+        """Give no number up to this one any more; durable on return. Tickets below it may be changed though the file
+        does not know them: they were lost."""
+        await self._ask(lambda: self._skip(serial))
+
+    async def _ask(self, work: Callable[[], T]) -> T:
         async with self._turn:
-            found = await anyio.to_thread.run_sync(self._guard, lambda: self._find(call.key))
+            found = await anyio.to_thread.run_sync(self._guard, work)
         if isinstance(found, DeskHasNoRoom | StoreUnavailable):
             raise found
         return found
@@ -203,10 +245,24 @@ class LocalDesk:
         return DeskAnswer(*row) if row else None
 
     def _create(self, call: DeskCall) -> DeskAnswer:
-        (last,) = self._connection.execute("SELECT coalesce(max(serial), 0) FROM ticket").fetchone()
-        number, state = f"LOCAL-{last + 1:07d}", _open_state(call)
-        self._insert(call, number, last + 1, state=state)
+        serial = self._read_stand().last + 1
+        number, state = format_number(serial), _open_state(call)
+        self._insert(call, number, serial, state=state)
         return DeskAnswer(number, state)
+
+    def _read_stand(self) -> DeskStand:
+        (skipped,) = self._connection.execute(_READ_SKIPPED).fetchone()
+        newest = self._connection.execute(_READ_NEWEST).fetchone()
+        return DeskStand(skipped) if newest is None or newest[0] <= skipped else DeskStand(*newest)
+
+    def _skip(self, serial: int) -> None:
+        with _transaction(self._connection):
+            self._connection.execute("INSERT INTO skipped (serial, at) VALUES (?, ?)", (serial, self._clock.now()))
+
+    def _is_unknown(self, number: str) -> bool:
+        """Whether a number that the file lacks is one of our own that was never given, and was not lost either."""
+        (skipped,) = self._connection.execute(_READ_SKIPPED).fetchone()
+        return bool(_OURS.fullmatch(number)) and read_serial(number) > skipped
 
     def _insert(self, call: DeskCall, number: str, serial: int | None, *, state: str = _OPEN) -> None:
         self._connection.execute(
@@ -232,10 +288,10 @@ class LocalDesk:
             return DeskRefused(f"{call.kind} names no ticket")
         query = "SELECT state, fields FROM ticket WHERE number = ?"
         row = self._connection.execute(query, (number,)).fetchone()
-        if row is None and _OURS.fullmatch(number):
+        if row is None and self._is_unknown(number):
             return DeskRefused(f"there is no ticket {number}")
         if row is None:
-            # An adopted ticket lives in another system; here it is kept from its first change on.
+            # An adopted ticket lives in another system, or a file that was lost; it is kept from its first change on.
             self._insert(call, number, None)
         state, fields = row or (_OPEN, "{}")
         return self._update(call, number, state, fields)
@@ -303,12 +359,12 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise _CommitFailed(str(error)) from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            _prepare(connection, path)
+            is_new = _prepare(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -316,20 +372,25 @@ def _connect(path: Path) -> sqlite3.Connection:
         raise StoreUnavailable(f"the local desk cannot be opened: {path}: {failed}") from failed.__cause__
     except (sqlite3.Error, OSError) as error:
         raise StoreUnavailable(f"the local desk cannot be opened: {path}: {error}") from error
-    return connection
+    return connection, is_new
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path) -> bool:
+    """Bring the file to this schema; whether it held none."""
     for statement in _SETTINGS:
         connection.execute(statement)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > _SCHEMA_VERSION:
-        raise StoreError(f"{path} was written by a newer ecproc (schema {version})")
+        raise NewerFormat(
+            f"{path} was written by a newer ecproc (schema {version}; this one knows up to {_SCHEMA_VERSION})"
+        )
     if version == 0:
         with _transaction(connection):
             for statement in _SCHEMA:
                 connection.execute(statement)
         _sync_folder(path.parent)
+    connection.execute(_CREATE_SKIPPED)
+    return version == 0
 
 
 def _sync_folder(path: Path) -> None:

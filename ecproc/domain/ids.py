@@ -51,6 +51,12 @@ def create_key(ticket: str, generation: int) -> EffectKey:
     return EffectKey(f"create:{ticket}:g{generation}")
 
 
+def stream_of_create(key: str) -> str | None:
+    """The stream whose client ticket that key creates; None if it is no such key."""
+    stream, found, _ = key.removeprefix("create:").rpartition(":g")
+    return stream if found and key.startswith("create:") else None
+
+
 def return_key(ticket: str, number: str) -> EffectKey:
     """Key of returning one client number to Ensono."""
     return EffectKey(f"returnptn:{ticket}:{number}")

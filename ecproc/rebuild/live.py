@@ -12,6 +12,7 @@ import structlog
 from ecproc.rebuild.parts import Team, rebuild_in_parts
 from ecproc.rebuild.streams import CompactUnusable, Progress, RebuildOrder, Rebuilt, rebuild
 from ecproc.store.base import Difference, Rebuild, ScanReader, Store, SwappableRebuild
+from ecproc.store.verify import require_known_fold
 from ecproc.telemetry.hooks import Telemetry
 
 log = structlog.get_logger()
@@ -47,7 +48,8 @@ async def replay_aside(
 
 
 async def replay_live(store: Store, team: Team, *, on_progress: Callable[[Progress], None]) -> ReplayReport:
-    """Rebuild all state from the log and put it in the place of the live rows. Raises LogDamaged."""
+    """Rebuild all state from the log and put it in the place of the live rows. Raises LogDamaged or NewerFormat."""
+    require_known_fold(await store.fold_version(), team.machines.fold_version)
     async with _rebuilt(store, team, on_progress) as (aside, rebuilt):
         report = await _report(aside, rebuilt, verify=False)
         await aside.swap(fold_version=team.machines.fold_version)
@@ -55,9 +57,14 @@ async def replay_live(store: Store, team: Team, *, on_progress: Callable[[Progre
 
 
 async def renew_live_state(store: Store, team: Team, telemetry: Telemetry) -> None:
-    """Rebuild live rows that another version of the fold wrote, and say how much that changed (decision 12)."""
+    """Rebuild live rows that a former version of the fold wrote, and say how much that changed (decision 12).
+
+    Raises NewerFormat for those of a later one.
+    """
     version = team.machines.fold_version
-    if await store.fold_version() == version:
+    found = await store.fold_version()
+    require_known_fold(found, version)
+    if found == version:
         return
     async with _rebuilt(store, team, lambda progress: None) as (aside, rebuilt):
         differing, _ = await aside.differences(0)

@@ -359,11 +359,64 @@ async def test_an_emptied_file_is_not_taken_for_a_new_one(tmp_path: Path) -> Non
         assert await read_all(store) == []
 
 
-async def test_a_missing_anchor_is_written_again(tmp_path: Path) -> None:
+@pytest.mark.requirement("I6")
+async def test_events_without_an_anchor_are_refused_and_a_finding_until_that_is_accepted(tmp_path: Path) -> None:
     await write_some(tmp_path)
     (tmp_path / "anchor").unlink()
-    async with sqlite_store(tmp_path) as store:
+    for _ in range(2):
+        with pytest.raises(LogDamaged, match="anchor beside it is gone"):
+            async with sqlite_store(tmp_path):
+                pass
+        found = verify_log(tmp_path)
+        assert isinstance(found, Damage)
+        assert (found.position, "anchor" in found.reason) == (0, True)
+    async with sqlite_store(tmp_path, accept_loss=True) as store:
         assert read_anchor(tmp_path) == await store.head()
+    assert isinstance(verify_log(tmp_path), VerifiedLog)
+
+
+@pytest.mark.requirement("I6")
+async def test_the_anchor_stands_before_the_first_event_does(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path):
+        assert read_anchor(tmp_path) == Head(0, bytes(32))
+        assert verify_log(tmp_path) == VerifiedLog(0, Head(0, bytes(32)))
+    (tmp_path / "anchor").unlink()
+    async with sqlite_store(tmp_path) as store:
+        await append(store, make_message(1))
+
+
+@pytest.mark.requirement("I6")
+async def test_a_log_that_begins_while_it_is_verified_has_its_anchor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write_some(tmp_path)
+    seen = [None, *[read_anchor(tmp_path)] * 2]
+    monkeypatch.setattr("ecproc.store.sqlite.verify.read_anchor", lambda path: seen.pop(0))
+    found = verify_log(tmp_path)
+    assert isinstance(found, VerifiedLog)
+
+
+@pytest.mark.requirement("I6")
+@pytest.mark.parametrize("pages", [1, 2, 0.5])
+async def test_a_file_that_lacks_pages_is_refused_unless_the_write_ahead_log_holds_them(
+    tmp_path: Path, pages: float
+) -> None:
+    async with sqlite_store(tmp_path / "live") as store:
+        await append(store, *[make_message(number, payload=b"x" * 9000) for number in range(20)])
+        await store._writer.call(lambda log: log.close_the_gap())
+        await append(store, make_message(99))
+        shutil.copytree(tmp_path / "live", tmp_path / "begun")
+    cut = 8192 * (1 if pages == 0.5 else int(pages)) - (4000 if pages == 0.5 else 0)
+    for name in ("live", "begun"):
+        path = tmp_path / name / "ecproc.db"
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) - cut])
+        with pytest.raises(LogDamaged):
+            async with sqlite_store(tmp_path / name, accept_loss=True):
+                pass
+        assert isinstance(verify_log(tmp_path / name), Damage), name
+        path.write_bytes(whole)
+        assert isinstance(verify_log(tmp_path / name), VerifiedLog), name
 
 
 # --- damage at the start

@@ -171,8 +171,8 @@ def _dangling_link(path: Path) -> Path | None:
 
 
 def measure_files(path: Path) -> int:
-    """The bytes that the database and its write-ahead log take."""
-    return sum(_measure(path / name) for name in (DATABASE, f"{DATABASE}-wal"))
+    """The bytes that the database, its write-ahead log and that one's index take."""
+    return sum(_measure(path / name) for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm"))
 
 
 def _measure(path: Path) -> int:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from msgspec.structs import astuple
 
+from ecproc import __version__
 from ecproc.domain.log import Row, StreamCounters
-from ecproc.errors import LogDamaged, StoreError, StoreUnavailable
+from ecproc.errors import LogDamaged, NewerFormat, StoreError, StoreUnavailable
 from ecproc.store.base import Tables
 from ecproc.store.sqlite.sql import live, log, schema
 
@@ -175,14 +176,22 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
     has_tables = connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
     version = _user_version(connection)  # read last: a first start may create both in between
     if version > SCHEMA_VERSION:
-        raise StoreError(
-            f"{path} was written by a newer ecproc (schema {version}; this one knows up to {SCHEMA_VERSION}): "
-            "install that version or a later one"
+        raise NewerFormat(
+            f"{path} was written by a newer ecproc ({_read_writer(connection)}schema {version}; "
+            f"this one, {__version__}, knows up to {SCHEMA_VERSION})"
         )
     if 0 < version < SCHEMA_VERSION:
         raise StoreError(f"{path} was written before the first release (schema {version}): use another data directory")
     if version == 0 and has_tables:
         raise StoreError(f"{path} is a database of another program")
+
+
+def _read_writer(connection: sqlite3.Connection) -> str:
+    """The version that wrote the file, where a newer format still says so in the same place."""
+    with suppress(sqlite3.Error, IndexError):
+        for (version,) in connection.execute(log.READ_WRITER):
+            return f"{version}, "
+    return ""
 
 
 def _create(connection: sqlite3.Connection, tables: Tables) -> None:

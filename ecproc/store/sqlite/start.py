@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from ecproc import __version__
 from ecproc.errors import LogDamaged
 from ecproc.store.base import Head, Tables
 from ecproc.store.sqlite.datadir import AnchorUnreadable, DataDir, read_anchor
+from ecproc.store.sqlite.extent import describe_shortage
 from ecproc.store.sqlite.logfile import LogFile, close_as_it_is
 from ecproc.store.sqlite.schema import NO_FOLD, add_missing_tables, connect_reader, connect_writer, translate_errors
 from ecproc.store.sqlite.sql import log
@@ -17,8 +19,8 @@ from ecproc.store.sqlite.verify import check_anchor, check_emptied, check_tail, 
 def open_log(directory: Path, tables: Tables, *, accept_loss: bool) -> LogFile:
     """Lock, create or check the log of a data directory; what was newly created is durable on return.
 
-    Raises DataDirInUse, StoreUnavailable, StoreError, or LogDamaged: with `accept_loss` not for a log behind its
-    anchor.
+    Raises DataDirInUse, StoreUnavailable, StoreError, NewerFormat, or LogDamaged: with `accept_loss` not for a log
+    behind its anchor or without one.
     """
     with translate_errors(f"{directory} cannot be opened", position=1):
         data_dir = DataDir.acquire(directory)
@@ -38,23 +40,28 @@ def _open_checked(data_dir: DataDir, tables: Tables, *, accept_loss: bool) -> Lo
     try:
         guard = connect_reader(data_dir.database)
         data_dir.sync()
-        lost = _check(connection, data_dir.path, accept_loss=accept_loss)
+        lost = _check(connection, data_dir, accept_loss=accept_loss)
         add_missing_tables(connection, tables)
+        _sign(connection)
         opened = LogFile(data_dir, connection, guard, tables, accepted_loss=lost)
         opened.write_anchor()
+        data_dir.sync()  # so that there is no event without an anchor, whatever happens to the machine
     except BaseException:
         close_as_it_is(connection, guard)
         raise
     return opened
 
 
-def _check(connection: sqlite3.Connection, directory: Path, *, accept_loss: bool) -> Head | None:
-    """Look at the log's end and its anchor; the loss that was accepted, if there is one."""
+def _check(connection: sqlite3.Connection, data_dir: DataDir, *, accept_loss: bool) -> Head | None:
+    """Look at the file's extent, the log's end and its anchor; the loss that was accepted, if there is one."""
+    shortage = describe_shortage(connection, data_dir.database)
+    if shortage is not None:
+        raise LogDamaged(0, shortage)
     damage = check_tail(connection)
     if damage is not None:
         raise LogDamaged(damage.position, damage.reason)
     head = read_head(connection)
-    anchor, missed = _compare_anchor(connection, directory, head)
+    anchor, missed = _compare_anchor(connection, data_dir.path, head)
     if missed is None:
         return None
     if not accept_loss:
@@ -72,6 +79,12 @@ def _compare_anchor(
         return None, LogDamaged(0, str(error))
     damage = check_anchor(connection, anchor, head)
     return anchor, None if damage is None else LogDamaged(damage.position, damage.reason)
+
+
+def _sign(connection: sqlite3.Connection) -> None:
+    """Say in the file which version writes it, for one that is too old to read it."""
+    if connection.execute(log.READ_WRITER).fetchone() != (__version__,):
+        connection.execute(log.PUT_WRITER, (__version__,))
 
 
 def _forget_lost(connection: sqlite3.Connection) -> None:

@@ -12,11 +12,12 @@ from sqlite3 import Connection
 from typing import Final
 
 import anyio
+import structlog
 
 from ecproc.domain.log import Batch
 from ecproc.errors import NoRoom
 from ecproc.room import LOOK_SECONDS, Room, estimate_bytes
-from ecproc.store.base import Committed, Reader, Tables
+from ecproc.store.base import Committed, Head, Reader, Tables
 from ecproc.store.identity import identify_log
 from ecproc.store.plan import check_tables, prepare
 from ecproc.store.sqlite.connections import ReaderPool, connected, make_fetch, make_scan
@@ -28,6 +29,8 @@ from ecproc.store.sqlite.sql import log as statements
 from ecproc.store.sqlite.start import open_log
 from ecproc.store.sqlite.verify import choose_connect
 from ecproc.store.sqlite.writer import Writer
+
+lines = structlog.get_logger()
 
 MAX_READING: Final = 8
 """How many `reading` contexts are open at once; one more waits."""
@@ -181,6 +184,8 @@ async def open_store(
     room = room or Room(directory, reserve_bytes=reserve_bytes, free_bytes=free_bytes)
     writer = Writer(room, on_commit)
     log = await writer.start(partial(open_log, directory, tables, accept_loss=accept_loss))
+    if log.accepted_loss is not None:
+        lines.warning("loss_accepted", position=log.head.position, reason=_describe_loss(log.head, log.accepted_loss))
     store = SqliteStore(writer, log, tables, now=now, room=room)
     try:
         await store.open_readers()
@@ -205,3 +210,9 @@ async def open_reader(directory: Path, tables: Tables) -> AsyncIterator[ReadOnly
         yield store
     finally:
         await store.aclose()
+
+
+def _describe_loss(head: Head, anchor: Head) -> str:
+    if anchor.position > head.position:
+        return f"the log ends here, but its anchor says that it reached {anchor.position}"
+    return "the log's anchor is gone, or another log's: events behind this one may be lost"

@@ -13,13 +13,17 @@ from typing import Final
 from ecproc.errors import LogDamaged, StoreError
 from ecproc.store.base import Damage, Head, VerifiedLog
 from ecproc.store.chain import NO_HASH
-from ecproc.store.sqlite.datadir import DATABASE, AnchorUnreadable, read_anchor
+from ecproc.store.sqlite.datadir import ANCHOR, DATABASE, AnchorUnreadable, read_anchor
+from ecproc.store.sqlite.extent import describe_shortage
 from ecproc.store.sqlite.schema import connect_reader, is_damage, is_read_only, translate_errors
 from ecproc.store.sqlite.sql import log, verify
 from ecproc.store.verify import check_event, compare_anchor
 
 TAIL_EVENTS: Final = 1000
 """How many of the newest events each start checks."""
+
+NO_ANCHOR: Final = f"it has events, but the file {ANCHOR} beside it is gone, so nothing says whether its end is still there"
+"""An anchor stands there before the first event does, so a start that was killed leaves no such log."""
 
 _PAGE_EVENTS: Final = 1000
 _INDEX_ROW: Final = re.compile(r"row (\d+) missing from index")
@@ -85,8 +89,10 @@ def check_tail(connection: sqlite3.Connection) -> Damage | None:
 
 
 def check_anchor(connection: sqlite3.Connection, anchor: Head | None, head: Head) -> Damage | None:
-    """Whether the log still holds the event that its anchor names."""
-    if anchor is None or anchor.position == 0:
+    """Whether the log has its anchor and still holds the event that it names; one without events needs none."""
+    if anchor is None:
+        return None if head.position == 0 else Damage(0, NO_ANCHOR)
+    if anchor.position == 0:
         return None
     row = connection.execute(log.READ_HASH, (anchor.position,)).fetchone()
     return compare_anchor(anchor, head, None if row is None else row[0])
@@ -102,11 +108,21 @@ def _verify(connection: sqlite3.Connection, path: Path, anchor: Head | None) -> 
     walked = _walk(connection, Head(0, NO_HASH))
     if isinstance(walked, Damage):
         return walked
-    damage = check_anchor(connection, anchor, walked) or _check_versions(connection) or _check_indexes(connection)
-    page_size = connection.execute("PRAGMA page_size").fetchone()[0]
-    if damage is None and path.stat().st_size % page_size:
-        damage = Damage(walked.position + 1, "the file ends within a page")
+    damage = None if anchor is None else check_anchor(connection, anchor, walked)
+    damage = damage or _check_versions(connection) or _check_indexes(connection)
+    if damage is None and anchor is None:
+        damage = _look_for_anchor(connection, path.parent, walked)
+    shortage = None if damage is not None else describe_shortage(connection, path)
+    if shortage is not None:
+        damage = Damage(walked.position + 1, shortage)
     return damage or VerifiedLog(events=walked.position, head=walked)
+
+
+def _look_for_anchor(connection: sqlite3.Connection, directory: Path, walked: Head) -> Damage | None:
+    """A log that has just begun has its anchor by now, and may have gone on since it was walked through."""
+    anchor = read_anchor(directory)
+    head = walked if anchor is None else read_head(connection)
+    return check_anchor(connection, anchor, head)
 
 
 def _walk(connection: sqlite3.Connection, head: Head) -> Damage | Head:

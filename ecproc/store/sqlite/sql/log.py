@@ -70,6 +70,9 @@ SELECT stream, version, fold_version, data FROM snapshot WHERE stream = ? AND fo
 PUT_FOLD_VERSION: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES ('fold_version', ?)"
 READ_FOLD_VERSION: Final = "SELECT value FROM meta WHERE key = 'fold_version'"
 
+PUT_WRITER: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES ('writer', ?)"
+READ_WRITER: Final = "SELECT value FROM meta WHERE key = 'writer'"
+
 FORGET_LOST: Final = (
     """\
 UPDATE stream

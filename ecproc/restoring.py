@@ -1,0 +1,97 @@
+"""Whether the built-in desk's file and the log are of one moment, so that no number is ever given twice (I4).
+
+The desk counts in its own file, and the log holds what it answered. Whichever is older than the other was put back
+alone, and is refused. A copy of both together looks like the real ones: whoever puts it back says so (`accept_loss`).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+
+from ecproc.clock import Clock
+from ecproc.desk.local import DeskStand, LocalDesk, format_number, read_serial
+from ecproc.domain.effects import EffectKind
+from ecproc.domain.ids import create_key, stream_of_create
+from ecproc.errors import OutOfStep
+from ecproc.fold.recorded import decode_entry
+from ecproc.store.base import Reader
+
+log = structlog.get_logger()
+
+SKIPPED_NUMBERS: Final = 1_000_000
+"""How many numbers may have been given by what was lost. One more is skipped for each millisecond since the log's last
+event: the same copy put back again comes later, so it goes on above whatever was given since the first time."""
+
+
+async def align_desk(desk: LocalDesk, store: Reader, *, accept_loss: bool, clock: Clock) -> None:
+    """See that the desk gives no number that was given before. Raises OutOfStep where nobody can tell.
+
+    With `accept_loss` it skips a million numbers instead, at every start, since a copy cannot be told from what it was
+    copied from. So does a desk that begins anew while creates are under way, which the lost one may have answered.
+    """
+    stand = await desk.read_stand()
+    given = await _find_given(store, above=stand.last)
+    if accept_loss:
+        hint = "start without --accept-loss from now on: each start with it skips as many again"
+        await _skip(desk, store, max(stand.last, given), clock=clock, hint=hint)
+    elif given:
+        raise OutOfStep(
+            f"the log says that the built-in desk gave out {format_number(given)}, but its file desk.db "
+            + (f"ends at {format_number(stand.last)}" if stand.last else "is gone or empty")
+        )
+    elif not await _knows(store, stand):
+        raise OutOfStep(
+            f"the newest ticket in desk.db, {stand.number}, was made for {stand.key!r}, which the log never asked for: "
+            "the log is older than desk.db, or another one"
+        )
+    elif desk.is_new and await _has_creates_under_way(store):
+        await _skip(desk, store, 0, clock=clock, hint="desk.db was gone: put it back, if there still is one")
+
+
+async def _skip(desk: LocalDesk, store: Reader, last: int, *, clock: Clock, hint: str) -> None:
+    position = (await store.head()).position
+    newest = await store.read_event(position)
+    waited = max(clock.now() - newest.at, 0) // 1000 if newest is not None else 0
+    until = last + SKIPPED_NUMBERS + waited
+    await desk.skip_to(until)
+    log.warning(
+        "numbers_skipped",
+        position=position,
+        reason=f"the built-in desk goes on at {format_number(until + 1)} instead of {format_number(last + 1)}: "
+        "the numbers between may have been given out by what was lost",
+        hint=hint,
+    )
+
+
+async def _find_given(store: Reader, *, above: int) -> int:
+    """The highest number that the log says the desk gave, where that is above what the desk knows; else 0."""
+    suspects: list[tuple[int, str, int, str]] = []
+    async for rows in store.scan_rows("client_ticket"):
+        suspects += [
+            (serial, row.stream, row.ordinal, row.id) for row in rows if (serial := read_serial(row.id)) > above
+        ]
+    for serial, stream, generation, number in sorted(suspects, reverse=True):
+        if await _is_created(store, stream, generation, number):
+            return serial
+    return 0
+
+
+async def _is_created(store: Reader, stream: str, generation: int, number: str) -> bool:
+    """Whether our own create gave that number; else it came from outside, and says nothing of our desk."""
+    rows = await store.read_rows("outbox", stream=stream, id=create_key(stream, generation))
+    return any(decode_entry(row.data or b"").result.get("number") == number for row in rows)
+
+
+async def _knows(store: Reader, stand: DeskStand) -> bool:
+    """Whether the log planned what the desk did last: a plan is durable before the desk hears of it."""
+    stream = stream_of_create(stand.key)
+    return stream is None or bool(await store.read_rows("outbox", stream=stream, id=stand.key))
+
+
+async def _has_creates_under_way(store: Reader) -> bool:
+    async for rows in store.scan_rows("outbox", tagged=True):
+        if any(decode_entry(row.data or b"").effect.kind is EffectKind.CREATE for row in rows):
+            return True
+    return False
