@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Final
 
 import msgspec
@@ -41,10 +41,13 @@ async def replay_aside(
 
     With `verify` it is compared. Raises LogDamaged.
     """
-    order = RebuildOrder(until=until)
-    async with team.open_reader() as opened, opened.reading() as reader, opened.rebuilding(reader) as aside:
-        rebuilt = await _rebuild(reader, aside, order, team=team, on_progress=on_progress)
-        return await _report(aside, rebuilt, verify=verify)
+    async with team.open_reader() as opened:
+        require_known_fold(await opened.fold_version(), team.machines.fold_version)
+        async with opened.copying() if verify else nullcontext(opened) as reader, opened.rebuilding(reader) as aside:
+            head = (await reader.head()).position
+            order = RebuildOrder(until=head if until is None else min(until, head))
+            rebuilt = await _rebuild(reader, aside, order, team=team, on_progress=on_progress)
+            return await _report(aside, rebuilt, verify=verify)
 
 
 async def replay_live(store: Store, team: Team, *, on_progress: Callable[[Progress], None]) -> ReplayReport:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import TypeAlias
 
@@ -101,5 +101,10 @@ def _fold_span(
 
 
 async def _fold_part(team: Team, order: RebuildOrder, span: Span, part: RebuildPart) -> Rebuilt:
-    async with team.open_reader() as opened, opened.reading() as reader, part.writing() as aside:
+    async with team.open_reader() as opened, _read(opened, order) as reader, part.writing() as aside:
         return await rebuild(reader, aside, order, machines=team.machines, clock=team.clock, span=span)
+
+
+def _read(opened: ReadableStore, order: RebuildOrder) -> AbstractAsyncContextManager[ScanReader]:
+    """What is read up to a position stays as it is; all else is read by who lets nothing be written."""
+    return nullcontext(opened) if order.until is not None else opened.reading()

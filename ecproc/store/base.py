@@ -209,7 +209,12 @@ class ReadableStore(ScanReader, Protocol):
     """A store as far as it can be read, beside the process that writes it."""
 
     def reading(self) -> AbstractAsyncContextManager[ScanReader]:
-        """A reader that sees one moment of the store for as long as it is open."""
+        """A reader that sees one moment of the store for as long as it is open, which holds up the writer's
+        housekeeping: only for a short while, or where nothing is written."""
+
+    def copying(self) -> AbstractAsyncContextManager[ScanReader]:
+        """A reader that sees one moment of the log, the live rows and the counters, copied aside where they change, so
+        that it can be open for long. Compact forms and snapshots are the newest."""
 
     def rebuilding(self, reader: Reader | None = None) -> AbstractAsyncContextManager[Rebuild]:
         """A place aside to rebuild live rows in, of which nothing stays. `reader` is what to compare to."""

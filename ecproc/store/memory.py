@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -274,6 +274,10 @@ class MemoryStore(MemoryReader):
         for batch in batches:
             prepare(batch, 0, self._state.live.tables)
         return [await self.commit(batch) for batch in batches]
+
+    def copying(self) -> AbstractAsyncContextManager[MemoryReader]:
+        """See ReadableStore."""
+        return self.reading()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[MemoryReader]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -403,7 +404,7 @@ async def test_a_file_that_lacks_pages_is_refused_unless_the_write_ahead_log_hol
 ) -> None:
     async with sqlite_store(tmp_path / "live") as store:
         await append(store, *[make_message(number, payload=b"x" * 9000) for number in range(20)])
-        await store._writer.call(lambda log: log.close_the_gap())
+        await store._writer.call(lambda log: log._checkpoint())
         await append(store, make_message(99))
         shutil.copytree(tmp_path / "live", tmp_path / "begun")
     cut = 8192 * (1 if pages == 0.5 else int(pages)) - (4000 if pages == 0.5 else 0)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence, Set
 from contextlib import asynccontextmanager
 from functools import partial
+from secrets import token_hex
 from sqlite3 import Connection
 from typing import Any, Final, Protocol
 
@@ -13,6 +14,7 @@ import anyio
 
 from ecproc.errors import StoreUnavailable
 from ecproc.store.sqlite.schema import translate_errors
+from ecproc.store.sqlite.sql import moment
 
 FETCHED_AT_ONCE: Final = 1000
 POOLED_CONNECTIONS: Final = 4
@@ -25,9 +27,12 @@ class Fetch(Protocol):
 
 
 class Scan(Protocol):
-    """Runs one long query and gives what it finds in pages of so many rows."""
+    """Runs one long query and gives what it finds in pages of so many rows. With `aside` it is run to its end first, so
+    that it holds up no checkpoint while the pages are used."""
 
-    def __call__(self, query: str, parameters: Sequence[object], *, rows: int) -> AsyncIterator[list[Any]]: ...
+    def __call__(
+        self, query: str, parameters: Sequence[object], *, rows: int, aside: bool = False
+    ) -> AsyncIterator[list[Any]]: ...
 
 
 async def fetch_on(
@@ -39,13 +44,42 @@ async def fetch_on(
 
 
 async def scan_on(
-    connection: aiosqlite.Connection, query: str, parameters: Sequence[object], *, rows: int
+    connection: aiosqlite.Connection, query: str, parameters: Sequence[object], *, rows: int, aside: bool = False
 ) -> AsyncIterator[list[Any]]:
     """Run a long query on that connection, which must live no longer than whoever reads it."""
     with translate_errors("the database cannot be read"):
+        if aside:
+            async for page in _scan_aside(connection, query, parameters, rows=rows):
+                yield page
+            return
         cursor = await connection.execute(query, parameters)
         while page := await cursor.fetchmany(rows):
             yield list(page)
+
+
+async def _scan_aside(
+    connection: aiosqlite.Connection, query: str, parameters: Sequence[object], *, rows: int
+) -> AsyncIterator[list[Any]]:
+    table = f"scan_{token_hex(8)}"  # it goes with the connection
+    await connection.execute_fetchall(moment.ALLOW_WRITING)
+    await connection.execute_fetchall(moment.keep_result(table, query), parameters)
+    await connection.execute_fetchall(moment.FORBID_WRITING)
+    last = 0
+    while page := list(await connection.execute_fetchall(moment.read_result(table), (last, rows))):
+        yield [row[1:] for row in page]
+        last = page[-1][0]
+
+
+async def copy_tables(connection: aiosqlite.Connection, tables: Set[str]) -> None:
+    """Let that connection see these tables as they are in its transaction, for as long as it is open."""
+    with translate_errors("the database cannot be copied"):
+        await connection.execute_fetchall(moment.ALLOW_WRITING)
+        for name, definition in list(await connection.execute_fetchall(moment.LIST_TABLES)):
+            if name in tables:
+                await connection.execute_fetchall(moment.create_copy(definition))
+                await connection.execute_fetchall(moment.fill_copy(name))
+        await connection.execute_fetchall("COMMIT")
+        await connection.execute_fetchall(moment.FORBID_WRITING)
 
 
 @asynccontextmanager
@@ -100,12 +134,14 @@ class ReaderPool:
             finally:
                 self._idle.append(connection)
 
-    async def scan(self, query: str, parameters: Sequence[object], *, rows: int) -> AsyncIterator[list[Any]]:
+    async def scan(
+        self, query: str, parameters: Sequence[object], *, rows: int, aside: bool = False
+    ) -> AsyncIterator[list[Any]]:
         """Run one long query on a connection of its own; raises StoreUnavailable after `aclose`."""
         if self._closed:
             raise StoreUnavailable("the store is closed")
         async with connected(self._connect) as connection:
-            async for page in scan_on(connection, query, parameters, rows=rows):
+            async for page in scan_on(connection, query, parameters, rows=rows, aside=aside):
                 yield page
 
     async def aclose(self) -> None:

@@ -22,6 +22,7 @@ from ecproc.store.sqlite.schema import row_statements, stream_statements
 from ecproc.store.sqlite.sql import log
 from ecproc.store.sqlite.undo import naming_no_room, undoing
 from ecproc.store.sqlite.verify import read_head
+from ecproc.store.sqlite.walfile import WalFile
 
 ANCHOR_SECONDS: Final = 0.5
 """How long a commit may stand before the anchor names it or a later one."""
@@ -65,6 +66,7 @@ class LogFile:
         self._streams: dict[str, StreamCounters] = {}
         self._anchored = Head(0, b"")
         self._highest_key: bytes = connection.execute(log.READ_HIGHEST_KEY).fetchone()[0] or b""
+        self._wal = WalFile(data_dir.database)
         self._dirty_since: float | None = None
         self._bytes = 0
         self._commits = 0
@@ -124,9 +126,9 @@ class LogFile:
     def keep_up(self) -> None:
         """Do what is due after a commit or while idle: checkpoint, anchor. Raises NoRoom: it stays due."""
         with naming_no_room():
-            if self._bytes >= CHECKPOINT_BYTES or self._commits >= CHECKPOINT_COMMITS:
+            if self._bytes >= CHECKPOINT_BYTES or self._commits >= CHECKPOINT_COMMITS or self._wal.is_due():
                 self._checkpoint()
-            if self.idle_seconds() == 0:
+            if self._anchor_seconds() == 0:
                 self.write_anchor()
 
     def write_anchor(self) -> None:
@@ -137,7 +139,11 @@ class LogFile:
         self._dirty_since = None
 
     def idle_seconds(self) -> float | None:
-        """How long the thread may wait for work until the anchor is due; None for ever."""
+        """How long the thread may wait for work until something else is due; None for ever."""
+        waits = [wait for wait in (self._anchor_seconds(), self._wal.seconds_left()) if wait is not None]
+        return min(waits, default=None)
+
+    def _anchor_seconds(self) -> float | None:
         if self._dirty_since is None:
             return None
         return max(self._dirty_since + ANCHOR_SECONDS - time.monotonic(), 0)
@@ -185,7 +191,7 @@ class LogFile:
             del self._streams[next(iter(self._streams))]
 
     def _checkpoint(self) -> None:
-        self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self._wal.checkpoint(self._connection)
         self._bytes = self._commits = 0
 
 

@@ -36,15 +36,19 @@ _LARGEST: Final = 2**63 - 1
 
 
 class SqliteReader:
-    """The Reader of a SQLite log; one moment or many, as the given `fetch` and `scan` see it."""
+    """The Reader of a SQLite log; one moment or many, as the given `fetch` and `scan` see it. With a `head` the log ends
+    there."""
 
-    def __init__(self, directory: Path, tables: Tables, fetch: Fetch, scan: Scan) -> None:
+    def __init__(self, directory: Path, tables: Tables, fetch: Fetch, scan: Scan, *, head: Head | None = None) -> None:
+        self._head = head
         self._directory = directory
         self._tables = tables
         self._fetch = fetch
         self._scan = scan
 
     async def head(self) -> Head:
+        if self._head is not None:
+            return self._head
         rows = await self._fetch(log.READ_HEAD)
         return Head(*rows[0]) if rows else Head(0, NO_HASH)
 
@@ -79,7 +83,7 @@ class SqliteReader:
         left = last
         bounds = (span.first, span.end, last)
         try:
-            async for places in self._scan(log.SCAN_ORDER, bounds, rows=PAGE_STREAM_EVENTS):
+            async for places in self._scan(log.SCAN_ORDER, bounds, rows=PAGE_STREAM_EVENTS, aside=True):
                 yield await self._read_places([place[0] for place in places])
                 left -= len(places)
         except LogDamaged as damage:

@@ -18,9 +18,10 @@ from ecproc.domain.log import Batch
 from ecproc.errors import NoRoom
 from ecproc.room import LOOK_SECONDS, Room, estimate_bytes
 from ecproc.store.base import Committed, Head, Reader, Tables
+from ecproc.store.canonical import STREAM_TABLE
 from ecproc.store.identity import identify_log
 from ecproc.store.plan import check_tables, prepare
-from ecproc.store.sqlite.connections import ReaderPool, connected, make_fetch, make_scan
+from ecproc.store.sqlite.connections import ReaderPool, connected, copy_tables, make_fetch, make_scan
 from ecproc.store.sqlite.logfile import LogFile
 from ecproc.store.sqlite.reader import SqliteReader
 from ecproc.store.sqlite.rebuild import SqliteRebuild, SqliteSwappableRebuild, name_scratch, open_scratch
@@ -53,6 +54,16 @@ class ReadOnlyStore(SqliteReader):
             await fetch("BEGIN")
             await fetch(statements.READ_HEAD)  # a transaction sees the moment of its first read
             yield SqliteReader(self._directory, self._tables, fetch, make_scan(connection))
+
+    @asynccontextmanager
+    async def copying(self) -> AsyncIterator[SqliteReader]:
+        """See ReadableStore; the copy is a temporary file, in which the live rows are read as they were."""
+        async with self._moments, connected(self._connect) as connection:
+            fetch = make_fetch(connection)
+            await fetch("BEGIN")
+            head = await SqliteReader(self._directory, self._tables, fetch, make_scan(connection)).head()
+            await copy_tables(connection, {*self._tables.names, STREAM_TABLE})
+            yield SqliteReader(self._directory, self._tables, fetch, make_scan(connection), head=head)
 
     @asynccontextmanager
     async def rebuilding(self, reader: Reader | None = None) -> AsyncIterator[SqliteRebuild]:

@@ -16,7 +16,7 @@ from ecproc.store.chain import NO_HASH
 from ecproc.store.sqlite.datadir import ANCHOR, DATABASE, AnchorUnreadable, read_anchor
 from ecproc.store.sqlite.extent import describe_shortage
 from ecproc.store.sqlite.schema import connect_reader, is_damage, is_read_only, translate_errors
-from ecproc.store.sqlite.sql import log, verify
+from ecproc.store.sqlite.sql import log, moment, verify
 from ecproc.store.verify import check_event, compare_anchor
 
 TAIL_EVENTS: Final = 1000
@@ -167,6 +167,8 @@ def _find_unreadable(connection: sqlite3.Connection, head: Head, reason: str) ->
 
 
 def _check_versions(connection: sqlite3.Connection) -> Damage | None:
+    for statement in (moment.ALLOW_WRITING, moment.keep_result("place", verify.LIST_PLACES), moment.FORBID_WRITING):
+        connection.execute(statement)
     position = connection.execute(verify.VERIFY_VERSIONS).fetchone()[0]
     return None if position is None else Damage(position, "the stream's versions are not gapless and in order")
 

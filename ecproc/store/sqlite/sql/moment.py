@@ -1,0 +1,31 @@
+"""Copies in a connection's own temporary database: they take the place of what they were copied from, by their names."""
+
+from __future__ import annotations
+
+from typing import Final
+
+ALLOW_WRITING: Final = "PRAGMA query_only = OFF"
+FORBID_WRITING: Final = "PRAGMA query_only = ON"
+LIST_TABLES: Final = "SELECT name, sql FROM main.sqlite_master WHERE type = 'table'"
+
+_CREATE: Final = "CREATE TABLE "
+
+
+def create_copy(definition: str) -> str:
+    """A temporary table like that one."""
+    return f"CREATE TEMP TABLE {definition.removeprefix(_CREATE)}"
+
+
+def fill_copy(table: str) -> str:
+    """All its rows, in the order in which they are kept."""
+    return f"INSERT INTO temp.{table} SELECT * FROM main.{table}"  # noqa: S608 - the name is one of ours
+
+
+def keep_result(table: str, query: str) -> str:
+    """What a query finds, in its order."""
+    return f"CREATE TEMP TABLE {table} AS {query}"
+
+
+def read_result(table: str) -> str:
+    """A page of it behind a row."""
+    return f"SELECT rowid, * FROM temp.{table} WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608 - as above
