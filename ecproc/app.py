@@ -91,9 +91,9 @@ async def run_processor(
 
     `accept_loss` goes on with a log that ends before its anchor, as after a restore: effects behind its end are decided
     again, which their keys make harmless where the receiver honours them, and the built-in desk skips a million
-    numbers. SIGTERM and SIGINT drain within `limits.shutdown_seconds`, and while the parts are opened they end that; a second one ends the process at once,
-    which is as safe as a crash. SIGHUP reads secret files again; `learn` is given each text that must not be printed
-    because of that. Where there is no room to start it shows its pages and waits.
+    numbers. SIGTERM and SIGINT drain within `limits.shutdown_seconds`, and while the parts are opened they end that; a
+    second one ends the process at once, which is as safe as a crash. SIGHUP reads secret files again; `learn` is given
+    each text that must not be printed because of that. Where there is no room to start it shows its pages and waits.
     Raises StoreError, ConfigError and BridgeRefused.
     """
     arm_failpoints(os.environ.get("ECPROC_FAILPOINTS", ""))
@@ -132,6 +132,7 @@ class Processor:
         *,
         store: Store,
         room: Room,
+        desk: LocalDesk,
         front: Front,
         reloading: Reloading,
         telemetry: PrometheusTelemetry,
@@ -141,6 +142,7 @@ class Processor:
         self._pipeline = pipeline
         self._store = store
         self._room = room
+        self._desk = desk
         self._front = front
         self._reloading = reloading
         self._reporting = Reporting(config, store, telemetry=telemetry, clock=clock)
@@ -219,6 +221,7 @@ class Processor:
             pipeline,
             store=store,
             room=room,
+            desk=desk,
             front=start.front,
             reloading=reloading,
             telemetry=telemetry,
@@ -235,6 +238,7 @@ class Processor:
             await self._front.show(self._build_pages())
             await tasks.start(self._pipeline.run, self._idle_interval(drain))
             tasks.start_soon(self._reporting.refresh_gauges)
+            tasks.start_soon(self._desk.keep_short)
             tasks.start_soon(self._watch_store)
             tasks.start_soon(self._reporting.watch_room, self._room, self._store)
             tasks.start_soon(self._reloading.run)

@@ -11,7 +11,8 @@ from typing import Final
 import structlog
 
 from ecproc.clock import Clock
-from ecproc.desk.local import DeskStand, LocalDesk, format_number, read_serial
+from ecproc.desk.local import LocalDesk
+from ecproc.desk.numbers import DeskStand, format_number, read_serial
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.ids import create_key, stream_of_create
 from ecproc.errors import OutOfStep

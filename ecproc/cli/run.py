@@ -26,7 +26,8 @@ def run(
         Parameter(help=f"Seconds that --drain may take ({DRAIN_SECONDS:g}).", validator=validators.Number(gt=0)),
     ] = None,
     accept_loss: Annotated[
-        bool, Parameter(help="Go on with what is there after a restore: once, it skips ticket numbers.", show_default=False)
+        bool,
+        Parameter(help="Go on with what is there after a restore: once, it skips ticket numbers.", show_default=False),
     ] = False,
     session: Own,
 ) -> ExitCode:

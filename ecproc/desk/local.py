@@ -26,7 +26,6 @@ The file may be read by anyone beside the running desk. Its schema (all times mi
 from __future__ import annotations
 
 import os
-import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -39,6 +38,8 @@ import msgspec
 
 from ecproc.clock import Clock
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskHasNoRoom, DeskRefused, DeskUnavailable
+from ecproc.desk.numbers import CREATE_SKIPPED, DeskStand, format_number, read_stand, skip, was_never_given
+from ecproc.desk.walfile import checkpoint, is_long
 from ecproc.domain.effects import EffectKind, Repeat
 from ecproc.errors import NewerFormat, StoreUnavailable
 from ecproc.failpoints import failpoint
@@ -73,8 +74,6 @@ _SCHEMA: Final = (
     """,
     f"PRAGMA user_version = {_SCHEMA_VERSION}",
 )
-_CREATE_SKIPPED: Final = "CREATE TABLE IF NOT EXISTS skipped (serial INTEGER PRIMARY KEY, at INTEGER NOT NULL)"
-"""Files of the first builds lack it; once a number above was given, those count on from there too."""
 _SETTINGS: Final = (
     "PRAGMA busy_timeout = 5000",
     "PRAGMA trusted_schema = OFF",
@@ -85,11 +84,7 @@ _SETTINGS: Final = (
     "PRAGMA temp_store = MEMORY",  # a file that is opened in the middle of a statement may find no descriptor
 )
 _CHECKPOINT_COMMITS: Final = 256
-
-_OURS: Final = re.compile(r"LOCAL-([0-9]{7,18})")
-_READ_SKIPPED: Final = "SELECT coalesce(max(serial), 0) FROM skipped"
-_READ_NEWEST: Final = """\
-SELECT serial, number, key FROM ticket WHERE serial IS NOT NULL ORDER BY serial DESC LIMIT 1"""
+_TEND_SECONDS: Final = 2.0
 _OPEN: Final = "open"
 _ACTIVE: Final = frozenset({_OPEN, "workinprogress", "pending"})
 """States that a ticket may be opened or re-opened in; an end has a call of its own."""
@@ -106,26 +101,6 @@ _STATES: Final[Mapping[str, str | None]] = {
     _REOPEN: None,
 }
 """What a kind makes of the ticket's state; None leaves it, or leaves it to the fields."""
-
-
-class DeskStand(msgspec.Struct, frozen=True):
-    """How far a desk has counted: the last serial that is given or skipped, and the newest ticket's number and key, which
-    are empty if there is none or it is older than what was skipped."""
-
-    last: int
-    number: str = ""
-    key: str = ""
-
-
-def format_number(serial: int) -> str:
-    """The number of our own with that serial."""
-    return f"LOCAL-{serial:07d}"
-
-
-def read_serial(number: str) -> int:
-    """The serial of a number that looks like one of our own, 0 for any other."""
-    match = _OURS.fullmatch(number)
-    return int(match[1]) if match else 0
 
 
 class LocalDesk:
@@ -178,12 +153,20 @@ class LocalDesk:
 
     async def read_stand(self) -> DeskStand:
         """How far it has counted."""
-        return await self._ask(self._read_stand)
+        return await self._ask(lambda: read_stand(self._connection))
 
     async def skip_to(self, serial: int) -> None:
         """Give no number up to this one any more; durable on return. Tickets below it may be changed though the file
         does not know them: they were lost."""
-        await self._ask(lambda: self._skip(serial))
+        await self._ask(lambda: skip(self._connection, serial, at=self._clock.now()))
+
+    async def keep_short(self) -> None:
+        """Cut the write-ahead log down after another program read for long, until cancelled."""
+        while True:
+            await self._clock.sleep(_TEND_SECONDS)
+            if is_long(self._path):
+                async with self._turn:
+                    await anyio.to_thread.run_sync(self._guard, self._checkpoint)  # a fault is the next call's to tell
 
     async def _ask(self, work: Callable[[], T]) -> T:
         async with self._turn:
@@ -216,13 +199,13 @@ class LocalDesk:
         with _transaction(self._connection):
             outcomes = [self._apply(call) for call in calls]
         self._commits += 1
-        if self._commits % _CHECKPOINT_COMMITS == 0:
+        if self._commits % _CHECKPOINT_COMMITS == 0 or is_long(self._path):
             self._checkpoint()
         return outcomes
 
     def _checkpoint(self) -> None:
         try:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            checkpoint(self._connection, self._path)
         except sqlite3.Error as error:
             if not is_no_room(error):
                 raise
@@ -245,24 +228,10 @@ class LocalDesk:
         return DeskAnswer(*row) if row else None
 
     def _create(self, call: DeskCall) -> DeskAnswer:
-        serial = self._read_stand().last + 1
+        serial = read_stand(self._connection).last + 1
         number, state = format_number(serial), _open_state(call)
         self._insert(call, number, serial, state=state)
         return DeskAnswer(number, state)
-
-    def _read_stand(self) -> DeskStand:
-        (skipped,) = self._connection.execute(_READ_SKIPPED).fetchone()
-        newest = self._connection.execute(_READ_NEWEST).fetchone()
-        return DeskStand(skipped) if newest is None or newest[0] <= skipped else DeskStand(*newest)
-
-    def _skip(self, serial: int) -> None:
-        with _transaction(self._connection):
-            self._connection.execute("INSERT INTO skipped (serial, at) VALUES (?, ?)", (serial, self._clock.now()))
-
-    def _is_unknown(self, number: str) -> bool:
-        """Whether a number that the file lacks is one of our own that was never given, and was not lost either."""
-        (skipped,) = self._connection.execute(_READ_SKIPPED).fetchone()
-        return bool(_OURS.fullmatch(number)) and read_serial(number) > skipped
 
     def _insert(self, call: DeskCall, number: str, serial: int | None, *, state: str = _OPEN) -> None:
         self._connection.execute(
@@ -288,7 +257,7 @@ class LocalDesk:
             return DeskRefused(f"{call.kind} names no ticket")
         query = "SELECT state, fields FROM ticket WHERE number = ?"
         row = self._connection.execute(query, (number,)).fetchone()
-        if row is None and self._is_unknown(number):
+        if row is None and was_never_given(self._connection, number):
             return DeskRefused(f"there is no ticket {number}")
         if row is None:
             # An adopted ticket lives in another system, or a file that was lost; it is kept from its first change on.
@@ -389,8 +358,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> bool:
             for statement in _SCHEMA:
                 connection.execute(statement)
         _sync_folder(path.parent)
-    connection.execute(_CREATE_SKIPPED)
-    return version == 0
+    connection.execute(CREATE_SKIPPED)
+    return bool(version == 0)
 
 
 def _sync_folder(path: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from ecproc import __version__
 from ecproc.domain.deltas import Delta, Planned
 from ecproc.domain.effects import Effect
 from ecproc.domain.events import OUTCOMES, Decided, Fact, Message, Place
 from ecproc.domain.log import Row
 from ecproc.domain.policy import Policy
 from ecproc.domain.state import StreamState
+from ecproc.errors import NewerFormat
 
 S = TypeVar("S", bound=StreamState)
 
@@ -69,6 +71,13 @@ class Machines:
     def fold_version(self) -> int:
         """What live state is stamped with: it grows when any of them does."""
         return sum(machine.fold_version for machine in (self._tickets, *self._by_prefix.values()))
+
+    def require_known(self, found: int) -> None:
+        """Raise NewerFormat if live state is stamped with a later version: its log may hold what we would misread."""
+        known = self.fold_version
+        if found > known:
+            ours = f"fold {found}; this one, {__version__}, knows up to {known}"
+            raise NewerFormat(f"the event log was last written by a newer ecproc ({ours})")
 
 
 def evolve_fact(machine: Machine[S], state: S, fact: Fact, place: Place) -> list[Delta]:

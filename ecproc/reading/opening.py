@@ -11,14 +11,13 @@ from ecproc.fold.tickets import MACHINES
 from ecproc.reading.queries import Queries
 from ecproc.store.base import Reader
 from ecproc.store.opening import open_reader
-from ecproc.store.verify import require_known_fold
 
 
 @asynccontextmanager
 async def open_reading(config: Config) -> AsyncIterator[Reader]:
     """The log and the live rows as they are stored; every read sees the newest commit. Raises StoreError."""
     async with open_reader(config.data, TABLES) as reader:
-        require_known_fold(await reader.fold_version(), MACHINES.fold_version)
+        MACHINES.require_known(await reader.fold_version())
         yield reader
 
 

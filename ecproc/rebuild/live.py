@@ -12,7 +12,6 @@ import structlog
 from ecproc.rebuild.parts import Team, rebuild_in_parts
 from ecproc.rebuild.streams import CompactUnusable, Progress, RebuildOrder, Rebuilt, rebuild
 from ecproc.store.base import Difference, Rebuild, ScanReader, Store, SwappableRebuild
-from ecproc.store.verify import require_known_fold
 from ecproc.telemetry.hooks import Telemetry
 
 log = structlog.get_logger()
@@ -42,7 +41,7 @@ async def replay_aside(
     With `verify` it is compared. Raises LogDamaged.
     """
     async with team.open_reader() as opened:
-        require_known_fold(await opened.fold_version(), team.machines.fold_version)
+        team.machines.require_known(await opened.fold_version())
         async with opened.copying() if verify else nullcontext(opened) as reader, opened.rebuilding(reader) as aside:
             head = (await reader.head()).position
             order = RebuildOrder(until=head if until is None else min(until, head))
@@ -52,7 +51,7 @@ async def replay_aside(
 
 async def replay_live(store: Store, team: Team, *, on_progress: Callable[[Progress], None]) -> ReplayReport:
     """Rebuild all state from the log and put it in the place of the live rows. Raises LogDamaged or NewerFormat."""
-    require_known_fold(await store.fold_version(), team.machines.fold_version)
+    team.machines.require_known(await store.fold_version())
     async with _rebuilt(store, team, on_progress) as (aside, rebuilt):
         report = await _report(aside, rebuilt, verify=False)
         await aside.swap(fold_version=team.machines.fold_version)
@@ -66,7 +65,7 @@ async def renew_live_state(store: Store, team: Team, telemetry: Telemetry) -> No
     """
     version = team.machines.fold_version
     found = await store.fold_version()
-    require_known_fold(found, version)
+    team.machines.require_known(found)
     if found == version:
         return
     async with _rebuilt(store, team, lambda progress: None) as (aside, rebuilt):

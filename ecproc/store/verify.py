@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from ecproc import __version__
-from ecproc.errors import NewerFormat
 from ecproc.store.base import Damage, Head
 from ecproc.store.chain import link, payload_hash
 
@@ -62,14 +60,6 @@ def check_event(row: Sequence[object], before: Head) -> Damage | None:
     if linked != event.hash:
         return Damage(position, "the event is not the one that was written, or does not follow the one before it")
     return None
-
-
-def require_known_fold(found: int, known: int) -> None:
-    """Raise NewerFormat if live rows are of a later fold than ours: it may know events that we would misread."""
-    if found > known:
-        raise NewerFormat(
-            f"the event log was last written by a newer ecproc (fold {found}; this one, {__version__}, knows up to {known})"
-        )
 
 
 def compare_anchor(anchor: Head, head: Head, found: bytes | None) -> Damage | None:

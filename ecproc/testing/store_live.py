@@ -164,6 +164,24 @@ class LiveTests(StoreCase):
             assert len(await list_compact(store)) == 1
             assert len(await scan_all(store, "note")) == 2
 
+    @pytest.mark.requirement("I5", "I7")
+    async def test_a_copy_sees_one_moment_of_what_changes(self, tmp_path: Path) -> None:
+        async with self.store_in(tmp_path) as store:
+            await store.commit(Batch(events=[make_message(1)], rows=[make_row("a")]))
+            before = await store.head()
+            async with store.copying() as moment:
+                await store.commit(Batch(events=[make_message(2)], rows=[make_row("a", ordinal=7), make_row("b")]))
+                await append(store, make_message(3, stream=OTHER))
+                assert await moment.head() == before
+                assert len(await read_all(moment)) == before.position
+                assert len(await read_by_stream(moment)) == before.position
+                assert await scan_all(moment, "note") == [make_row("a")]
+                assert await moment.stream_state(OTHER) == StreamCounters()
+                assert len(await moment.read_stream(STREAM)) == 1
+                async with store.rebuilding(moment) as aside:
+                    assert (await aside.differences(0))[0] > 0
+            assert len(await scan_all(store, "note")) == 2
+
     async def test_readings_stand_side_by_side(self, tmp_path: Path) -> None:
         async with self.store_in(tmp_path) as store:
             start = (await store.head()).position

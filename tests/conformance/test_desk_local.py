@@ -14,9 +14,10 @@ import anyio.lowlevel
 import pytest
 
 from ecproc.clock import SystemClock
-from ecproc.desk import local
+from ecproc.desk import local, walfile
 from ecproc.desk.base import DeskAnswer, DeskRefused, DeskUnavailable
 from ecproc.desk.local import LocalDesk
+from ecproc.desk.numbers import DeskStand
 from ecproc.errors import StoreError, StoreUnavailable
 from ecproc.testing.desk import DeskTests, make_call
 
@@ -267,3 +268,57 @@ async def test_newer_schema_is_refused(tmp_path: Path) -> None:
     read(tmp_path, "PRAGMA user_version = 2")
     with pytest.raises(StoreError, match="newer"):
         await open_local(tmp_path)
+
+
+async def test_skipped_numbers_are_never_given_and_what_was_lost_can_be_changed(tmp_path: Path) -> None:
+    desk = await open_local(tmp_path)
+    assert desk.is_new
+    first = await desk.perform(make_call("1"))
+    assert await desk.read_stand() == DeskStand(1, first.number, "1")
+    await desk.skip_to(1_000_001)
+    assert await desk.read_stand() == DeskStand(1_000_001)
+    await desk.aclose()
+    desk = await open_local(tmp_path)
+    assert not desk.is_new
+    lost = make_call("u", "update_client_ticket", number="LOCAL-0000005", fields={"status": "pending"})
+    assert await desk.perform(lost) == DeskAnswer("LOCAL-0000005", "pending")
+    with pytest.raises(DeskRefused):
+        await desk.perform(make_call("v", "close_client_ticket", number="LOCAL-1000002"))
+    assert (await desk.perform(make_call("2"))).number == "LOCAL-1000002"
+    assert (await desk.perform(make_call("1"))).number == first.number
+    assert await desk.read_stand() == DeskStand(1_000_002, "LOCAL-1000002", "2")
+    await desk.aclose()
+
+
+async def test_a_file_of_the_first_builds_counts_on(tmp_path: Path) -> None:
+    desk = await open_local(tmp_path)
+    await desk.perform(make_call("1"))
+    await desk.aclose()
+    read(tmp_path, "DROP TABLE skipped")
+    desk = await open_local(tmp_path)
+    assert (await desk.perform(make_call("2"))).number == "LOCAL-0000002"
+    await desk.aclose()
+
+
+@pytest.mark.requirement("I7")
+async def test_a_write_ahead_log_that_a_reader_made_long_is_cut_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walfile, "LONGEST_BYTES", 1_000_000)
+    monkeypatch.setattr(local, "_TEND_SECONDS", 0.01)
+    wal = tmp_path / "desk.db-wal"
+    desk = await open_local(tmp_path)
+    await desk.perform(make_call("create"))
+    with closing(sqlite3.connect(tmp_path / "desk.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM ticket").fetchall()
+        for number in range(5):
+            await desk.perform(make_call(str(number), fields={"description": "x" * 500_000}))
+        assert wal.stat().st_size > 2_000_000
+    async with anyio.create_task_group() as tending:
+        tending.start_soon(desk.keep_short)
+        with anyio.fail_after(10):
+            while wal.stat().st_size > 1_000_000:  # noqa: ASYNC110 - a file has no signal
+                await anyio.sleep(0.01)
+        tending.cancel_scope.cancel()
+    await desk.aclose()

@@ -420,6 +420,22 @@ async def test_a_file_that_lacks_pages_is_refused_unless_the_write_ahead_log_hol
         assert isinstance(verify_log(tmp_path / name), VerifiedLog), name
 
 
+@pytest.mark.requirement("I6")
+@pytest.mark.parametrize("left", [8192, 2 * 8192, 3 * 8192 + 100])
+async def test_pages_that_are_still_in_the_write_ahead_log_are_not_missed(tmp_path: Path, left: int) -> None:
+    """A checkpoint that was killed leaves a file that is short, or ends within a page, and a log with all there is."""
+    async with sqlite_store(tmp_path / "live") as store:
+        await append(store, *[make_message(number, payload=b"x" * 9000) for number in range(20)])
+        await wait_for_anchor(tmp_path / "live", await store.head())
+        shutil.copytree(tmp_path / "live", tmp_path / "killed")
+        await store._writer.call(lambda log: log._checkpoint())
+        whole = (tmp_path / "live" / "ecproc.db").read_bytes()
+    (tmp_path / "killed" / "ecproc.db").write_bytes(whole[:left])
+    assert isinstance(verify_log(tmp_path / "killed"), VerifiedLog)
+    async with sqlite_store(tmp_path / "killed") as store:
+        assert len(await read_all(store)) == 20
+
+
 # --- damage at the start
 
 

@@ -21,6 +21,7 @@ from ecproc.domain.log import Batch, Compact, Fence, NewEvent, Row, StreamCounte
 from ecproc.errors import LogDamaged, StoreError
 from ecproc.fold.tables import TABLES, LiveTables
 from ecproc.store.base import Span, Tables, VerifiedLog
+from ecproc.store.sqlite import walfile
 from ecproc.store.sqlite.schema import SCHEMA_VERSION
 from ecproc.store.sqlite.sql import live, log
 from ecproc.store.sqlite.store import SqliteStore, open_reader, open_store
@@ -130,6 +131,42 @@ async def test_settings_that_durability_rests_on_are_in_force(tmp_path: Path) ->
         }
         for pragma, value in expected.items():
             assert await on_writer(store, f"PRAGMA {pragma}") == [(value,)]
+
+
+@pytest.mark.requirement("I7")
+async def test_whoever_reads_for_long_holds_up_no_checkpoint(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store:
+        await append(store, *[make_message(number) for number in range(600)])
+        async with store.copying() as copy:
+            by_stream = copy.read_streams()
+            for pages in (by_stream, store.read_streams(), store.read_log(), store.scan_rows("note")):
+                await anext(aiter(pages), None)
+            await append(store, make_message(1000))
+            ((busy, logged, moved),) = await on_writer(store, "PRAGMA wal_checkpoint(TRUNCATE)")
+            assert (busy, logged, moved) == (0, 0, 0)
+            assert sum([len(page) async for page in by_stream]) == 600 - 256
+        async with store.reading():
+            await append(store, make_message(1001))
+            ((busy, *_),) = await on_writer(store, "PRAGMA wal_checkpoint(TRUNCATE)")
+            assert busy == 1, "this one should: else nothing was shown above"
+
+
+@pytest.mark.requirement("I7")
+async def test_a_write_ahead_log_that_a_reader_made_long_is_cut_down_while_idle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walfile, "RESTART_BYTES", 1_000_000)
+    monkeypatch.setattr(walfile, "LONGEST_BYTES", 2_000_000)
+    wal = tmp_path / "ecproc.db-wal"
+    async with sqlite_store(tmp_path) as store:
+        await append(store, make_message(1))
+        async with store.reading():
+            for number in range(4):
+                await append(store, NewEvent(STREAM, "X", bytes(1_000_000)), make_message(10 + number))
+            assert wal.stat().st_size > 4_000_000
+        with anyio.fail_after(10):
+            while wal.stat().st_size > 2_000_000:  # noqa: ASYNC110 - a file has no signal
+                await anyio.sleep(0.01)
 
 
 async def test_write_ahead_log_stays_short(tmp_path: Path) -> None:
@@ -253,14 +290,15 @@ async def test_a_log_on_a_medium_that_cannot_be_written_is_read(tmp_path: Path) 
         await append(store, make_message(1))
     with tempfile.TemporaryDirectory() as name:
         medium = Path(name)
-        shutil.copy(tmp_path / "ecproc.db", medium)
-        (medium / "ecproc.db").chmod(0o444)
+        for file in ("ecproc.db", "anchor"):
+            shutil.copy(tmp_path / file, medium)
+            (medium / file).chmod(0o444)
         medium.chmod(0o555)
         with without_privileges():
             async with open_reader(medium, SUITE_TABLES) as reader:
                 assert len(await read_all(reader)) == 1
             assert isinstance(verify_log(medium), VerifiedLog)
-        assert [path.name for path in medium.iterdir()] == ["ecproc.db"]
+        assert sorted(path.name for path in medium.iterdir()) == ["anchor", "ecproc.db"]
         medium.chmod(0o755)
 
 

@@ -49,8 +49,8 @@ async def scan_on(
     """Run a long query on that connection, which must live no longer than whoever reads it."""
     with translate_errors("the database cannot be read"):
         if aside:
-            async for page in _scan_aside(connection, query, parameters, rows=rows):
-                yield page
+            async for kept in _scan_aside(connection, query, parameters, rows=rows):
+                yield kept
             return
         cursor = await connection.execute(query, parameters)
         while page := await cursor.fetchmany(rows):
@@ -65,9 +65,9 @@ async def _scan_aside(
     await connection.execute_fetchall(moment.keep_result(table, query), parameters)
     await connection.execute_fetchall(moment.FORBID_WRITING)
     last = 0
-    while page := list(await connection.execute_fetchall(moment.read_result(table), (last, rows))):
-        yield [row[1:] for row in page]
-        last = page[-1][0]
+    while found := list(await connection.execute_fetchall(moment.read_result(table), (last, rows))):
+        yield [row[1:] for row in found]
+        last = found[-1][0]
 
 
 async def copy_tables(connection: aiosqlite.Connection, tables: Set[str]) -> None:

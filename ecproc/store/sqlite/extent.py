@@ -26,15 +26,15 @@ def describe_shortage(connection: sqlite3.Connection, path: Path) -> str | None:
 
 
 def _compare(path: Path, *, pages: int, page_size: int) -> str | None:
-    logged = _list_logged_pages(path.with_name(f"{path.name}-wal"), page_size)
     size = path.stat().st_size
     whole = size // page_size
+    if whole >= pages and size % page_size == 0:
+        return None
+    logged = _list_logged_pages(path.with_name(f"{path.name}-wal"), page_size)
     lost = next((page for page in range(whole + 1, pages + 1) if page not in logged), None)
     if lost is not None:
         return f"the file {path.name} is shorter than it says: page {lost} of {pages} is missing"
-    if size % page_size and not logged:
-        return f"the file {path.name} ends within a page"
-    return None
+    return None if logged or whole < pages else f"the file {path.name} ends within a page"
 
 
 def _list_logged_pages(path: Path, page_size: int) -> set[int]:

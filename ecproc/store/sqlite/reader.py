@@ -36,8 +36,7 @@ _LARGEST: Final = 2**63 - 1
 
 
 class SqliteReader:
-    """The Reader of a SQLite log; one moment or many, as the given `fetch` and `scan` see it. With a `head` the log ends
-    there."""
+    """The Reader of a SQLite log; one moment or many, as the given `fetch` and `scan` see it. A `head` ends the log."""
 
     def __init__(self, directory: Path, tables: Tables, fetch: Fetch, scan: Scan, *, head: Head | None = None) -> None:
         self._head = head

@@ -22,7 +22,9 @@ from ecproc.store.verify import check_event, compare_anchor
 TAIL_EVENTS: Final = 1000
 """How many of the newest events each start checks."""
 
-NO_ANCHOR: Final = f"it has events, but the file {ANCHOR} beside it is gone, so nothing says whether its end is still there"
+NO_ANCHOR: Final = (
+    f"it has events, but the file {ANCHOR} beside it is gone, so nothing says whether its end is still there"
+)
 """An anchor stands there before the first event does, so a start that was killed leaves no such log."""
 
 _PAGE_EVENTS: Final = 1000
@@ -36,9 +38,10 @@ def verify_log(directory: Path) -> Damage | VerifiedLog:
     one event. Raises StoreError if there is no log, it is of a newer schema, or the machine cannot read it.
     """
     try:
-        anchor = read_anchor(directory)
-        with closing(choose_connect(directory)()) as connection, translate_errors("the log cannot be read"):
-            return _verify(connection, directory / DATABASE, anchor)
+        with translate_errors("the log cannot be read"):
+            anchor = read_anchor(directory)
+            with closing(choose_connect(directory)()) as connection:
+                return _verify(connection, directory / DATABASE, anchor)
     except AnchorUnreadable as error:
         return Damage(0, str(error))
     except LogDamaged as error:

@@ -1,4 +1,4 @@
-"""Copies in a connection's own temporary database: they take the place of what they were copied from, by their names."""
+"""Copies in a connection's own temporary database: by their names they take the place of what they were copied from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def create_copy(definition: str) -> str:
 
 def fill_copy(table: str) -> str:
     """All its rows, in the order in which they are kept."""
-    return f"INSERT INTO temp.{table} SELECT * FROM main.{table}"  # noqa: S608 - the name is one of ours
+    return f"INSERT INTO temp.{table} SELECT * FROM main.{table}"
 
 
 def keep_result(table: str, query: str) -> str:
@@ -28,4 +28,4 @@ def keep_result(table: str, query: str) -> str:
 
 def read_result(table: str) -> str:
     """A page of it behind a row."""
-    return f"SELECT rowid, * FROM temp.{table} WHERE rowid > ? ORDER BY rowid LIMIT ?"  # noqa: S608 - as above
+    return f"SELECT rowid, * FROM temp.{table} WHERE rowid > ? ORDER BY rowid LIMIT ?"

@@ -1,0 +1,129 @@
+"""The built-in desk's file beside a log: which numbers may be given on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from ecproc.clock import SystemClock
+from ecproc.desk.local import LocalDesk
+from ecproc.domain.effects import Effect, EffectKind
+from ecproc.domain.entry import Entry, EntryState
+from ecproc.domain.ids import EffectKey, TicketNumber, create_key, return_key, stream_of_create
+from ecproc.domain.log import Batch, NewEvent, Row
+from ecproc.errors import OutOfStep
+from ecproc.fold.rows import entry_row
+from ecproc.fold.tables import TABLES
+from ecproc.restoring import SKIPPED_NUMBERS, align_desk
+from ecproc.store.memory import MemoryStore
+from ecproc.testing.desk import make_call
+
+HOUR: int = 3_600_000_000
+"""In microseconds."""
+
+
+def make_entry(stream: str, number: str | None) -> Row:
+    """A ticket's create: completed with that number, or still under way."""
+    effect = Effect(
+        key=EffectKey(create_key(stream, 1)),
+        kind=EffectKind.CREATE,
+        generation=1,
+        position=1,
+        at=1,
+        ticket=TicketNumber(stream),
+        ticket_type="Incident",
+    )
+    state = EntryState.COMPLETED if number else EntryState.AVAILABLE
+    return entry_row(stream, Entry(effect=effect, order=1, state=state, result={"number": number} if number else {}))
+
+
+def make_link(stream: str, number: str) -> Row:
+    """The ticket's client ticket."""
+    return Row("client_ticket", stream, number, 1, b"{}")
+
+
+async def make_store(*rows: Row, age: int = 0) -> MemoryStore:
+    """A log whose last event is that old."""
+    store = MemoryStore(lambda: SystemClock().now() - age, TABLES)
+    await store.commit(Batch(events=[NewEvent("ecproc", "X", b"")], rows=rows))
+    return store
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[LocalDesk]:
+    desk = await LocalDesk.open(folder / "desk.db", clock=SystemClock())
+    try:
+        yield desk
+    finally:
+        await desk.aclose()
+
+
+async def align(folder: Path, store: MemoryStore, *, accept_loss: bool = False) -> int:
+    """The next serial that the desk gives."""
+    async with opened(folder) as desk:
+        await align_desk(desk, store, accept_loss=accept_loss, clock=SystemClock())
+        return (await desk.read_stand()).last + 1
+
+
+async def create(folder: Path, stream: str) -> str:
+    async with opened(folder) as desk:
+        return (await desk.perform(make_call(create_key(stream, 1), ticket=stream))).number
+
+
+async def test_a_new_desk_beside_a_new_log_begins_at_one(tmp_path: Path) -> None:
+    assert await align(tmp_path, await make_store()) == 1
+    assert await align(tmp_path, await make_store(make_entry("e-CS1", None))) == 1, "it is not new any more"
+
+
+@pytest.mark.requirement("I4")
+async def test_a_desk_that_is_gone_while_a_create_is_under_way_skips_numbers(tmp_path: Path) -> None:
+    assert await align(tmp_path, await make_store(make_entry("e-CS1", None))) > SKIPPED_NUMBERS
+
+
+@pytest.mark.requirement("I4")
+async def test_a_desk_that_did_more_than_the_log_has_heard_of_goes_on(tmp_path: Path) -> None:
+    number = await create(tmp_path, "e-CS1")
+    assert number == "LOCAL-0000001"
+    assert await align(tmp_path, await make_store(make_entry("e-CS1", None))) == 2
+    with pytest.raises(OutOfStep, match="never asked for"):
+        await align(tmp_path, await make_store(make_entry("e-CS2", None)))
+
+
+@pytest.mark.requirement("I4")
+async def test_a_number_that_the_log_has_and_the_desk_has_not_is_refused_until_accepted(tmp_path: Path) -> None:
+    rows = [
+        row
+        for n in (3, 7, 5)
+        for row in (make_entry(f"e-CS{n}", f"LOCAL-{n:07d}"), make_link(f"e-CS{n}", f"LOCAL-{n:07d}"))
+    ]
+    with pytest.raises(OutOfStep, match="LOCAL-0000007"):
+        await align(tmp_path, await make_store(*rows))
+    accepted = await align(tmp_path, await make_store(*rows), accept_loss=True)
+    assert accepted > 7 + SKIPPED_NUMBERS
+    assert await align(tmp_path, await make_store(*rows)) == accepted
+
+
+@pytest.mark.parametrize("number", ["LOCAL-0000009", "LOCAL-999999999999999999", "LOCAL-9999999999999999999", "INC1"])
+async def test_a_number_from_outside_says_nothing_of_our_desk(tmp_path: Path, number: str) -> None:
+    assert await align(tmp_path, await make_store(make_link("e-CS1", number))) == 1
+
+
+@pytest.mark.requirement("I4")
+async def test_a_copy_put_back_later_goes_on_higher(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    first = await align(tmp_path / "first", await make_store(), accept_loss=True)
+    second = await align(tmp_path / "second", await make_store(age=HOUR), accept_loss=True)
+    assert first > SKIPPED_NUMBERS
+    assert second - first >= HOUR // 1000 - 60_000
+    ahead = await align(tmp_path / "first", await make_store(age=-HOUR), accept_loss=True)
+    assert ahead == first + SKIPPED_NUMBERS, "a clock that was set back takes nothing away"
+
+
+def test_the_key_of_a_create_names_its_stream() -> None:
+    assert stream_of_create(create_key("e-CS1:g2", 3)) == "e-CS1:g2"
+    assert stream_of_create(return_key("e-CS1", "LOCAL-0000001")) is None
+    assert stream_of_create("create:e-CS1") is None
