@@ -33,6 +33,7 @@ from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.interrupts import Interrupts
 from ecproc.pipeline import Pipeline
+from ecproc.privacy import find_exposures
 from ecproc.reading.queries import Queries
 from ecproc.rebuild.live import ReplayReport, renew_live_state, replay_aside, replay_live
 from ecproc.rebuild.parts import Team
@@ -181,6 +182,7 @@ class Processor:
             )
         )
         stack.push_async_callback(store.aclose)
+        _tell_exposures(config)
         await start.when_there_is_room(lambda: renew_live_state(store, _team(config, clock), telemetry))
         content = ContentStore(config.data.directory, room)
         await start.when_there_is_room(content.sweep)
@@ -282,6 +284,11 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+def _tell_exposures(config: Config) -> None:
+    for found in find_exposures(config.data.directory):
+        log.warning("exposed", place=str(found.path), reason=found.reason, hint=found.hint)
 
 
 async def _open_desk(config: Config, store: Store, *, accept_loss: bool, clock: Clock) -> LocalDesk:
