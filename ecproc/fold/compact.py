@@ -13,7 +13,7 @@ from ecproc.domain.events import Fact, Message, Quarantined
 from ecproc.domain.log import RecordedEvent
 from ecproc.fold.history import message_id_of
 
-CODEC: Final = 2
+CODEC: Final = 3
 """Grows with every change to what `translate` makes of a message, or to the form below: rows of another one are not
 read, and written anew by the next rebuild."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, assert_never
 
 import anyio
+import anyio.to_thread
 import msgspec
 import structlog
 
@@ -38,6 +39,8 @@ _MANY_RECEIVES: Final = 10
 """Receives from which on a message is warned of: at its twentieth it is lost to a failure queue (R23)."""
 _TOO_MANY_RECEIVES: Final = 15
 """Receives from which on that is an error."""
+_QUICK_BYTES: Final = 512 * 1024
+"""Answers up to this size are taken apart at once; nothing else has to wait while a larger one is."""
 _TOLD: Final = frozenset({DeleteOutcome.ERROR, DeleteOutcome.INVALID})
 """What `Deletes` says in the log itself."""
 
@@ -145,9 +148,12 @@ class Ingest:
 
     async def _receive(self) -> Received | _Failed:
         try:
-            return _judge(await self._queue.receive())
+            answer = await self._queue.receive()
         except BridgeUnavailable as error:
             return _Failed(PollOutcome.ERROR, Judgement(Verdict.TROUBLE, str(error), error.hint))
+        if len(answer.body) <= _QUICK_BYTES:
+            return _judge(answer)
+        return await anyio.to_thread.run_sync(_judge, answer)
 
     def _take(self, came: Received | _Failed, started: float) -> Sequence[Envelope]:
         now = self._clock.monotonic()

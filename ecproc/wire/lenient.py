@@ -50,11 +50,8 @@ _LONGEST_INT: Final = 18
 _HUGE: Final = re.compile(rb"[eE][+-]?[0-9]{3}")
 _MOST_HUGE: Final = 100
 """Numbers near the end of what a float holds: the decoder takes a hundred times as long for each of them."""
-_HIGH: Final = r"\\u[dD][89abAB][0-9a-fA-F]{2}"
-_LOW: Final = r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_HALF: Final = re.compile(
-    rf"\\u[dD](?:[89abAB][0-9a-fA-F]{{2}}(?!{_LOW})|[c-fC-F][0-9a-fA-F]{{2}}(?<!{_HIGH}{_LOW}))"
-)
+_HALF_ESCAPED: Final = re.compile(r"\\u[dD][89a-fA-F]")
+_HALF: Final = re.compile("[\ud800-\udfff]")
 _UNKNOWN_ESCAPE: Final = re.compile(r"\\(?![\"/bfnrt]|u[0-9a-fA-F]{4})")
 _ESCAPED: Final = "\ud800"
 """What stands for an escaped backslash while other escapes are looked for: no text decoded from UTF-8 has it."""
@@ -101,11 +98,13 @@ def check_size(raw: bytes) -> None:
 def _decode_mended(raw: bytes) -> Decoded:
     text = raw.decode("utf-8", "replace")
     bare = text.strip(_PADDING).removeprefix(_MOJIBAKE)
-    mended = _mend_halves(bare)
+    mended = bare
     try:
-        value = _loads(mended)
+        value = _loads(bare)
     except ValueError:
-        value = _loads(mended := _mend_escapes(mended))
+        value = _loads(mended := _mend_escapes(bare))
+    if _HALF_ESCAPED.search(bare):
+        value = _mend_halves(value)
     return Decoded(value, mended=mended != bare or "\ufffd" in text or not _is_strict(bare))
 
 
@@ -121,11 +120,17 @@ def _is_strict(text: str) -> bool:
     return True
 
 
-def _mend_halves(text: str) -> str:
-    """The text with U+FFFD for each half of a surrogate pair."""
-    if r"\u" not in text:
-        return text
-    return _HALF.sub(r"\\ufffd", text.replace(r"\\", _ESCAPED)).replace(_ESCAPED, r"\\")
+def _mend_halves(value: Any) -> Any:
+    """The value with U+FFFD for each half of a surrogate pair."""
+    match value:
+        case str():
+            return _HALF.sub("\ufffd", value)
+        case list():
+            return [_mend_halves(item) for item in value]
+        case dict():
+            return {_mend_halves(name): _mend_halves(item) for name, item in value.items()}
+        case _:
+            return value
 
 
 def _mend_escapes(text: str) -> str:

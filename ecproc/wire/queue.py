@@ -43,6 +43,8 @@ _DERIVED: Final = "derived-"
 _MESSAGES: Final = ("messages", "message")
 _MOST: Final = 100
 """Messages that are taken of one answer, ten times what the bridge sends: the others come again."""
+_MOST_LEVELS: Final = 10
+"""Objects that the messages of an answer may stand in."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -223,7 +225,7 @@ def _find(body: bytes) -> _Found | BadAnswer:
         return BadAnswer("no ReceiveMessageResponse in the answer")
     raw: bytes | None = level["receivemessageresponse"]
     levels, found = [level], list[bytes]()
-    while raw is not None:
+    while raw is not None and len(levels) < _MOST_LEVELS:
         members = object_members(raw) or {}
         levels.append(level := fold_names(members))
         # They may stand there under two spellings, and on two levels.

@@ -18,7 +18,7 @@ from ecproc.wire.lenient import DECODE_ERRORS, decode_json, fold_name, fold_name
 _TEXT_LIMIT: Final = 300
 _EXAMINED: Final = 2_000
 _LEVELS: Final = 6
-_LARGEST: Final = 64 * 1024
+_LARGEST: Final = 32 * 1024
 """Bytes of an answer whose words are looked for: an error is told in fewer."""
 
 
@@ -259,8 +259,8 @@ def _judge_error(value: Any, text: str) -> Verdict:
 
 
 def _value(body: bytes) -> Any:
-    """The answer's value; of a Lambda proxy's answer that came through unopened, the inner one with its status. None for
-    one that cannot be read, or is larger than any that says what became of a call."""
+    """The answer's value; of a Lambda proxy's answer that came through unopened, the inner one with its status. None
+    where it cannot be read, or is larger than any that says what became of a call."""
     if len(body) > _LARGEST:
         return None
     try:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import Final
 
-MOST_PARTS: Final = 10_000
+_MOST_PARTS: Final = 10_000
 """Members that an array or object is cut into; whatever stands behind them stays one piece."""
 
 _OPEN: Final = frozenset(b"[{")
@@ -23,7 +23,7 @@ _UP: Final = b"\x01"
 _DOWN: Final = b"\xff"
 _STEPS: Final = bytes.maketrans(b"[{]}", _UP * 2 + _DOWN * 2)
 _FLAT: Final = bytes(code for code in range(256) if code not in _OPEN | _CLOSE)
-_PIECE: Final = 2_048
+_PIECE: Final = 8_192
 """Bytes that are looked at together."""
 
 
@@ -117,7 +117,9 @@ def _cut(shape: bytes) -> list[tuple[int, int]]:
                 depth -= 1
                 if depth == 0:
                     return [*parts, (start, match.start())]
-            elif depth == 1 and len(parts) < MOST_PARTS:
+            elif depth == 1:
                 parts.append((start, match.start()))
                 start = match.end()
+                if len(parts) == _MOST_PARTS:
+                    return [*parts, (start, len(shape))]
     return [*parts, (start, len(shape))]

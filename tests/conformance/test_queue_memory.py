@@ -1,4 +1,4 @@
-"""What a call that failed leaves behind: nothing that only the collector would find, for the process spares itself that."""
+"""What a call that failed leaves behind: nothing that only the collector would find, which seldom looks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from ecproc.attachments.base import FetchFailed
@@ -160,7 +161,7 @@ async def test_a_call_leaves_nothing_to_the_collector(
             for _ in range(CALLS):
                 with suppress(BridgeUnavailable):
                     await queue.receive()
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         await queue.aclose()
     assert not left
 
@@ -175,7 +176,7 @@ async def test_a_call_that_was_given_up_leaves_nothing_to_the_collector(
             for _ in range(CALLS):
                 with anyio.move_on_after(0.05):
                     await queue.receive()
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         await queue.aclose()
     assert not left
 
@@ -199,7 +200,7 @@ async def test_a_proxy_that_fails_leaves_nothing_to_the_collector(adapter: Adapt
             for _ in range(CALLS):
                 with pytest.raises(BridgeUnavailable, match="proxy"):
                     await queue.receive()
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         await queue.aclose()
     assert not left
 
@@ -222,7 +223,7 @@ async def test_a_download_leaves_nothing_to_the_collector(tmp_path: Path, name: 
             for _ in range(CALLS):
                 with suppress(FetchFailed):
                     await fetcher.fetch(f"{server.url}/file", announced_size=None)
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         await fetcher.aclose()
     assert not left
 
