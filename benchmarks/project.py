@@ -188,7 +188,7 @@ def _group(written: Written, size: int) -> list[tuple[list[Statement], int]]:
         statements: list[Statement] = [
             (log_sql.INSERT_EVENT, [_parameters(event) for event in events]),
             (log_sql.INSERT_COMPACT, compact),
-            *row_statements(rows.values(), TABLES.newest_stays),
+            *row_statements(rows.values(), TABLES.newest_stays, TABLES.searched_by_tag),
             *stream_statements(streams.items()),
         ]
         groups.append((statements, len(part) * _BATCH_BYTES))

@@ -21,13 +21,13 @@ from ecproc.attachments.store import ContentStore
 from ecproc.bridge.fast import FastQueue
 from ecproc.bridge.http import HttpBridge
 from ecproc.clock import Clock, SystemClock
-from ecproc.config import Config, LiveSecret
+from ecproc.config import Config, DataConfig, LiveSecret
 from ecproc.descriptors import Reserve, raise_limit
 from ecproc.desk.local import LocalDesk
 from ecproc.domain.log import Batch
 from ecproc.domain.policy import Policy
 from ecproc.ending import Ending
-from ecproc.errors import ExitCode, StoreUnavailable
+from ecproc.errors import ExitCode, LogDamaged, StoreUnavailable
 from ecproc.failpoints import arm_failpoints
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
@@ -35,7 +35,7 @@ from ecproc.interrupts import Interrupts
 from ecproc.pipeline import Pipeline
 from ecproc.privacy import find_exposures
 from ecproc.reading.queries import Queries
-from ecproc.rebuild.live import ReplayReport, renew_live_state, replay_aside, replay_live
+from ecproc.rebuild.live import LiveCheck, ReplayReport, renew_live_state, replay_aside, replay_live
 from ecproc.rebuild.parts import Team
 from ecproc.rebuild.streams import Progress
 from ecproc.reloading import Reloading
@@ -43,8 +43,8 @@ from ecproc.reporting import ProcessHealth, Reporting, read_versions
 from ecproc.restoring import align_desk
 from ecproc.room import Room
 from ecproc.starting import Front, Opening
-from ecproc.store.base import Store
-from ecproc.store.opening import open_reader, open_store
+from ecproc.store.base import Damage, Store
+from ecproc.store.opening import open_reader, open_store, verify_log
 from ecproc.telemetry.metrics import PrometheusTelemetry
 
 log = structlog.get_logger()
@@ -67,6 +67,8 @@ async def replay_log(
     the data directory's lock; otherwise live state is only read, and nothing but the messages as received is trusted.
     """
     team = _team(config, SystemClock(), processes=processes)
+    if verify:
+        await anyio.to_thread.run_sync(_check_log, config.data)
     if verify or until is not None:
         return await replay_aside(team, verify=verify, until=until, on_progress=on_progress)
     store = await open_store(config.data, TABLES, now=team.clock.now, identity=None)
@@ -74,6 +76,12 @@ async def replay_log(
         return await replay_live(store, team, on_progress=on_progress)
     finally:
         await store.aclose()
+
+
+def _check_log(data: DataConfig) -> None:
+    found = verify_log(data)
+    if isinstance(found, Damage):
+        raise LogDamaged(found.position, found.reason)
 
 
 def _team(config: Config, clock: Clock, *, processes: int = 1) -> Team:
@@ -135,6 +143,7 @@ class Processor:
         room: Room,
         desk: LocalDesk,
         front: Front,
+        unchecked: LiveCheck | None,
         reloading: Reloading,
         telemetry: PrometheusTelemetry,
         clock: Clock,
@@ -145,6 +154,7 @@ class Processor:
         self._room = room
         self._desk = desk
         self._front = front
+        self._unchecked = unchecked
         self._reloading = reloading
         self._reporting = Reporting(config, store, telemetry=telemetry, clock=clock)
         self._ending = Ending(pipeline, self._reporting, reread=reloading.reread, clock=clock)
@@ -183,7 +193,7 @@ class Processor:
         )
         stack.push_async_callback(store.aclose)
         _tell_exposures(config)
-        await start.when_there_is_room(lambda: renew_live_state(store, _team(config, clock), telemetry))
+        unchecked = await start.when_there_is_room(lambda: renew_live_state(store, _team(config, clock), telemetry))
         content = ContentStore(config.data.directory, room)
         await start.when_there_is_room(content.sweep)
         desk = await start.when_there_is_room(lambda: _open_desk(config, store, accept_loss=accept_loss, clock=clock))
@@ -225,6 +235,7 @@ class Processor:
             room=room,
             desk=desk,
             front=start.front,
+            unchecked=unchecked,
             reloading=reloading,
             telemetry=telemetry,
             clock=clock,
@@ -244,6 +255,8 @@ class Processor:
             tasks.start_soon(self._watch_store)
             tasks.start_soon(self._reporting.watch_room, self._room, self._store)
             tasks.start_soon(self._reloading.run)
+            if self._unchecked is not None:
+                tasks.start_soon(self._unchecked.finish)
             if drain is not None:
                 tasks.start_soon(self._ending.watch_drain, drain)
             await self._ending.wait()

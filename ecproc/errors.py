@@ -117,6 +117,23 @@ class NewerFormat(StoreError):
     hint = "install that version or a later one; what it wrote is left as it is"
 
 
+class RowDamaged(EcprocError):
+    """A live row, or a whole table of them, is not what we wrote; the log it is made from may be whole.
+
+    `stream` and `id` are the row's key, empty where no row can be named.
+    """
+
+    exit_code = ExitCode.STORAGE
+    hint = "a start of ecproc run writes live rows anew from the log, and so does ecproc replay"
+
+    def __init__(self, table: str, stream: str = "", id: str = "", reason: str = "") -> None:
+        row = f"row {id!r} of {stream!r} in table {table}" if stream or id else f"table {table}"
+        super().__init__(f"{row} is not as it was written{reason and ': '}{reason}")
+        self.table = table
+        self.stream = stream
+        self.id = id
+
+
 class DataDirInUse(StoreError):
     """Another process of the operator's holds the data directory's lock; `pid` is None when it did not say."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import TypeAlias
+from typing import Final, TypeAlias
+from zlib import crc32
 
 import msgspec
 
@@ -17,6 +18,7 @@ from ecproc.fold.history import place_of, read_fact, wants_actor
 from ecproc.fold.machine import AnyMachine, evolve_fact, write_down
 
 _encode_state = msgspec.msgpack.Encoder().encode
+_CRC_BYTES: Final = 4
 
 
 Folded: TypeAlias = tuple[RecordedEvent, Fact, Place, list[Delta]]
@@ -44,9 +46,12 @@ class StreamFold:
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot, machine: AnyMachine) -> StreamFold:
-        """A fold that goes on behind a snapshot, which must be of the machine's own snapshot version."""
-        fold = cls(snapshot.stream, machine)
-        fold.state = _state_decoder(type(fold.state)).decode(snapshot.data)
+        """A fold that goes on behind a snapshot, which must be of the machine's own snapshot version; one that is not
+        as it was written is passed over, and the fold begins anew."""
+        fold, state = cls(snapshot.stream, machine), snapshot.data[_CRC_BYTES:]
+        if snapshot.data[:_CRC_BYTES] != _checksum(snapshot.stream, snapshot.version, state):
+            return fold
+        fold.state = _state_decoder(type(fold.state)).decode(state)
         fold.fields = None
         fold.seen = fold.through = fold.snapshot_version = snapshot.version
         return fold
@@ -99,9 +104,10 @@ class StreamFold:
         return deltas
 
     def snapshot(self) -> Snapshot:
-        """The state through the last decision, as bytes."""
-        state = self.state
-        return Snapshot(state.stream, self.through, self.machine.snapshot_version, _encode_state(state))
+        """The state through the last decision, as bytes with a checksum before them."""
+        stream, state = self.state.stream, _encode_state(self.state)
+        data = _checksum(stream, self.through, state) + state
+        return Snapshot(stream, self.through, self.machine.snapshot_version, data)
 
     def _follow(self, decided: Decided, skipped: set[int]) -> list[Delta]:
         """Evolve what a recorded decision covers, as its actor did before it decided."""
@@ -118,6 +124,10 @@ class StreamFold:
                 self.fields = fact.fields
         self.through = decided.through
         return deltas + write_down(self.state, decided)
+
+
+def _checksum(stream: str, version: int, state: bytes) -> bytes:
+    return crc32(state, crc32(f"{stream} {version}".encode())).to_bytes(_CRC_BYTES)
 
 
 @cache

@@ -10,11 +10,11 @@ import anyio
 import structlog
 
 from ecproc.clock import Clock
-from ecproc.domain.attempt import Attempt, Deferred, Performer, Uncertain
+from ecproc.domain.attempt import Attempt, Deferred, Performer, Postponed, Uncertain
 from ecproc.domain.entry import Entry, EntryState, apply_outcome
 from ecproc.domain.events import EffectStarted, Outcome
 from ecproc.domain.log import Batch, NewEvent, RecordedEvent
-from ecproc.errors import StoreError
+from ecproc.errors import RowDamaged, StoreError
 from ecproc.failpoints import failpoint
 from ecproc.fold.recorded import decode_entry, encode_event, wants_decision
 from ecproc.fold.rows import entry_row
@@ -29,6 +29,8 @@ log = structlog.get_logger()
 
 _DEFERRED_SECONDS: Final = 10.0
 """How long what there is no room for waits: others may be smaller, and those under way give back what they kept."""
+_DAMAGED_SECONDS: Final = 60.0
+"""How long an effect waits that depends on a live row which is not as it was written: a start mends it."""
 
 
 class Dispatcher:
@@ -156,6 +158,8 @@ class Dispatcher:
                 return await performer.perform(stream, entry)
             except StoreError:
                 raise
+            except RowDamaged as damaged:  # what would be sent depends on it
+                return Postponed(str(damaged), _DAMAGED_SECONDS, damaged.hint)
             except Exception as error:
                 # A defect in one adapter must cost its own entry time, not the process.
                 log.error("effect_defect", key=entry.effect.key, error=type(error).__name__, exc_info=error)

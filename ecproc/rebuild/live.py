@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from typing import Final
 
 import msgspec
 import structlog
 
+from ecproc.clock import Clock
+from ecproc.errors import RowDamaged
 from ecproc.rebuild.parts import Team, rebuild_in_parts
 from ecproc.rebuild.streams import CompactUnusable, Progress, RebuildOrder, Rebuilt, rebuild
 from ecproc.store.base import Difference, Rebuild, ScanReader, Store, SwappableRebuild
@@ -17,6 +20,12 @@ from ecproc.telemetry.hooks import Telemetry
 log = structlog.get_logger()
 
 _SHOWN_DIFFERENCES: Final = 20
+
+CHECK_SECONDS: Final = 5.0
+"""How long a start looks at live rows before it goes on, and looks at the rest beside its work."""
+
+_MENDED_HINT: Final = "nothing to do: live rows are written anew from the log; see what altered the file outside"
+_FOUND_LATE_HINT: Final = "stop the processor and run ecproc replay; until then what reads these rows says so, or waits"
 
 
 class ReplayReport(msgspec.Struct, frozen=True):
@@ -58,18 +67,59 @@ async def replay_live(store: Store, team: Team, *, on_progress: Callable[[Progre
         return report
 
 
-async def renew_live_state(store: Store, team: Team, telemetry: Telemetry) -> None:
-    """Rebuild live rows that a former version of the fold wrote, and say how much that changed (decision 12).
+class LiveCheck:
+    """Looks at all live rows once, for as long as a start may take and then beside the running processor."""
 
-    Raises NewerFormat for those of a later one.
-    """
-    version = team.machines.fold_version
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self.ended = False
+        self._pages = store.check_rows()
+        self._clock = clock
+
+    async def begin(self) -> list[RowDamaged]:
+        """What is not as it was written, as far as the time goes."""
+        end = self._clock.monotonic() + CHECK_SECONDS
+        found: list[RowDamaged] = []
+        async for page in self._pages:
+            found += page
+            if self._clock.monotonic() >= end:
+                return found
+        self.ended = True
+        return found
+
+    async def finish(self) -> None:
+        """Look at the rest and tell what is found."""
+        async for page in self._pages:
+            _tell_damaged(page, hint=_FOUND_LATE_HINT)
+
+
+async def renew_live_state(store: Store, team: Team, telemetry: Telemetry) -> LiveCheck | None:
+    """Rebuild live rows that another version of the fold wrote, or that are not as they were written, and say how much
+    that changed (decision 12). What is left to look at; None if all is well. Raises NewerFormat for rows of a later
+    fold."""
     found = await store.fold_version()
     team.machines.require_known(found)
-    if found == version:
-        return
+    if found == team.machines.fold_version:
+        check = LiveCheck(store, team.clock)
+        damaged = await check.begin()
+        if not damaged:
+            return None if check.ended else check
+        _tell_damaged(damaged, hint=_MENDED_HINT)
+    await _renew(store, team, telemetry)
+    return None
+
+
+def _tell_damaged(damaged: Sequence[RowDamaged], *, hint: str) -> None:
+    """One line for each table, which names the first row."""
+    rows = Counter(one.table for one in damaged)
+    for one in {one.table: one for one in reversed(damaged)}.values():
+        named = {"stream": one.stream, "key": one.id} if one.stream else {}
+        log.error("rows_damaged", rows=rows[one.table], table=one.table, **named, reason=str(one), hint=hint)
+
+
+async def _renew(store: Store, team: Team, telemetry: Telemetry) -> None:
+    version = team.machines.fold_version
     async with _rebuilt(store, team, lambda progress: None) as (aside, rebuilt):
-        differing, _ = await aside.differences(0)
+        differing = await _count_differences(aside)
         await aside.swap(fold_version=version)
     telemetry.replay_events(rebuilt.events)
     if rebuilt.tickets:
@@ -104,10 +154,21 @@ async def _report(aside: Rebuild, rebuilt: Rebuilt, *, verify: bool) -> ReplayRe
     )
     if not verify:
         return report
-    count, first = await aside.differences(_SHOWN_DIFFERENCES)
-    return msgspec.structs.replace(
-        report, live_digest=await aside.live_digest(), equal=count == 0, differences=count, first=tuple(first)
-    )
+    try:
+        count, first = await aside.differences(_SHOWN_DIFFERENCES)
+        digest = await aside.live_digest()
+    except RowDamaged as damaged:  # the rows of a whole table cannot be read
+        unreadable = Difference(damaged.table, damaged.stream, damaged.id, str(damaged).encode(), None)
+        return msgspec.structs.replace(report, equal=False, differences=1, first=(unreadable,))
+    return msgspec.structs.replace(report, live_digest=digest, equal=count == 0, differences=count, first=tuple(first))
+
+
+async def _count_differences(aside: Rebuild) -> int | None:
+    """How many live rows the rebuild will change; None if they cannot be read."""
+    try:
+        return (await aside.differences(0))[0]
+    except RowDamaged:
+        return None
 
 
 async def _rebuild(

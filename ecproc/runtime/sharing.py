@@ -9,6 +9,7 @@ import msgspec
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.events import Noticed
 from ecproc.domain.log import NewEvent
+from ecproc.errors import RowDamaged
 from ecproc.fold.step import Link, Step, notice_event
 from ecproc.store.base import Committed, Store
 
@@ -37,10 +38,16 @@ class SharedNumbers:
         for link in step.linked:
             # What is on its way into the store is not found there: the first to come here claims the number.
             other = self._linking.setdefault(link.number, stream)
-            found = await self._store.read_rows("client_ticket", id=link.number)
-            others = {other, *(row.stream for row in found)} - {stream}
+            others = {other, *await self._find_holders(link.number)} - {stream}
             events = _with_notices(events, link, stream, sorted(others))
         return msgspec.structs.replace(step, batch=msgspec.structs.replace(step.batch, events=events))
+
+    async def _find_holders(self, number: str) -> list[str]:
+        """The streams that have the number; of a row that was altered only the key counts here."""
+        try:
+            return [row.stream for row in await self._store.read_rows("client_ticket", id=number)]
+        except RowDamaged as damaged:
+            return [damaged.stream] if damaged.stream else []
 
 
 def _with_notices(events: list[NewEvent], link: Link, stream: str, others: Sequence[str]) -> list[NewEvent]:

@@ -13,6 +13,8 @@ from ecproc.domain.log import Batch, Compact, RecordedEvent, Row, Snapshot, Stre
 if TYPE_CHECKING:
     import anyio
 
+    from ecproc.errors import RowDamaged
+
 
 class Tables(Protocol):
     """The live tables, all of one shape (see Row), and what is asked of their rows."""
@@ -117,7 +119,7 @@ class LogReader(Protocol):
 
 
 class Reader(LogReader, Protocol):
-    """Reads of the log and of the live rows."""
+    """Reads of the log and of the live rows. Reading a row that is not as it was written raises RowDamaged."""
 
     async def read_rows(
         self, table: str, *, stream: str | None = None, id: str | None = None, last: int | None = None
@@ -248,6 +250,10 @@ class Store(ReadableStore, Protocol):
 
         If one of them cannot be stored as it is, that is a ValueError and none is written.
         """
+
+    def check_rows(self) -> AsyncIterator[list[RowDamaged]]:
+        """Look at all live rows and counters, page by page, and say of each page what is not as it was written, or is
+        missing: in one page first the counters, what is tagged and what is searched by id, which a start goes by."""
 
     def has_room(self) -> bool:
         """Whether an append is possible now: not failed, not waiting, and free space is above the reserve (I0)."""

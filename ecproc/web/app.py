@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from ecproc.clock import Clock
 from ecproc.config import Limits, Secret
-from ecproc.errors import StoreError
+from ecproc.errors import RowDamaged, StoreError
 from ecproc.reading.documents import NO_STATE
 from ecproc.reading.queries import Queries
 from ecproc.telemetry.hooks import TICKET_STATES
@@ -60,7 +60,12 @@ def build_app(
             Route("/api/v1/tickets/{number:path}", pages.show_ticket),
         ],
         middleware=[guard],
-        exception_handlers={HTTPException: _show_refusal, StoreError: _show_trouble, Exception: _show_defect},
+        exception_handlers={
+            HTTPException: _show_refusal,
+            StoreError: _show_trouble,
+            RowDamaged: _show_damage,
+            Exception: _show_defect,
+        },
     )
 
 
@@ -162,6 +167,11 @@ async def _show_refusal(request: Request, error: Exception) -> Response:
 
 async def _show_trouble(request: Request, error: Exception) -> Response:
     return error_answer(503, "the log cannot be read now")
+
+
+async def _show_damage(request: Request, error: Exception) -> Response:
+    hint = error.hint if isinstance(error, RowDamaged) else ""
+    return error_answer(500, f"{error}: {hint}")
 
 
 async def _show_defect(request: Request, error: Exception) -> Response:

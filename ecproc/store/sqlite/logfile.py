@@ -171,7 +171,9 @@ class LogFile:
         execute_many = self._connection.executemany
         execute_many(log.INSERT_EVENT, group.events)
         execute_many(log.INSERT_COMPACT, group.compact)
-        rows = row_statements((*group.cleared.values(), *group.rows.values()), self._tables.newest_stays)
+        tables = self._tables
+        changed = (*group.cleared.values(), *group.rows.values())
+        rows = row_statements(changed, tables.newest_stays, tables.searched_by_tag)
         for statement, parameters in (*rows, *stream_statements(group.streams.items())):
             execute_many(statement, parameters)
         execute_many(log.PUT_SNAPSHOT, [astuple(snapshot) for snapshot in group.snapshots.values()])

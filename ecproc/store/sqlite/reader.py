@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence, Sized
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 import anyio
 import msgspec
 
 from ecproc.domain.log import Compact, RecordedEvent, Row, Snapshot, StreamCounters
-from ecproc.errors import LogDamaged
+from ecproc.errors import LogDamaged, RowDamaged
 from ecproc.store.base import ALL, Head, Span, Tables
 from ecproc.store.canonical import STREAM_TABLE, counters_row, order_tables
 from ecproc.store.chain import NO_HASH
 from ecproc.store.plan import check_table
+from ecproc.store.seals import read_row
 from ecproc.store.sqlite.connections import Fetch, Scan
 from ecproc.store.sqlite.datadir import measure_files
 from ecproc.store.sqlite.schema import translate_errors
@@ -29,6 +31,11 @@ PAGE_STREAM_EVENTS: Final = 256
 """Events in a page by stream, whose size is not known before it is read."""
 
 PAGE_ROWS: Final = 1000
+PAGE_ROWS_FIRST: Final = 128
+"""Live rows in a first page, whose size is not known before it is read."""
+
+Kept: TypeAlias = tuple[str, str, int, bytes, str | None]
+"""The columns of a live row: stream, id, ordinal, sealed data, tag."""
 
 _NO_LIMIT: Final = -1
 _LEAST: Final = -(2**63)
@@ -110,15 +117,16 @@ class SqliteReader:
     ) -> list[Row]:
         check_table(table, self._tables)
         if stream is not None and id is not None:
-            rows = await self._fetch(live.read_row(table), (stream, id))
+            rows = await self._fetch_rows(table, live.read_row(table), (stream, id))
         elif stream is not None:
-            rows = await self._fetch(live.read_rows_of_stream(table), (stream, _NO_LIMIT if last is None else last))
+            bounds = (stream, _NO_LIMIT if last is None else last)
+            rows = await self._fetch_rows(table, live.read_rows_of_stream(table), bounds)
             rows.reverse()
         elif id is not None:
-            rows = await self._fetch(live.read_rows_by_id(table), (id,))
+            rows = await self._fetch_rows(table, live.read_rows_by_id(table), (id,))
         else:
             raise ValueError("rows are read by stream, by id, or by both")
-        return [Row(table, *row) for row in rows]
+        return [read_row(table, *row) for row in rows]
 
     async def count_rows(self, table: str, stream: str) -> int:
         check_table(table, self._tables)
@@ -127,12 +135,8 @@ class SqliteReader:
 
     async def scan_rows(self, table: str, *, tagged: bool = False) -> AsyncIterator[list[Row]]:
         check_table(table, self._tables)
-        key: tuple[str, int, str] = ("", _LEAST, "")
-        beyond: Beyond = ">="
-        while rows := await self._fetch(live.scan_rows(table, beyond, tagged=tagged), (*key, PAGE_ROWS)):
-            page = [Row(table, *row) for row in rows]
-            yield page
-            key, beyond = (page[-1].stream, page[-1].ordinal, page[-1].id), ">"
+        async for page in scan_kept(self._fetch, table, tagged=tagged):
+            yield [read_row(table, *row) for row in page]
 
     async def read_snapshot(self, stream: str, *, snapshot_version: int) -> Snapshot | None:
         rows = await self._fetch(log.READ_SNAPSHOT, (stream, snapshot_version))
@@ -150,6 +154,10 @@ class SqliteReader:
         """All live rows and stream counters, in canonical order, in pages."""
         async for page in list_canonical(self._fetch, self._tables):
             yield page
+
+    async def _fetch_rows(self, table: str, query: str, parameters: Sequence[object]) -> list[Any]:
+        with blaming_rows(table):
+            return await self._fetch(query, parameters)
 
     async def _read_page(self, after: int, last: int) -> list[RecordedEvent]:
         sizes = await self._fetch(log.LIST_SIZES, (after, last, PAGE_EVENTS))
@@ -203,12 +211,52 @@ async def list_canonical(fetch: Fetch, tables: Tables) -> AsyncIterator[list[Row
 
 
 async def _list_rows(fetch: Fetch, table: str) -> AsyncIterator[list[Row]]:
+    async for page in list_kept(fetch, table):
+        yield [_read_or_show(table, row) for row in page]
+
+
+async def scan_kept(fetch: Fetch, table: str, *, tagged: bool) -> AsyncIterator[list[Kept]]:
+    """The rows of one table, or its tagged ones, as they are kept, by stream and ordinal, in pages of bounded size."""
+    key: tuple[str, int, str] = ("", _LEAST, "")
+    beyond: Beyond = ">="
+    size = _PageSize()
+    with blaming_rows(table):
+        while rows := await fetch(live.scan_rows(table, beyond, tagged=tagged), (*key, size.rows)):
+            size.learn([row[3] for row in rows])
+            yield rows
+            stream, id, ordinal, *_ = rows[-1]
+            key, beyond = (stream, ordinal, id), ">"
+
+
+async def list_kept(fetch: Fetch, table: str) -> AsyncIterator[list[Kept]]:
+    """The rows of one table as they are kept, by stream and id, in pages of bounded size."""
     key = ("", "")
     beyond: Beyond = ">="
-    while rows := await fetch(live.list_rows(table, beyond), (*key, PAGE_ROWS)):
-        page = [Row(table, *row) for row in rows]
-        yield page
-        key, beyond = (page[-1].stream, page[-1].id), ">"
+    size = _PageSize()
+    with blaming_rows(table):
+        while rows := await fetch(live.list_rows(table, beyond), (*key, size.rows)):
+            size.learn([row[3] for row in rows])
+            yield rows
+            key, beyond = rows[-1][:2], ">"
+
+
+@contextmanager
+def blaming_rows(table: str) -> Iterator[None]:
+    """Name the table where one of its keys or tags is no text any more, which does not touch the log."""
+    try:
+        yield
+    except LogDamaged as damage:
+        if hasattr(damage.__cause__, "sqlite_errorcode"):
+            raise
+        raise RowDamaged(table, reason=damage.reason) from damage
+
+
+def _read_or_show(table: str, kept: Kept) -> Row:
+    """The row; one that is not as it was written with all that is kept of it, which is no other row's data."""
+    try:
+        return read_row(table, *kept)
+    except RowDamaged:
+        return Row(table, *kept)
 
 
 async def _list_streams(fetch: Fetch, span: Span) -> AsyncIterator[list[tuple[str, StreamCounters]]]:
@@ -219,6 +267,18 @@ async def _list_streams(fetch: Fetch, span: Span) -> AsyncIterator[list[tuple[st
         stream, beyond = rows[-1][0], ">"
         if not span.holds(stream):
             return
+
+
+class _PageSize:
+    """How many rows to ask for next: as many as the last ones' sizes make about `PAGE_BYTES`."""
+
+    def __init__(self) -> None:
+        self.rows = PAGE_ROWS_FIRST
+
+    def learn(self, page: Sequence[Sized]) -> None:
+        """Take a page that came."""
+        each = max(1, sum(map(len, page)) // len(page))
+        self.rows = max(1, min(PAGE_ROWS, PAGE_BYTES // each, 2 * self.rows))
 
 
 def _page_end(sizes: Sequence[tuple[int, int]]) -> int:

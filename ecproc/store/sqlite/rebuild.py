@@ -24,7 +24,7 @@ from ecproc.store.sqlite.connections import connected, make_fetch
 from ecproc.store.sqlite.datadir import REBUILD_PREFIX, REBUILD_SUFFIX, create_file
 from ecproc.store.sqlite.reader import SqliteReader, list_canonical
 from ecproc.store.sqlite.schema import Statement, connect_scratch, row_statements, stream_statements, translate_errors
-from ecproc.store.sqlite.sql import log, rebuild
+from ecproc.store.sqlite.sql import live, log, rebuild
 from ecproc.store.sqlite.undo import undoing
 
 PARTS_PREFIX: Final = "ecproc-replay-"
@@ -177,6 +177,8 @@ def _replace_rows(connection: Connection, tables: Tables, *, fold_version: int, 
         connection.execute(rebuild.swap_rows(table))
     for statement in (*rebuild.SWAP_STREAMS, *rebuild.SWAP_COMPACT):
         connection.execute(statement)
+    for table in sorted(tables.searched_by_tag):
+        connection.execute(live.put_open(table))
     covered = connection.execute(rebuild.COUNT_COVERED).fetchone()[0]
     if covered != events:
         raise StoreError(f"a rebuild covers {covered} of {events} events: nothing was replaced")

@@ -15,6 +15,7 @@ from ecproc import __version__
 from ecproc.domain.log import Row, StreamCounters
 from ecproc.errors import LogDamaged, NewerFormat, StoreError, StoreUnavailable
 from ecproc.store.base import Tables
+from ecproc.store.seals import checksum_counters, seal_data
 from ecproc.store.sqlite.sql import live, log, schema
 
 SCHEMA_VERSION: Final = 2
@@ -72,8 +73,8 @@ def connect_writer(path: Path, tables: Tables) -> sqlite3.Connection:
 
 
 def add_missing_tables(connection: sqlite3.Connection, tables: Tables) -> None:
-    """Give a file the live tables that came later than it, and have its live rows rebuilt: they may belong there. Its
-    format stays the same; one of the others that is gone is damage."""
+    """Give a file the live tables that came later than it, and have its live rows rebuilt: they may belong there, or
+    have no checksum yet. Its format stays the same; one of the others that is gone is damage."""
     missing = _find_missing(connection, *tables.later)
     indexes = (*map(schema.name_id_index, tables.searched_by_id), *map(schema.name_tag_index, tables.searched_by_tag))
     if missing or _find_missing(connection, *indexes):
@@ -81,6 +82,13 @@ def add_missing_tables(connection: sqlite3.Connection, tables: Tables) -> None:
         _create_tables(connection, missing, tables)
         if missing:
             connection.execute(log.PUT_FOLD_VERSION, (NO_FOLD,))
+        connection.execute("COMMIT")
+    if connection.execute(log.FIND_OTHER_FORM).fetchone() is not None:
+        connection.execute("BEGIN IMMEDIATE")
+        if connection.execute(schema.FIND_COUNTERS_CHECKSUM).fetchone() is None:
+            connection.execute(schema.ADD_COUNTERS_CHECKSUM)
+        _count_open(connection, tables)
+        connection.execute(log.PUT_FOLD_VERSION, (NO_FOLD,))
         connection.execute("COMMIT")
 
 
@@ -120,21 +128,28 @@ def connect_scratch(path: Path, tables: Tables) -> sqlite3.Connection:
     return connection
 
 
-def row_statements(rows: Iterable[Row], newest_stays: Set[str]) -> list[Statement]:
-    """What writes and deletes rows whose keys differ, each statement with all of its parameters."""
+def row_statements(rows: Iterable[Row], newest_stays: Set[str], counted: Set[str] = frozenset()) -> list[Statement]:
+    """What writes and deletes rows, each statement with all of its parameters, and counts the tagged ones of those
+    tables; a key comes twice only to be deleted first."""
     parameters: defaultdict[str, list[tuple[object, ...]]] = defaultdict(list)
+    tagged: defaultdict[str, dict[tuple[str, str], None]] = defaultdict(dict)
     for row in rows:
+        if row.table in counted:
+            tagged[row.table][row.stream, row.id] = None
         if row.data is None:
             parameters[live.delete_row(row.table)].append((row.stream, row.id))
         else:
             put = live.put_newer_row if row.table in newest_stays else live.put_row
-            parameters[put(row.table)].append((row.stream, row.id, row.ordinal, row.tag, row.data))
-    return list(parameters.items())
+            parameters[put(row.table)].append((row.stream, row.id, row.ordinal, row.tag, seal_data(row)))
+    # What was taken is given back as it then stands: whether a row takes the place of another is the database's word.
+    taken: list[Statement] = [(live.take_open(table), list(keys)) for table, keys in tagged.items()]
+    given: list[Statement] = [(live.give_open(table), list(keys)) for table, keys in tagged.items()]
+    return [*taken, *parameters.items(), *given]
 
 
 def stream_statements(states: Iterable[tuple[str, StreamCounters]]) -> list[Statement]:
     """What writes stream counters."""
-    return [(log.PUT_STREAM, [(name, *astuple(state)) for name, state in states])]
+    return [(log.PUT_STREAM, [(name, *astuple(state), checksum_counters(name, state)) for name, state in states])]
 
 
 @contextmanager
@@ -198,6 +213,7 @@ def _create(connection: sqlite3.Connection, tables: Tables) -> None:
     connection.execute("BEGIN IMMEDIATE")
     _apply(connection, *schema.CREATE_LOG, schema.CREATE_COMPACT, schema.CREATE_SNAPSHOT, schema.CREATE_META)
     _create_live(connection, tables)
+    _count_open(connection, tables)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")
 
@@ -211,6 +227,10 @@ def _create_tables(connection: sqlite3.Connection, names: Set[str], tables: Tabl
     _apply(connection, *map(schema.create_rows, sorted(names)))
     _apply(connection, *map(schema.create_id_index, sorted(tables.searched_by_id)))
     _apply(connection, *map(schema.create_tag_index, sorted(tables.searched_by_tag)))
+
+
+def _count_open(connection: sqlite3.Connection, tables: Tables) -> None:
+    _apply(connection, *map(live.put_open, sorted(tables.searched_by_tag)))
 
 
 def _find_missing(connection: sqlite3.Connection, *names: str) -> set[str]:

@@ -15,12 +15,13 @@ import anyio
 import structlog
 
 from ecproc.domain.log import Batch
-from ecproc.errors import NoRoom
+from ecproc.errors import NoRoom, RowDamaged
 from ecproc.room import LOOK_SECONDS, Room, estimate_bytes
 from ecproc.store.base import Committed, Head, Reader, Tables
 from ecproc.store.canonical import STREAM_TABLE
 from ecproc.store.identity import identify_log
 from ecproc.store.plan import check_tables, prepare
+from ecproc.store.sqlite.check import check_rows
 from ecproc.store.sqlite.connections import ReaderPool, connected, copy_tables, make_fetch, make_scan
 from ecproc.store.sqlite.logfile import LogFile
 from ecproc.store.sqlite.reader import SqliteReader
@@ -135,6 +136,10 @@ class SqliteStore(ReadOnlyStore):
                 replace=partial(self._replace_live, path),
                 check_room=self._check_room,
             )
+
+    def check_rows(self) -> AsyncIterator[list[RowDamaged]]:
+        """See Store; a page is one short read."""
+        return check_rows(self._fetch, self._tables)
 
     def has_room(self) -> bool:
         """See Store; looks at the free space at most every 0.2 s."""

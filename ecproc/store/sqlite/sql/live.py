@@ -9,6 +9,8 @@ from ecproc.store.sqlite.sql.log import Beyond
 
 _ROW: Final = "stream, id, ordinal, CAST(data AS BLOB), tag"
 """The columns of a Row behind its table, in the order of its fields."""
+_OPEN_ROW: Final = "4294967296 + ordinal"
+"""What a tagged row counts for: one, and its ordinal."""
 
 
 @cache
@@ -31,6 +33,43 @@ def put_newer_row(table: str) -> str:
 def delete_row(table: str) -> str:
     """A row is gone."""
     return f"DELETE FROM {table} WHERE stream = ? AND id = ?"
+
+
+def tell_open(table: str) -> str:
+    """What the table's tagged rows come to: their number, and the sum of their ordinals."""
+    return f"SELECT coalesce(sum({_OPEN_ROW}), 0) FROM {table} WHERE tag IS NOT NULL"
+
+
+READ_OPEN: Final = "SELECT value FROM meta WHERE key = ?"
+"""What the tagged rows should come to."""
+
+
+@cache
+def put_open(table: str) -> str:
+    """What they come to is right from now on."""
+    return f"INSERT OR REPLACE INTO meta (key, value) VALUES ('{name_open(table)}', ({tell_open(table)}))"
+
+
+@cache
+def take_open(table: str) -> str:
+    """A row that is about to be written or deleted is not among them for now."""
+    return _change_open(table, "-")
+
+
+@cache
+def give_open(table: str) -> str:
+    """The row as it stands there now is among them, if it has a tag."""
+    return _change_open(table, "+")
+
+
+def name_open(table: str) -> str:
+    """Under what key that is kept."""
+    return f"open_{table}"
+
+
+def _change_open(table: str, sign: str) -> str:
+    row = f"SELECT {_OPEN_ROW} FROM {table} WHERE stream = ? AND id = ? AND tag IS NOT NULL"
+    return f"UPDATE meta SET value = value {sign} coalesce(({row}), 0) WHERE key = '{name_open(table)}'"
 
 
 def read_row(table: str) -> str:

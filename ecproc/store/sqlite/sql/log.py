@@ -47,10 +47,11 @@ WHERE position <= ?3 AND stream >= ?1 AND (?2 IS NULL OR stream < ?2)
 ORDER BY stream, version"""
 
 PUT_STREAM: Final = """\
-INSERT INTO stream (stream, version, through, wanted, last)
-VALUES (?, ?, ?, ?, ?)
+INSERT INTO stream (stream, version, through, wanted, last, crc)
+VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (stream) DO UPDATE SET
-    version = excluded.version, through = excluded.through, wanted = excluded.wanted, last = excluded.last"""
+    version = excluded.version, through = excluded.through, wanted = excluded.wanted, last = excluded.last,
+    crc = excluded.crc"""
 
 READ_STREAM_STATE: Final = "SELECT version, through, wanted, last FROM stream WHERE stream = ?"
 READ_UNDECIDED: Final = "SELECT stream FROM stream WHERE wanted > through ORDER BY stream"
@@ -67,8 +68,18 @@ PUT_SNAPSHOT: Final = "INSERT OR REPLACE INTO snapshot (stream, version, fold_ve
 READ_SNAPSHOT: Final = """\
 SELECT stream, version, fold_version, data FROM snapshot WHERE stream = ? AND fold_version = ?"""
 
-PUT_FOLD_VERSION: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES ('fold_version', ?)"
-READ_FOLD_VERSION: Final = "SELECT value FROM meta WHERE key = 'fold_version'"
+_ROW_FORM: Final = 1
+"""How live rows and counters are kept; 0 is without checksums. It stands above the fold's version, so that a program
+that knows another form takes the rows for those of another fold, and writes them anew."""
+PUT_FOLD_VERSION: Final = f"INSERT OR REPLACE INTO meta (key, value) VALUES ('fold_version', ? + ({_ROW_FORM} << 32))"
+READ_FOLD_VERSION: Final = "SELECT value & 4294967295 FROM meta WHERE key = 'fold_version'"
+FIND_OTHER_FORM: Final = f"SELECT 1 FROM meta WHERE key = 'fold_version' AND value >> 32 <> {_ROW_FORM}"
+
+COUNT_EVENTS: Final = """\
+SELECT (SELECT coalesce(sum(version), 0) FROM stream), (SELECT coalesce(max(position), 0) FROM event)"""
+"""How many events the counters speak of, and how many there are."""
+CHECK_STREAMS: Final = """\
+SELECT stream, version, through, wanted, last, crc FROM stream WHERE stream > ? ORDER BY stream LIMIT ?"""
 
 PUT_WRITER: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES ('writer', ?)"
 READ_WRITER: Final = "SELECT value FROM meta WHERE key = 'writer'"

@@ -32,8 +32,8 @@ SELECT stream, id, ordinal, tag, data FROM rebuilt.{table} ORDER BY stream, id""
 SWAP_STREAMS: Final = (
     "DELETE FROM main.stream",
     """\
-INSERT INTO main.stream (stream, version, through, wanted, last)
-SELECT stream, version, through, wanted, last FROM rebuilt.stream ORDER BY stream""",
+INSERT INTO main.stream (stream, version, through, wanted, last, crc)
+SELECT stream, version, through, wanted, last, crc FROM rebuilt.stream ORDER BY stream""",
 )
 
 SWAP_COMPACT: Final = (

@@ -29,8 +29,12 @@ CREATE TABLE stream (
     version INTEGER NOT NULL,
     through INTEGER NOT NULL,
     wanted INTEGER NOT NULL,
-    last INTEGER NOT NULL
+    last INTEGER NOT NULL,
+    crc INTEGER
 ) WITHOUT ROWID"""
+FIND_COUNTERS_CHECKSUM: Final = "SELECT 1 FROM pragma_table_info('stream') WHERE name = 'crc'"
+ADD_COUNTERS_CHECKSUM: Final = "ALTER TABLE stream ADD COLUMN crc INTEGER"
+"""Files of before checksums lack the column."""
 
 CREATE_COMPACT: Final = """\
 CREATE TABLE compact (
