@@ -71,6 +71,10 @@ class Remark(msgspec.Struct, frozen=True, array_like=True):
     detail: str
 
 
+OTHER_BODY: Final = Remark("body_differs", "the message came again under its number with another body")
+"""What is remarked of a message whose key the log held already."""
+
+
 class Message(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """A queue message as understood. `at` is its SentTimestamp in microseconds; texts are verbatim.
 

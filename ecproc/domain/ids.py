@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Final, NewType
 
 TicketNumber = NewType("TicketNumber", str)
@@ -25,6 +26,8 @@ _BLANK: Final = "".join(chr(code) for code in range(0x3001) if chr(code).isspace
 SEQUENCE_BYTES: Final = 16
 NO_SEQUENCE: Final = bytes(SEQUENCE_BYTES)
 """What stands for an absent SequenceNumber."""
+_VARIANT: Final = b"\xff"
+_VARIANT_BYTES: Final = 16
 
 
 def identity(text: str | None) -> str:
@@ -39,6 +42,17 @@ def identity(text: str | None) -> str:
 def message_key(sequence: bytes, message_id: str) -> bytes:
     """The dedupe key of a message: redelivery repeats both parts, and inserts stay monotone."""
     return sequence + message_id.encode()
+
+
+def variant_key(key: bytes, body: bytes) -> bytes:
+    """The key of a message that has another's key and this body: behind a byte that no MessageId holds its hash."""
+    return key + _VARIANT + sha256(body).digest()[:_VARIANT_BYTES]
+
+
+def split_key(key: bytes) -> tuple[str, bool]:
+    """The MessageId in a dedupe key, and whether the message has another body than the first of that key."""
+    named, variant, _ = key[SEQUENCE_BYTES:].partition(_VARIANT)
+    return named.decode("utf-8", "replace"), bool(variant)
 
 
 def normalise_number(number: str) -> str:

@@ -27,6 +27,7 @@ from ecproc.domain.deltas import (
 )
 from ecproc.domain.effects import Effect
 from ecproc.domain.events import (
+    OTHER_BODY,
     AttachmentInfo,
     EffectFailed,
     EffectStarted,
@@ -135,6 +136,8 @@ def _evolve_message(state: TicketState, message: Message) -> list[Delta]:
     state.ticket = state.ticket or TicketNumber(message.ticket_number or state.stream)
     state.opened_at = state.opened_at or message.opened_at or (0 if _names_opening(message) else message.at)
     memory, record = state.memory, state.record
+    if OTHER_BODY in message.remarks:
+        return _flag_other_body(state, message)
     if message.message_id in memory.message_ids:
         detail = f"message {message.message_id[:80]} came under another number"
         return [flag(state, Anomaly.DUPLICATE, detail, message.position)]
@@ -150,6 +153,15 @@ def _evolve_message(state: TicketState, message: Message) -> list[Delta]:
         detail = "the Create came again under another MessageId"
         return [*deltas, flag(state, Anomaly.DUPLICATE, detail, message.position)]
     return deltas + _apply_message(state, message, kind, late=late)
+
+
+def _flag_other_body(state: TicketState, message: Message) -> list[Delta]:
+    """The first body under a number counts (decision 5): which of two is right nobody can tell."""
+    named = f"message {message.message_id[:80]}"
+    return [
+        flag(state, Anomaly.DUPLICATE, f"{named} came again", message.position),
+        flag(state, Anomaly.BODY_DIFFERS, f"{named}: {OTHER_BODY.detail}", message.position),
+    ]
 
 
 def _names_opening(message: Message) -> bool:

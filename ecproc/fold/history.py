@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from ecproc.domain.events import Decided, Fact, Message, Place, Undecodable
-from ecproc.domain.ids import SEQUENCE_BYTES
+import msgspec
+
+from ecproc.domain.events import OTHER_BODY, Decided, Fact, Message, Place, Undecodable
+from ecproc.domain.ids import split_key
 from ecproc.domain.log import RecordedEvent
 from ecproc.fold.recorded import Kind, decode_event, wants_decision
 from ecproc.wire.translate import translate
@@ -16,13 +18,17 @@ def place_of(event: RecordedEvent) -> Place:
 
 def message_id_of(event: RecordedEvent) -> str:
     """The MessageId of a recorded message; empty for an own event."""
-    return (event.message_key or b"")[SEQUENCE_BYTES:].decode("utf-8", "replace")
+    return split_key(event.message_key or b"")[0]
 
 
 def read_fact(event: RecordedEvent) -> Fact | Decided | None:
     """The fact in a recorded event; None for a kind that no fold knows."""
     if event.kind == Kind.MESSAGE_RECEIVED:
-        return translate(event.payload, place_of(event), message_id_of(event))
+        message_id, other_body = split_key(event.message_key or b"")
+        fact = translate(event.payload, place_of(event), message_id)
+        if other_body and isinstance(fact, Message):
+            return msgspec.structs.replace(fact, remarks=(*fact.remarks, OTHER_BODY))
+        return fact
     return decode_event(event.kind, event.payload)
 
 

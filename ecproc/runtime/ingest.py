@@ -25,6 +25,7 @@ from ecproc.failpoints import failpoint
 from ecproc.fold.recorded import Kind
 from ecproc.runtime.deletes import Deletes
 from ecproc.runtime.pace import Move, Pace
+from ecproc.runtime.variants import find_variants
 from ecproc.signals import Signal
 from ecproc.store.base import Store
 from ecproc.telemetry.complaints import Complaints
@@ -193,6 +194,9 @@ class Ingest:
         ]
         committed = await self._store.commit(Batch(events=events))
         fresh = [event for event in committed.events if event is not None]
+        if len(fresh) < len(events) and (variants := await find_variants(self._store, events, committed.events)):
+            committed = await self._store.commit(Batch(events=variants))
+            fresh += [event for event in committed.events if event is not None]
         self._reports.appended(messages, duplicates=len(messages) - len(fresh))
         self._deliver(fresh)
         return len(fresh)

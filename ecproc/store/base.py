@@ -105,6 +105,9 @@ class LogReader(Protocol):
     async def read_event(self, position: int) -> RecordedEvent | None:
         """The event at that position."""
 
+    async def read_message(self, message_key: bytes) -> RecordedEvent | None:
+        """The event with that message_key."""
+
     async def read_stream(self, stream: str, *, after: int = 0, limit: int | None = None) -> list[RecordedEvent]:
         """Events of a stream with version > `after`, in order."""
 

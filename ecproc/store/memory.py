@@ -48,7 +48,7 @@ class _State:
 
     def __init__(self, tables: Tables) -> None:
         self.events: list[RecordedEvent] = []
-        self.keys: set[bytes] = set()
+        self.keys: dict[bytes, int] = {}
         self.highest = b""
         self.live = _Live(tables)
         self.snapshots: dict[str, Snapshot] = {}
@@ -58,7 +58,7 @@ class _State:
     def copy(self) -> _State:
         twin = _State(self.live.tables)
         twin.events = list(self.events)
-        twin.keys, twin.highest = set(self.keys), self.highest
+        twin.keys, twin.highest = dict(self.keys), self.highest
         twin.live = self.live.copy()
         twin.snapshots = dict(self.snapshots)
         twin.compact = list(self.compact)
@@ -93,6 +93,11 @@ class MemoryReader:
         await checkpoint()
         events = self._state.events
         return events[position - 1] if 0 < position <= len(events) else None
+
+    async def read_message(self, message_key: bytes) -> RecordedEvent | None:
+        await checkpoint()
+        position = self._state.keys.get(message_key)
+        return None if position is None else self._state.events[position - 1]
 
     async def read_stream(self, stream: str, *, after: int = 0, limit: int | None = None) -> list[RecordedEvent]:
         await checkpoint()
@@ -327,7 +332,7 @@ class MemoryStore(MemoryReader):
         recorded = [event for event in committed.events if event is not None]
         self._state.events.extend(recorded)
         self._state.highest = group.highest_key
-        self._state.keys.update(event.message_key for event in recorded if event.message_key is not None)
+        self._state.keys |= {event.message_key: event.position for event in recorded if event.message_key is not None}
         self._state.live.streams.update(group.streams)
         for row in (*group.cleared.values(), *group.rows.values()):
             self._state.live.put(row)

@@ -128,6 +128,13 @@ class LogTests(StoreCase):
             assert await store.read_stream(STREAM, after=1, limit=2) == recorded[1:3]
             assert await store.read_stream("unknown") == []
 
+    async def test_a_message_is_found_by_its_key(self, tmp_path: Path) -> None:
+        async with self.store_in(tmp_path) as store:
+            recorded = await append(store, make_message(1), make_message(2), NewEvent(STREAM, "X", b""))
+            assert await store.read_message(recorded[0].message_key or b"") == recorded[0]
+            assert await store.read_message(recorded[1].message_key or b"") == recorded[1]
+            assert await store.read_message((recorded[1].message_key or b"") + b"\xff") is None
+
     # --- duplicates
 
     @pytest.mark.requirement("I2", "R22")

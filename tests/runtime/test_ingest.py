@@ -20,6 +20,8 @@ from ecproc.domain.log import Batch, RecordedEvent
 from ecproc.errors import BridgeRefused, BridgeUnavailable, StoreUnavailable
 from ecproc.fold.history import message_id_of
 from ecproc.fold.tables import TABLES
+from ecproc.fold.tickets import TicketMachine
+from ecproc.fold.whole import fold_events
 from ecproc.runtime.ingest import Ingest
 from ecproc.simulator.bridge import EnvisionBridge
 from ecproc.simulator.queue import QueueMessage
@@ -178,6 +180,25 @@ async def test_a_batch_is_appended_in_the_order_of_its_sequence_numbers() -> Non
     await bench.run(1)
 
     assert [event.stream for event in bench.delivered] == ["e-CS1", "e-CS2", "e-CS3"]
+
+
+@pytest.mark.requirement("I2", "R22")
+@pytest.mark.parametrize("together", [True, False], ids=["in one answer", "in the next answer"])
+async def test_another_body_under_the_same_number_is_kept_once_and_leads_to_nothing(together: bool) -> None:
+    first, other = number(say("e-CS1"), 1), number(say("e-CS1"), 1, handle="other")
+    other = {**other, "Body": {**other["Body"], "status": "closed"}}
+    answers = [give_queue(first, other)] if together else [give_queue(first), give_queue(other)]
+    bench = Bench(*answers, give_queue(other), give_queue(first))
+
+    await bench.run(60)
+
+    assert [event.version for event in bench.delivered] == [1, 2]
+    assert {message_id_of(event) for event in bench.delivered} == {"m1"}
+    assert len(bench.bridge.deleted) == 4
+    assert bench.heard.duplicates == 2
+    rows, _ = fold_events("e-CS1", bench.delivered, TicketMachine(), undecided=True)
+    assert [row.tag for row in rows if row.table == "ticket"] == ["Incident:open"]
+    assert [row.tag for row in rows if row.table == "anomaly"] == ["duplicate", "body_differs"]
 
 
 @pytest.mark.requirement("R19")

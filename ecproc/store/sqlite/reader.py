@@ -62,6 +62,10 @@ class SqliteReader:
         rows = await self._fetch(log.READ_EVENT, (position,), position=position)
         return RecordedEvent(*rows[0]) if rows else None
 
+    async def read_message(self, message_key: bytes) -> RecordedEvent | None:
+        rows = await self._fetch(log.READ_MESSAGE, (message_key,))
+        return RecordedEvent(*rows[0]) if rows else None
+
     async def read_stream(self, stream: str, *, after: int = 0, limit: int | None = None) -> list[RecordedEvent]:
         until = _LARGEST if limit is None else after + limit
         rows = await self._fetch(log.READ_STREAM, (stream, after, until))
