@@ -70,6 +70,7 @@ class Pipeline:
                 max_pending=config.outbox.max_pending,
                 breaker_seconds=limits.breaker_seconds,
                 attempt_seconds=max(limits.download_seconds, config.bridge.timeout) + _ATTEMPT_MARGIN,
+                arguments_bytes=limits.arguments_bytes,
             ),
             clock=clock,
             rng=rng,

@@ -19,6 +19,8 @@ from ecproc.fold.machine import AnyMachine, evolve_fact, write_down
 
 _encode_state = msgspec.msgpack.Encoder().encode
 _CRC_BYTES: Final = 4
+_EMPTY_BYTES: Final = 2_000
+"""What a state takes that holds nearly nothing."""
 
 
 Folded: TypeAlias = tuple[RecordedEvent, Fact, Place, list[Delta]]
@@ -43,6 +45,8 @@ class StreamFold:
         self.wanted = 0
         self.snapshot_version = 0
         self.fields: Mapping[str, str] | None = {}
+        self._largest = 0
+        self._own_bytes = _EMPTY_BYTES
 
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot, machine: AnyMachine) -> StreamFold:
@@ -54,6 +58,7 @@ class StreamFold:
         fold.state = _state_decoder(type(fold.state)).decode(state)
         fold.fields = None
         fold.seen = fold.through = fold.snapshot_version = snapshot.version
+        fold._own_bytes += len(state)
         return fold
 
     @property
@@ -75,6 +80,7 @@ class StreamFold:
             skipped = {fact.position for _, fact in read if isinstance(fact, Quarantined)}
         for event, fact in read:
             self.seen, self.last = event.version, event.position
+            self._note_size(event)
             if isinstance(fact, Decided):
                 deltas += self._follow(fact, skipped)
             elif fact is not None:
@@ -88,7 +94,13 @@ class StreamFold:
         if event.version != self.seen + 1:
             return False
         self.seen, self.last = event.version, event.position
+        self._note_size(event)
         return True
+
+    def weigh(self) -> int:
+        """About how many bytes it takes: each message repeats the ticket's record, of which the state keeps the newest,
+        and all that was decided stays."""
+        return self._largest + self._own_bytes
 
     def take_next(self) -> Folded:
         """Evolve the first fact that waits."""
@@ -108,6 +120,13 @@ class StreamFold:
         stream, state = self.state.stream, _encode_state(self.state)
         data = _checksum(stream, self.through, state) + state
         return Snapshot(stream, self.through, self.machine.snapshot_version, data)
+
+    def _note_size(self, event: RecordedEvent) -> None:
+        size = len(event.payload)
+        if event.message_key is None:
+            self._own_bytes += size
+        elif size > self._largest:
+            self._largest = size
 
     def _follow(self, decided: Decided, skipped: set[int]) -> list[Delta]:
         """Evolve what a recorded decision covers, as its actor did before it decided."""

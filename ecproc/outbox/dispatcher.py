@@ -8,6 +8,7 @@ from typing import Final
 
 import anyio
 import structlog
+from msgspec.structs import replace
 
 from ecproc.clock import Clock
 from ecproc.domain.attempt import Attempt, Deferred, Performer, Postponed, Uncertain
@@ -20,7 +21,7 @@ from ecproc.fold.recorded import decode_entry, encode_event, wants_decision
 from ecproc.fold.rows import entry_row
 from ecproc.outbox.reports import Reports
 from ecproc.outbox.retry import SECOND, Ended, RetryPolicy, conclude, interrupt, supersede, take_up
-from ecproc.outbox.schedule import OutboxBounds, Schedule, Start
+from ecproc.outbox.schedule import LEFT_IN_STORE, OutboxBounds, Schedule, Start
 from ecproc.signals import Signal
 from ecproc.store.base import Store
 from ecproc.telemetry.hooks import Telemetry
@@ -126,10 +127,14 @@ class Dispatcher:
         return self._started + int(self._clock.monotonic() * SECOND)
 
     async def _perform(self, start: Start) -> None:
-        stream, entry = start.stream, start.entry
-        performer = self._performers[entry.effect.kind]
+        stream = start.stream
+        performer = self._performers[start.entry.effect.kind]
         started = self._clock.monotonic()
         try:
+            entry = await self._fetch(stream, start.entry)
+            if entry is None:
+                self._schedule.note(start, Postponed("nothing was sent"), self._now())
+                return
             if performer.repeat_of(entry.effect.kind).leaves_intent:
                 # The performer gets the entry as it was claimed: what a former attempt left unknown is to be looked up.
                 await self._settle(stream, entry, EffectStarted(entry.effect.key))
@@ -152,6 +157,22 @@ class Dispatcher:
             self._schedule.end(start, self._now())
             self._tell()
 
+    async def _fetch(self, stream: str, entry: Entry) -> Entry | None:
+        """The entry with its fields, which may have been left in the store; None where these cannot be had now."""
+        if entry.effect.fields is not LEFT_IN_STORE:
+            return entry
+        try:
+            rows = await self._store.read_rows("outbox", stream=stream, id=entry.effect.key)
+            if not rows:
+                raise RowDamaged("outbox", stream, entry.effect.key, "it is gone")
+            kept = decode_entry(rows[0].data or b"")
+        except RowDamaged as damaged:
+            outcome = conclude(entry, _postpone(damaged), now=self._now(), rng=self._rng, policy=self._policy)
+            await self._settle(stream, entry, outcome)
+            return None
+        # A plan that we have not heard of yet took the place of this one: it will be told in a moment.
+        return replace(entry, effect=kept.effect) if _is_same_plan(entry, kept) else None
+
     async def _attempt(self, performer: Performer, stream: str, entry: Entry) -> Attempt | Deferred:
         with anyio.move_on_after(self._attempt_seconds):
             try:
@@ -159,7 +180,7 @@ class Dispatcher:
             except StoreError:
                 raise
             except RowDamaged as damaged:  # what would be sent depends on it
-                return Postponed(str(damaged), _DAMAGED_SECONDS, damaged.hint)
+                return _postpone(damaged)
             except Exception as error:
                 # A defect in one adapter must cost its own entry time, not the process.
                 log.error("effect_defect", key=entry.effect.key, error=type(error).__name__, exc_info=error)
@@ -180,10 +201,13 @@ class Dispatcher:
         outcome is recorded and changes nothing else, in no order of the two.
         """
         current = self._schedule.newest(stream, entry)
+        if _is_same_plan(entry, current):  # whose fields may have been left in the store
+            current = replace(current, effect=entry.effect)
         after = apply_outcome(current, outcome)
         event = NewEvent(stream, *encode_event(outcome), wanted=wants_decision(outcome))
         # Where the newer plan is not known here yet, the store keeps its row (see `Tables.newest_stays`).
-        rows = [entry_row(stream, after)] if _is_same_plan(entry, current) else []
+        whole = _is_same_plan(entry, current) and entry.effect.fields is not LEFT_IN_STORE
+        rows = [entry_row(stream, after)] if whole else []
         committed = await self._store.commit(Batch(events=[event], rows=rows))
         failpoint("settle.committed")
         if _is_same_plan(current, self._schedule.newest(stream, entry)):
@@ -209,6 +233,10 @@ class Dispatcher:
             self._room.notify()
         if schedule.pending == 0 or schedule.in_flight == 0:
             self._rest.notify()
+
+
+def _postpone(damaged: RowDamaged) -> Postponed:
+    return Postponed(str(damaged), _DAMAGED_SECONDS, damaged.hint)
 
 
 def _is_same_plan(entry: Entry, other: Entry) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 from random import Random
+from types import MappingProxyType
 from typing import Final, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from ecproc.domain.attempt import Attempt
 from ecproc.domain.effects import LANES, EffectKind, Lane
@@ -18,6 +20,10 @@ from ecproc.outbox.retry import SECOND
 
 _RESUME_SHARE: Final = 0.8
 """Of the pending entries' bound: once it was reached there is room again from here on."""
+LEFT_IN_STORE: Final[Mapping[str, str]] = MappingProxyType({})
+"""What stands for an effect's fields, told by identity, where there is no room for them: its row has them."""
+_LARGE_BYTES: Final = 1_024
+"""Fields below this count for nothing and are always kept: `max_pending` bounds them."""
 _FAR_FUTURE: Final = 1 << 62
 """Microseconds UTC that no deadline reaches."""
 
@@ -29,13 +35,14 @@ Urgency: TypeAlias = tuple[bool, int]
 
 
 class OutboxBounds(msgspec.Struct, frozen=True):
-    """Entries performed at once, entries pending before projection pauses, longest seconds of an open breaker, and
-    seconds after which an attempt that has not ended is given up."""
+    """Entries performed at once, entries pending before projection pauses, longest seconds of an open breaker,
+    seconds after which an attempt that has not ended is given up, and bytes of unfinished effects' fields in memory."""
 
     max_in_flight: int
     max_pending: int
     breaker_seconds: float
     attempt_seconds: float
+    arguments_bytes: int = 32 * 1024 * 1024
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -123,6 +130,7 @@ class Schedule:
         }
         self._turn = 0
         self._is_full = False
+        self._bytes = 0
         self.pending = 0
         self.in_flight = 0
         self.has_news = False
@@ -148,7 +156,8 @@ class Schedule:
         ticket = lane.tickets.get(stream)
         if ticket is None:
             ticket = lane.tickets[stream] = TicketLane()
-        former = ticket.put(entry)
+        former = ticket.put(self._lighten(entry))
+        self._bytes -= 0 if former is None or former.finished else _weigh(former)
         self._count((not entry.finished) - (former is not None and not former.finished))
         self._enqueue(lane, stream, now)
         return former.state if former is not None else None
@@ -199,6 +208,14 @@ class Schedule:
     def stop(self) -> None:
         """Start nothing more."""
         self.stopped = self.has_news = True
+
+    def _lighten(self, entry: Entry) -> Entry:
+        """The entry, with its fields left in the store where those of the others take all the room."""
+        size = _weigh(entry)
+        if size and (entry.finished or self._bytes + size > self._bounds.arguments_bytes):
+            return replace(entry, effect=replace(entry.effect, fields=LEFT_IN_STORE))
+        self._bytes += size
+        return entry
 
     def _count(self, more: int) -> None:
         self.pending += more
@@ -255,6 +272,11 @@ class Schedule:
                 heapq.heappush(lane.waiting, (until, self._turn, stream))
             case None:
                 pass
+
+
+def _weigh(entry: Entry) -> int:
+    size = sum(map(len, entry.effect.fields.values()))
+    return size if size >= _LARGE_BYTES else 0
 
 
 def _urgency(entry: Entry, now: int) -> Urgency:

@@ -17,6 +17,8 @@ from ecproc.store.base import ALL, RebuildWriter, ScanReader, Span
 
 _WRITE_ROWS: Final = 5_000
 """How many rows, counters and compact forms are held before they are written."""
+_WRITE_BYTES: Final = 8 * 1024 * 1024
+"""Or how many bytes of them."""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -117,6 +119,7 @@ class _Writing:
         self._rows: list[Row] = []
         self._counters: list[tuple[str, StreamCounters]] = []
         self._compact: list[Compact] = []
+        self._bytes = 0
 
     async def add(self, folded: _Folded, *, renew: bool) -> None:
         """Take one stream."""
@@ -126,13 +129,15 @@ class _Writing:
         self.tickets += any(row.table == "ticket" for row in folded.rows)
         if renew:
             self._compact += compact_events(folded.stream, folded.events)
-        if len(self._rows) + len(self._counters) + len(self._compact) >= _WRITE_ROWS:
+        self._bytes += sum([len(row.data or b"") for row in folded.rows])
+        if len(self._rows) + len(self._counters) + len(self._compact) >= _WRITE_ROWS or self._bytes >= _WRITE_BYTES:
             await self.finish()
 
     async def finish(self) -> None:
         """Write what is held, and tell how far it is."""
         await self._aside.write(self._rows, self._counters, self._compact)
         self._rows, self._counters, self._compact = [], [], []
+        self._bytes = 0
         self._report(self.events)
 
 

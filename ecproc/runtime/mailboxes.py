@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from ecproc.config import Limits
 from ecproc.domain.log import RecordedEvent
+
+_COPIES: Final = 8
+"""About how many times its bytes a message takes while it is decided: as a fact, a decision, rows, and what is written
+of these."""
+_FIRST_BYTES: Final = 64 * 1024.0
+"""How large messages are held to be while none was seen."""
+_REMEMBERED: Final = 16
+"""Over how many messages their size is averaged."""
 
 
 class _Fold(Protocol):
@@ -28,17 +36,24 @@ class Mailboxes(Generic[_F]):
     A stream that was started is its starter's alone until `finish`. The log is the overflow buffer: of a stream for
     which an event found no room in memory, the log is to be read. `parked` streams are not started again; `active` is
     how many are started, `held` how many events are in memory, `lag` how many of those delivered wait for a decision.
+    Folds are kept up to a number and up to what they `weigh` together, in bytes.
     """
 
-    def __init__(self, open_fold: Callable[[str], _F], limits: Limits) -> None:
+    def __init__(
+        self, open_fold: Callable[[str], _F], limits: Limits, *, weigh: Callable[[_F], int] = lambda fold: 0
+    ) -> None:
         self.parked: set[str] = set()
         self.active = 0
         self.held = 0
         self.lag = 0
         self._open_fold = open_fold
         self._limits = limits
+        self._weigh = weigh
+        self._weights: dict[str, int] = {}
+        self._weight = self._held_bytes = 0
+        self._usual = _FIRST_BYTES
         self._boxes: dict[str, _Box[_F]] = {}
-        self._folds: OrderedDict[str, _F] = OrderedDict()
+        self._folds: dict[str, _F] = {}
         self._ready: deque[str] = deque()
 
     @property
@@ -53,12 +68,13 @@ class Mailboxes(Generic[_F]):
         for event in events:
             box = self._box(event.stream)
             if event.version not in box.events:
-                if self.held >= self._limits.events_held or event.stream in self.parked:
+                if event.stream in self.parked or not self._has_room(event):
                     box.overflown = True
                 else:
                     box.events[event.version] = event
-                    self.held += 1
+                    self._hold(event)
             if wake:
+                self._note_size(len(event.payload))
                 self.lag += 1
                 box.wanted = True
             if box.wanted and not box.busy:  # or what was missing before it has come now
@@ -73,9 +89,12 @@ class Mailboxes(Generic[_F]):
     # --- which streams to start ---
 
     def start_ready(self) -> list[str]:
-        """The streams to start now, in the order in which they were woken; as many as there may be at once."""
+        """The streams to start now, in the order in which they were woken; as many as there may be at once, and fewer
+        where they are large."""
         streams: list[str] = []
-        while self._ready and self.active < self._limits.actors_at_once:
+        bytes_each = max(1.0, _COPIES * self._usual)
+        at_once = max(1, min(self._limits.actors_at_once, int(self._limits.events_bytes / bytes_each)))
+        while self._ready and self.active < at_once:
             streams.append(self._ready.popleft())
             self.active += 1
         return streams
@@ -84,6 +103,8 @@ class Mailboxes(Generic[_F]):
         """Give back started streams, of which nothing waits that could be decided now."""
         for stream in streams:
             box = self._boxes[stream]
+            if box.fold is not None and stream in self._folds:  # it has grown meanwhile
+                self._put_fold(stream, box.fold)
             box.busy, box.fold = False, None
             if not box.events and not box.overflown:
                 del self._boxes[stream]
@@ -93,8 +114,9 @@ class Mailboxes(Generic[_F]):
         """Stop a stream at this version: what waits of it, and what will come, is left to the log."""
         box = self._boxes[stream]
         self.parked.add(stream)
-        self._folds.pop(stream, None)
-        self.held -= len(box.events)
+        self._drop_fold(stream)
+        for event in box.events.values():
+            self._let_go(event)
         box.events.clear()
         box.overflown = True
 
@@ -133,16 +155,44 @@ class Mailboxes(Generic[_F]):
     def keep(self, stream: str, fold: _F) -> None:
         """Keep the fold until the stream is given back, and for as long as it is among those used last."""
         self._boxes[stream].fold = fold
-        self._folds[stream] = fold
-        self._folds.move_to_end(stream)
-        while len(self._folds) > self._limits.states_held:
-            self._folds.popitem(last=False)
+        self._put_fold(stream, fold)
+        self._note_size(max(self._usual, self._weights.get(stream, 0)))
 
     def forget(self, stream: str) -> None:
         """Drop a fold that went further than the log did: the stream is to be read again."""
         box = self._boxes[stream]
-        self._folds.pop(stream, None)
+        self._drop_fold(stream)
         box.overflown, box.fold = True, None
+
+    def _put_fold(self, stream: str, fold: _F) -> None:
+        """Keep it as the one used last, and of the others as many as there may be beside it."""
+        self._drop_fold(stream)
+        weight = self._weights[stream] = self._weigh(fold)
+        self._weight += weight
+        self._folds[stream] = fold
+        limits = self._limits
+        while len(self._folds) > limits.states_held or (self._weight > limits.states_bytes and len(self._folds) > 1):
+            self._drop_fold(next(iter(self._folds)))
+
+    def _drop_fold(self, stream: str) -> None:
+        if self._folds.pop(stream, None) is not None:
+            self._weight -= self._weights.pop(stream)
+
+    def _note_size(self, size: int) -> None:
+        self._usual += (size - self._usual) / _REMEMBERED
+
+    def _has_room(self, event: RecordedEvent) -> bool:
+        if self.held >= self._limits.events_held:
+            return False
+        return not self.held or self._held_bytes + len(event.payload) <= self._limits.events_bytes
+
+    def _hold(self, event: RecordedEvent) -> None:
+        self.held += 1
+        self._held_bytes += len(event.payload)
+
+    def _let_go(self, event: RecordedEvent) -> None:
+        self.held -= 1
+        self._held_bytes -= len(event.payload)
 
     def _box(self, stream: str) -> _Box[_F]:
         box = self._boxes.get(stream)
@@ -163,7 +213,7 @@ class Mailboxes(Generic[_F]):
             if version > following:
                 break
             event = box.events.pop(version)
-            self.held -= 1
+            self._let_go(event)
             if version == following:
                 taken.append(event)
         return taken

@@ -71,7 +71,7 @@ class Projector:
         self._telemetry = telemetry
         self._reports = _Reports(telemetry, clock=clock)
         self._shared = SharedNumbers(store)
-        self._boxes = Mailboxes(lambda stream: StreamFold(stream, machines.of(stream)), limits)
+        self._boxes = Mailboxes(lambda stream: StreamFold(stream, machines.of(stream)), limits, weigh=StreamFold.weigh)
         self.parked: Set[str] = self._boxes.parked
         self._tasks: asyncio.TaskGroup | None = None
         self._rested = Signal()
