@@ -48,7 +48,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Facts of one ticket that are decided in one step; the others wait for the next one."""
     events_held: int = 4_096
     """Events in memory that no ticket has read yet; of any more the log is read when their ticket's turn comes."""
-    events_bytes: int = 8 * 1024 * 1024
+    events_bytes: int = 4 * 1024 * 1024
     """Bytes of those events: what deciding them takes in all is several times that, for a moment."""
     actors_at_once: int = 256
     """Tickets folded and decided at the same time."""
@@ -56,7 +56,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Folded tickets kept in memory; the rest is snapshot and tail."""
     states_bytes: int = 64 * 1024 * 1024
     """Bytes of those tickets: ten thousand of the usual size, and no more than that of large ones."""
-    arguments_bytes: int = 32 * 1024 * 1024
+    arguments_bytes: int = 16 * 1024 * 1024
     """Bytes of what is to be told with unfinished effects; of any more it is read again when their turn comes."""
     snapshot_events: int = 200
     """Events of one stream between two snapshots of its state."""

@@ -17,6 +17,8 @@ CODEC: Final = 3
 """Grows with every change to what `translate` makes of a message, or to the form below: rows of another one are not
 read, and written anew by the next rebuild."""
 
+_LONGEST: Final = 8 * 1024
+"""Bytes of a fact: a longer form is mostly texts, which the log holds already and gives nearly as soon."""
 _CRC_BYTES: Final = 4
 _HEAD_BYTES: Final = 1 + _CRC_BYTES
 
@@ -70,6 +72,12 @@ def encode_step(step: CompactStep) -> bytes:
     """The step with the codec's version and a checksum before it."""
     data = _encode(step)
     return bytes((CODEC,)) + crc32(data).to_bytes(_CRC_BYTES) + data
+
+
+def cache_step(step: CompactStep) -> bytes | None:
+    """The step encoded; None where its facts are so long that the stream is as well folded from the log."""
+    data = encode_step(step)
+    return data if len(data) <= _LONGEST * max(1, len(step.facts)) else None
 
 
 def decode_step(data: bytes) -> CompactStep | None:

@@ -15,7 +15,7 @@ from ecproc.domain.events import Decided, Fact, Message, Noticed, Quarantined
 from ecproc.domain.log import Batch, Fence, NewEvent, RecordedEvent, Row, Snapshot
 from ecproc.domain.policy import Policy
 from ecproc.domain.state import StreamState
-from ecproc.fold.compact import CompactFact, CompactQuarantined, CompactStep, compact_fact, encode_step
+from ecproc.fold.compact import CompactFact, CompactQuarantined, CompactStep, cache_step, compact_fact
 from ecproc.fold.history import wants_actor
 from ecproc.fold.recorded import OwnEvent, encode_event
 from ecproc.fold.rows import quarantine_row
@@ -143,7 +143,7 @@ class _Taking:
                 rows=fold.machine.rows(state, deltas) + _quarantine(stream, self.compact),
                 fence=Fence(stream, expected, fold.through),
                 snapshot=snapshot,
-                compact=encode_step(covered),
+                compact=cache_step(covered),
             ),
             entries=entries,
             deltas=tuple(self.deltas),

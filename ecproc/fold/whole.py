@@ -18,9 +18,9 @@ from ecproc.fold.compact import (
     CompactOutcome,
     CompactQuarantined,
     CompactStep,
+    cache_step,
     compact_fact,
     decode_step,
-    encode_step,
     restore,
 )
 from ecproc.fold.history import message_id_of, read_fact
@@ -135,7 +135,8 @@ def compact_events(stream: str, events: Sequence[RecordedEvent]) -> list[Compact
             facts.append(told)
         payload = event.payload if fact.effects else b""
         step = CompactStep(through, fact.through, len(facts) + own, tuple(facts), payload)
-        steps.append(Compact(stream, event.position, encode_step(step)))
+        if (data := cache_step(step)) is not None:
+            steps.append(Compact(stream, event.position, data))
         through, own = fact.through, 0
     return steps
 

@@ -6,25 +6,22 @@ to older programs too. A row without one is of an older form, which the next sta
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Final
 from zlib import crc32
 
 from ecproc.domain.log import Row, StreamCounters
 from ecproc.errors import RowDamaged
 
-_DIGITS: Final = b" \t\n\r"
-_BYTES: Final = tuple(
-    bytes((_DIGITS[value >> 6], _DIGITS[value >> 4 & 3], _DIGITS[value >> 2 & 3], _DIGITS[value & 3]))
-    for value in range(256)
-)
+_DIGITS: Final = " \t\n\r"
+_BYTES: Final = tuple("".join(digits) for digits in product(_DIGITS, repeat=4))
 """Every byte as four characters of white space."""
 _SEAL_BYTES: Final = 16
 
 
-def seal_data(row: Row) -> bytes:
-    """The row's data with the row's checksum behind it."""
-    data = row.data or b""
-    return data + _seal(_checksum(row.table, row.stream, row.id, row.ordinal, row.tag, data))
+def seal_row(row: Row) -> str:
+    """The row's checksum, which is kept behind its data."""
+    return _seal(_checksum(row.table, row.stream, row.id, row.ordinal, row.tag, row.data or b""))
 
 
 def is_sealed(data: bytes) -> bool:
@@ -39,7 +36,7 @@ def read_row(table: str, stream: str, id: str, ordinal: int, data: bytes, tag: s
     if not is_sealed(data):
         return Row(table, stream, id, ordinal, data, tag)
     bare = data[:-_SEAL_BYTES]
-    if data[-_SEAL_BYTES:] != _seal(_checksum(table, stream, id, ordinal, tag, bare)):
+    if data[-_SEAL_BYTES:] != _seal(_checksum(table, stream, id, ordinal, tag, bare)).encode():
         raise RowDamaged(table, str(stream), str(id))
     return Row(table, stream, id, ordinal, bare, tag)
 
@@ -54,6 +51,6 @@ def _checksum(table: str, stream: str, id: str, ordinal: int, tag: str | None, d
     return crc32(data, crc32(f"{table}\0{stream}\0{id}\0{ordinal}\0{tagged}\0".encode("utf-8", "surrogatepass")))
 
 
-def _seal(checksum: int) -> bytes:
+def _seal(checksum: int) -> str:
     one, two, three, four = checksum.to_bytes(4)
     return _BYTES[one] + _BYTES[two] + _BYTES[three] + _BYTES[four]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -17,8 +17,8 @@ from ecproc.domain.attempt import Attempt, Blamed, Deferred, Done, Held, Odd, Po
 from ecproc.domain.effects import LANES, Effect, EffectKind, Lane, Repeat
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.ids import EffectKey, TicketNumber
-from ecproc.domain.log import Batch, RecordedEvent
-from ecproc.errors import StoreUnavailable
+from ecproc.domain.log import Batch, RecordedEvent, Row
+from ecproc.errors import RowDamaged, StoreUnavailable
 from ecproc.fold.recorded import Kind, decode_entry, decode_event
 from ecproc.fold.rows import entry_row
 from ecproc.fold.tables import TABLES
@@ -95,7 +95,13 @@ class Bench:
     """A dispatcher over a store in memory, with one destination per lane."""
 
     def __init__(
-        self, *, in_flight: int = 30, pending: int = 1000, attempts: int = 12, attempt_seconds: float = 10_000.0
+        self,
+        *,
+        in_flight: int = 30,
+        pending: int = 1000,
+        attempts: int = 12,
+        attempt_seconds: float = 10_000.0,
+        arguments_bytes: int = 1 << 20,
     ) -> None:
         self.clock = VirtualClock()
         self.store = MemoryStore(self.clock.now, TABLES)
@@ -104,7 +110,11 @@ class Bench:
         self.order = 0
         self._policy = RetryPolicy(max_attempts=attempts, unknown_retry=(60.0, 120.0), longest=3600.0)
         self._bounds = OutboxBounds(
-            max_in_flight=in_flight, max_pending=pending, breaker_seconds=30.0, attempt_seconds=attempt_seconds
+            max_in_flight=in_flight,
+            max_pending=pending,
+            breaker_seconds=30.0,
+            attempt_seconds=attempt_seconds,
+            arguments_bytes=arguments_bytes,
         )
         self.lanes: dict[str, Any] = {lane: Destination(self, lane) for lane in Lane}
         self.desk, self.bridge, self.attachments = (self.lanes[lane] for lane in Lane)
@@ -170,6 +180,49 @@ class Bench:
 
 
 # --- intent and outcome -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("I7")
+async def test_what_is_to_be_told_is_left_in_the_store_where_it_is_too_much() -> None:
+    bench = Bench(arguments_bytes=10_000)
+    told: list[Mapping[str, str]] = []
+    texts = [{"description": str(number) * 4_000} for number in range(5)]
+
+    class Telling(Destination):
+        async def perform(self, stream: str, entry: Entry) -> Attempt:
+            told.append(entry.effect.fields)
+            return await super().perform(stream, entry)
+
+    bench.lanes[Lane.DESK] = Telling(bench, Lane.DESK)
+    bench.lanes[Lane.DESK].script["3"] = [Held("down for now"), Uncertain("lost")]
+    bench.open_dispatcher()
+    for number, fields in enumerate(texts):
+        await bench.plan(f"e-{number}", (EffectKind.UPDATE, str(number)), fields=fields)
+
+    await bench.run()
+
+    assert sorted(text["description"][0] for text in told) == ["0", "1", "2", "3", "3", "3", "4"]
+    for number, fields in enumerate(texts):
+        entry = await bench.entry(f"e-{number}", str(number))
+        assert (entry.state, entry.effect.fields) == (EntryState.COMPLETED, fields)
+
+
+async def test_an_effect_whose_row_is_not_as_it_was_written_waits_and_is_not_sent() -> None:
+    bench = Bench(arguments_bytes=0)
+    await bench.plan("e-1", (EffectKind.UPDATE, "k"), fields={"description": "x" * 4_000})
+    read_rows = bench.store.read_rows
+
+    async def refuse(*_: Any, **__: Any) -> list[Row]:
+        raise RowDamaged("outbox", "e-1", "k")
+
+    bench.store.read_rows = refuse  # type: ignore[method-assign]
+    await bench.run(200)
+    assert bench.performed == []
+
+    bench.store.read_rows = read_rows  # type: ignore[method-assign]
+    await bench.run()
+    assert bench.order_of() == ["k"]
+    assert (await bench.entry("e-1", "k")).effect.fields == {"description": "x" * 4_000}
 
 
 @pytest.mark.requirement("I4")

@@ -363,6 +363,46 @@ def test_the_folds_used_last_are_kept_and_the_log_is_read_for_the_others() -> No
     assert [boxes.read(stream) is None for stream in ("a", "b", "c")] == [False, True, False]
 
 
+@pytest.mark.requirement("I7")
+def test_folds_are_kept_up_to_what_they_weigh_and_the_last_one_in_any_case() -> None:
+    weights = {"a": 40, "b": 40, "c": 30, "d": 1_000}
+    boxes = Mailboxes(Fold, Limits(states_bytes=100), weigh=lambda fold: weights[fold.stream])
+
+    def list_kept() -> list[str]:
+        boxes.put([fact(stream, 2) for stream in weights], wake=True)
+        boxes.start_ready()
+        kept = [stream for stream in weights if boxes.read(stream) is not None]
+        boxes.finish(list(weights))
+        return kept
+
+    for stream in ("a", "b", "c"):
+        boxes.put([fact(stream, 1)], wake=True)
+        take_all(boxes)
+    boxes.put([fact("d", 1)], wake=True)
+    take_all(boxes)
+    assert list_kept() == ["d"]
+
+
+@pytest.mark.requirement("I7")
+def test_events_that_wait_are_held_up_to_their_bytes_and_one_in_any_case() -> None:
+    boxes = Mailboxes(Fold, Limits(events_bytes=100))
+    boxes.put([msgspec.structs.replace(fact("a", 1), payload=bytes(500))], wake=True)
+    assert boxes.held == 1
+    boxes.put([msgspec.structs.replace(fact("b", 1), payload=b"x")], wake=True)
+    assert boxes.held == 1
+    take_all(boxes)
+    assert boxes.held == 0
+
+
+@pytest.mark.requirement("I7")
+def test_of_large_messages_fewer_tickets_are_decided_at_once() -> None:
+    boxes = Mailboxes(Fold, Limits(actors_at_once=50, events_bytes=8_000_000))
+    boxes.put(
+        [msgspec.structs.replace(fact(f"{number}", 1), payload=bytes(100_000)) for number in range(60)], wake=True
+    )
+    assert 5 <= len(boxes.start_ready()) <= 20
+
+
 def test_lag_is_what_was_told_and_is_not_decided() -> None:
     boxes = Mailboxes(Fold, Limits())
     boxes.put([fact("a", 1), fact("b", 1)], wake=True)

@@ -31,7 +31,7 @@ PAGE_STREAM_EVENTS: Final = 256
 """Events in a page by stream, whose size is not known before it is read."""
 
 PAGE_ROWS: Final = 1000
-PAGE_ROWS_FIRST: Final = 128
+PAGE_ROWS_FIRST: Final = 16
 """Live rows in a first page, whose size is not known before it is read."""
 
 Kept: TypeAlias = tuple[str, str, int, bytes, str | None]

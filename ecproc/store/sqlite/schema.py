@@ -15,7 +15,7 @@ from ecproc import __version__
 from ecproc.domain.log import Row, StreamCounters
 from ecproc.errors import LogDamaged, NewerFormat, StoreError, StoreUnavailable
 from ecproc.store.base import Tables
-from ecproc.store.seals import checksum_counters, seal_data
+from ecproc.store.seals import checksum_counters, seal_row
 from ecproc.store.sqlite.sql import live, log, schema
 
 SCHEMA_VERSION: Final = 2
@@ -140,7 +140,7 @@ def row_statements(rows: Iterable[Row], newest_stays: Set[str], counted: Set[str
             parameters[live.delete_row(row.table)].append((row.stream, row.id))
         else:
             put = live.put_newer_row if row.table in newest_stays else live.put_row
-            parameters[put(row.table)].append((row.stream, row.id, row.ordinal, row.tag, seal_data(row)))
+            parameters[put(row.table)].append((row.stream, row.id, row.ordinal, row.tag, row.data, seal_row(row)))
     # What was taken is given back as it then stands: whether a row takes the place of another is the database's word.
     taken: list[Statement] = [(live.take_open(table), list(keys)) for table, keys in tagged.items()]
     given: list[Statement] = [(live.give_open(table), list(keys)) for table, keys in tagged.items()]

@@ -15,10 +15,10 @@ _OPEN_ROW: Final = "4294967296 + ordinal"
 
 @cache
 def put_row(table: str) -> str:
-    """A row takes the place of one of the same stream and id."""
+    """A row, its checksum behind its data, takes the place of one of the same stream and id."""
     return f"""\
 INSERT INTO {table} (stream, id, ordinal, tag, data)
-VALUES (?, ?, ?, ?, CAST(? AS TEXT))
+VALUES (?, ?, ?, ?, CAST(? AS TEXT) || ?)
 ON CONFLICT (stream, id) DO UPDATE SET
     ordinal = excluded.ordinal, tag = excluded.tag, data = excluded.data"""
 
