@@ -178,7 +178,7 @@ class Mailboxes(Generic[_F]):
         if self._folds.pop(stream, None) is not None:
             self._weight -= self._weights.pop(stream)
 
-    def _note_size(self, size: int) -> None:
+    def _note_size(self, size: float) -> None:
         self._usual += (size - self._usual) / _REMEMBERED
 
     def _has_room(self, event: RecordedEvent) -> bool:

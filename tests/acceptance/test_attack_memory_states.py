@@ -71,7 +71,7 @@ async def measure(folder: Path, *, tickets: int, size: int) -> list[int]:
 
 
 async def test_large_tickets_are_not_kept_by_the_number(tmp_path: Path) -> None:
-    peaks = await measure(tmp_path, tickets=300, size=240_000)
+    peaks = await measure(tmp_path, tickets=200, size=240_000)
     assert max(peaks) <= BOUND, peaks
 
 
