@@ -24,17 +24,12 @@ OPEN: Final = {
     "no JSON": "UPDATE outbox SET data = '{' WHERE tag IS NOT NULL",
     "another number": "UPDATE outbox SET data = replace(replace(data, 'LOCAL-0', 'LOCAL-9'), 'e-C', 'e-X')"
     " WHERE tag IS NOT NULL",
-    "another number, and no checksum": "UPDATE outbox SET data = rtrim(replace(data, 'e-C', 'e-X'),"
-    " char(32, 9, 10, 13)) WHERE tag IS NOT NULL",
     "no tag": "UPDATE outbox SET tag = NULL WHERE tag IS NOT NULL",
-    "another lane": "UPDATE outbox SET tag = 'bridge' WHERE tag = 'desk'",
     "no row": "DELETE FROM outbox WHERE tag IS NOT NULL",
     "a row too many": "INSERT INTO outbox SELECT stream, id || 'x', ordinal, tag, data FROM outbox"
     " WHERE tag IS NOT NULL LIMIT 1",
     "of another ticket": "UPDATE outbox SET stream = stream || '1' WHERE tag IS NOT NULL",
-    "a key that is no text": "UPDATE outbox SET id = CAST(x'ff' || id AS TEXT) WHERE tag IS NOT NULL",
     "nothing wanted": "UPDATE stream SET wanted = 0, through = version",
-    "no streams": "DELETE FROM stream WHERE stream LIKE 'e-%'",
 }
 """What happened to what a start goes by."""
 

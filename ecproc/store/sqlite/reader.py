@@ -16,7 +16,7 @@ from ecproc.store.base import ALL, Head, Span, Tables
 from ecproc.store.canonical import STREAM_TABLE, counters_row, order_tables
 from ecproc.store.chain import NO_HASH
 from ecproc.store.plan import check_table
-from ecproc.store.seals import read_row
+from ecproc.store.seals import is_sealed, read_row
 from ecproc.store.sqlite.connections import Fetch, Scan
 from ecproc.store.sqlite.datadir import measure_files
 from ecproc.store.sqlite.schema import translate_errors
@@ -130,7 +130,7 @@ class SqliteReader:
             rows = await self._fetch_rows(table, live.read_rows_by_id(table), (id,))
         else:
             raise ValueError("rows are read by stream, by id, or by both")
-        return [read_row(table, *row) for row in rows]
+        return await self._open_rows(table, rows)
 
     async def count_rows(self, table: str, stream: str) -> int:
         check_table(table, self._tables)
@@ -140,7 +140,7 @@ class SqliteReader:
     async def scan_rows(self, table: str, *, tagged: bool = False) -> AsyncIterator[list[Row]]:
         check_table(table, self._tables)
         async for page in scan_kept(self._fetch, table, tagged=tagged):
-            yield [read_row(table, *row) for row in page]
+            yield await self._open_rows(table, page)
 
     async def read_snapshot(self, stream: str, *, snapshot_version: int) -> Snapshot | None:
         rows = await self._fetch(log.READ_SNAPSHOT, (stream, snapshot_version))
@@ -158,6 +158,13 @@ class SqliteReader:
         """All live rows and stream counters, in canonical order, in pages."""
         async for page in list_canonical(self._fetch, self._tables):
             yield page
+
+    async def _open_rows(self, table: str, kept: Sequence[Kept]) -> list[Row]:
+        rows = [read_row(table, *row) for row in kept]
+        bare = next((row for row in kept if not is_sealed(row[3])), None)
+        if bare is not None and not await self._fetch(log.FIND_UNSEALED_FORM):
+            raise RowDamaged(table, str(bare[0]), str(bare[1]))
+        return rows
 
     async def _fetch_rows(self, table: str, query: str, parameters: Sequence[object]) -> list[Any]:
         with blaming_rows(table):

@@ -1,0 +1,77 @@
+"""Live rows that something outside altered: told where they are read, and found where all are looked at."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from ecproc.domain.log import Batch, Fence, NewEvent, Row
+from ecproc.errors import RowDamaged
+from ecproc.fold.tables import TABLES
+from ecproc.store.sqlite.store import SqliteStore, open_store
+
+ALTERED: Final = {
+    "data": "UPDATE outbox SET data = replace(data, '1', '2')",
+    "no checksum": "UPDATE outbox SET data = rtrim(replace(data, '1', '2'), char(32, 9, 10, 13))",
+    "a checksum alone": "UPDATE outbox SET data = data || ' '",
+    "a tag": "UPDATE outbox SET tag = 'bridge'",
+    "no tag": "UPDATE outbox SET tag = NULL",
+    "an ordinal": "UPDATE outbox SET ordinal = 7",
+    "no row": "DELETE FROM outbox WHERE id = 'k1'",
+    "a row too many": "INSERT INTO outbox SELECT stream, 'k3', ordinal, tag, data FROM outbox LIMIT 1",
+    "a stream": "UPDATE outbox SET stream = 't'",
+    "no text": "UPDATE outbox SET id = CAST(x'ff' || id AS TEXT)",
+    "another table": "UPDATE note SET data = '{}'",
+    "counters": "UPDATE stream SET wanted = 0",
+    "no counters": "DELETE FROM stream",
+}
+
+
+async def open_rows(path: Path) -> SqliteStore:
+    return await open_store(path, TABLES, now=lambda: 1, identity=None, reserve_bytes=0)
+
+
+async def find_damage(store: SqliteStore) -> list[RowDamaged]:
+    return [damaged async for page in store.check_rows() for damaged in page]
+
+
+async def write_rows(path: Path) -> None:
+    store = await open_rows(path)
+    outbox = [Row("outbox", "s", f"k{number}", number, b'{"n":1}', "desk") for number in (1, 2)]
+    rows = [*outbox, Row("outbox", "s", "done", 3, b"{}", None), Row("note", "s", "n", 1, b'{"b":1}')]
+    await store.commit(Batch([NewEvent("s", "X", b"{}", wanted=True)], rows))
+    await store.commit(Batch(rows=[Row("outbox", "s", "k2", 2, b'{"n":1}', None)], fence=Fence("s", 0, 1)))
+    assert await find_damage(store) == []
+    await store.aclose()
+
+
+@pytest.mark.requirement("I5")
+@pytest.mark.parametrize("name", ALTERED)
+async def test_what_was_altered_outside_is_found(tmp_path: Path, name: str) -> None:
+    await write_rows(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "ecproc.db")) as file:
+        assert file.execute(ALTERED[name]).rowcount, name
+        file.commit()
+    store = await open_rows(tmp_path)
+    try:
+        assert await find_damage(store)
+    finally:
+        await store.aclose()
+
+
+async def test_an_altered_row_is_named_where_it_is_read(tmp_path: Path) -> None:
+    await write_rows(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "ecproc.db")) as file:
+        file.execute("UPDATE outbox SET data = '{' WHERE id = 'k1'")
+        file.commit()
+    store = await open_rows(tmp_path)
+    try:
+        with pytest.raises(RowDamaged, match="row 'k1' of 's' in table outbox"):
+            await store.read_rows("outbox", stream="s")
+        assert [row.data for row in await store.read_rows("outbox", stream="s", id="k2")] == [b'{"n":1}']
+    finally:
+        await store.aclose()
