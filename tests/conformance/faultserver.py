@@ -36,6 +36,8 @@ class Peer:
 
     async def send(self, data: bytes) -> None:
         """Write bytes as they are."""
+        if self._writer.is_closing():
+            raise ConnectionResetError("the client is gone")  # for which uvloop has a RuntimeError
         self._writer.write(data)
         await self._writer.drain()
         self.sent_bytes += len(data)
