@@ -178,7 +178,6 @@ class Processor:
         learn: Callable[[str], None],
     ) -> Processor:
         """Take the data directory, bring live state up to this code, and put the parts together."""
-        limits = config.limits
         room = Room(config.data.directory, reserve_bytes=config.data.reserve_bytes)
         store = await start.when_there_is_room(
             lambda: open_store(
@@ -200,19 +199,11 @@ class Processor:
         stack.push_async_callback(desk.aclose)
         reloading = Reloading(config, clock=clock, learn=learn)
         api_key = reloading.secrets["bridge.api_key"]
-        bridge = HttpBridge(config.bridge, api_key=api_key, limits=limits, clock=clock)
+        bridge = HttpBridge(config.bridge, api_key=api_key, limits=config.limits, clock=clock)
         stack.push_async_callback(bridge.aclose)
         queue = _open_queue(config, bridge, api_key=api_key, clock=clock)
         stack.push_async_callback(queue.aclose)
-        fetcher = HttpFetcher(
-            content,
-            allowed_hosts=config.attachments.allowed_hosts,
-            max_bytes=config.attachments.max_bytes,
-            timeout=limits.download_seconds,
-            max_connections=limits.bridge_connections,
-            clock=clock,
-            proxy=config.bridge.proxy_address,
-        )
+        fetcher = _open_fetcher(config, content, clock=clock)
         stack.push_async_callback(fetcher.aclose)
         pipeline = Pipeline(
             config,
@@ -317,6 +308,18 @@ async def _open_desk(config: Config, store: Store, *, accept_loss: bool, clock: 
             return desk
         case kind:
             assert_never(kind)
+
+
+def _open_fetcher(config: Config, content: ContentStore, *, clock: Clock) -> HttpFetcher:
+    return HttpFetcher(
+        content,
+        allowed_hosts=config.attachments.allowed_hosts,
+        max_bytes=config.attachments.max_bytes,
+        timeout=config.limits.download_seconds,
+        max_connections=config.limits.bridge_connections,
+        clock=clock,
+        proxy=config.bridge.proxy_address,
+    )
 
 
 def _open_queue(config: Config, bridge: HttpBridge, *, api_key: LiveSecret, clock: Clock) -> FastQueue | HttpBridge:

@@ -352,8 +352,10 @@ async def _close(response: httpx.Response) -> None:
 
 
 def _classify(error: BaseException) -> tuple[FaultKind, str]:
-    """What kind of failure it is and why; of a timeout the caller knows more. The frames it came through are cleared: some
-    stand in a circle with what was received."""
+    """What kind of failure it is and why; of a timeout the caller knows more.
+
+    The frames it came through, which some hold in a circle with what was received, are cleared.
+    """
     for cause in follow_causes(error):
         clear_frames(cause.__traceback__)
     if isinstance(error, httpx.TimeoutException):

@@ -99,6 +99,7 @@ class Reporting:
             messages += len(received)
             effects += sum(event.kind == Kind.EFFECT_SUCCEEDED for event in page)
         return {"messages": messages, "tickets": len(tickets), "effects": effects}
+
     async def watch_room(self, room: Room, store: Store) -> None:
         """Say when the disk crosses a mark, either way, and when the store waits and goes on; until cancelled."""
         told, waited = _Level.RECEIVING, ""

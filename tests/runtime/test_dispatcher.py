@@ -189,7 +189,7 @@ async def test_what_is_to_be_told_is_left_in_the_store_where_it_is_too_much() ->
     texts = [{"description": str(number) * 4_000} for number in range(5)]
 
     class Telling(Destination):
-        async def perform(self, stream: str, entry: Entry) -> Attempt:
+        async def perform(self, stream: str, entry: Entry) -> Attempt | Deferred:
             told.append(entry.effect.fields)
             return await super().perform(stream, entry)
 
