@@ -74,14 +74,14 @@ class Decoded(NamedTuple):
 
 def decode_json(raw: bytes) -> Decoded:
     """The value in `raw`, its text mended where a strict decoder gives up on it. Raises one of DECODE_ERRORS."""
-    check_size(raw)
+    _check_size(raw)
     try:
         return Decoded(_decode(raw))
     except DECODE_ERRORS:
         return _decode_mended(raw)
 
 
-def check_size(raw: bytes) -> None:
+def _check_size(raw: bytes) -> None:
     """Look at a text before it is decoded, in a moment. Raises TooDeep or TooMuch."""
     # Each level takes a bracket, and each member or item a comma.
     if len(raw) <= MOST_VALUES and raw.count(b"[") + raw.count(b"{") <= DEEPEST:

@@ -29,6 +29,7 @@ MOST_RATIO: Final = 20
 """Times that json.loads takes for the same bytes."""
 MOST_GROWTH: Final = 3.0 ** (LARGEST // SMALLER // 2)
 """Of the time from the smaller to the largest: twice the bytes take twice the time, and a square would take four."""
+ROUNDS: Final = 5
 UNSEEN: Final = 0.004
 """Seconds too few to tell their growth from noise."""
 PLACE: Final = Place(7, 3, 1_700_000_000_000_000)
@@ -199,15 +200,22 @@ def fold(payload: bytes) -> None:
 
 
 def check_growth(work: Callable[[int], Callable[[], object]]) -> None:
-    smaller, largest = measure(work(SMALLER * KB)), measure(work(LARGEST * KB))
-    assert largest <= max(smaller, UNSEEN) * MOST_GROWTH, f"{smaller * 1000:.1f} ms and then {largest * 1000:.1f} ms"
+    """The largest takes little more than its share of what the smaller one takes."""
+    growths: list[float] = []
+    while not growths or (growths[-1] > MOST_GROWTH and len(growths) < ROUNDS):
+        smaller, largest = measure(work(SMALLER * KB)), measure(work(LARGEST * KB))
+        growths.append(largest / max(smaller, UNSEEN))
+    assert min(growths) <= MOST_GROWTH, growths
 
 
-def check_cost(took: float, body: bytes) -> None:
-    """It is little beside what json.loads takes for the same bytes, and where that gives up, for as many of others."""
+def check_cost(work: Callable[[], object], body: bytes) -> None:
+    """It is little beside what json.loads takes for the same bytes, and where that gives up, for as many of others. A
+    busy machine gets more than one chance."""
     known = body if load(body) else beside('"a"')(len(body))
-    budget = MOST_RATIO * measure(lambda: load(known), 5)
-    assert took <= budget, f"{took * 1000:.1f} ms, and {budget * 1000:.1f} ms were to be had"
+    ratios: list[float] = []
+    while not ratios or (ratios[-1] > MOST_RATIO and len(ratios) < ROUNDS):
+        ratios.append(measure(work) / measure(lambda: load(known), 5))
+    assert min(ratios) <= MOST_RATIO, ratios
 
 
 @pytest.mark.requirement("I8", "I9", "I7")
@@ -216,7 +224,7 @@ def test_reading_a_hostile_message_takes_little_time(name: str) -> None:
     body = FAMILIES[name](LARGEST * KB)
     answer = make_answer(body)
 
-    check_cost(measure(lambda: read(answer)), body)
+    check_cost(lambda: read(answer), body)
     check_growth(lambda size: partial(read, make_answer(FAMILIES[name](size))))
 
 
@@ -230,8 +238,8 @@ def test_folding_a_hostile_message_takes_little_time(name: str) -> None:
 
     payload = payload_of(LARGEST * KB)
     reference = measure(lambda: load(beside('"a"')(LARGEST * KB)), 5)
-    assert measure(lambda: fold(payload)) <= MOST_RATIO * reference
-    assert measure(lambda: attachment_url(payload)) <= MOST_RATIO * reference
+    assert measure(lambda: fold(payload), ROUNDS) <= MOST_RATIO * reference
+    assert measure(lambda: attachment_url(payload), ROUNDS) <= MOST_RATIO * reference
     check_growth(lambda size: partial(fold, payload_of(size)))
 
 
@@ -271,5 +279,5 @@ def test_a_square_is_seen() -> None:
 
         return work
 
-    with pytest.raises(AssertionError, match="and then"):
+    with pytest.raises(AssertionError, match=r"\["):
         check_growth(plant)
