@@ -57,12 +57,16 @@ class FetchFailed(EcprocError):
         self.request_id = request_id
 
 
-class DiskFull(FetchFailed):
-    """Our own disk has no room for it: nothing is wrong with the file or its host."""
+class OutOfRoom(FetchFailed):
+    """Our own disk or our limit of open files has no room for it: nothing is wrong with the file or its host."""
 
-    def __init__(self) -> None:
-        hint = "free some space on the data directory's disk; it goes on by itself"
-        super().__init__("disk_full", Failure.HELD, hint=hint)
+    def __init__(
+        self,
+        reason: str = "disk_full",
+        *,
+        hint: str = "free some space on the data directory's disk; it goes on by itself",
+    ) -> None:
+        super().__init__(reason, Failure.HELD, hint=hint)
 
 
 class Fetcher(Protocol):
@@ -71,7 +75,7 @@ class Fetcher(Protocol):
     async def fetch(self, url: str, *, announced_size: int | None) -> Stored:
         """Download `url` and keep what it holds, durably, whatever size was announced.
 
-        Raises FetchFailed, DiskFull among them, and StoreUnavailable when the disk fails in any other way.
+        Raises FetchFailed, OutOfRoom among them, and StoreUnavailable when the disk fails in any other way.
         """
 
     async def aclose(self) -> None:

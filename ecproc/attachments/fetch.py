@@ -17,13 +17,14 @@ from ecproc.attachments.answers import (
     judge_refusal,
     resolve_redirect,
 )
-from ecproc.attachments.base import DiskFull, Failure, FetchFailed, Stored
+from ecproc.attachments.base import OutOfRoom, Failure, FetchFailed, Stored
 from ecproc.attachments.rate import LEAST_RATE, PATIENCE_SECONDS, Patience, TooSlow
 from ecproc.attachments.resolve import AddressRefused, resolve_global, resolve_loopback
 from ecproc.attachments.store import ContentStore, Decoding, Upload
 from ecproc.attachments.url import REFUSALS, CheckedUrl, check_url
 from ecproc.clock import Clock
 from ecproc.config.proxy import Proxy
+from ecproc.descriptors import is_out_of_files
 from ecproc.errors import StoreUnavailable
 from ecproc.http import HttpClient, HttpFault, HttpResponse, Origin, parse_retry_after
 from ecproc.room import is_no_room
@@ -66,7 +67,7 @@ class HttpFetcher:
     async def fetch(self, url: str, *, announced_size: int | None) -> Stored:
         """Download `url` and keep what it holds, durably, whatever size was announced; 0 announces none.
 
-        Raises FetchFailed, DiskFull among them, and StoreUnavailable when the disk fails in any other way.
+        Raises FetchFailed, OutOfRoom among them, and StoreUnavailable when the disk fails in any other way.
         """
         checked = self._check(url)
         if announced_size is not None and announced_size > self._max_bytes:
@@ -185,6 +186,8 @@ def _translating_disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if is_out_of_files(error):
+            raise OutOfRoom("no more files can be open", hint="raise the limit of open files") from error
         if is_no_room(error):
-            raise DiskFull from error
+            raise OutOfRoom from error
         raise StoreUnavailable(f"cannot store an attachment: {error.strerror}") from error

@@ -182,12 +182,11 @@ def test_a_python_that_is_too_old_is_refused_before_anything_is_fetched(checkout
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="there is no next Python")
-def test_a_next_python_that_does_not_run_is_told_and_fails_on_ci(checkout: Checkout) -> None:
+def test_a_next_python_that_does_not_run_is_told(checkout: Checkout) -> None:
     told = checkout.make("test")
     assert (told.returncode, TOLD in told.stderr) == (0, True)
-    assert checkout.make("test", CI="true").returncode != 0
 
-    narrowed = checkout.make("test", "ARGS=tests/unit", CI="true")
+    narrowed = checkout.make("test", "ARGS=tests/unit")
     assert (narrowed.returncode, narrowed.stderr) == (0, "")
 
 

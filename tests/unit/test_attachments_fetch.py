@@ -18,7 +18,7 @@ import anyio
 import pytest
 import trustme
 
-from ecproc.attachments.base import DiskFull, Failure, FetchFailed
+from ecproc.attachments.base import OutOfRoom, Failure, FetchFailed
 from ecproc.attachments.fetch import HttpFetcher
 from ecproc.attachments.store import ContentStore, Upload
 from ecproc.clock import SystemClock
@@ -494,11 +494,11 @@ async def test_downloads_keep_what_they_announce_and_none_comes_near_half_of_the
     async with FaultServer(send) as server:
         held = room.promise(70_000)
         assert held is not None
-        with pytest.raises(DiskFull):
+        with pytest.raises(OutOfRoom):
             await fetcher.fetch(server.url + TARGET, announced_size=sent)
         assert server.requests == [], "it was asked for before there was room"
         for lie in (None, 10):
-            with pytest.raises(DiskFull):
+            with pytest.raises(OutOfRoom):
                 await fetcher.fetch(server.url + TARGET, announced_size=lie)
         held.end()
         assert (await fetcher.fetch(server.url + TARGET, announced_size=sent)).size == sent
@@ -517,7 +517,7 @@ async def test_no_descriptor_is_no_room(tmp_path: Path, monkeypatch: pytest.Monk
 
     async with fetching(tmp_path, answering(200, b"x")) as (fetcher, server):
         monkeypatch.setattr(os, "open", refuse)
-        with pytest.raises(DiskFull):
+        with pytest.raises(OutOfRoom):
             await fetcher.fetch(server.url + TARGET, announced_size=1)
         monkeypatch.undo()
 

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import logging
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -313,6 +314,7 @@ def test_replay_verify_exits_3_and_shows_what_differs(call: Callable[..., str], 
         target.execute("UPDATE ticket SET data = ?", (b'{"u":"https://h/?sig=canary"}',))
     source.close()
     target.close()
+    shutil.copy(built / "anchor", copy)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECPROC_DATA__DIR", str(copy))
         report = json.loads(call("replay", "--verify", code=ExitCode.FINDINGS))

@@ -278,6 +278,7 @@ def test_what_a_group_of_failures_says_alike_is_said_once(
     assert capsys.readouterr().err.splitlines() == [
         "error: disk full",
         "error: the event log is damaged at position 1: a",
+        f"  = help: {LogDamaged.hint}",
     ]
 
 

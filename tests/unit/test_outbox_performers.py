@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-from ecproc.attachments.base import DiskFull, Failure, FetchFailed, Stored
+from ecproc.attachments.base import OutOfRoom, Failure, FetchFailed, Stored
 from ecproc.bridge.base import Answer
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskHasNoRoom, DeskRefused, DeskUnavailable
 from ecproc.domain.attempt import Attempt, Blamed, Deferred, Done, Held, Odd, Performer, Postponed, Uncertain
@@ -412,7 +412,7 @@ async def test_a_file_of_no_announced_size_is_fetched_too() -> None:
 
 
 async def test_a_file_that_finds_no_room_is_deferred_and_nobody_is_blamed() -> None:
-    attempt = await download(Fetcher(DiskFull()))
+    attempt = await download(Fetcher(OutOfRoom()))
 
     assert isinstance(attempt, Deferred)
     assert attempt.hint

@@ -7,7 +7,7 @@ from typing import Final, assert_never
 
 import msgspec
 
-from ecproc.attachments.base import DiskFull, Failure, Fetcher, FetchFailed
+from ecproc.attachments.base import OutOfRoom, Failure, Fetcher, FetchFailed
 from ecproc.clock import Clock
 from ecproc.domain.attempt import Attempt, Blamed, Deferred, Done, Held, Postponed
 from ecproc.domain.effects import Effect, EffectKind, Repeat
@@ -57,7 +57,7 @@ class AttachmentPerformer:
         size = effect.fields.get("size")
         try:
             fetched = await self._fetcher.fetch(url, announced_size=int(size) if size is not None else None)
-        except DiskFull as error:
+        except OutOfRoom as error:
             return Deferred(error.reason, hint=error.hint)
         except FetchFailed as error:
             return _judge(error, overdue=effect.deadline is not None and self._clock.now() > effect.deadline)
