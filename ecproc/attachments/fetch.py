@@ -17,7 +17,7 @@ from ecproc.attachments.answers import (
     judge_refusal,
     resolve_redirect,
 )
-from ecproc.attachments.base import OutOfRoom, Failure, FetchFailed, Stored
+from ecproc.attachments.base import Failure, FetchFailed, OutOfRoom, Stored
 from ecproc.attachments.rate import LEAST_RATE, PATIENCE_SECONDS, Patience, TooSlow
 from ecproc.attachments.resolve import AddressRefused, resolve_global, resolve_loopback
 from ecproc.attachments.store import ContentStore, Decoding, Upload

@@ -18,7 +18,7 @@ import anyio
 import pytest
 import trustme
 
-from ecproc.attachments.base import OutOfRoom, Failure, FetchFailed
+from ecproc.attachments.base import Failure, FetchFailed, OutOfRoom
 from ecproc.attachments.fetch import HttpFetcher
 from ecproc.attachments.store import ContentStore, Upload
 from ecproc.clock import SystemClock

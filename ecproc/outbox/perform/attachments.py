@@ -7,7 +7,7 @@ from typing import Final, assert_never
 
 import msgspec
 
-from ecproc.attachments.base import OutOfRoom, Failure, Fetcher, FetchFailed
+from ecproc.attachments.base import Failure, Fetcher, FetchFailed, OutOfRoom
 from ecproc.clock import Clock
 from ecproc.domain.attempt import Attempt, Blamed, Deferred, Done, Held, Postponed
 from ecproc.domain.effects import Effect, EffectKind, Repeat
