@@ -8,7 +8,7 @@ from typing import Final, assert_never
 
 import msgspec
 
-from ecproc.domain.effects import Effect, Lane
+from ecproc.domain.effects import Effect, EffectKind, Lane
 from ecproc.domain.events import EffectFailed, EffectStarted, EffectSucceeded, EffectUnknown, Hold, Outcome
 
 
@@ -77,6 +77,7 @@ def apply_outcome(entry: Entry, outcome: Outcome) -> Entry:
         case EffectSucceeded(result=result):
             return change(
                 entry,
+                effect=_forget_told(entry.effect),
                 state=EntryState.COMPLETED,
                 attempts=entry.attempts + 1,
                 next_attempt_at=None,
@@ -103,6 +104,14 @@ def apply_outcome(entry: Entry, outcome: Outcome) -> Entry:
             )
         case _:
             assert_never(outcome)
+
+
+def _forget_told(effect: Effect) -> Effect:
+    """The effect without what was told, which may be long and stands in its plan's event for ever.
+
+    A download told nobody anything: its fields name the file.
+    """
+    return effect if effect.kind is EffectKind.DOWNLOAD else msgspec.structs.replace(effect, fields={})
 
 
 def _failed_state(outcome: EffectFailed) -> EntryState:

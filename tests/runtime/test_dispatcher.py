@@ -202,9 +202,9 @@ async def test_what_is_to_be_told_is_left_in_the_store_where_it_is_too_much() ->
     await bench.run()
 
     assert sorted(text["description"][0] for text in told) == ["0", "1", "2", "3", "3", "3", "4"]
-    for number, fields in enumerate(texts):
+    for number in range(len(texts)):
         entry = await bench.entry(f"e-{number}", str(number))
-        assert (entry.state, entry.effect.fields) == (EntryState.COMPLETED, fields)
+        assert (entry.state, entry.effect.fields) == (EntryState.COMPLETED, {})
 
 
 async def test_an_effect_whose_row_is_not_as_it_was_written_waits_and_is_not_sent() -> None:
@@ -222,7 +222,7 @@ async def test_an_effect_whose_row_is_not_as_it_was_written_waits_and_is_not_sen
     bench.store.read_rows = read_rows  # type: ignore[method-assign]
     await bench.run()
     assert bench.order_of() == ["k"]
-    assert (await bench.entry("e-1", "k")).effect.fields == {"description": "x" * 4_000}
+    assert (await bench.entry("e-1", "k")).state is EntryState.COMPLETED
 
 
 @pytest.mark.requirement("I4")

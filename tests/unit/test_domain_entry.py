@@ -47,6 +47,18 @@ def test_an_outcome_counts_whatever_state_the_entry_was_in(
     assert ended.next_attempt_at == getattr(outcome, "next_attempt_at", None)
 
 
+def test_what_was_told_is_forgotten_but_which_file_was_fetched_is_not() -> None:
+    fields = {"description": "a" * 9}
+    for kind in EffectKind:
+        planned = Entry(effect=effect(kind=kind, fields=fields), order=1)
+        waiting = apply_outcome(planned, EffectFailed(KEY, "down", blamed=False, next_attempt_at=7))
+        dead = apply_outcome(planned, EffectFailed(KEY, "no", blamed=True))
+        told = apply_outcome(planned, EffectSucceeded(KEY, {"number": "A"}))
+
+        assert waiting.effect.fields == dead.effect.fields == fields
+        assert told.effect == (planned.effect if kind is EffectKind.DOWNLOAD else effect(kind=kind))
+
+
 @pytest.mark.requirement("R229")
 def test_only_a_judged_attempt_counts_and_only_a_blamed_one_is_spent() -> None:
     ended = entry()
