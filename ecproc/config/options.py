@@ -54,9 +54,9 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Tickets folded and decided at the same time."""
     states_held: int = 10_000
     """Folded tickets kept in memory; the rest is snapshot and tail."""
-    states_bytes: int = 64 * 1024 * 1024
+    states_bytes: int = 40 * 1024 * 1024
     """Bytes of those tickets: ten thousand of the usual size, and no more than that of large ones."""
-    arguments_bytes: int = 16 * 1024 * 1024
+    arguments_bytes: int = 8 * 1024 * 1024
     """Bytes of what is to be told with unfinished effects; of any more it is read again when their turn comes."""
     snapshot_events: int = 200
     """Events of one stream between two snapshots of its state."""

@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from tests.acceptance.claims import check_claims
-from tests.acceptance.world import Plan, Running, World, is_empty, open_world
+from tests.acceptance.world import Plan, Running, World, is_empty, open_world, wait_for
 
 HELD: Final = 8.0
 """Seconds for which the other program holds on: longer than any single wait of ours."""
@@ -51,7 +51,7 @@ async def test_a_writer_that_holds_the_log_under_load_is_waited_for(tmp_path: Pa
                 assert world.ledger.calls["receive"] == gets, "messages were asked for without room"
                 assert count(running, "store_waits") == 1
             await world.reach(is_empty, running, 30)
-            assert count(running, "store_goes_on") == 1
+            await wait_for(lambda: count(running, "store_goes_on") == 1)
             running.send(signal.SIGTERM)
             assert await running.ended(20) == 0, running.said
         await world.drain()

@@ -28,6 +28,7 @@ from ecproc.store.sqlite.reader import SqliteReader
 from ecproc.store.sqlite.rebuild import SqliteRebuild, SqliteSwappableRebuild, name_scratch, open_scratch
 from ecproc.store.sqlite.schema import connect_reader
 from ecproc.store.sqlite.sql import log as statements
+from ecproc.store.sqlite.sql import moment
 from ecproc.store.sqlite.start import open_log
 from ecproc.store.sqlite.verify import choose_connect
 from ecproc.store.sqlite.writer import Writer
@@ -61,6 +62,8 @@ class ReadOnlyStore(SqliteReader):
         """See ReadableStore; the copy is a temporary file, in which the live rows are read as they were."""
         async with self._moments, connected(self._connect) as connection:
             fetch = make_fetch(connection)
+            for setting in moment.FAST_COPIES:
+                await fetch(setting)
             await fetch("BEGIN")
             head = await SqliteReader(self._directory, self._tables, fetch, make_scan(connection)).head()
             await copy_tables(connection, {*self._tables.names, STREAM_TABLE})

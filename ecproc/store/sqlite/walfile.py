@@ -17,7 +17,13 @@ LONGEST_BYTES: Final = 24 * 1024 * 1024
 """Above this size the file is cut down, as soon as whoever reads from it is done."""
 
 WAIT_MS: Final = 25
-"""How long a checkpoint waits for readers: ours are done sooner, and another program's would hold up every commit."""
+"""How long a checkpoint waits for readers: most of ours are done sooner."""
+
+LONG_WAIT_MS: Final = 400
+"""How long it waits while the file is far too long: load that outruns a reader is slowed down, and not stopped."""
+
+FAR_TOO_LONG_BYTES: Final = 36 * 1024 * 1024
+"""From this size on it waits for long."""
 
 RETRY_SECONDS: Final = 0.5
 """How long after one try to cut it down the next one is made."""
@@ -45,12 +51,13 @@ class WalFile:
     def checkpoint(self, connection: sqlite3.Connection) -> None:
         """Move what no reader holds back into the database's file; the connection must not be in a transaction."""
         size = self._measure()
+        self._tried = time.monotonic()
         if size <= RESTART_BYTES:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         else:
-            _wait_for_readers(connection, "TRUNCATE" if size > LONGEST_BYTES else "RESTART")
+            mode = "TRUNCATE" if size > LONGEST_BYTES else "RESTART"
+            _wait_for_readers(connection, mode, LONG_WAIT_MS if size > FAR_TOO_LONG_BYTES else WAIT_MS)
         self._size = self._measure()
-        self._tried = time.monotonic()
 
     def _measure(self) -> int:
         try:
@@ -59,9 +66,9 @@ class WalFile:
             return 0
 
 
-def _wait_for_readers(connection: sqlite3.Connection, mode: str) -> None:
+def _wait_for_readers(connection: sqlite3.Connection, mode: str, wait_ms: int) -> None:
     (usual,) = connection.execute("PRAGMA busy_timeout").fetchone()
-    connection.execute(f"PRAGMA busy_timeout = {WAIT_MS}")
+    connection.execute(f"PRAGMA busy_timeout = {wait_ms}")
     try:
         connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
     finally:

@@ -6,6 +6,12 @@ from typing import Final
 
 ALLOW_WRITING: Final = "PRAGMA query_only = OFF"
 FORBID_WRITING: Final = "PRAGMA query_only = ON"
+FAST_COPIES: Final = (
+    "PRAGMA temp.journal_mode = OFF",
+    "PRAGMA temp.synchronous = OFF",
+    "PRAGMA temp.cache_size = -16384",
+)
+"""Nobody needs a copy again that was not finished."""
 LIST_TABLES: Final = "SELECT name, sql FROM main.sqlite_master WHERE type = 'table'"
 
 _CREATE: Final = "CREATE TABLE "
