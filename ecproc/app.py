@@ -240,11 +240,11 @@ class Processor:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._ending.watch_signals, interrupts)
             await self._front.show(self._build_pages())
-            await tasks.start(self._pipeline.run, self._idle_interval(drain))
-            tasks.start_soon(self._reporting.refresh_gauges)
-            tasks.start_soon(self._desk.keep_short)
             tasks.start_soon(self._watch_store)
             tasks.start_soon(self._reporting.watch_room, self._room, self._store)
+            tasks.start_soon(self._pipeline.run, self._idle_interval(drain))
+            tasks.start_soon(self._reporting.refresh_gauges)
+            tasks.start_soon(self._desk.keep_short)
             tasks.start_soon(self._reloading.run)
             if self._unchecked is not None:
                 tasks.start_soon(self._unchecked.finish)

@@ -139,6 +139,8 @@ class Pipeline:
     async def shut_down(self) -> None:
         """Receive and begin nothing more; returns when what is in flight has ended and what was received is decided."""
         self.ingest.stop()
+        if not self._recovered.is_set():
+            return  # nothing was begun, and what a former process left may wait for room for ever
         await self.dispatcher.stop()  # before the actors come to rest: they no longer wait for room in the outbox
         await self._received.wait()
         await self.projector.wait_idle()

@@ -181,11 +181,13 @@ class ProcessHealth:
 
     def checks(self) -> Sequence[Check]:
         """Ready means: an append is possible and we are not on our way out."""
+        has_room = self._has_room()
+        room = (
+            "an append is possible and the disk is above its reserve" if has_room else "the disk is below its reserve"
+        )
         return (
-            Check(
-                "store", self._has_room(), self._waits() or "an append is possible and the disk is above its reserve"
-            ),
-            Check("draining", not self.draining, "not on the way out"),
+            Check("store", has_room, self._waits() or room),
+            Check("draining", not self.draining, "on the way out" if self.draining else "not on the way out"),
         )
 
     def version(self) -> Mapping[str, str]:

@@ -37,6 +37,19 @@ def count(running: Running, event: str) -> int:
     return sum(line["event"] == event for line in running.list_lines())
 
 
+@pytest.mark.requirement("I4")
+async def test_a_stop_counts_while_what_a_former_process_left_waits_for_the_log(tmp_path: Path) -> None:
+    async with open_world(tmp_path, Plan(tickets=5, seed=8)) as world:
+        await world.die_at("claim.committed", 1)
+        with holding(world.data / "ecproc.db", "BEGIN IMMEDIATE"):
+            async with await world.start() as running:
+                await wait_for(lambda: count(running, "store_waits") == 1)
+                running.send(signal.SIGTERM)
+                assert await running.ended(20) == 0, running.said
+        await world.drain()
+        await check_claims(world)
+
+
 @pytest.mark.requirement("I0", "I1")
 async def test_a_writer_that_holds_the_log_under_load_is_waited_for(tmp_path: Path) -> None:
     async with open_world(tmp_path, Plan(tickets=15, seed=8, visibility=1.0)) as world:
