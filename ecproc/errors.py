@@ -83,6 +83,11 @@ class NoRoom(StoreUnavailable):
     worth another try."""
 
 
+class StoreFailed(StoreUnavailable):
+    """What became of a write nobody knows, so that nothing more is written: whatever it failed for, it does not pass by
+    itself, and only a new start from the files goes on."""
+
+
 class LogDamaged(StoreError):
     """The event log is not what we wrote: something outside changed, truncated or lost part of it.
 

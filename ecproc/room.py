@@ -11,7 +11,7 @@ from shutil import disk_usage
 from threading import Lock
 from typing import Final
 
-from ecproc.errors import NoRoom, StoreError
+from ecproc.errors import NoRoom, StoreError, StoreFailed
 
 LOOK_SECONDS: Final = 0.2
 """How long one look at the free space counts; what we write meanwhile is taken off it."""
@@ -41,10 +41,10 @@ _PRIMARY_CODE: Final = 0xFF
 def is_no_room(error: BaseException) -> bool:
     """Whether a lock, no space or no descriptor is all that is wrong: it may pass by itself.
 
-    Of a StoreError its cause counts. It says nothing about whether what was begun is undone.
+    Of a StoreError its cause counts, but for a StoreFailed. It says nothing about whether what was begun is undone.
     """
-    if isinstance(error, NoRoom):
-        return True
+    if isinstance(error, NoRoom | StoreFailed):
+        return isinstance(error, NoRoom)
     cause = error.__cause__ if isinstance(error, StoreError) else error
     if isinstance(cause, sqlite3.Error):
         code = getattr(cause, "sqlite_errorcode", 0)

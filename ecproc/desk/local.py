@@ -41,7 +41,7 @@ from ecproc.desk.base import DeskAnswer, DeskCall, DeskHasNoRoom, DeskRefused, D
 from ecproc.desk.numbers import CREATE_SKIPPED, DeskStand, format_number, read_stand, skip, was_never_given
 from ecproc.desk.walfile import checkpoint, is_long
 from ecproc.domain.effects import EffectKind, Repeat
-from ecproc.errors import NewerFormat, StoreUnavailable
+from ecproc.errors import NewerFormat, StoreFailed, StoreUnavailable
 from ecproc.failpoints import failpoint
 from ecproc.room import is_no_room
 
@@ -338,7 +338,7 @@ def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
             connection.close()
             raise
     except _CommitFailed as failed:
-        raise StoreUnavailable(f"the local desk cannot be opened: {path}: {failed}") from failed.__cause__
+        raise StoreFailed(f"the local desk cannot be opened: {path}: {failed}") from failed.__cause__
     except (sqlite3.Error, OSError) as error:
         raise StoreUnavailable(f"the local desk cannot be opened: {path}: {error}") from error
     return connection, is_new

@@ -18,7 +18,8 @@ from ecproc.desk import local, walfile
 from ecproc.desk.base import DeskAnswer, DeskRefused, DeskUnavailable
 from ecproc.desk.local import LocalDesk
 from ecproc.desk.numbers import DeskStand
-from ecproc.errors import StoreError, StoreUnavailable
+from ecproc.errors import StoreError, StoreFailed, StoreUnavailable
+from ecproc.room import is_no_room
 from ecproc.testing.desk import DeskTests, make_call
 
 
@@ -192,6 +193,16 @@ async def test_a_commit_that_fails_ends_the_desk_even_for_want_of_space(tmp_path
         with pytest.raises(StoreUnavailable, match="full"):
             await desk.perform(make_call(key))
     await desk.aclose()
+
+
+async def test_a_new_file_whose_commit_finds_no_space_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **named: Full(real(*given, **named), "COMMIT"))
+    with pytest.raises(StoreFailed, match="full") as caught:
+        await open_local(tmp_path)
+    assert not is_no_room(caught.value)
 
 
 class Full:

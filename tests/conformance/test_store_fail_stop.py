@@ -15,7 +15,8 @@ import anyio
 import pytest
 
 from ecproc.domain.log import Batch, Fence, NewEvent, RecordedEvent
-from ecproc.errors import NoRoom, StoreUnavailable
+from ecproc.errors import NoRoom, StoreFailed, StoreUnavailable
+from ecproc.room import is_no_room
 from ecproc.store.base import VerifiedLog
 from ecproc.store.sqlite.logfile import LogFile
 from ecproc.store.sqlite.store import SqliteStore
@@ -200,6 +201,31 @@ async def test_a_checkpoint_that_fails_is_a_storage_error(tmp_path: Path, monkey
         assert not store.has_room()
     async with sqlite_store(tmp_path) as store:
         assert len(await read_all(store)) == 3
+
+
+async def swap_empty(store: SqliteStore) -> None:
+    async with store.rebuilding() as rebuild:
+        await rebuild.swap(fold_version=7)
+
+
+@pytest.mark.requirement("I1")
+async def test_a_swap_whose_commit_finds_no_space_ends_the_store_and_is_not_waited_for(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store:
+        await fill_at_commit(store)
+        for _ in range(2):
+            with pytest.raises(StoreFailed) as caught:
+                await swap_empty(store)
+            assert not is_no_room(caught.value)
+        assert store.failed.is_set()
+
+
+async def test_a_swap_that_cannot_open_what_was_rebuilt_has_no_room_and_is_tried_again(tmp_path: Path) -> None:
+    async with sqlite_store(tmp_path) as store:
+        await break_statement(store, "ATTACH", code=sqlite3.SQLITE_CANTOPEN, times=1)
+        with pytest.raises(NoRoom):
+            await swap_empty(store)
+        await swap_empty(store)
+        assert await store.fold_version() == 7
 
 
 async def test_closing_says_when_the_last_anchor_could_not_be_written(tmp_path: Path) -> None:

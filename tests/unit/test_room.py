@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ecproc.errors import NoRoom, StoreError, StoreUnavailable
+from ecproc.errors import NoRoom, StoreError, StoreFailed, StoreUnavailable
 from ecproc.room import LOOK_SECONDS, Room, is_no_room
 
 RESERVE = 160_000_000
@@ -95,7 +95,10 @@ def sqlite_error(code: int) -> sqlite3.Error:
 
 
 def caused_by(error: Exception) -> StoreError:
-    wrapped = StoreUnavailable("x")
+    return caused(StoreUnavailable("x"), error)
+
+
+def caused(wrapped: StoreError, error: Exception) -> StoreError:
     wrapped.__cause__ = error
     return wrapped
 
@@ -117,6 +120,8 @@ def caused_by(error: Exception) -> StoreError:
         (caused_by(OSError(errno.ENOSPC, "")), True),
         (caused_by(sqlite_error(sqlite3.SQLITE_NOTADB)), False),
         (StoreUnavailable("x"), False),
+        (caused(StoreFailed("x"), OSError(errno.ENOSPC, "")), False),
+        (caused(StoreFailed("x"), sqlite_error(sqlite3.SQLITE_FULL)), False),
         (NoRoom("x"), True),
         (ValueError(), False),
     ],

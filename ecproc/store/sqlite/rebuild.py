@@ -25,7 +25,7 @@ from ecproc.store.sqlite.datadir import REBUILD_PREFIX, REBUILD_SUFFIX, create_f
 from ecproc.store.sqlite.reader import SqliteReader, list_canonical
 from ecproc.store.sqlite.schema import Statement, connect_scratch, row_statements, stream_statements, translate_errors
 from ecproc.store.sqlite.sql import live, log, rebuild
-from ecproc.store.sqlite.undo import undoing
+from ecproc.store.sqlite.undo import naming_no_room, undoing
 
 PARTS_PREFIX: Final = "ecproc-replay-"
 """How the directories of parts are called among the system's temporary ones."""
@@ -158,8 +158,9 @@ class SqliteSwappableRebuild(SqliteRebuild):
 
 def swap_live(connection: Connection, rebuilt: Path, tables: Tables, *, fold_version: int, events: int) -> None:
     """Put what was rebuilt in that file in place of the live rows; raises StoreError, with nothing replaced, if its
-    counters cover another number of `events` than the log has."""
-    connection.execute(rebuild.ATTACH_REBUILT, (str(rebuilt),))
+    counters cover another number of `events` than the log has, and NoRoom."""
+    with naming_no_room():
+        connection.execute(rebuild.ATTACH_REBUILT, (str(rebuilt),))
     try:
         with undoing(connection):
             _replace_rows(connection, tables, fold_version=fold_version, events=events)

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, assert_never
 
 import anyio
 
-from ecproc.errors import NoRoom, StoreError, StoreUnavailable
+from ecproc.errors import NoRoom, StoreError, StoreFailed, StoreUnavailable
 from ecproc.room import Room, estimate_bytes
 from ecproc.store.base import Committed
 from ecproc.store.plan import Prepared
@@ -241,7 +241,7 @@ class Writer:
     def _refusal(self, outcome: object = None) -> StoreUnavailable:
         if isinstance(outcome, NoRoom):
             return NoRoom(f"the store is closed, and nothing of this was written: {outcome}")
-        refusal = StoreUnavailable(f"the storage failed and nothing more is written: {self._failure}")
+        refusal = StoreFailed(f"the storage failed and nothing more is written: {self._failure}")
         refusal.__cause__ = self._failure
         return refusal
 
