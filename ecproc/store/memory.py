@@ -309,7 +309,7 @@ class MemoryStore(MemoryReader):
 
     def may_perform(self) -> bool:
         """See Store."""
-        return self.room
+        return self.is_open and self.room
 
     async def aclose(self) -> None:
         """See Store; what was written can still be read."""

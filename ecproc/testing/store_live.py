@@ -370,6 +370,7 @@ class LiveTests(StoreCase):
         async with self.store_in(tmp_path) as store:
             await store.aclose()
             assert not store.has_room()
+            assert not store.may_perform()
             with pytest.raises(StoreUnavailable):
                 await store.commit(Batch(events=[make_message(1)]))
 
