@@ -55,9 +55,12 @@ def is_no_room(error: BaseException) -> bool:
 class Room:
     """The account of one disk, for all who write to it from whatever thread.
 
-    At or above the reserve messages are received; down to about half of it what was received is decided and carried
-    out; below that only outcomes of what is under way are written, and they fit above the half. A look that fails
-    finds nothing free. `now` is monotonic seconds.
+    At or above the reserve messages are received, and what is received can be appended; down to about half of it what
+    was received is decided and carried out; below that only outcomes of what is under way are written, and they fit
+    above the half. What is owed to the database's file counts as taken for all of these. A promise keeps bytes from
+    other files only and holds up nothing else: none is given, and nothing of one is spent, that would leave less than
+    the half, and what others took meanwhile is no longer there for it.
+    A look that fails finds nothing free. `now` is monotonic seconds.
     """
 
     def __init__(
@@ -82,9 +85,9 @@ class Room:
         self._promised = 0
 
     def may_receive(self) -> bool:
-        """Whether the disk is at or above its reserve."""
+        """Whether the disk is at or above its reserve, and what comes may be appended."""
         with self._lock:
-            return self._free_now() >= self.reserve
+            return self._free_now() >= self.reserve and self._left() >= self._half
 
     def may_perform(self, need: int = 0) -> bool:
         """Whether so many bytes can be written without coming near half of the reserve."""
@@ -113,14 +116,15 @@ class Room:
     def promise(self, size: int) -> Promise | None:
         """Keep so many bytes for one file; None where they are not to be had."""
         with self._lock:
-            if self._left() - size < self._half:
+            if self._left() - self._promised - size < self._half:
                 return None
             self._promised += size
         return Promise(self, size)
 
     def _spend(self, size: int, promised: int) -> bool:
         with self._lock:
-            if self._left() + promised - size < self._half:
+            others = self._promised - promised if size > promised else 0
+            if self._left() - others - size < self._half:
                 return False
             self._promised -= promised
             self._free -= size
@@ -131,7 +135,7 @@ class Room:
             self._promised -= size
 
     def _left(self) -> int:
-        return self._free_now() - self._owed - self._promised
+        return self._free_now() - self._owed
 
     def _free_now(self) -> int:
         if self._now() - self._looked_at >= LOOK_SECONDS:

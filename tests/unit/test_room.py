@@ -7,13 +7,17 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from hypothesis import settings, strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from ecproc.errors import NoRoom, StoreError, StoreFailed, StoreUnavailable
-from ecproc.room import LOOK_SECONDS, Room, is_no_room
+from ecproc.room import LOOK_SECONDS, Promise, Room, estimate_bytes, is_no_room
 
 RESERVE = 160_000_000
 HALF = 80_000_000 + 4 * 1024 * 1024
 """Half of the reserve and the slack above it."""
+
+UNIT = 10_000_000
 
 
 class Disk:
@@ -25,7 +29,7 @@ class Disk:
         self.room = Room(Path(), reserve_bytes=reserve, free_bytes=lambda _: self.free, now=lambda: self.now)
 
     def wait(self) -> None:
-        self.now += LOOK_SECONDS
+        self.now += 2 * LOOK_SECONDS
 
     def see(self, free: int) -> None:
         self.free = free
@@ -77,6 +81,102 @@ def test_promises_add_up_and_are_given_back() -> None:
     assert not second.spend(60), "somebody else took it"
     second.end()
     assert disk.room.promise(50)
+
+
+@pytest.mark.requirement("I0")
+def test_a_promise_holds_up_neither_receiving_nor_appends() -> None:
+    disk = Disk(RESERVE + 50_000_000)
+    assert [bool(disk.room.promise(50_000_000)) for _ in range(3)] == [True, True, False]
+    disk.see(RESERVE)
+    assert disk.room.may_receive()
+    assert disk.room.may_perform(20_000_000)
+    assert disk.room.promise(1) is None
+
+
+def test_what_is_owed_holds_up_receiving_as_it_does_appends() -> None:
+    disk = Disk(RESERVE)
+    disk.room.wrote(1, owed=RESERVE - HALF + 1)
+    disk.wait()
+    assert (disk.room.may_receive(), disk.room.may_perform()) == (False, False)
+
+
+def test_files_share_what_is_left_of_their_promises_by_who_comes_first() -> None:
+    disk = Disk(HALF + 120)
+    one, other = disk.room.promise(60), disk.room.promise(60)
+    assert one is not None
+    assert other is not None
+    disk.see(HALF + 70)
+    assert one.spend(60)
+    assert not other.spend(60)
+    assert other.spend(10)
+
+
+class Writing(RuleBasedStateMachine):
+    """Messages, files and strangers on one disk, in any order; sizes are in `UNIT` bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.disk = Disk(RESERVE)
+        self.room = self.disk.room
+        self.owed = 0
+        self.promises: list[Promise] = []
+
+    @rule(free=st.integers(0, 30))
+    def strangers(self, free: int) -> None:
+        self.disk.see(free * UNIT)
+
+    @rule(size=st.integers(0, 5))
+    def append(self, size: int) -> None:
+        if self.room.may_perform(estimate_bytes(size * UNIT)):
+            self.disk.free -= size * UNIT
+            self.owed += size * UNIT
+            self.room.wrote(size * UNIT, owed=self.owed)
+            self.disk.wait()
+            assert self.disk.free - self.owed >= HALF
+
+    @rule()
+    def move(self) -> None:
+        self.disk.free -= self.owed
+        self.owed = 0
+        self.room.wrote(0, owed=0)
+        self.disk.wait()
+
+    @rule(size=st.integers(0, 15))
+    def promise(self, size: int) -> None:
+        before = self.room.may_receive(), self.room.may_perform()
+        promise = self.room.promise(size * UNIT)
+        assert before == (self.room.may_receive(), self.room.may_perform())
+        if promise is not None:
+            assert self.disk.free - self.owed - size * UNIT >= HALF
+            self.promises.append(promise)
+
+    @precondition(lambda self: self.promises)
+    @rule(size=st.integers(0, 5))
+    def spend(self, size: int) -> None:
+        if self.promises[0].spend(size * UNIT):
+            self.disk.free -= size * UNIT
+            assert self.disk.free - self.owed >= HALF
+        self.promises.append(self.promises.pop(0))
+
+    @precondition(lambda self: self.promises)
+    @rule()
+    def end(self) -> None:
+        before = self.room.may_receive(), self.room.may_perform()
+        self.promises.pop(0).end()
+        assert before == (self.room.may_receive(), self.room.may_perform())
+
+    @invariant()
+    def keeps_to_the_marks(self) -> None:
+        left = self.disk.free - self.owed
+        assert self.room.may_receive() is (self.disk.free >= RESERVE and left >= HALF)
+        assert self.room.may_perform() is (left >= HALF)
+        if not self.promises:
+            assert self.room._promised == 0
+
+
+@pytest.mark.requirement("I0")
+def test_whatever_happens_receiving_and_appending_agree_and_no_file_takes_what_is_to_stay_free() -> None:
+    run_state_machine_as_test(Writing, settings=settings(max_examples=60, stateful_step_count=30, deadline=None))
 
 
 def test_a_full_disk_is_met_before_a_transaction_also_without_a_reserve() -> None:
