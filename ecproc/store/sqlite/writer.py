@@ -60,7 +60,8 @@ class Writer:
     """
 
     def __init__(self, room: Room, on_commit: Callable[[float, int], None] | None = None) -> None:
-        self.waits = ""
+        self._commit_waits = ""
+        self._upkeep_waits = ""
         self._room = room
         self._stopping = threading.Event()
         self._again_at = float("-inf")
@@ -70,6 +71,11 @@ class Writer:
         self._queue: SimpleQueue[_Work] = SimpleQueue()
         self._on_commit = on_commit
         self._ended: asyncio.Future[None] | None = None
+
+    @property
+    def waits(self) -> str:
+        """Why nothing can be written just now; empty while nothing is in the way."""
+        return self._commit_waits or self._upkeep_waits
 
     @property
     def is_open(self) -> bool:
@@ -174,7 +180,7 @@ class Writer:
         works: list[_Work] = []
         size = 0
         with suppress(Empty):
-            idle = RETRY_SECONDS if self.waits else log.idle_seconds()
+            idle = max(self._again_at - time.monotonic(), 0) if self._upkeep_waits else log.idle_seconds()
             works.append(self._queue.get(timeout=idle if self._failure is None else None))
             size += _size(works[-1])
             while len(works) < MAX_WORKS and size < MAX_BYTES:
@@ -204,7 +210,7 @@ class Writer:
             outcome = self._try(log, lambda log: log.commit(batches))
         else:
             outcome = NoRoom("there is no room to write: the disk is full")
-        self.waits = str(outcome) if isinstance(outcome, NoRoom) else ""
+        self._commit_waits = str(outcome) if isinstance(outcome, NoRoom) else ""
         if isinstance(outcome, list):
             self._room.wrote(size, owed=log.owed)
         return outcome, time.monotonic() - began
@@ -213,9 +219,9 @@ class Writer:
         """Do what is due beside commits; what there is no room for stays due, and nothing new is taken meanwhile."""
         if time.monotonic() < self._again_at:
             return
-        outcome = self._try(log, LogFile.keep_up)
-        self.waits = str(outcome) if isinstance(outcome, NoRoom) else ""
-        self._again_at = time.monotonic() + RETRY_SECONDS if self.waits else float("-inf")
+        outcome = self._try(log, lambda log: log.keep_up())
+        self._upkeep_waits = str(outcome) if isinstance(outcome, NoRoom) else ""
+        self._again_at = time.monotonic() + RETRY_SECONDS if self._upkeep_waits else float("-inf")
 
     def _try(self, log: LogFile, call: Callable[[LogFile], object]) -> object:
         """The call's result or the StoreError to answer with; any other error is the storage's and ends all writing."""
@@ -234,7 +240,7 @@ class Writer:
 
     def _end(self, log: LogFile, future: asyncio.Future[None]) -> None:
         failed_before = self._failure is not None
-        outcome = self._try(log, LogFile.close)
+        outcome = self._try(log, lambda log: log.close())
         log.release()
         self._answer([(future, None if failed_before else outcome)])
 
