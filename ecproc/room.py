@@ -113,6 +113,11 @@ class Room:
             self._free -= _PAGES_BYTES + _COPIES * size
             self._owed = owed
 
+    def owe(self, size: int) -> None:
+        """Note how much is not yet in the database's file."""
+        with self._lock:
+            self._owed = size
+
     def promise(self, size: int) -> Promise | None:
         """Keep so many bytes for one file; None where they are not to be had."""
         with self._lock:

@@ -367,6 +367,14 @@ async def test_an_anchor_whose_sync_fails_is_a_storage_error_even_for_want_of_sp
         monkeypatch.undo()
 
 
+async def test_what_a_checkpoint_moved_is_not_owed_any_more(tmp_path: Path) -> None:
+    free = 70_000_000
+    async with sqlite_store(tmp_path, reserve_bytes=80_000_000, free_bytes=lambda _: free) as store:
+        with anyio.fail_after(10):
+            for number in range(3):  # each is more than is committed between two checkpoints
+                await append(store, make_message(number, payload=bytes(10_000_000)))
+
+
 @pytest.mark.requirement("I0")
 async def test_near_half_of_the_reserve_only_outcomes_are_written(tmp_path: Path) -> None:
     free = 100_000_000

@@ -90,3 +90,16 @@ async def test_upkeep_that_finds_no_room_waits_however_many_commits_succeed(
         assert log.rounds < 10, "the thread spins"
         log.full = False
         await wait_until(lambda: not writer.waits)
+
+
+async def test_the_room_hears_what_is_owed_also_after_upkeep_and_calls(room: Room) -> None:
+    def owe(log: LogFile) -> None:
+        cast("CountingLog", log).owed = 0
+
+    log = CountingLog()
+    log.owed = RESERVE
+    async with writing(log, room) as writer:
+        await writer.commit(one_batch())
+        await wait_until(lambda: not room.may_perform())
+        await writer.call(owe)
+        await wait_until(room.may_perform)

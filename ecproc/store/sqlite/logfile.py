@@ -118,7 +118,9 @@ class LogFile:
 
         Raises StoreError, with nothing replaced, if the counters rebuilt do not cover the whole log, and NoRoom.
         """
+        size = rebuilt.stat().st_size
         swap_live(self._connection, rebuilt, self._tables, fold_version=fold_version, events=self.head.position)
+        self._bytes += size
         self._streams.clear()
         with suppress(NoRoom), naming_no_room():
             self._checkpoint()

@@ -174,6 +174,7 @@ class Writer:
                     assert_never(work)
         self._commit(log, commits)
         self._keep_up(log)
+        self._room.owe(log.owed)
         return True
 
     def _take(self, log: LogFile) -> list[_Work]:
