@@ -399,3 +399,18 @@ async def test_near_half_of_the_reserve_only_outcomes_are_written(tmp_path: Path
         free = 100_000_000
         await store.commit(step)
         assert [event.kind for event in await read_all(store)][2:] == ["EffectSucceeded"]
+
+
+async def test_what_waited_for_room_is_of_the_time_it_was_written_at(tmp_path: Path) -> None:
+    free = 40_000_000
+    outcome = Batch(events=[NewEvent(STREAM, "EffectSucceeded", b"{}")])
+    async with sqlite_store(tmp_path, reserve_bytes=80_000_000, free_bytes=lambda _: free) as store:
+        async with anyio.create_task_group() as group:
+            group.start_soon(append, store, make_message(1))
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(3):
+                await store.commit(outcome)
+            free = 100_000_000
+        events = await read_all(store)
+    assert [event.kind for event in events][:3] == ["EffectSucceeded"] * 3
+    assert [event.at for event in events] == sorted(event.at for event in events)

@@ -13,6 +13,7 @@ from typing import Final
 
 import anyio
 import structlog
+from msgspec.structs import replace
 
 from ecproc.domain.log import Batch
 from ecproc.errors import NoRoom, RowDamaged
@@ -122,9 +123,11 @@ class SqliteStore(ReadOnlyStore):
         """See Store."""
         now = self._now()
         prepared = [prepare(batch, now, self._tables) for batch in batches]
-        if any(one.has_messages or one.batch.fence is not None for one in prepared):
-            # An outcome of what is under way goes on: it is small, and there is room left for it.
-            await self._wait_for_room(estimate_bytes(sum([one.size for one in prepared])))
+        # An outcome of what is under way goes on: it is small, and there is room left for it.
+        waits = any(one.has_messages or one.batch.fence is not None for one in prepared)
+        if waits and await self._wait_for_room(estimate_bytes(sum([one.size for one in prepared]))):
+            now = self._now()  # what passed by meanwhile stands before it in the log
+            prepared = [replace(one, at=now) for one in prepared]
         return await self._writer.commit(prepared)
 
     @asynccontextmanager
@@ -166,10 +169,14 @@ class SqliteStore(ReadOnlyStore):
     def _writes_now(self) -> bool:
         return self._writer.is_open and not self._writer.waits
 
-    async def _wait_for_room(self, need: int) -> None:
-        """Return once so much can be written, or nothing any more; a caller cancelled before has nothing written."""
-        while self._writer.is_open and not self._room.may_perform(need):  # noqa: ASYNC110 - a disk tells nobody
+    async def _wait_for_room(self, need: int) -> bool:
+        """Return once so much can be written, or nothing any more, and say whether that took a while; a caller
+        cancelled before has nothing written."""
+        waited = False
+        while self._writer.is_open and not self._room.may_perform(need):
+            waited = True
             await anyio.sleep(LOOK_SECONDS)
+        return waited
 
     def _check_room(self, need: int = 0) -> None:
         if not self._room.may_perform(need):
