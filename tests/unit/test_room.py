@@ -7,7 +7,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from hypothesis import settings, strategies as st
+from hypothesis import settings
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from ecproc.errors import NoRoom, StoreError, StoreFailed, StoreUnavailable

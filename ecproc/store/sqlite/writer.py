@@ -127,7 +127,7 @@ class Writer:
 
     def _check_open(self) -> None:
         if self._failure is not None:
-            raise self._refusal()
+            raise _refuse(self._failure)
         if self._ended is not None:
             raise StoreUnavailable("the store is closed")
 
@@ -202,7 +202,7 @@ class Writer:
             rest = iter(outcome)
             self._answer([(work.future, list(islice(rest, len(work.batches)))) for work in works], seconds)
         else:
-            self._answer([(work.future, self._refusal(outcome)) for work in works])
+            self._answer([(work.future, _refuse(self._failure, outcome)) for work in works])
 
     def _write(self, log: LogFile, batches: list[Prepared], size: int) -> tuple[object, float]:
         """One try at a transaction and its seconds."""
@@ -227,7 +227,7 @@ class Writer:
     def _try(self, log: LogFile, call: Callable[[LogFile], object]) -> object:
         """The call's result or the StoreError to answer with; any other error is the storage's and ends all writing."""
         if self._failure is not None:
-            return self._refusal()
+            return _refuse(self._failure)
         try:
             return call(log)
         except StoreError as refused:
@@ -237,20 +237,13 @@ class Writer:
             with suppress(Exception):
                 log.abandon()
             self._tell(self.failed.set)
-            return self._refusal()
+            return _refuse(self._failure)
 
     def _end(self, log: LogFile, future: asyncio.Future[None]) -> None:
         failed_before = self._failure is not None
         outcome = self._try(log, lambda log: log.close())
         log.release()
         self._answer([(future, None if failed_before else outcome)])
-
-    def _refusal(self, outcome: object = None) -> StoreUnavailable:
-        if isinstance(outcome, NoRoom):
-            return NoRoom(f"the store is closed, and nothing of this was written: {outcome}")
-        refusal = StoreFailed(f"the storage failed and nothing more is written: {self._failure}")
-        refusal.__cause__ = self._failure
-        return refusal
 
     def _answer(self, answers: Sequence[tuple[asyncio.Future[Any], object]], seconds: float | None = None) -> None:
         self._tell(self._settle, answers, seconds)
@@ -262,3 +255,11 @@ class Writer:
 
 def _size(work: _Work) -> int:
     return sum([batch.size for batch in work.batches]) if isinstance(work, _Commit) else 0
+
+
+def _refuse(failure: Exception | None, outcome: object = None) -> StoreUnavailable:
+    if isinstance(outcome, NoRoom):
+        return NoRoom(f"the store is closed, and nothing of this was written: {outcome}")
+    refusal = StoreFailed(f"the storage failed and nothing more is written: {failure}")
+    refusal.__cause__ = failure
+    return refusal
