@@ -35,7 +35,6 @@ _NO_ROOM_CODES: Final = frozenset(
 )
 _NO_SPACE_FOR_INDEX: Final = 4874
 """SQLITE_IOERR_SHMSIZE: the write-ahead log's index finds no space."""
-_PRIMARY_CODE: Final = 0xFF
 
 
 def is_no_room(error: BaseException) -> bool:
@@ -47,9 +46,14 @@ def is_no_room(error: BaseException) -> bool:
         return isinstance(error, NoRoom)
     cause = error.__cause__ if isinstance(error, StoreError) else error
     if isinstance(cause, sqlite3.Error):
-        code = getattr(cause, "sqlite_errorcode", 0)
-        return code & _PRIMARY_CODE in _NO_ROOM_CODES or code == _NO_SPACE_FOR_INDEX
+        return primary_code(cause) in _NO_ROOM_CODES or getattr(cause, "sqlite_errorcode", 0) == _NO_SPACE_FOR_INDEX
     return isinstance(cause, OSError) and cause.errno in _NO_ROOM_ERRNOS
+
+
+def primary_code(error: sqlite3.Error) -> int | None:
+    """The kind of fault that SQLite names; None where the error is not SQLite's own."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
 
 
 class Room:

@@ -14,6 +14,7 @@ from msgspec.structs import astuple
 from ecproc import __version__
 from ecproc.domain.log import Row, StreamCounters
 from ecproc.errors import LogDamaged, NewerFormat, StoreError, StoreUnavailable
+from ecproc.room import primary_code
 from ecproc.store.base import Tables
 from ecproc.store.seals import checksum_counters, seal_row
 from ecproc.store.sqlite.sql import live, log, schema
@@ -52,7 +53,6 @@ _DAMAGE_CODES: Final = frozenset(
 NO_FOLD: Final = 0
 """The fold version of live rows that are to be rebuilt."""
 _READ_ONLY_CODES: Final = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
-_PRIMARY_CODE: Final = 0xFF
 
 
 def connect_writer(path: Path, tables: Tables) -> sqlite3.Connection:
@@ -167,15 +167,15 @@ def translate_errors(what: str, position: int = 0) -> Iterator[None]:
 
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether the file's content is at fault and not the machine; text that is no UTF-8 comes without a code."""
-    code = getattr(error, "sqlite_errorcode", None)
+    code = primary_code(error)
     if code is None:
         return isinstance(error, sqlite3.OperationalError)
-    return code & _PRIMARY_CODE in _DAMAGE_CODES
+    return code in _DAMAGE_CODES
 
 
 def is_read_only(error: sqlite3.Error) -> bool:
     """Whether SQLite could not make the files it needs beside the database."""
-    return getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _READ_ONLY_CODES
+    return primary_code(error) in _READ_ONLY_CODES
 
 
 def _apply(connection: sqlite3.Connection, *statements: str) -> None:
