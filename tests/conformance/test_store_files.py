@@ -19,7 +19,7 @@ import pytest
 
 from ecproc.domain.log import Batch, Compact, Fence, NewEvent, Snapshot, StreamCounters
 from ecproc.errors import DataDirInUse, LogDamaged, StoreError, StoreUnavailable, WrongEnvironment
-from ecproc.store.base import Damage, Head, VerifiedLog
+from ecproc.store.base import Damage, Head, Tables, VerifiedLog
 from ecproc.store.sqlite.datadir import DataDir, read_anchor
 from ecproc.store.sqlite.logfile import ANCHOR_SECONDS
 from ecproc.store.sqlite.schema import SCHEMA_VERSION, connect_reader, connect_writer
@@ -37,6 +37,7 @@ from ecproc.testing.store import (
     read_all,
     scan_all,
 )
+from ecproc.testing.store_tables import WIDER
 from tests.conformance.sqlite_stores import sqlite_store
 
 IDENTITY = {"host": "smconnect.ensono.com", "client": "YourCompanyName", "environment": "prod"}
@@ -317,6 +318,31 @@ async def test_what_is_lost_with_its_loss_accepted_leaves_no_compact_form(tmp_pa
         assert await list_compact(store) == [*kept, Compact(STREAM, 4, b"new"), Compact(STREAM, 5, b"new")]
         (begun,) = await append(store, NewEvent(OTHER, "X", b""))
         assert await store.read_stream(OTHER) == [begun]
+    assert isinstance(verify_log(tmp_path), VerifiedLog)
+
+
+OLDER = ("ALTER TABLE stream DROP COLUMN crc", "DELETE FROM meta WHERE key <> 'fold_version'")
+"""What makes a log one of before checksums; it may lack the rows' version too, or a live table."""
+WITH_VERSION = "INSERT OR REPLACE INTO meta (key, value) VALUES ('fold_version', 2)"
+WITHOUT_VERSION = "DELETE FROM meta WHERE key = 'fold_version'"
+
+
+@pytest.mark.requirement("I6")
+@pytest.mark.parametrize("version", [WITH_VERSION, WITHOUT_VERSION], ids=["version", "no version"])
+@pytest.mark.parametrize("tables", [SUITE_TABLES, WIDER], ids=["all tables", "a later table"])
+@pytest.mark.parametrize("accept_loss", [False, True])
+async def test_a_log_of_before_checksums_is_brought_to_this_form(
+    tmp_path: Path, accept_loss: bool, tables: Tables, version: str
+) -> None:
+    await write_some(tmp_path)
+    change(tmp_path, *OLDER, version)
+    if accept_loss:
+        change(tmp_path, "DELETE FROM event WHERE position > 7")
+    for _ in range(2):
+        async with sqlite_store(tmp_path, tables, accept_loss=accept_loss) as store:
+            assert await store.fold_version() == 0, "its rows are to be rebuilt"
+            (known,) = await append(store, make_message(100 + (await store.head()).position))
+            assert (await store.stream_state(STREAM)).last == known.position
     assert isinstance(verify_log(tmp_path), VerifiedLog)
 
 

@@ -77,19 +77,20 @@ def add_missing_tables(connection: sqlite3.Connection, tables: Tables) -> None:
     have no checksum yet. Its format stays the same; one of the others that is gone is damage."""
     missing = _find_missing(connection, *tables.later)
     indexes = (*map(schema.name_id_index, tables.searched_by_id), *map(schema.name_tag_index, tables.searched_by_tag))
-    if missing or _find_missing(connection, *indexes):
-        connection.execute("BEGIN IMMEDIATE")
-        _create_tables(connection, missing, tables)
-        if missing:
-            connection.execute(log.PUT_FOLD_VERSION, (NO_FOLD,))
-        connection.execute("COMMIT")
-    if connection.execute(log.FIND_OTHER_FORM).fetchone() is not None:
-        connection.execute("BEGIN IMMEDIATE")
-        if connection.execute(schema.FIND_COUNTERS_CHECKSUM).fetchone() is None:
-            connection.execute(schema.ADD_COUNTERS_CHECKSUM)
+    # All is asked before anything is written: the fold's version that is put below says that the form is this code's.
+    has_checksums = connection.execute(schema.FIND_COUNTERS_CHECKSUM).fetchone() is not None
+    is_older = not has_checksums or connection.execute(log.FIND_OTHER_FORM).fetchone() is not None
+    if not (is_older or missing or _find_missing(connection, *indexes)):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    _create_tables(connection, missing, tables)
+    if not has_checksums:
+        connection.execute(schema.ADD_COUNTERS_CHECKSUM)
+    if is_older:
         _count_open(connection, tables)
+    if is_older or missing:
         connection.execute(log.PUT_FOLD_VERSION, (NO_FOLD,))
-        connection.execute("COMMIT")
+    connection.execute("COMMIT")
 
 
 def connect_reader(path: Path, later: Iterable[str] = (), *, immutable: bool = False) -> sqlite3.Connection:

@@ -41,7 +41,9 @@ def _open_checked(data_dir: DataDir, tables: Tables, *, accept_loss: bool) -> Lo
         guard = connect_reader(data_dir.database)
         data_dir.sync()
         lost = _check(connection, data_dir, accept_loss=accept_loss)
-        add_missing_tables(connection, tables)
+        add_missing_tables(connection, tables)  # first: what was lost is forgotten in this code's form
+        if lost is not None:
+            _forget_lost(connection)
         _sign(connection)
         opened = LogFile(data_dir, connection, guard, tables, accepted_loss=lost)
         opened.write_anchor()
@@ -66,7 +68,6 @@ def _check(connection: sqlite3.Connection, data_dir: DataDir, *, accept_loss: bo
         return None
     if not accept_loss:
         raise missed
-    _forget_lost(connection)
     return anchor or head
 
 
