@@ -26,7 +26,7 @@ which no release ever wrote."""
 Statement: TypeAlias = tuple[str, list[tuple[object, ...]]]
 
 BUSY_TIMEOUT_MS: Final = 5000
-"""How long to wait for a lock that another program (a backup, a shell) holds before that is a fault."""
+"""How long a start or a read waits for a lock that another program (a backup, a shell) holds before that is no room."""
 
 _EVERY_CONNECTION: Final = (
     f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
