@@ -11,11 +11,12 @@ from typing import Final
 import structlog
 
 from ecproc.clock import Clock
+from ecproc.desk.base import DeskHasNoRoom
 from ecproc.desk.local import LocalDesk
 from ecproc.desk.numbers import DeskStand, format_number, read_serial
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.ids import create_key, stream_of_create
-from ecproc.errors import OutOfStep
+from ecproc.errors import NoRoom, OutOfStep
 from ecproc.fold.recorded import decode_entry
 from ecproc.store.base import Reader
 
@@ -27,11 +28,18 @@ event: the same copy put back again comes later, so it goes on above whatever wa
 
 
 async def align_desk(desk: LocalDesk, store: Reader, *, accept_loss: bool, clock: Clock) -> None:
-    """See that the desk gives no number that was given before. Raises OutOfStep where nobody can tell.
+    """See that the desk gives no number that was given before. Raises NoRoom, or OutOfStep where nobody can tell.
 
     With `accept_loss` it skips a million numbers instead, at every start, since a copy cannot be told from what it was
     copied from. So does a desk that begins anew while creates are under way, which the lost one may have answered.
     """
+    try:
+        await _align(desk, store, accept_loss=accept_loss, clock=clock)
+    except DeskHasNoRoom as error:
+        raise NoRoom(str(error)) from error
+
+
+async def _align(desk: LocalDesk, store: Reader, *, accept_loss: bool, clock: Clock) -> None:
     stand = await desk.read_stand()
     given = await _find_given(store, above=stand.last)
     if accept_loss:

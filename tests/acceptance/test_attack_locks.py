@@ -105,6 +105,18 @@ async def test_a_writer_that_holds_a_file_at_the_start_is_waited_for(tmp_path: P
         await check_claims(world)
 
 
+async def test_a_writer_that_holds_the_desk_while_numbers_are_to_be_skipped_is_waited_for(tmp_path: Path) -> None:
+    async with open_world(tmp_path, Plan(tickets=2, seed=12, visibility=1.0)) as world:
+        await world.drain()
+        with holding(world.data / "desk.db", "BEGIN IMMEDIATE"):
+            running = await world.start("--accept-loss", "--drain", "--timeout", "30")
+            await wait_for(lambda: running.is_over or count(running, "store_waits") == 1)
+            assert not running.is_over, running.said
+        async with running:
+            assert await running.ended(40) == 0, running.said
+            assert count(running, "numbers_skipped") == 1
+
+
 @pytest.mark.requirement("I1")
 async def test_sigterm_while_it_waits_ends_in_time_with_nothing_acknowledged_that_is_not_durable(
     tmp_path: Path,
