@@ -195,7 +195,7 @@ class Processor:
         unchecked = await start.when_there_is_room(lambda: renew_live_state(store, _team(config, clock), telemetry))
         content = ContentStore(config.data.directory, room)
         await start.when_there_is_room(content.sweep)
-        desk = await start.when_there_is_room(lambda: _open_desk(config, store, accept_loss=accept_loss, clock=clock))
+        desk = await start.when_there_is_room(lambda: _open_desk(config, store, clock=clock))
         stack.push_async_callback(desk.aclose)
         reloading = Reloading(config, clock=clock, learn=learn)
         api_key = reloading.secrets["bridge.api_key"]
@@ -295,13 +295,13 @@ def _tell_exposures(config: Config) -> None:
         log.warning("exposed", place=str(found.path), reason=found.reason, hint=found.hint)
 
 
-async def _open_desk(config: Config, store: Store, *, accept_loss: bool, clock: Clock) -> LocalDesk:
+async def _open_desk(config: Config, store: Store, *, clock: Clock) -> LocalDesk:
     """The desk of the operator's choice."""
     match config.desk.kind:
         case "local":
             desk = await LocalDesk.open(config.data.directory / "desk.db", clock=clock)
             try:
-                await align_desk(desk, store, accept_loss=accept_loss, clock=clock)
+                await align_desk(desk, store, clock=clock)
             except BaseException:
                 await desk.aclose()
                 raise

@@ -18,7 +18,7 @@ from ecproc.domain.effects import EffectKind
 from ecproc.domain.ids import create_key, stream_of_create
 from ecproc.errors import NoRoom, OutOfStep
 from ecproc.fold.recorded import decode_entry
-from ecproc.store.base import Reader
+from ecproc.store.base import Reader, Store
 
 log = structlog.get_logger()
 
@@ -27,24 +27,26 @@ SKIPPED_NUMBERS: Final = 1_000_000
 event: the same copy put back again comes later, so it goes on above whatever was given since the first time."""
 
 
-async def align_desk(desk: LocalDesk, store: Reader, *, accept_loss: bool, clock: Clock) -> None:
+async def align_desk(desk: LocalDesk, store: Store, *, clock: Clock) -> None:
     """See that the desk gives no number that was given before. Raises NoRoom, or OutOfStep where nobody can tell.
 
-    With `accept_loss` it skips a million numbers instead, at every start, since a copy cannot be told from what it was
-    copied from. So does a desk that begins anew while creates are under way, which the lost one may have answered.
+    Where a loss was accepted it skips a million numbers instead, at every start with that word, since a copy cannot be
+    told from what it was copied from. So does a desk that begins anew while creates are under way, which the lost one
+    may have answered. A start that dies before numbers were skipped leaves that to the next one.
     """
     try:
-        await _align(desk, store, accept_loss=accept_loss, clock=clock)
+        await _align(desk, store, clock=clock)
     except DeskHasNoRoom as error:
         raise NoRoom(str(error)) from error
 
 
-async def _align(desk: LocalDesk, store: Reader, *, accept_loss: bool, clock: Clock) -> None:
+async def _align(desk: LocalDesk, store: Store, *, clock: Clock) -> None:
     stand = await desk.read_stand()
     given = await _find_given(store, above=stand.last)
-    if accept_loss:
+    if await store.owes_for_loss():
         hint = "start without --accept-loss from now on: each start with it skips as many again"
         await _skip(desk, store, max(stand.last, given), clock=clock, hint=hint)
+        await store.settle_loss()
     elif given:
         raise OutOfStep(
             f"the log says that the built-in desk gave out {format_number(given)}, but its file desk.db "
@@ -55,8 +57,16 @@ async def _align(desk: LocalDesk, store: Reader, *, accept_loss: bool, clock: Cl
             f"the newest ticket in desk.db, {stand.number}, was made for {stand.key!r}, which the log never asked for: "
             "the log is older than desk.db, or another one"
         )
-    elif desk.is_new and await _has_creates_under_way(store):
+    elif await desk.is_new():
+        await _begin(desk, store, clock=clock)
+
+
+async def _begin(desk: LocalDesk, store: Store, *, clock: Clock) -> None:
+    """Let a desk count from 1 on, unless it seems to take the place of one that is gone; either is seen in its file."""
+    if await _has_creates_under_way(store):
         await _skip(desk, store, 0, clock=clock, hint="desk.db was gone: put it back, if there still is one")
+    else:
+        await desk.skip_to(0)
 
 
 async def _skip(desk: LocalDesk, store: Reader, last: int, *, clock: Clock, hint: str) -> None:

@@ -18,7 +18,7 @@ The file may be read by anyone beside the running desk. Its schema (all times mi
         state_after TEXT     the ticket's state in the answer
         fields      TEXT     JSON object of what the call brought
         at          INTEGER
-    skipped  one row per restore: no number up to this one is given any more
+    skipped  one row per restore, and one with 0 of the first start: no number up to this one is given any more
         serial      INTEGER  primary key
         at          INTEGER
 """
@@ -38,7 +38,7 @@ import msgspec
 
 from ecproc.clock import Clock
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskHasNoRoom, DeskRefused, DeskUnavailable
-from ecproc.desk.numbers import CREATE_SKIPPED, DeskStand, format_number, read_stand, skip, was_never_given
+from ecproc.desk.numbers import CREATE_SKIPPED, DeskStand, format_number, is_new, read_stand, skip, was_never_given
 from ecproc.desk.walfile import checkpoint, is_long
 from ecproc.domain.effects import EffectKind, Repeat
 from ecproc.errors import NewerFormat, StoreFailed, StoreUnavailable
@@ -111,9 +111,7 @@ class LocalDesk:
     acknowledged.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, clock: Clock, *, is_new: bool) -> None:
-        self.is_new = is_new
-        """Whether there was no desk in that file."""
+    def __init__(self, path: Path, connection: sqlite3.Connection, clock: Clock) -> None:
         self._path = path
         self._connection = connection
         self._clock = clock
@@ -125,8 +123,7 @@ class LocalDesk:
     @classmethod
     async def open(cls, path: Path, *, clock: Clock) -> LocalDesk:
         """The desk in that file, made if there is none; its directory must exist. Raises StoreError."""
-        connection, is_new = await anyio.to_thread.run_sync(_connect, path)
-        return cls(path, connection, clock, is_new=is_new)
+        return cls(path, await anyio.to_thread.run_sync(_connect, path), clock)
 
     def repeat_of(self, kind: EffectKind) -> Repeat:
         """Keyed, whatever it is: each call that was applied is kept under its key."""
@@ -154,6 +151,10 @@ class LocalDesk:
     async def read_stand(self) -> DeskStand:
         """How far it has counted."""
         return await self._ask(lambda: read_stand(self._connection))
+
+    async def is_new(self) -> bool:
+        """Whether nothing was done at it yet, and nothing skipped: `skip_to`, even of 0, ends that."""
+        return await self._ask(lambda: is_new(self._connection))
 
     async def skip_to(self, serial: int) -> None:
         """Give no number up to this one any more; durable on return. Tickets below it may be changed though the file
@@ -328,12 +329,12 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise _CommitFailed(str(error)) from error
 
 
-def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
+def _connect(path: Path) -> sqlite3.Connection:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            is_new = _prepare(connection, path)
+            _prepare(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -341,11 +342,10 @@ def _connect(path: Path) -> tuple[sqlite3.Connection, bool]:
         raise StoreFailed(f"the local desk cannot be opened: {path}: {failed}") from failed.__cause__
     except (sqlite3.Error, OSError) as error:
         raise StoreUnavailable(f"the local desk cannot be opened: {path}: {error}") from error
-    return connection, is_new
+    return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> bool:
-    """Bring the file to this schema; whether it held none."""
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     for statement in _SETTINGS:
         connection.execute(statement)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -359,7 +359,6 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> bool:
                 connection.execute(statement)
         _sync_folder(path.parent)
     connection.execute(CREATE_SKIPPED)
-    return bool(version == 0)
 
 
 def _sync_folder(path: Path) -> None:

@@ -15,6 +15,7 @@ _SKIP: Final = "INSERT OR IGNORE INTO skipped (serial, at) VALUES (?, ?)"
 _READ_SKIPPED: Final = "SELECT coalesce(max(serial), 0) FROM skipped"
 _READ_NEWEST: Final = """\
 SELECT serial, number, key FROM ticket WHERE serial IS NOT NULL ORDER BY serial DESC LIMIT 1"""
+_FIND_ANYTHING: Final = "SELECT 1 FROM skipped UNION ALL SELECT 1 FROM ticket LIMIT 1"
 _OURS: Final = re.compile(r"LOCAL-([0-9]{7,18})")
 
 
@@ -55,6 +56,11 @@ def skip(connection: sqlite3.Connection, serial: int, *, at: int) -> None:
 def was_never_given(connection: sqlite3.Connection, number: str) -> bool:
     """Whether a number that the file lacks is one of our own that was not lost with what was skipped."""
     return read_serial(number) > _read_skipped(connection)
+
+
+def is_new(connection: sqlite3.Connection) -> bool:
+    """Whether nothing was ever done in this file: it has no ticket, and nothing was skipped, not even to 0."""
+    return connection.execute(_FIND_ANYTHING).fetchone() is None
 
 
 def _read_skipped(connection: sqlite3.Connection) -> int:

@@ -254,6 +254,14 @@ class Store(ReadableStore, Protocol):
         If one of them cannot be stored as it is, that is a ValueError and none is written.
         """
 
+    async def owes_for_loss(self) -> bool:
+        """Whether it was opened with its loss accepted, by this process or a former one, and `settle_loss` did not
+        follow: what is to be done then survives a death in between."""
+
+    async def settle_loss(self) -> None:
+        """Note durably that what followed from the accepted loss is done; without room for that it is to be done once
+        more."""
+
     def check_rows(self) -> AsyncIterator[list[RowDamaged]]:
         """Look at all live rows and counters, page by page, and say of each page what is not as it was written, or is
         missing: in one page first the counters, what is tagged and what is searched by id, which a start goes by."""

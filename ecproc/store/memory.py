@@ -251,7 +251,7 @@ class MemoryRebuild(MemoryRebuildWriter):
 
 class MemoryStore(MemoryReader):
     """A Store of one test: `room` is what `has_room` and `may_perform` answer, `is_open` may be cleared to have every
-    commit refused."""
+    commit refused, `accepted_loss` set as if it was opened with its loss accepted."""
 
     waits = ""
 
@@ -261,6 +261,7 @@ class MemoryStore(MemoryReader):
         self.failed = anyio.Event()
         self.room = True
         self.is_open = True
+        self.accepted_loss = False
         self._now = now
 
     async def commit(self, batch: Batch) -> Committed:
@@ -297,6 +298,16 @@ class MemoryStore(MemoryReader):
             raise TypeError("a rebuild is compared with a reader of its own store")
         await checkpoint()
         yield MemoryRebuild(self, reader or self, self._state.live.tables)
+
+    async def owes_for_loss(self) -> bool:
+        """See Store."""
+        await checkpoint()
+        return self.accepted_loss
+
+    async def settle_loss(self) -> None:
+        """See Store."""
+        await checkpoint()
+        self.accepted_loss = False
 
     async def check_rows(self) -> AsyncIterator[list[RowDamaged]]:
         """See Store; nobody can come at these."""

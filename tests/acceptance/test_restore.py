@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from ecproc.simulator.cases import CaseScript
 from ecproc.store.base import VerifiedLog
 from ecproc.store.sqlite.verify import verify_log
 from tests.acceptance.scenario import describe_setting, put_in_order
-from tests.acceptance.world import Answer, Plan, World, open_world
+from tests.acceptance.world import Answer, Plan, World, open_world, wait_for
 
 TICKETS: Final = 3
 """How many tickets come in before and after each copy."""
@@ -196,6 +197,22 @@ async def test_an_older_copy_put_back_as_documented_gives_no_number_twice_howeve
         kept = await lived.take(data, "--accept-loss")
         assert "start without --accept-loss from now on" in kept.err
         shutil.rmtree(data)
+
+
+@pytest.mark.requirement("I4")
+@pytest.mark.parametrize("damage", [put_back_whole, put_back_database_without_anchor], ids=lambda how: how.__name__)
+async def test_a_start_that_dies_between_accepting_a_loss_and_skipping_leaves_that_to_the_next(
+    lived: Lived, tmp_path: Path, damage: PutBack
+) -> None:
+    data = shutil.copytree(lived.world.data, tmp_path / "data")
+    damage(lived.copy, data)
+    with closing(sqlite3.connect(data / "desk.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        async with await lived.world.start("--accept-loss", DATA__DIR=str(data)) as running:
+            await wait_for(lambda: '"store_waits"' in running.said)
+            running.send(signal.SIGKILL)
+    assert '"numbers_skipped"' in (await lived.take(data)).err
+    assert '"numbers_skipped"' not in (await lived.take(data)).err
 
 
 @pytest.mark.requirement("I6")

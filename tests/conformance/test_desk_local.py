@@ -283,14 +283,14 @@ async def test_newer_schema_is_refused(tmp_path: Path) -> None:
 
 async def test_skipped_numbers_are_never_given_and_what_was_lost_can_be_changed(tmp_path: Path) -> None:
     desk = await open_local(tmp_path)
-    assert desk.is_new
+    assert await desk.is_new()
     first = await desk.perform(make_call("1"))
     assert await desk.read_stand() == DeskStand(1, first.number, "1")
     await desk.skip_to(1_000_001)
     assert await desk.read_stand() == DeskStand(1_000_001)
     await desk.aclose()
     desk = await open_local(tmp_path)
-    assert not desk.is_new
+    assert not await desk.is_new()
     lost = make_call("u", "update_client_ticket", number="LOCAL-0000005", fields={"status": "pending"})
     assert await desk.perform(lost) == DeskAnswer("LOCAL-0000005", "pending")
     with pytest.raises(DeskRefused):

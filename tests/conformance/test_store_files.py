@@ -302,6 +302,28 @@ async def test_a_log_behind_its_anchor_is_opened_only_with_its_loss_accepted(tmp
         assert store.accepted_loss is None
 
 
+@pytest.mark.requirement("I4")
+@pytest.mark.parametrize("is_seen", [False, True])
+async def test_that_a_loss_was_accepted_is_known_until_what_follows_is_done(tmp_path: Path, is_seen: bool) -> None:
+    await write_some(tmp_path)
+    async with sqlite_store(tmp_path) as store:
+        assert not await store.owes_for_loss()
+    if is_seen:
+        (tmp_path / "anchor").unlink()
+    async with sqlite_store(tmp_path, accept_loss=True) as store:
+        assert await store.owes_for_loss()
+    async with sqlite_store(tmp_path) as store:
+        assert await store.owes_for_loss(), "a start that died"
+        with closing(sqlite3.connect(tmp_path / "ecproc.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await store.settle_loss()
+            assert await store.owes_for_loss(), "there was no room"
+        await store.settle_loss()
+        assert not await store.owes_for_loss()
+    async with sqlite_store(tmp_path) as store:
+        assert not await store.owes_for_loss()
+
+
 @pytest.mark.requirement("I6")
 async def test_what_is_lost_with_its_loss_accepted_leaves_no_compact_form(tmp_path: Path) -> None:
     async with sqlite_store(tmp_path) as store:

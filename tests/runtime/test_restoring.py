@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -63,8 +64,9 @@ async def opened(folder: Path) -> AsyncIterator[LocalDesk]:
 
 async def align(folder: Path, store: MemoryStore, *, accept_loss: bool = False) -> int:
     """The next serial that the desk gives."""
+    store.accepted_loss = accept_loss
     async with opened(folder) as desk:
-        await align_desk(desk, store, accept_loss=accept_loss, clock=SystemClock())
+        await align_desk(desk, store, clock=SystemClock())
         return (await desk.read_stand()).last + 1
 
 
@@ -75,12 +77,19 @@ async def create(folder: Path, stream: str) -> str:
 
 async def test_a_new_desk_beside_a_new_log_begins_at_one(tmp_path: Path) -> None:
     assert await align(tmp_path, await make_store()) == 1
-    assert await align(tmp_path, await make_store(make_entry("e-CS1", None))) == 1, "it is not new any more"
+    with closing(sqlite3.connect(tmp_path / "desk.db")) as file:
+        assert file.execute("SELECT serial FROM skipped").fetchall() == [(0,)]
+    assert await align(tmp_path, await make_store(make_entry("e-CS1", None))) == 1, "it was seen to be of that log"
+    assert await create(tmp_path, "e-CS1") == "LOCAL-0000001"
 
 
 @pytest.mark.requirement("I4")
 async def test_a_desk_that_is_gone_while_a_create_is_under_way_skips_numbers(tmp_path: Path) -> None:
-    assert await align(tmp_path, await make_store(make_entry("e-CS1", None))) > SKIPPED_NUMBERS
+    async with opened(tmp_path):
+        pass  # a start that dies before it looked at the log
+    skipped = await align(tmp_path, await make_store(make_entry("e-CS1", None)))
+    assert skipped > SKIPPED_NUMBERS
+    assert await align(tmp_path, await make_store(make_entry("e-CS1", None))) == skipped
 
 
 @pytest.mark.requirement("I4")
@@ -104,6 +113,15 @@ async def test_a_number_that_the_log_has_and_the_desk_has_not_is_refused_until_a
     accepted = await align(tmp_path, await make_store(*rows), accept_loss=True)
     assert accepted > 7 + SKIPPED_NUMBERS
     assert await align(tmp_path, await make_store(*rows)) == accepted
+
+
+@pytest.mark.requirement("I4")
+async def test_numbers_are_skipped_once_for_each_time_that_a_loss_is_accepted(tmp_path: Path) -> None:
+    store = await make_store()
+    skipped = await align(tmp_path, store, accept_loss=True)
+    assert not await store.owes_for_loss()
+    assert await align(tmp_path, store) == skipped
+    assert await align(tmp_path, store, accept_loss=True) > skipped + SKIPPED_NUMBERS
 
 
 @pytest.mark.parametrize("number", ["LOCAL-0000009", "LOCAL-999999999999999999", "LOCAL-9999999999999999999", "INC1"])

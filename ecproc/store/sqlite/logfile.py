@@ -125,6 +125,13 @@ class LogFile:
         with suppress(NoRoom), naming_no_room():
             self._checkpoint()
 
+    def settle_loss(self) -> None:
+        """Note that what followed from an accepted loss is done; raises NoRoom."""
+        with undoing(self._connection):
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute(log.DELETE_LOSS)
+        self._connection.execute("COMMIT")
+
     def keep_up(self) -> None:
         """Do what is due after a commit or while idle: checkpoint, anchor. Raises NoRoom: it stays due."""
         with naming_no_room():

@@ -42,8 +42,8 @@ def _open_checked(data_dir: DataDir, tables: Tables, *, accept_loss: bool) -> Lo
         data_dir.sync()
         lost = _check(connection, data_dir, accept_loss=accept_loss)
         add_missing_tables(connection, tables)  # first: what was lost is forgotten in this code's form
-        if lost is not None:
-            _forget_lost(connection)
+        if accept_loss:
+            _accept_loss(connection, is_seen=lost is not None)
         _sign(connection)
         opened = LogFile(data_dir, connection, guard, tables, accepted_loss=lost)
         opened.write_anchor()
@@ -88,11 +88,18 @@ def _sign(connection: sqlite3.Connection) -> None:
         connection.execute(log.PUT_WRITER, (__version__,))
 
 
+def _accept_loss(connection: sqlite3.Connection, *, is_seen: bool) -> None:
+    """Note that what follows from a loss is to be done, before the loss can no longer be seen."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(log.PUT_LOSS)
+    if is_seen:
+        _forget_lost(connection)
+    connection.execute("COMMIT")
+
+
 def _forget_lost(connection: sqlite3.Connection) -> None:
     """Take back what live rows know of lost events: counters to the log's, and a fold version that no code has."""
-    connection.execute("BEGIN IMMEDIATE")
     for statement in log.FORGET_LOST:
         connection.execute(statement)
     connection.execute(log.DELETE_SNAPSHOTS)
     connection.execute(log.PUT_FOLD_VERSION, (NO_FOLD,))
-    connection.execute("COMMIT")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from shutil import disk_usage
@@ -142,6 +142,16 @@ class SqliteStore(ReadOnlyStore):
                 replace=partial(self._replace_live, path),
                 check_room=self._check_room,
             )
+
+    async def owes_for_loss(self) -> bool:
+        """See Store."""
+        return bool(await self._fetch(statements.FIND_LOSS))
+
+    async def settle_loss(self) -> None:
+        """See Store."""
+        if self._room.fits(0):
+            with suppress(NoRoom):
+                await self._writer.call(LogFile.settle_loss)
 
     def check_rows(self) -> AsyncIterator[list[RowDamaged]]:
         """See Store; a page is one short read."""

@@ -88,6 +88,10 @@ SELECT stream, version, through, wanted, last, crc FROM stream WHERE stream > ? 
 PUT_WRITER: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES ('writer', ?)"
 READ_WRITER: Final = "SELECT value FROM meta WHERE key = 'writer'"
 
+PUT_LOSS: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES ('loss_accepted', 1)"
+FIND_LOSS: Final = "SELECT 1 FROM meta WHERE key = 'loss_accepted'"
+DELETE_LOSS: Final = "DELETE FROM meta WHERE key = 'loss_accepted'"
+
 FORGET_LOST: Final = (
     """\
 UPDATE stream
