@@ -27,7 +27,7 @@ from ecproc.desk.local import LocalDesk
 from ecproc.domain.log import Batch
 from ecproc.domain.policy import Policy
 from ecproc.ending import Ending
-from ecproc.errors import ExitCode, LogDamaged, StoreUnavailable
+from ecproc.errors import ExitCode, LogDamaged, RowDamaged, StoreUnavailable
 from ecproc.failpoints import arm_failpoints
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
@@ -35,7 +35,7 @@ from ecproc.interrupts import Interrupts
 from ecproc.pipeline import Pipeline
 from ecproc.privacy import find_exposures
 from ecproc.reading.queries import Queries
-from ecproc.rebuild.live import LiveCheck, ReplayReport, renew_live_state, replay_aside, replay_live
+from ecproc.rebuild.live import LiveCheck, ReplayReport, mend_live_state, renew_live_state, replay_aside, replay_live
 from ecproc.rebuild.parts import Team
 from ecproc.rebuild.streams import Progress
 from ecproc.reloading import Reloading
@@ -195,7 +195,7 @@ class Processor:
         unchecked = await start.when_there_is_room(lambda: renew_live_state(store, _team(config, clock), telemetry))
         content = ContentStore(config.data.directory, room)
         await start.when_there_is_room(content.sweep)
-        desk = await start.when_there_is_room(lambda: _open_desk(config, store, clock=clock))
+        desk = await start.when_there_is_room(lambda: _open_desk_mending(config, store, telemetry, clock=clock))
         stack.push_async_callback(desk.aclose)
         reloading = Reloading(config, clock=clock, learn=learn)
         api_key = reloading.secrets["bridge.api_key"]
@@ -293,6 +293,17 @@ def _spare_the_collector() -> None:
 def _tell_exposures(config: Config) -> None:
     for found in find_exposures(config.data.directory):
         log.warning("exposed", place=str(found.path), reason=found.reason, hint=found.hint)
+
+
+async def _open_desk_mending(
+    config: Config, store: Store, telemetry: PrometheusTelemetry, *, clock: Clock
+) -> LocalDesk:
+    """The desk, where a damaged row that it is held against is made anew first; one that stays so is raised."""
+    try:
+        return await _open_desk(config, store, clock=clock)
+    except RowDamaged as damaged:
+        await mend_live_state(store, _team(config, clock), telemetry, damaged)
+        return await _open_desk(config, store, clock=clock)
 
 
 async def _open_desk(config: Config, store: Store, *, clock: Clock) -> LocalDesk:

@@ -108,6 +108,12 @@ async def renew_live_state(store: Store, team: Team, telemetry: Telemetry) -> Li
     return None
 
 
+async def mend_live_state(store: Store, team: Team, telemetry: Telemetry, damaged: RowDamaged) -> None:
+    """Rebuild live rows of which that one was met before all were looked at."""
+    _tell_damaged([damaged], hint=_MENDED_HINT)
+    await _renew(store, team, telemetry)
+
+
 def _tell_damaged(damaged: Sequence[RowDamaged], *, hint: str) -> None:
     """One line for each table, which names the first row."""
     rows = Counter(one.table for one in damaged)

@@ -16,6 +16,7 @@ from ecproc.fold.tables import TABLES
 from ecproc.simulator.faults import MILD
 from tests.acceptance.claims import check_claims
 from tests.acceptance.test_integrity import NO_OBJECT
+from tests.acceptance.test_mutants import Change, copy_package
 from tests.acceptance.world import Plan, Running, open_world
 
 PLAN: Final = Plan(tickets=16, seed=11, rate=60.0, faults=MILD, visibility=1.0)
@@ -83,6 +84,21 @@ async def test_a_byte_of_every_row_of_every_table_is_mended_at_the_start(tmp_pat
             assert await running.ended() == ExitCode.OK, running.said
             assert find_damage(running).keys() == TABLES.names
         assert (await world.ask("tickets")).code == ExitCode.OK
+        assert (await world.ask("replay", "--verify")).code == ExitCode.OK
+
+
+async def test_a_finished_row_that_the_desk_is_held_against_is_mended_too_where_a_start_looks_no_further(
+    tmp_path: Path,
+) -> None:
+    hasty = tmp_path / "hasty"  # as with a log so large that the time is over before such a row comes
+    copy_package(hasty, (Change("rebuild/live.py", "CHECK_SECONDS: Final = 5.0", "CHECK_SECONDS: Final = 0.0"),))
+    async with open_world(tmp_path, msgspec.structs.replace(PLAN, tickets=4, package_root=hasty)) as world:
+        await world.drain()
+        with altered(world.data) as file:
+            assert file.execute(FLIP.format(table="outbox") + " WHERE tag IS NULL").rowcount
+        async with await world.start("--drain", "--timeout", "30") as running:
+            assert await running.ended() == ExitCode.OK, running.said
+            assert find_damage(running).keys() == {"outbox"}
         assert (await world.ask("replay", "--verify")).code == ExitCode.OK
 
 
