@@ -39,7 +39,9 @@ log = structlog.get_logger()
 T = TypeVar("T")
 
 TRY_SECONDS: Final = 1.0
-"""Until what there was no room for at the start is tried again."""
+"""Until what there was no room for at the start is tried again; twice as long after each try that meets the same."""
+LONGEST_TRY_SECONDS: Final = 60.0
+"""What that grows to: a try may be a whole rebuild, which a disk that stays full lets fail at its end."""
 QUIET_SECONDS: Final = 2.0
 """How long a start may take before its pages are shown: whoever probes them wants an answer."""
 _HINT: Final = "free some space on the data directory's disk, or end what locks its files; it goes on by itself"
@@ -125,14 +127,17 @@ class Opening:
 
     async def when_there_is_room(self, begin: Callable[[], Awaitable[T]]) -> T:
         """What `begin` gives, tried until it fails for no want of room any more; raises what else it raises."""
+        pause, met = TRY_SECONDS, ""
         while True:
             try:
                 return await begin()
             except (StoreError, OSError) as error:
                 if not is_no_room(error):
                     raise
-                self._tell(f"there is no room to start: {error}")
-            await self._clock.sleep(TRY_SECONDS)
+                pause = min(2 * pause, LONGEST_TRY_SECONDS) if str(error) == met else TRY_SECONDS
+                met = str(error)
+                self._tell(f"there is no room to start: {met}")
+            await self._clock.sleep(pause)
 
     def live(self) -> bool:
         """See Health."""
