@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from ecproc.domain.log import Batch, Fence, NewEvent, Row
 from ecproc.errors import RowDamaged
 from ecproc.fold.tables import TABLES
+from ecproc.store.sqlite.reader import SqliteReader
+from ecproc.store.sqlite.sql import log
 from ecproc.store.sqlite.store import SqliteStore, open_store
 
 ALTERED: Final = {
@@ -75,3 +78,37 @@ async def test_an_altered_row_is_named_where_it_is_read(tmp_path: Path) -> None:
         assert [row.data for row in await store.read_rows("outbox", stream="s", id="k2")] == [b'{"n":1}']
     finally:
         await store.aclose()
+
+
+@pytest.mark.parametrize("made_anew", [True, False])
+async def test_a_reader_looks_again_before_it_calls_a_row_of_a_former_form_damaged(
+    tmp_path: Path, made_anew: bool
+) -> None:
+    await write_rows(tmp_path)
+    former, rows = connect_former(tmp_path)
+
+    async def fetch(query: str, parameters: Sequence[object] = (), *, position: int = 0) -> list[Any]:
+        if query == log.FIND_UNSEALED_FORM:  # the start beside us has made all rows anew since the last query
+            former.executemany("UPDATE outbox SET data = ? WHERE id = ?", rows if made_anew else [])
+            former.execute(log.PUT_FOLD_VERSION, (1,))
+        return former.execute(query, parameters).fetchall()
+
+    def scan(*_: object, **__: object) -> AsyncIterator[list[Any]]:
+        raise AssertionError("only short reads are asked for")
+
+    with closing(former):
+        reader = SqliteReader(tmp_path, TABLES, fetch, scan)
+        if made_anew:
+            assert {row.data for row in await reader.read_rows("outbox", stream="s")} == {b'{"n":1}', b"{}"}
+        else:
+            with pytest.raises(RowDamaged, match="in table outbox"):
+                await reader.read_rows("outbox", stream="s")
+
+
+def connect_former(path: Path) -> tuple[sqlite3.Connection, list[tuple[str, str]]]:
+    """The file with outbox rows of before checksums, and these rows' data and ids with theirs."""
+    file = sqlite3.connect(path / "ecproc.db", isolation_level=None)
+    rows = file.execute("SELECT data, id FROM outbox").fetchall()
+    file.execute("UPDATE outbox SET data = rtrim(data, char(32, 9, 10, 13))")
+    file.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('fold_version', 1)")
+    return file, rows

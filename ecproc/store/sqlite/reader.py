@@ -161,10 +161,17 @@ class SqliteReader:
 
     async def _open_rows(self, table: str, kept: Sequence[Kept]) -> list[Row]:
         rows = [read_row(table, *row) for row in kept]
-        bare = next((row for row in kept if not is_sealed(row[3])), None)
-        if bare is not None and not await self._fetch(log.FIND_UNSEALED_FORM):
-            raise RowDamaged(table, str(bare[0]), str(bare[1]))
-        return rows
+        if all(is_sealed(row[3]) for row in kept) or await self._fetch(log.FIND_UNSEALED_FORM):
+            return rows
+        # The rows may have been made anew since they were read, by a start beside us: those that stand now count.
+        return [row for old in kept for row in await self._read_sealed(table, old)]
+
+    async def _read_sealed(self, table: str, old: Kept) -> list[Row]:
+        """The row of that key as it is now, if there still is one. Raises RowDamaged if it has no checksum."""
+        found = await self._fetch_rows(table, live.read_row(table), old[:2])
+        if not all(is_sealed(row[3]) for row in found):
+            raise RowDamaged(table, str(old[0]), str(old[1]))
+        return [read_row(table, *row) for row in found]
 
     async def _fetch_rows(self, table: str, query: str, parameters: Sequence[object]) -> list[Any]:
         with blaming_rows(table):
