@@ -23,6 +23,7 @@ from ecproc.store.base import Damage, Head, Tables, VerifiedLog
 from ecproc.store.sqlite.datadir import DataDir, read_anchor
 from ecproc.store.sqlite.logfile import ANCHOR_SECONDS
 from ecproc.store.sqlite.schema import SCHEMA_VERSION, connect_reader, connect_writer
+from ecproc.store.sqlite.sql.log import FIND_LOSS
 from ecproc.store.sqlite.store import open_reader, open_store
 from ecproc.store.sqlite.verify import verify_log
 from ecproc.testing.store import (
@@ -322,6 +323,13 @@ async def test_that_a_loss_was_accepted_is_known_until_what_follows_is_done(tmp_
         assert not await store.owes_for_loss()
     async with sqlite_store(tmp_path) as store:
         assert not await store.owes_for_loss()
+
+
+@pytest.mark.requirement("I4")
+def test_a_new_log_knows_from_its_first_moment_that_a_loss_was_accepted(tmp_path: Path) -> None:
+    for accept_loss in (True, False):
+        with closing(connect_writer(tmp_path / f"{accept_loss}.db", SUITE_TABLES, accept_loss=accept_loss)) as file:
+            assert bool(file.execute(FIND_LOSS).fetchone()) is accept_loss
 
 
 @pytest.mark.requirement("I6")

@@ -55,8 +55,9 @@ NO_FOLD: Final = 0
 _READ_ONLY_CODES: Final = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 
 
-def connect_writer(path: Path, tables: Tables) -> sqlite3.Connection:
-    """The one connection that writes and checkpoints; it may be used by one thread at a time."""
+def connect_writer(path: Path, tables: Tables, *, accept_loss: bool = False) -> sqlite3.Connection:
+    """The one connection that writes and checkpoints; it may be used by one thread at a time. What it creates with
+    `accept_loss` says so from its first moment."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         _check_version(connection, path)
@@ -65,7 +66,7 @@ def connect_writer(path: Path, tables: Tables) -> sqlite3.Connection:
         if mode != "wal":
             raise StoreError(f"{path} is on a file system where SQLite cannot keep a write-ahead log")
         if _user_version(connection) == 0:
-            _create(connection, tables)
+            _create(connection, tables, *([log.PUT_LOSS] if accept_loss else []))
     except BaseException:
         connection.close()
         raise
@@ -210,11 +211,12 @@ def _read_writer(connection: sqlite3.Connection) -> str:
     return ""
 
 
-def _create(connection: sqlite3.Connection, tables: Tables) -> None:
+def _create(connection: sqlite3.Connection, tables: Tables, *statements: str) -> None:
     connection.execute("BEGIN IMMEDIATE")
     _apply(connection, *schema.CREATE_LOG, schema.CREATE_COMPACT, schema.CREATE_SNAPSHOT, schema.CREATE_META)
     _create_live(connection, tables)
     _count_open(connection, tables)
+    _apply(connection, *statements)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")
 

@@ -35,7 +35,7 @@ def open_log(directory: Path, tables: Tables, *, accept_loss: bool) -> LogFile:
 
 
 def _open_checked(data_dir: DataDir, tables: Tables, *, accept_loss: bool) -> LogFile:
-    connection = connect_writer(data_dir.database, tables)
+    connection = connect_writer(data_dir.database, tables, accept_loss=accept_loss)
     guard: sqlite3.Connection | None = None
     try:
         guard = connect_reader(data_dir.database)
