@@ -65,7 +65,7 @@ class Front:
         """Answer with what is shown now."""
         await self._pages[-1](scope, receive, send)
 
-    def build_pages(self, queries: Queries, health: Health, *, read_token: Callable[[], Secret]) -> Starlette:
+    def build_pages(self, queries: Queries | None, health: Health, *, read_token: Callable[[], Secret]) -> Starlette:
         """The pages that show these, for this address and these limits."""
         web = self._config.web
         return build_app(
@@ -92,7 +92,7 @@ class Front:
 
     async def show_start(self, start: Opening) -> None:
         """Serve the probes and metrics of a process that has not begun, and a word on every other page."""
-        pages = self.build_pages(_NothingYet(), start, read_token=lambda: self._config.web.read_token)
+        pages = self.build_pages(None, start, read_token=lambda: self._config.web.read_token)
         await self.show(partial(_answer_for, start, pages))
 
 
@@ -158,13 +158,6 @@ class Opening:
     async def _show_when_slow(self) -> None:
         await self._clock.sleep(QUIET_SECONDS)
         await self.front.show_start(self)
-
-
-class _NothingYet(Queries):
-    """There is no store to ask, and `_answer_for` lets nobody ask."""
-
-    def __init__(self) -> None:
-        pass
 
 
 async def _answer_for(start: Opening, pages: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

@@ -33,7 +33,7 @@ _PIECE_BYTES: Final = 64 * 1024
 
 
 def build_app(
-    queries: Queries,
+    queries: Queries | None,
     health: Health,
     *,
     hosts: HostRule,
@@ -42,13 +42,14 @@ def build_app(
     refusals: Refusals,
     clock: Clock,
 ) -> Starlette:
-    """The ASGI application; with a `read_token` all but health and version is for its bearers only.
+    """The ASGI application; with a `read_token` all but health and version is for its bearers only. Without `queries`
+    there are no tickets to show.
 
     The token is asked for at every request, so a rotated one counts at once. What is not called by one of `hosts` gets
     probes only. Nothing here changes state. No answer may be cached, and errors of the JSON API are `{"error": "…"}`.
     """
     guard = Middleware(Guard, hosts=hosts, token=read_token, answers=limits.web_answers, refusals=refusals, clock=clock)
-    pages = _Pages(queries, health, Scraper(health.registry, clock), most_tickets=limits.web_tickets)
+    pages = _Pages(health, Scraper(health.registry, clock))
     return Starlette(
         routes=[
             Route("/metrics", pages.show_metrics),
@@ -56,8 +57,7 @@ def build_app(
             Route("/healthz", pages.show_liveness),
             Route("/readyz", pages.show_readiness),
             Route("/version", pages.show_version),
-            Route("/api/v1/tickets", pages.list_tickets),
-            Route("/api/v1/tickets/{number:path}", pages.show_ticket),
+            *([] if queries is None else _Tickets(queries, limits.web_tickets).list_routes()),
         ],
         middleware=[guard],
         exception_handlers={
@@ -70,13 +70,11 @@ def build_app(
 
 
 class _Pages:
-    """One method per page."""
+    """One method per page about the process."""
 
-    def __init__(self, queries: Queries, health: Health, scraper: Scraper, *, most_tickets: int) -> None:
-        self._queries = queries
+    def __init__(self, health: Health, scraper: Scraper) -> None:
         self._health = health
         self._scraper = scraper
-        self._most_tickets = most_tickets
 
     async def show_metrics(self, request: Request) -> Response:
         made = await self._scraper.scrape(request.headers.get("accept", ""))
@@ -95,6 +93,21 @@ class _Pages:
 
     async def show_version(self, request: Request) -> Response:
         return _json(msgspec.json.encode(self._health.version()))
+
+
+class _Tickets:
+    """One method per page about tickets."""
+
+    def __init__(self, queries: Queries, most_tickets: int) -> None:
+        self._queries = queries
+        self._most_tickets = most_tickets
+
+    def list_routes(self) -> list[Route]:
+        """Where they are."""
+        return [
+            Route("/api/v1/tickets", self.list_tickets),
+            Route("/api/v1/tickets/{number:path}", self.show_ticket),
+        ]
 
     async def list_tickets(self, request: Request) -> Response:
         query = request.query_params
