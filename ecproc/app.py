@@ -124,8 +124,10 @@ async def run_processor(
             clock=clock,
             learn=learn,
         )
+        began = clock.monotonic()
         processor = await start.run(opening, seconds=drain)
-        code = start.exit_code if processor is None else await processor.run(drain=drain, interrupts=interrupts)
+        left = None if drain is None else max(drain - (clock.monotonic() - began), 0)
+        code = start.exit_code if processor is None else await processor.run(drain=left, interrupts=interrupts)
         tasks.cancel_scope.cancel()
     log.info("stopped", exit_code=int(code))
     return code

@@ -13,7 +13,6 @@ import structlog
 from anyio.abc import TaskGroup
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ecproc.clock import Clock
@@ -93,7 +92,7 @@ class Front:
     async def show_start(self, start: Opening) -> None:
         """Serve the probes and metrics of a process that has not begun, and a word on every other page."""
         pages = self.build_pages(None, start, read_token=lambda: self._config.web.read_token)
-        await self.show(partial(_answer_for, start, pages))
+        await self.show(pages)
 
 
 class Opening:
@@ -103,6 +102,7 @@ class Opening:
         self.registry = registry
         self.front = front
         self.waits = "the store is being opened"
+        self._cause = ""
         self._interrupts = interrupts
         self._clock = clock
         self._complaints = Complaints()
@@ -114,8 +114,10 @@ class Opening:
 
     async def run(self, begin: Callable[[], Awaitable[T]], *, seconds: float | None) -> T | None:
         """What `begin` gives; None if a signal came first, or those seconds passed."""
-        with anyio.move_on_after(math.inf if seconds is None else seconds):
+        with anyio.move_on_after(math.inf if seconds is None else seconds) as limit:
             return await self._interrupts.cut_short(partial(self._begin, begin))
+        if limit.cancelled_caught:
+            log.warning("drained", reason=f"the start took all of the time: {self._cause or self.waits}", hint=_HINT)
         return None
 
     async def _begin(self, begin: Callable[[], Awaitable[T]]) -> T:
@@ -130,14 +132,18 @@ class Opening:
         pause, met = TRY_SECONDS, ""
         while True:
             try:
-                return await begin()
+                begun = await begin()
             except (StoreError, OSError) as error:
                 if not is_no_room(error):
                     raise
                 pause = min(2 * pause, LONGEST_TRY_SECONDS) if str(error) == met else TRY_SECONDS
                 met = str(error)
-                self._tell(f"there is no room to start: {met}")
-            await self._clock.sleep(pause)
+                self._tell(met)
+                await self._clock.sleep(pause)
+                continue
+            if met:
+                log.info("store_goes_on")
+            return begun
 
     def live(self) -> bool:
         """See Health."""
@@ -151,18 +157,12 @@ class Opening:
         """See Health."""
         return read_versions()
 
-    def _tell(self, waits: str) -> None:
-        self.waits = waits
-        self._complaints.tell(logging.WARNING, "store_waits", waits, now=self._clock.monotonic(), hint=_HINT)
+    def _tell(self, cause: str) -> None:
+        """Say why it waits: the whole of it in the log, and to whoever can reach the pages that it does."""
+        self.waits, self._cause = "there is no room to start", cause
+        reason = f"{self.waits}: {cause}"
+        self._complaints.tell(logging.WARNING, "store_waits", reason, now=self._clock.monotonic(), hint=_HINT)
 
     async def _show_when_slow(self) -> None:
         await self._clock.sleep(QUIET_SECONDS)
         await self.front.show_start(self)
-
-
-async def _answer_for(start: Opening, pages: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    path = scope.get("path", "")
-    if path in ("/livez", "/healthz", "/readyz", "/version", "/metrics"):
-        await pages(scope, receive, send)
-    else:
-        await JSONResponse({"error": f"not ready: {start.waits}"}, 503)(scope, receive, send)

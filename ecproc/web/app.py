@@ -57,7 +57,7 @@ def build_app(
             Route("/healthz", pages.show_liveness),
             Route("/readyz", pages.show_readiness),
             Route("/version", pages.show_version),
-            *([] if queries is None else _Tickets(queries, limits.web_tickets).list_routes()),
+            *([_NOT_YET] if queries is None else _Tickets(queries, limits.web_tickets).list_routes()),
         ],
         middleware=[guard],
         exception_handlers={
@@ -170,6 +170,14 @@ async def _chain(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[by
     yield first
     async for other in others:
         yield other
+
+
+async def _refuse_for_now(request: Request) -> Response:
+    return error_answer(503, "not ready: it is starting")
+
+
+_NOT_YET: Final = Route("/{path:path}", _refuse_for_now)
+"""What there is to see beside the probes of a process that has not begun."""
 
 
 async def _show_refusal(request: Request, error: Exception) -> Response:

@@ -252,7 +252,8 @@ async def test_a_data_directory_that_others_can_change_is_told_by_run_only(lived
     ("name", "change"),
     [
         ("ecproc.db", "PRAGMA user_version = 99"),
-        ("ecproc.db", "UPDATE meta SET value = 99 WHERE key = 'fold_version'"),
+        ("ecproc.db", "UPDATE meta SET value = value + 99 WHERE key = 'fold_version'"),
+        ("ecproc.db", "UPDATE meta SET value = value + (1 << 32) WHERE key = 'fold_version'"),
         ("desk.db", "PRAGMA user_version = 99"),
     ],
 )

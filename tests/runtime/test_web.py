@@ -125,11 +125,12 @@ def app_of(
     limits: Limits = LIMITS,
     heard: Telemetry | None = None,
     clock: SystemClock | None = None,
+    begun: bool = True,
 ) -> Starlette:
     """The application of that process; what is not given is as on loopback without a token."""
     clock = clock or Sleeps()
     return build_app(
-        state,
+        state if begun else None,
         state,
         hosts=hosts or HostRule("127.0.0.1", ()),
         read_token=read_token,
@@ -497,6 +498,18 @@ async def say(address: str, request: bytes) -> bytes:
     async with await connect(address) as stream:
         await stream.send(request)
         return await read_all(stream)
+
+
+async def test_a_process_that_has_not_begun_shows_probes_and_turns_others_away(state: Tickets) -> None:
+    app = app_of(state, begun=False)
+    async with call(app) as client:
+        assert (await client.get("/livez")).status_code == 200
+        assert (await client.get("/metrics")).status_code == 200
+        for path in ("/", "/api/v1/tickets", "/api/v1/tickets/e-CS1"):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.json()) == (503, {"error": "not ready: it is starting"})
+    async with call(app, "evil.example") as stranger:
+        assert (await stranger.get("/api/v1/tickets")).status_code == 421
 
 
 class TestHost:

@@ -45,6 +45,26 @@ def test_a_log_that_others_keep_from_us_is_no_missing_one(tmp_path: Path, monkey
         check_readable(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["ecproc.db", "ecproc.db-wal", "ecproc.db-shm"])
+def test_files_that_sqlite_could_not_open_are_told_before_it_tries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    held = DataDir.acquire(tmp_path)
+    try:
+        (tmp_path / name).touch()
+        held.check_files()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "access", lambda path, mode: False)  # as for a user without rights, which root has not
+            with pytest.raises(DataDirUnusable, match=f"{name}.*Permission denied"):
+                held.check_files()
+        (tmp_path / name).unlink()
+        (tmp_path / name).mkdir()
+        with pytest.raises(DataDirUnusable, match=f"{name}.*no file"):
+            held.check_files()
+    finally:
+        held.release()
+
+
 def test_nothing_there_is_no_trouble(tmp_path: Path) -> None:
     check_readable(tmp_path / "not" / "yet")
 

@@ -79,6 +79,16 @@ class DataDir:
         if not self.database.exists():
             create_file(self.database)
 
+    def check_files(self) -> None:
+        """Raise DataDirUnusable where SQLite could only say that a file cannot be opened, as after a copy by another
+        user: that would look like a want of descriptors. Opens none: see `prepare`."""
+        for name in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm"):
+            path = self.path / name
+            if path.exists() and not path.is_file():
+                raise describe_trouble(path, OSError(errno.EISDIR, "it is no file"))
+            if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+                raise describe_trouble(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
     def sync(self) -> None:
         """Make the names of the files durable; SQLite does that too, but does not say when it failed."""
         _sync_directory(self.path)

@@ -197,6 +197,11 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
             f"{path} was written by a newer ecproc ({_read_writer(connection)}schema {version}; "
             f"this one, {__version__}, knows up to {SCHEMA_VERSION})"
         )
+    if version == SCHEMA_VERSION and connection.execute(log.FIND_NEWER_FORM).fetchone() is not None:
+        raise NewerFormat(
+            f"{path} was written by a newer ecproc ({_read_writer(connection)}whose live rows this one, {__version__}, "
+            "does not know)"
+        )
     if 0 < version < SCHEMA_VERSION:
         raise StoreError(f"{path} was written before the first release (schema {version}): use another data directory")
     if version == 0 and has_tables:

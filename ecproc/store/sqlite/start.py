@@ -26,6 +26,7 @@ def open_log(directory: Path, tables: Tables, *, accept_loss: bool) -> LogFile:
         data_dir = DataDir.acquire(directory)
         try:
             data_dir.prepare()
+            data_dir.check_files()
             if not accept_loss:
                 check_emptied(directory)
             return _open_checked(data_dir, tables, accept_loss=accept_loss)

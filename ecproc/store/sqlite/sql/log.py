@@ -74,6 +74,7 @@ _ROW_FORM: Final = 1
 that knows another form takes the rows for those of another fold, and writes them anew."""
 PUT_FOLD_VERSION: Final = f"INSERT OR REPLACE INTO meta (key, value) VALUES ('fold_version', ? + ({_ROW_FORM} << 32))"
 READ_FOLD_VERSION: Final = "SELECT value & 4294967295 FROM meta WHERE key = 'fold_version'"
+FIND_NEWER_FORM: Final = f"SELECT 1 FROM meta WHERE key = 'fold_version' AND value >> 32 > {_ROW_FORM}"
 FIND_OTHER_FORM: Final = f"SELECT 1 FROM meta WHERE key = 'fold_version' AND value >> 32 <> {_ROW_FORM}"
 FIND_UNSEALED_FORM: Final = f"""\
 SELECT 1 FROM meta WHERE key = 'fold_version' AND (value >> 32 <> {_ROW_FORM} OR value & 4294967295 = 0)"""
