@@ -30,6 +30,8 @@ log = structlog.get_logger()
 
 _DEFERRED_SECONDS: Final = 10.0
 """How long what there is no room for waits: others may be smaller, and those under way give back what they kept."""
+_REPLANNED_SECONDS: Final = 1.0
+"""How long an entry waits in whose row we met a newer plan: we are told of that one in a moment."""
 _DAMAGED_SECONDS: Final = 60.0
 """How long an effect waits that depends on a live row which is not as it was written: a start mends it."""
 
@@ -127,65 +129,66 @@ class Dispatcher:
         return self._started + int(self._clock.monotonic() * SECOND)
 
     async def _perform(self, start: Start) -> None:
-        stream = start.stream
-        performer = self._performers[start.entry.effect.kind]
-        started = self._clock.monotonic()
+        began = self._clock.monotonic()
         try:
-            entry = await self._fetch(stream, start.entry)
-            if entry is None:
-                self._schedule.note(start, Postponed("nothing was sent"), self._now())
-                return
-            if performer.repeat_of(entry.effect.kind).leaves_intent:
-                # The performer gets the entry as it was claimed: what a former attempt left unknown is to be looked up.
-                await self._settle(stream, entry, EffectStarted(entry.effect.key))
-                failpoint("claim.committed")
-            attempt = await self._attempt(performer, stream, entry)
-            failpoint("effect.performed")
-            if isinstance(attempt, Deferred):
-                now = self._now()
-                self._schedule.defer(start, now + int(_DEFERRED_SECONDS * SECOND), now)
-                self._reports.deferred(entry, attempt, stream=stream)
-                return
-            is_down = self._schedule.note(start, attempt, self._now())
-            if is_down is not None:
-                self._reports.breaker_changed(performer.name, attempt, is_open=is_down)
-            outcome = self._conclude(stream, entry, attempt)
-            await self._settle(stream, entry, outcome)
-            seconds, name = self._clock.monotonic() - started, performer.name
-            self._reports.attempt_ended(entry, attempt, outcome, stream=stream, destination=name, seconds=seconds)
+            entry, attempt = await self._try(start)
+            match attempt:
+                case None:
+                    self._defer(start, _REPLANNED_SECONDS)
+                case Deferred():
+                    self._defer(start, _DEFERRED_SECONDS)
+                    self._reports.deferred(entry, attempt, stream=start.stream)
+                case _:
+                    await self._finish(start, entry, attempt, began=began)
         finally:
             self._schedule.end(start, self._now())
             self._tell()
 
+    async def _try(self, start: Start) -> tuple[Entry, Attempt | Deferred | None]:
+        """The entry as it was claimed, with its fields, and what came of it; None where its key was planned anew."""
+        stream, entry = start.stream, start.entry
+        try:
+            fetched = await self._fetch(stream, entry)
+        except RowDamaged as damaged:
+            return entry, _postpone(damaged)
+        if fetched is None:
+            return entry, None
+        performer = self._performers[entry.effect.kind]
+        if performer.repeat_of(entry.effect.kind).leaves_intent:
+            # The performer gets the entry as it was claimed: what a former attempt left unknown is to be looked up.
+            await self._settle(stream, fetched, EffectStarted(entry.effect.key))
+            failpoint("claim.committed")
+        attempt = await _attempt(performer, stream, entry=fetched, seconds=self._attempt_seconds)
+        failpoint("effect.performed")
+        return fetched, attempt
+
     async def _fetch(self, stream: str, entry: Entry) -> Entry | None:
-        """The entry with its fields, which may have been left in the store; None where these cannot be had now."""
+        """The entry with its fields, which may have been left in the store; None where a newer plan has its row.
+
+        Raises RowDamaged.
+        """
         if entry.effect.fields is not LEFT_IN_STORE:
             return entry
-        try:
-            rows = await self._store.read_rows("outbox", stream=stream, id=entry.effect.key)
-            if not rows:
-                raise RowDamaged("outbox", stream, entry.effect.key, "it is gone")
-            kept = decode_entry(rows[0].data or b"")
-        except RowDamaged as damaged:
-            outcome = conclude(entry, _postpone(damaged), now=self._now(), rng=self._rng, policy=self._policy)
-            await self._settle(stream, entry, outcome)
-            return None
-        # A plan that we have not heard of yet took the place of this one: it will be told in a moment.
+        rows = await self._store.read_rows("outbox", stream=stream, id=entry.effect.key)
+        if not rows:
+            raise RowDamaged("outbox", stream, entry.effect.key, "it is gone")
+        kept = decode_entry(rows[0].data or b"")
         return replace(entry, effect=kept.effect) if _is_same_plan(entry, kept) else None
 
-    async def _attempt(self, performer: Performer, stream: str, entry: Entry) -> Attempt | Deferred:
-        with anyio.move_on_after(self._attempt_seconds):
-            try:
-                return await performer.perform(stream, entry)
-            except StoreError:
-                raise
-            except RowDamaged as damaged:  # what would be sent depends on it
-                return _postpone(damaged)
-            except Exception as error:
-                # A defect in one adapter must cost its own entry time, not the process.
-                log.error("effect_defect", key=entry.effect.key, error=type(error).__name__, exc_info=error)
-                return Uncertain(f"defect: {type(error).__name__}")
-        return Uncertain(f"no end within {self._attempt_seconds:g} s")
+    def _defer(self, start: Start, seconds: float) -> None:
+        now = self._now()
+        self._schedule.defer(start, now + int(seconds * SECOND), now)
+
+    async def _finish(self, start: Start, entry: Entry, attempt: Attempt, *, began: float) -> None:
+        """Learn from an attempt, settle what came of it and tell."""
+        stream, destination = start.stream, self._performers[entry.effect.kind].name
+        is_down = self._schedule.note(start, attempt, self._now())
+        if is_down is not None:
+            self._reports.breaker_changed(destination, attempt, is_open=is_down)
+        outcome = self._conclude(stream, entry, attempt)
+        await self._settle(stream, entry, outcome)
+        seconds = self._clock.monotonic() - began
+        self._reports.attempt_ended(entry, attempt, outcome, stream=stream, destination=destination, seconds=seconds)
 
     def _conclude(self, stream: str, entry: Entry, attempt: Attempt) -> Ended:
         """What the attempt leads to; one whose key was planned anew meanwhile cannot end what stands there now."""
@@ -233,6 +236,22 @@ class Dispatcher:
             self._room.notify()
         if schedule.pending == 0 or schedule.in_flight == 0:
             self._rest.notify()
+
+
+async def _attempt(performer: Performer, stream: str, *, entry: Entry, seconds: float) -> Attempt | Deferred:
+    """What a performer makes of an entry in that time."""
+    with anyio.move_on_after(seconds):
+        try:
+            return await performer.perform(stream, entry)
+        except StoreError:
+            raise
+        except RowDamaged as damaged:  # what would be sent depends on it
+            return _postpone(damaged)
+        except Exception as error:
+            # A defect in one adapter must cost its own entry time, not the process.
+            log.error("effect_defect", key=entry.effect.key, error=type(error).__name__, exc_info=error)
+            return Uncertain(f"defect: {type(error).__name__}")
+    return Uncertain(f"no end within {seconds:g} s")
 
 
 def _postpone(damaged: RowDamaged) -> Postponed:

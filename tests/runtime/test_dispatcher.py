@@ -801,6 +801,30 @@ async def test_a_deferred_entry_waits_without_a_trace_and_lets_others_pass() -> 
     assert told[0]["hint"] == "free space"
 
 
+@pytest.mark.requirement("I7")
+@pytest.mark.usefixtures("fresh_loggers")
+async def test_a_row_that_is_not_as_it_was_written_is_told_with_what_helps() -> None:
+    bench = Bench(arguments_bytes=0)
+    await bench.plan("e-1", (K.UPDATE, "k"), fields={"description": "x" * 4_000})
+
+    async def refuse(*_: Any, **__: Any) -> list[Row]:
+        raise RowDamaged("outbox", "e-1", "k")
+
+    bench.store.read_rows = refuse  # type: ignore[method-assign]
+    with capture_logs() as lines:
+        await bench.run(100)
+
+    told = [line for line in lines if line["event"] == "effect_retry"]
+    assert [(line["log_level"], line["key"], line["hint"]) for line in told] == [
+        ("warning", "k", RowDamaged("outbox", "e-1", "k").hint)
+    ] * len(told)
+    assert told
+    assert bench.heard.outcomes == ["held"] * 2
+    assert await bench.events("e-1") == ["Failed"] * 2
+    assert bench.performed == []
+    assert bench.heard.breakers == []
+
+
 # --- a key planned again ----------------------------------------------------------------------------------------------
 
 

@@ -71,10 +71,19 @@ class FileHost:
 class Scene:
     """A file that is announced again and again while it is fetched; `errors` says where rows are not a replay's."""
 
-    def __init__(self, seed: int, *, ends: Sequence[Attempt] = ENDS, seconds: float = 1.0) -> None:
+    def __init__(
+        self, seed: int, *, ends: Sequence[Attempt] = ENDS, seconds: float = 1.0, arguments_bytes: int = 1 << 20
+    ) -> None:
         self.rng = Random(seed)
         self.ends = ends
         self.seconds = seconds
+        self.bounds = OutboxBounds(
+            max_in_flight=3,
+            max_pending=100,
+            breaker_seconds=1.0,
+            attempt_seconds=100.0,
+            arguments_bytes=arguments_bytes,
+        )
         self.clock = VirtualClock()
         self.disk = SimulatedDisk(self.clock.now, rng=self.rng, slow=0.3)
         self.disk.on_commit = self._compare
@@ -89,7 +98,7 @@ class Scene:
             [FileHost(self)],
             wake=self._hear,
             policy=RetryPolicy(max_attempts=12, unknown_retry=(1.0, 2.0), longest=3600.0),
-            bounds=OutboxBounds(max_in_flight=3, max_pending=100, breaker_seconds=1.0, attempt_seconds=100.0),
+            bounds=self.bounds,
             clock=self.clock,
             rng=self.rng,
             telemetry=Telemetry(),
@@ -158,11 +167,20 @@ async def play(scene: Scene, *, announcements: int) -> None:
         tasks.cancel_scope.cancel()
 
 
+@pytest.fixture(params=[1 << 20, 0], ids=["fields in memory", "fields in the store"])
+def arguments_bytes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Bytes of effects' fields that are kept in memory, where the smallest count too."""
+    monkeypatch.setattr("ecproc.outbox.schedule._LARGE_BYTES", 1)
+    return int(request.param)
+
+
 @pytest.mark.requirement("I5", "R138")
 @pytest.mark.parametrize("seed", range(60))
-def test_the_last_announcement_of_a_file_is_fetched_whatever_became_of_the_others(seed: int) -> None:
+def test_the_last_announcement_of_a_file_is_fetched_whatever_became_of_the_others(
+    seed: int, arguments_bytes: int
+) -> None:
     async def main() -> Scene:
-        scene = Scene(seed)
+        scene = Scene(seed, arguments_bytes=arguments_bytes)
         await play(scene, announcements=scene.rng.choice((2, 3, 6)))
         assert (await scene.entry()).state is EntryState.COMPLETED
         assert (await scene.entry()).effect.position == scene.last == scene.performed[-1]
@@ -174,9 +192,9 @@ def test_the_last_announcement_of_a_file_is_fetched_whatever_became_of_the_other
 
 @pytest.mark.requirement("I5", "I4")
 @pytest.mark.parametrize("seed", range(30))
-def test_a_restart_in_between_loses_no_plan(seed: int) -> None:
+def test_a_restart_in_between_loses_no_plan(seed: int, arguments_bytes: int) -> None:
     async def main() -> Scene:
-        scene = Scene(seed)
+        scene = Scene(seed, arguments_bytes=arguments_bytes)
         with anyio.move_on_after(scene.rng.uniform(0.5, 4)):
             await play(scene, announcements=4)
         scene.dispatcher = scene.open_dispatcher()
