@@ -16,6 +16,7 @@ from benchmarks.messages import make_events
 from benchmarks.parts import make_projector
 from benchmarks.raw import RawLog
 from ecproc.clock import SystemClock
+from ecproc.config import Limits
 from ecproc.desk.base import DESK_KINDS
 from ecproc.domain.attempt import Attempt, Done
 from ecproc.domain.effects import EffectKind, Repeat
@@ -138,7 +139,13 @@ def _dispatcher(store: SqliteStore) -> Dispatcher:
         [_Instant()],
         wake=lambda events, wake: None,
         policy=RetryPolicy(max_attempts=1, unknown_retry=(1, 2), longest=60),
-        bounds=OutboxBounds(max_in_flight=96, max_pending=1_000_000, breaker_seconds=1, attempt_seconds=60.0),
+        bounds=OutboxBounds(
+            max_in_flight=96,
+            max_pending=1_000_000,
+            breaker_seconds=1,
+            attempt_seconds=60.0,
+            arguments_bytes=Limits().arguments_bytes,
+        ),
         clock=SystemClock(),
         rng=Random(1),
         telemetry=Telemetry(),

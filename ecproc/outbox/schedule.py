@@ -42,7 +42,7 @@ class OutboxBounds(msgspec.Struct, frozen=True):
     max_pending: int
     breaker_seconds: float
     attempt_seconds: float
-    arguments_bytes: int = 16 * 1024 * 1024
+    arguments_bytes: int
 
 
 class Start(msgspec.Struct, frozen=True):

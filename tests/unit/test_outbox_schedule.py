@@ -328,7 +328,13 @@ def make_schedule(
     routes: Mapping[EffectKind, str] = ROUTES[0], *, in_flight: int = 30, pending: int = 100
 ) -> tuple[Schedule, Callable[..., Entry]]:
     """A schedule, and how to plan something in it."""
-    bounds = OutboxBounds(max_in_flight=in_flight, max_pending=pending, breaker_seconds=30.0, attempt_seconds=60.0)
+    bounds = OutboxBounds(
+        max_in_flight=in_flight,
+        max_pending=pending,
+        breaker_seconds=30.0,
+        attempt_seconds=60.0,
+        arguments_bytes=1 << 20,
+    )
     schedule = Schedule(routes, bounds=bounds, rng=Random(1))
     orders = count(1)
 
