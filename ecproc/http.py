@@ -6,6 +6,7 @@ travels beside it, so it is sent byte for byte and can appear in none of httpx's
 
 from __future__ import annotations
 
+import math
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -45,7 +46,8 @@ __all__ = ["HttpClient", "HttpFault", "HttpResponse", "Origin", "Resolve", "pars
 Resolve: TypeAlias = Callable[[str, int], Awaitable[str]]
 """From a host and port to the one address to connect to."""
 
-_CONNECT_SHARE: Final = 0.9
+_CONNECT_SHARE: Final = 0.45
+"""Of the total, for TCP (with the tunnel of a proxy) and for TLS each."""
 _CLOSE_SECONDS: Final = 0.5
 _REQUEST_BEGUN: Final = "http11.send_request_headers.started"
 _FAULTS: Final = (
@@ -137,6 +139,8 @@ async def leave_to_system(host: str, _port: int) -> str:
 class HttpClient:
     """Requests with a total deadline in seconds over at most `max_connections` connections.
 
+    Within `connect_seconds` there is a connection, and within as many more TLS on it. Whoever cancels a request earlier
+    than that may leave its socket open.
     TLS is 1.2 or newer and always verified against the system's authorities, or only those of `ca_file`. With
     `keep_alive` off every request has a connection of its own. With a `proxy` every request goes through it, which then
     resolves the names; the environment names none.
@@ -147,6 +151,7 @@ class HttpClient:
         *,
         timeout: float,
         max_connections: int,
+        connect_seconds: float = math.inf,
         ca_file: Path | None = None,
         keep_alive: bool = True,
         proxy: Proxy | None = None,
@@ -159,14 +164,14 @@ class HttpClient:
         limits = httpx.Limits(
             max_connections=max_connections, max_keepalive_connections=max_connections if keep_alive else 0
         )
-        # `open` bounds the whole exchange. Connecting ends a little earlier by itself, because httpcore closes the
-        # socket of a TLS handshake that times out, but not of one that is cancelled; a proxy is connected to before.
-        connect = timeout * _CONNECT_SHARE / (1 if proxy is None else 2)
+        # `open` bounds the whole exchange. Connecting ends earlier by itself, because httpcore closes the socket of a
+        # TLS handshake that times out, but not of one that is cancelled.
+        self._connect_seconds = min(connect_seconds, timeout * _CONNECT_SHARE)
         self._client = httpx.AsyncClient(
             transport=_Transport(tls, limits, proxy),
             headers={"user-agent": f"ecproc/{__version__}", "accept-encoding": "identity"},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            timeout=httpx.Timeout(None, connect=connect),
+            timeout=httpx.Timeout(None, connect=self._connect_seconds),
             follow_redirects=False,
             trust_env=False,
         )
@@ -216,7 +221,7 @@ class HttpClient:
             fault = refused
         except _FAULTS as error:
             kind, why = _classify(error)
-            why = why or describe_timeout(self._timeout, sent=progress.sent)
+            why = why or describe_timeout(self._connect_seconds, sent=progress.sent)
             fault = HttpFault(kind, f"{call.place}: {why}", sent=progress.sent)
         else:
             if self._proxy is None or call.origin.scheme == "https" or response.status_code != PROXY_REFUSES:
