@@ -18,7 +18,7 @@ from ecproc.attachments.answers import (
     resolve_redirect,
 )
 from ecproc.attachments.base import Failure, FetchFailed, OutOfRoom, Stored
-from ecproc.attachments.rate import LEAST_RATE, PATIENCE_SECONDS, Patience, TooSlow
+from ecproc.attachments.rate import CONNECT_SECONDS, Patience, TooSlow
 from ecproc.attachments.resolve import AddressRefused, resolve_global, resolve_loopback
 from ecproc.attachments.store import ContentStore, Decoding, Upload
 from ecproc.attachments.url import REFUSALS, CheckedUrl, check_url
@@ -61,7 +61,12 @@ class HttpFetcher:
         self._timeout = timeout
         self._clock = clock
         self._client = HttpClient(
-            timeout=timeout, max_connections=max_connections, ca_file=ca_file, keep_alive=False, proxy=proxy
+            timeout=timeout,
+            connect_seconds=CONNECT_SECONDS,
+            max_connections=max_connections,
+            ca_file=ca_file,
+            keep_alive=False,
+            proxy=proxy,
         )
 
     async def fetch(self, url: str, *, announced_size: int | None) -> Stored:
@@ -106,11 +111,9 @@ class HttpFetcher:
         patience = Patience()
         with suppress(TooSlow), patience.running():
             return await self._ask(url, upload, announced, patience)
-        if not patience.asked:
-            raise FetchFailed(f"timeout: no connection within {PATIENCE_SECONDS:g} s", Failure.HELD)
-        # It must cost this attachment an attempt: else those that drip would come first again and again.
-        slow = f"too slow: {PATIENCE_SECONDS:g} s behind {LEAST_RATE} bytes per second"
-        raise FetchFailed(slow, Failure.COUNTED, hint="see what holds up the way to the storage host")
+        # What drips must cost this attachment an attempt: else it would come first again and again.
+        failure = Failure.COUNTED if patience.asked else Failure.HELD
+        raise FetchFailed(patience.describe(), failure, hint="see what holds up the way to the storage host")
 
     async def _ask(self, url: CheckedUrl, upload: Upload, announced: int | None, patience: Patience) -> str | None:
         """The address that the answer sends us to; None once the upload holds the file."""

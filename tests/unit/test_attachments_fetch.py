@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import gzip
 import os
 import socket
@@ -10,8 +11,8 @@ import ssl
 import time
 import traceback
 import zlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import anyio
@@ -20,11 +21,14 @@ import trustme
 
 from ecproc.attachments.base import Failure, FetchFailed, OutOfRoom
 from ecproc.attachments.fetch import HttpFetcher
+from ecproc.attachments.rate import CONNECT_SECONDS, FIRST_SECONDS, PATIENCE_SECONDS
 from ecproc.attachments.store import ContentStore, Upload
 from ecproc.clock import SystemClock
+from ecproc.config.proxy import Proxy, parse_proxy
 from ecproc.errors import StoreUnavailable
 from ecproc.http import HttpClient, HttpFault, Origin
 from ecproc.room import Room
+from ecproc.signals import Signal
 from tests.conformance.faultserver import (
     FaultServer,
     Peer,
@@ -41,6 +45,7 @@ from tests.conformance.faultserver import (
     talk_nonsense,
     truncate,
 )
+from tests.conformance.loopback_proxy import LoopbackProxy
 
 DEADLINE = 0.5
 """Seconds a download has whose time must run out."""
@@ -54,7 +59,9 @@ TARGET = "/rocket%20one.jpg?X-Amz-Signature=canary%2Fsignature"
 EXPIRED = Path(__file__).parents[1] / "fixtures" / "responses" / "error-presigned-url-expired.xml"
 
 
-def make_fetcher(store: ContentStore, timeout: float = PATIENCE) -> HttpFetcher:
+def make_fetcher(store: ContentStore, timeout: float = PATIENCE, *, proxy: str = "") -> HttpFetcher:
+    behind = parse_proxy(f"http://{proxy}") if proxy else None
+    assert behind is None or isinstance(behind, Proxy)
     return HttpFetcher(
         store,
         allowed_hosts=("*.s3.amazonaws.com", "127.0.0.1"),
@@ -62,6 +69,7 @@ def make_fetcher(store: ContentStore, timeout: float = PATIENCE) -> HttpFetcher:
         timeout=timeout,
         max_connections=4,
         clock=SystemClock(),
+        proxy=behind,
     )
 
 
@@ -436,15 +444,27 @@ async def test_full_disk_holds_and_a_broken_one_stops(
     assert_nothing_stored(tmp_path)
 
 
-@pytest.mark.parametrize("part", ["head", "body", "pause"])
+@pytest.mark.parametrize(
+    ("part", "why"),
+    [
+        ("silence", "nothing of the file within 0.5 s"),
+        ("head", "nothing of the file within 0.5 s"),
+        ("body", "0.2 s behind 1024 bytes per second"),
+        ("pause", "0.2 s behind 1024 bytes per second"),
+    ],
+)
 async def test_a_host_behind_the_least_rate_is_given_up_before_the_deadline(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, why: str
 ) -> None:
-    monkeypatch.setattr("ecproc.attachments.rate.PATIENCE_SECONDS", DEADLINE / 3)
+    monkeypatch.setattr("ecproc.attachments.rate.PATIENCE_SECONDS", 0.2)
+    if part in ("silence", "head"):
+        monkeypatch.setattr("ecproc.attachments.rate.FIRST_SECONDS", 0.5)
 
     async def drip(peer: Peer) -> None:
         await peer.request()
         head = make_head(200, {"content-length": "100000"})
+        if part == "silence":
+            await peer.hang()
         if part == "head":
             await peer.drip(head, seconds_per_byte=0.05)
         await peer.send(head)
@@ -454,8 +474,60 @@ async def test_a_host_behind_the_least_rate_is_given_up_before_the_deadline(
         await peer.drip(bytes(10_000), seconds_per_byte=0.01)
 
     error = await fail(tmp_path, drip)
-    assert error.reason.startswith("too slow: ")
+    assert error.reason == f"too slow: {why}"
     assert error.failure is F.COUNTED
+
+
+async def test_a_proxy_that_scans_the_file_first_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ecproc.attachments.rate.PATIENCE_SECONDS", DEADLINE)
+
+    async def scan(peer: Peer) -> None:
+        await peer.request()
+        await anyio.sleep(2 * DEADLINE)
+        await peer.answer(200, b"clean")
+
+    async with fetching(tmp_path, scan) as (fetcher, server):
+        assert (await fetcher.fetch(server.url + TARGET, announced_size=None)).size == 5
+
+
+@pytest.mark.requirement("I8")
+@pytest.mark.parametrize("way", ["direct", "tunnel", "no tunnel"])
+async def test_a_handshake_that_hangs_leaves_no_socket_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    assert 2 * CONNECT_SECONDS < PATIENCE_SECONDS < FIRST_SECONDS, "patience would end what closes its socket by itself"
+    monkeypatch.setattr("ecproc.attachments.fetch.CONNECT_SECONDS", 0.4 * DEADLINE)
+    monkeypatch.setattr("ecproc.attachments.rate.FIRST_SECONDS", 10 * DEADLINE)
+    ended, changed = [], Signal()
+
+    async def say_nothing(peer: Peer) -> None:
+        await peer.hang()
+        ended.append(peer)
+        changed.notify()
+
+    store = ContentStore(tmp_path)
+    await store.sweep()
+    async with FaultServer(say_nothing) as server, LoopbackProxy() as proxy:
+        fetcher = make_fetcher(store, proxy={"direct": "", "tunnel": proxy.place, "no tunnel": server.place}[way])
+        with without_collector():
+            for _ in range(3):
+                with pytest.raises(FetchFailed, match=r"no connection within 0\.2 s") as caught:
+                    await fetcher.fetch(f"https://{server.place}/a", announced_size=None)
+                assert caught.value.failure is F.HELD
+                del caught
+            with anyio.fail_after(GRACE):
+                await changed.wait_until(lambda: len(ended) == len(server.peers) == 3)
+        await fetcher.aclose()
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Run the block with a collector that closes nothing that was forgotten."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 async def test_a_host_at_the_least_rate_is_waited_for_and_our_own_disk_too(
