@@ -227,7 +227,7 @@ async def test_effects_pause_below_half_of_the_reserve_and_stay_due(tmp_path: Pa
         os.posix_fallocate(file.fileno(), 0, 2 * MARGIN)
     reserve = 2 * (shutil.disk_usage(tmp_path).free + MARGIN)
     async with open_world(tmp_path, Plan(tickets=6, seed=7, visibility=1.0)) as world:
-        await world.kill_when(lambda ledger: ledger.calls["delete"] >= 10)
+        await world.die_at("project.committed", 4)  # what was planned then nobody has begun
         due = list_due(world)
         assert due, "there was nothing to do"
         actions = count_actions(world)
