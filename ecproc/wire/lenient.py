@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -23,8 +23,6 @@ from ecproc.wire.split import blank_strings, nests_deeper, split_array, split_ob
 DECODE_ERRORS: Final = (msgspec.MsgspecError, UnicodeError, ValueError, RecursionError)
 DEEPEST: Final = 100
 """Levels that a body may be nested: the decoder's own limit depends on its caller, and a fold must not (I5)."""
-MOST_VALUES: Final = 5_000
-"""Members and items that a text may have on all its levels together: each of them takes its microseconds."""
 LONGEST_NAME: Final = 64
 """Characters of a name that is remembered: a hostile one is not."""
 SHOWN: Final = 80
@@ -49,9 +47,12 @@ _LONGEST_INT: Final = 18
 """Digits that fit into 64 bits, whatever they are."""
 _HUGE: Final = re.compile(rb"[eE][+-]?[0-9]{3}")
 _MOST_HUGE: Final = 100
-"""Numbers near the end of what a float holds: the decoder takes a hundred times as long for each of them."""
-_HALF_ESCAPED: Final = re.compile(r"\\u[dD][89a-fA-F]")
-_HALF: Final = re.compile("[\ud800-\udfff]")
+"""Numbers near the end of what a float holds: the strict decoder takes a hundred times as long for each of them."""
+_UPPER: Final = "[89abAB][0-9a-fA-F]{2}"
+_LOWER: Final = "[c-fC-F][0-9a-fA-F]{2}"
+_HALF_ESCAPED: Final = re.compile(
+    rf"\\u[dD](?:{_UPPER}(?!\\u[dD]{_LOWER})|(?<!\\u[dD]{_UPPER}\\u[dD]){_LOWER})",
+)
 _UNKNOWN_ESCAPE: Final = re.compile(r"\\(?![\"/bfnrt]|u[0-9a-fA-F]{4})")
 _ESCAPED: Final = "\ud800"
 """What stands for an escaped backslash while other escapes are looked for: no text decoded from UTF-8 has it."""
@@ -59,10 +60,6 @@ _ESCAPED: Final = "\ud800"
 
 class TooDeep(ValueError):
     """Arrays and objects stand in each other more levels deep than any message does."""
-
-
-class TooMuch(ValueError):
-    """There is more in it than in any message."""
 
 
 class Decoded(NamedTuple):
@@ -74,73 +71,62 @@ class Decoded(NamedTuple):
 
 def decode_json(raw: bytes) -> Decoded:
     """The value in `raw`, its text mended where a strict decoder gives up on it. Raises one of DECODE_ERRORS."""
-    _check_size(raw)
+    if not raw.startswith(b'"'):  # neither depth nor numbers are in a text
+        _check_depth(raw)
+        if raw.count(b"e") + raw.count(b"E") > _MOST_HUGE and _has_huge(raw):
+            return _decode_mended(raw)
     try:
         return Decoded(_decode(raw))
     except DECODE_ERRORS:
         return _decode_mended(raw)
 
 
-def _check_size(raw: bytes) -> None:
-    """Look at a text before it is decoded, in a moment. Raises TooDeep or TooMuch."""
-    # Each level takes a bracket, and each member or item a comma.
-    if len(raw) <= MOST_VALUES and raw.count(b"[") + raw.count(b"{") <= DEEPEST:
-        return
-    shape = blank_strings(raw)
-    if nests_deeper(shape, DEEPEST):
+def _check_depth(raw: bytes) -> None:
+    """Look at a text before it is decoded, in a moment. Raises TooDeep."""
+    if nests_deeper(raw, DEEPEST):
         raise TooDeep(f"nested deeper than {DEEPEST} levels")
-    if max(shape.count(b","), shape.count(b"[") + shape.count(b"{")) > MOST_VALUES:
-        raise TooMuch(f"more than {MOST_VALUES} members and items")
-    if shape.count(b"e") + shape.count(b"E") > _MOST_HUGE and len(_HUGE.findall(shape)) > _MOST_HUGE:
-        raise TooMuch(f"more than {_MOST_HUGE} numbers of three digits behind the e")
+
+
+def _has_huge(raw: bytes) -> bool:
+    """Whether there are so many numbers near the end of what a float holds that the strict decoder is too slow."""
+    return len(_HUGE.findall(raw)) > _MOST_HUGE and len(_HUGE.findall(blank_strings(raw))) > _MOST_HUGE
 
 
 def _decode_mended(raw: bytes) -> Decoded:
     text = raw.decode("utf-8", "replace")
     bare = text.strip(_PADDING).removeprefix(_MOJIBAKE)
-    mended = bare
+    mended = _mend_halves(bare)
     try:
-        value = _loads(bare)
+        value, lost = _loads(mended)
     except ValueError:
-        value = _loads(mended := _mend_escapes(bare))
-    if _HALF_ESCAPED.search(bare):
-        value = _mend_halves(value)
-    return Decoded(value, mended=mended != bare or "\ufffd" in text or not _is_strict(bare))
+        value, lost = _loads(mended := _mend_escapes(mended))
+    return Decoded(value, mended=lost or mended != bare or "\ufffd" in text or not is_json(bare.encode()))
 
 
-def _loads(text: str) -> Any:
-    return json.loads(text, strict=False, parse_float=_finite, parse_constant=lambda _: None)
+def _loads(text: str) -> Decoded:
+    lost: list[str] = []
+
+    def read_float(digits: str) -> float | None:
+        number = float(digits)
+        if math.isfinite(number):
+            return number
+        lost.append(digits)
+        return None
+
+    value = json.loads(text, strict=False, parse_float=read_float, parse_constant=lost.append)
+    return Decoded(value, bool(lost))
 
 
-def _is_strict(text: str) -> bool:
-    try:
-        _decode(text)
-    except DECODE_ERRORS:
-        return False
-    return True
-
-
-def _mend_halves(value: Any) -> Any:
-    """The value with U+FFFD for each half of a surrogate pair."""
-    match value:
-        case str():
-            return _HALF.sub("\ufffd", value)
-        case list():
-            return [_mend_halves(item) for item in value]
-        case dict():
-            return {_mend_halves(name): _mend_halves(item) for name, item in value.items()}
-        case _:
-            return value
+def _mend_halves(text: str) -> str:
+    """The text with U+FFFD for each escape that is half of a surrogate pair."""
+    if "\\ud" not in text and "\\uD" not in text:
+        return text
+    return _HALF_ESCAPED.sub("\ufffd", text.replace(r"\\", _ESCAPED)).replace(_ESCAPED, r"\\")
 
 
 def _mend_escapes(text: str) -> str:
     """The text with a second backslash for one that begins no escape."""
     return _UNKNOWN_ESCAPE.sub(r"\\\\", text.replace(r"\\", _ESCAPED)).replace(_ESCAPED, r"\\")
-
-
-def _finite(text: str) -> float | None:
-    number = float(text)
-    return number if math.isfinite(number) else None
 
 
 def open_text(text: str) -> Any:
@@ -235,6 +221,12 @@ def _fold(name: str) -> str:
 
 
 _fold_short = lru_cache(maxsize=512)(_fold)
+
+
+def fold_all(names: Iterable[str]) -> list[str]:
+    """Many names as `fold_name` reads each, in little time; one with a line break in it is nobody's."""
+    plain = (name if "\n" not in name else "" for name in names)
+    return _fold("\n".join(plain)).split("\n")
 
 
 def fold_names(members: Mapping[str, _Value]) -> dict[str, _Value]:

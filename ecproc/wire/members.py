@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, cast
 
 from ecproc.domain import change, incident
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.events import Remark, TicketType
 from ecproc.domain.times import parse_time
-from ecproc.wire.lenient import MOST_VALUES, SHOWN, fold_name, fold_names, open_text, scalar_text
+from ecproc.wire.lenient import SHOWN, fold_all, fold_name, fold_names, open_text, scalar_text
 
 TIMES: Final = frozenset({"updatedOn", "openedTime", "openedAt", "startDate", "endDate", "offHoldDate"})
 FIELDS: Final = TIMES | {
@@ -41,6 +42,8 @@ _LISTS: Final = frozenset({"cis"})
 _EMPTY: Final = (None, "")
 _TIME_LENGTH: Final = 32
 """Of a time that is remembered: a hostile one is not."""
+_MOST: Final = 2_000
+"""Members beside the guide's own, and names of what changed, that are read: each of them takes its microseconds."""
 LATEST: Final = 7_258_118_400_000_000
 """The year 2200, in microseconds: no ticket's time is later."""
 
@@ -49,6 +52,7 @@ def read_members(body: Mapping[str, Any], remarks: list[Remark]) -> Mapping[str,
     """The body's members by the guide's names; where one came under two spellings, the guide's own counts."""
     if body.keys() <= _KNOWN:
         return body
+    body = _read_first(body, remarks)
     read: dict[str, Any] = {}
     for name, value in body.items():
         own = canonical_name(name)
@@ -60,6 +64,21 @@ def read_members(body: Mapping[str, Any], remarks: list[Remark]) -> Mapping[str,
     if alias is not None and "notes" not in read:
         read["notes"] = read.pop(alias)
     return read
+
+
+def _read_first(members: Mapping[str, Any], remarks: list[Remark]) -> Mapping[str, Any]:
+    """The members without those there is no room for: the guide's own names stay first, then its other spellings."""
+    if len(members) <= _MOST:
+        return members
+    own = members.keys() & _KNOWN
+    known = [name for name, folded in zip(members, fold_all(members), strict=True) if folded in _CANONICAL]
+    kept = set(islice(dict.fromkeys((*own, *known, *members)), _MOST))
+    remarks.append(_more(len(members) - len(kept), "members"))
+    return {name: members[name] for name in members if name in kept}
+
+
+def _more(count: int, what: str) -> Remark:
+    return Remark(Anomaly.UNREADABLE_PART, f"{count} more {what}: too many to be read")
 
 
 def canonical_name(name: str) -> str:
@@ -115,9 +134,10 @@ def _names_state(text: str) -> bool:
 
 
 def _read_list(name: str, value: Sequence[Any], remarks: list[Remark]) -> str | None:
-    texts = [text for item in value if (text := scalar_text(item)) is not None]
-    if len(texts) == len(value) and (name in _LISTS or len(texts) <= 1):
-        return ",".join(texts)
+    if name in _LISTS or len(value) <= 1:
+        texts = list(map(scalar_text, value))
+        if None not in texts:
+            return ",".join(cast("list[str]", texts))
     remarks.append(_unfit(name, "a list"))
     return None
 
@@ -166,13 +186,13 @@ def read_changed(value: Any, body: Mapping[str, Any], remarks: list[Remark]) -> 
     nothing that can be read, which is remarked unless it is absent. A null clears the field; `state` is `status`."""
     if value is None:
         return None
-    members = _changed_members(value, body)
+    members = _changed_members(value, body, remarks)
     if members is None:
         shown = value[:SHOWN] if isinstance(value, str) else type(value).__name__
         remarks.append(Remark(Anomaly.UNREADABLE_PART, f"changed {shown!r} names no fields: the body counts"))
         return None
     changed: dict[str, str] = {}
-    for spelled, item in members.items():
+    for spelled, item in _read_first(members, remarks).items():
         name = canonical_name(spelled)
         name = "status" if name == "state" else name
         news = _news_of(item)
@@ -185,29 +205,33 @@ def read_changed(value: Any, body: Mapping[str, Any], remarks: list[Remark]) -> 
     return changed
 
 
-def _changed_members(value: Any, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _changed_members(value: Any, body: Mapping[str, Any], remarks: list[Remark]) -> Mapping[str, Any] | None:
     match value:
         case dict():
             return value
         case str() if not value.strip():
             return {}
         case str():
-            return _changed_text(value.strip(), body)
+            return _changed_text(value.strip(), body, remarks)
         case list():
-            return _changed_list(value, body)
+            return _changed_list(value, body, remarks)
         case _:
             return None
 
 
-def _changed_text(text: str, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _changed_text(text: str, body: Mapping[str, Any], remarks: list[Remark]) -> Mapping[str, Any] | None:
     if text[:1] in ("{", "["):
-        return _changed_members(open_text(text), body)
-    if text.count(",") + text.count(";") > MOST_VALUES:
-        return None
-    return _named(text.replace(";", ",").split(","), body)
+        return _changed_members(open_text(text), body, remarks)
+    names = text.replace(";", ",").split(",", _MOST)
+    if len(names) > _MOST:
+        remarks.append(_more(names.pop().count(",") + 1, "names of what changed"))
+    return _named(names, body)
 
 
-def _changed_list(items: Sequence[Any], body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _changed_list(items: Sequence[Any], body: Mapping[str, Any], remarks: list[Remark]) -> Mapping[str, Any] | None:
+    if len(items) > _MOST:
+        remarks.append(_more(len(items) - _MOST, "names of what changed"))
+        items = items[:_MOST]
     if all(isinstance(item, str) for item in items):
         return _named(items, body)
     if not all(isinstance(item, dict) for item in items):
@@ -222,9 +246,9 @@ def _changed_list(items: Sequence[Any], body: Mapping[str, Any]) -> Mapping[str,
     return changed
 
 
-def _named(names: Sequence[str], body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _named(names: Iterable[str], body: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """The named members as the body has them; None where a name is none of the body's."""
-    own = [canonical_name(name.strip()) for name in names if name.strip()]
+    own = [canonical_name(name) for name in dict.fromkeys(map(str.strip, names)) if name]
     own = [_OTHER_STATE.get(name, name) if name not in body else name for name in own]
     return {name: body[name] for name in own} if all(name in body for name in own) else None
 

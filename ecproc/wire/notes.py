@@ -5,33 +5,33 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any, Final
 
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.events import Note, Remark
 from ecproc.domain.ids import identity
-from ecproc.wire.lenient import SHOWN, TooMuch, fold_names, open_text
-from ecproc.wire.members import read_text
+from ecproc.wire.lenient import SHOWN, fold_names, open_text
+from ecproc.wire.members import known_time, read_text
+
+MOST_NOTES: Final = 400
+"""Notes of a message that are read, the newest: each of them takes its own row, effect and entry."""
 
 _IDS: Final = ("id", "sysid", "noteid", "commentid")
 _BODIES: Final = ("body", "value", "text", "comment", "comments", "note", "message", "displayvalue")
 _AUTHORS: Final = ("commenter", "author", "name", "createdby", "syscreatedby")
+_TIMES: Final = ("syscreatedon", "createdon", "createdat", "created", "time", "date")
 _EMAILS: Final = ("commenteremail", "email")
 _COMMENTS: Final = frozenset({"", "comment", "comments", "additional comments", "note", "notes"})
 _ENTRY: Final = re.compile(
-    r"^(\d[\d/.-]{7,9}[ T]\d{1,2}:\d\d:\d\d) - (?>(.{0,400}) \()([^()\n]*)\)[ \t]*\r?$", re.MULTILINE
+    r"\n(\d[\d/.-]{7,9}[ T]\d{1,2}:\d\d:\d\d) - (?>(.{0,400}) \()([^()\n]*)\)[ \t]*\r?$", re.MULTILINE
 )
-"""The head of an entry in a journal field's text: time, author, (Comments) or (Work notes)."""
+"""The line that begins an entry in a journal field's text: time, author, (Comments) or (Work notes)."""
 
 
-def read_notes(value: Any, message_id: str, remarks: list[Remark], *, most: int | None = None) -> tuple[Note, ...]:
-    """One note or several; one without an id is known by its message. What is no note is remarked. Raises TooMuch where
-    there are more than `most`."""
-    notes = tuple(islice(_read_any(value, message_id, remarks), None if most is None else most + 1))
-    if most is not None and len(notes) > most:
-        raise TooMuch(f"more than {most} notes")
-    return notes
+def read_notes(value: Any, message_id: str, remarks: list[Remark]) -> tuple[Note, ...]:
+    """One note or several, the newest MOST_NOTES of them; one without an id is known by its message. What is no note is
+    remarked, and how many more there are."""
+    return tuple(_read_any(value, message_id, remarks))
 
 
 def _read_any(value: Any, message_id: str, remarks: list[Remark]) -> Iterator[Note]:
@@ -41,15 +41,43 @@ def _read_any(value: Any, message_id: str, remarks: list[Remark]) -> Iterator[No
         case str():
             yield from _read_text_notes(value, message_id, remarks)
         case list():
-            for index, item in enumerate(value):
-                yield from _read_item(item, f"{message_id}:{index}", remarks)
+            for index in _choose_items(value, remarks):
+                yield from _read_item(value[index], f"{message_id}:{index}", remarks)
         case dict() if len(value) == 1 and (inner := _unwrap(value)) is not None:
             yield from _read_any(inner, message_id, remarks)
         case dict() if _is_by_id(value):
-            for key, item in value.items():
-                yield from _read_item(item, key, remarks)
+            keys = list(value)
+            for index in _choose_items(list(value.values()), remarks):
+                yield from _read_item(value[keys[index]], keys[index], remarks)
         case _:
             yield from _read_item(value, f"{message_id}:0", remarks)
+
+
+def _choose(times: Sequence[str], remarks: list[Remark], *, falling: bool) -> range:
+    """Which of the notes are read: the first of those that begin with the newest, else the last; `falling` says which
+    it is where the times do not."""
+    count = len(times)
+    if count <= MOST_NOTES:
+        return range(count)
+    remarks.append(Remark(Anomaly.UNREADABLE_PART, f"{count - MOST_NOTES} more notes: too many to be read"))
+    first, last = known_time(times[0]), known_time(times[-1])
+    if first is not None and last is not None and first != last:
+        falling = first > last
+    return range(MOST_NOTES) if falling else range(count - MOST_NOTES, count)
+
+
+def _choose_items(items: Sequence[Any], remarks: list[Remark]) -> range:
+    """Which of a list's notes are read; only a long list is looked at."""
+    if len(items) <= MOST_NOTES:
+        return range(len(items))
+    ends = [_written(items[0]), *[""] * (len(items) - 2), _written(items[-1])]
+    return _choose(ends, remarks, falling=False)
+
+
+def _written(item: Any) -> str:
+    """When a note was written, where it says so."""
+    members = fold_names(item) if isinstance(item, dict) else {}
+    return next((text for name in _TIMES if isinstance(text := members.get(name), str)), "")
 
 
 def _unwrap(value: Mapping[str, Any]) -> list[Any] | None:
@@ -68,16 +96,14 @@ def _read_text_notes(text: str, message_id: str, remarks: list[Remark]) -> Itera
     if opened is not None:
         yield from _read_any(opened, message_id, remarks)
         return
-    entries = _ENTRY.finditer(text)
-    entry = next(entries, None)
-    before = text[: entry.start()].rstrip() if entry else text
+    text = f"\n{text}"
+    entries = list(_ENTRY.finditer(text))
+    before = text[: entries[0].start()].rstrip() if entries else text
     if before.strip():
-        yield Note(id=f"{message_id}:0", body=before, author="", email="")
-    while entry is not None:
-        after = next(entries, None)
-        end = after.start() if after else len(text)
-        yield _read_entry(entry, text[entry.end() : end].strip(), remarks)
-        entry = after
+        yield Note(id=f"{message_id}:0", body=before[1:], author="", email="")
+    ends = [entry.start() for entry in entries[1:]] + [len(text)]
+    for index in _choose([entry[1] for entry in entries], remarks, falling=True):
+        yield _read_entry(entries[index], text[entries[index].end() : ends[index]].strip(), remarks)
 
 
 def _read_entry(entry: re.Match[str], body: str, remarks: list[Remark]) -> Note:

@@ -10,9 +10,7 @@ import msgspec
 from ecproc.domain.events import QuarantineReason
 from ecproc.wire.lenient import (
     DECODE_ERRORS,
-    MOST_VALUES,
     TooDeep,
-    TooMuch,
     decode_json,
     fold_names,
     loose_text,
@@ -106,8 +104,6 @@ def read_payload(payload: bytes) -> Content:
 
 def _read_documented(payload: bytes) -> Content | None:
     """A message that is as the guide has it, in one decode; None for any other."""
-    if len(payload) > MOST_VALUES and payload.count(b",") > MOST_VALUES:
-        return None  # there may be too much in it
     try:
         read = _documented.decode(payload)
     except DECODE_ERRORS:
@@ -145,8 +141,6 @@ def read_body(raw: bytes) -> tuple[Mapping[str, Any] | NoBody, bool]:
             if isinstance(value, str):
                 value, again = decode_json(value.encode())
                 mended |= again
-    except TooMuch as error:
-        return NoBody(QuarantineReason.BAD_PAYLOAD, f"body: {error}"), mended
     except TooDeep as error:
         return NoBody(QuarantineReason.TOO_DEEP, f"body: {error}"), mended
     except DECODE_ERRORS as error:

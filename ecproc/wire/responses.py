@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import msgspec
 
-from ecproc.wire.lenient import DECODE_ERRORS, decode_json, fold_name, fold_names
+from ecproc.wire.lenient import DECODE_ERRORS, decode_json, fold_all, fold_name, fold_names, object_members
 
 _TEXT_LIMIT: Final = 300
 _EXAMINED: Final = 2_000
 _LEVELS: Final = 6
 _LARGEST: Final = 32 * 1024
-"""Bytes of an answer whose words are looked for: an error is told in fewer."""
+"""Bytes of an answer that are read: an error is told in fewer. Of a larger one only the members that may tell."""
 
 
 class Verdict(StrEnum):
@@ -99,6 +99,7 @@ _WORDS: Final = (
 )
 """Names, folded, under which an answer's words stand: an error's before those of a success beside it."""
 _LISTED: Final = frozenset({"response", "message"})
+_TELLING: Final = _ERRORS | _RESULTS | _CODES | _OUTER | frozenset(_WORDS) | {"messages"}
 _RAW_WORDS: Final = 120
 _TIMED_OUT: Final = re.compile(r"(?i)timed?[ -]?out|timeout")
 _PASSES: Final = re.compile(r"(?i)throttl|rate exceeded|too many requests|internal|unavailable|try again|busy")
@@ -125,7 +126,7 @@ def judge_answer(status: int, body: bytes) -> Judgement:
     if status not in _OK:
         told = f"HTTP {status} {text}".strip()[:_TEXT_LIMIT]
         return Judgement(_judge_status(status, text), told, _hint_of(status), own)
-    success = text.strip().lower() in _SUCCESS
+    success = text.strip().lower() in _SUCCESS and len(body) <= _LARGEST
     if _tells_error(value):
         told = f"{text!r} and an error without words" if success else text or "an error without words"
         return Judgement(_judge_error(value, text), told, "", own)
@@ -146,7 +147,11 @@ def _is_plain(value: Any) -> bool:
 
 
 def _judge_unknown(status: int, value: Any, body: bytes, *, text: str) -> tuple[Verdict, str]:
-    """A 2xx in words that are no known success."""
+    """A 2xx in words that are no known success; one that is not read as a whole may mean anything."""
+    if len(body) > _LARGEST and (not text.strip() or not isinstance(value, dict)):
+        told = text.strip() or f"{len(body)} bytes that are not read"
+        late = _TIMED_OUT.search(body[:_LARGEST].decode("utf-8", "replace"))
+        return (Verdict.TIMED_OUT if late else Verdict.ODD), told
     if not body.strip() or value in ({}, ""):
         return Verdict.TROUBLE, f"HTTP {status} with nothing in it"
     if not text.strip() or not isinstance(value, dict):
@@ -220,7 +225,7 @@ def tells_error(body: bytes) -> str:
     """The words of an error that stands in a queue answer beside no messages; empty if there is none."""
     value = _value(body)
     if not isinstance(value, dict):
-        return f"{len(body)} bytes that are none" if len(body) > _LARGEST else ""
+        return ""
     beside = {name: item for name, item in value.items() if not _ENVELOPE.fullmatch(name.encode())}
     inside = _tells_error(value) or _inner_status(value, 200) not in _OK
     if not inside and not fold_names(beside).keys() & {"message", "messages"}:
@@ -260,9 +265,9 @@ def _judge_error(value: Any, text: str) -> Verdict:
 
 def _value(body: bytes) -> Any:
     """The answer's value; of a Lambda proxy's answer that came through unopened, the inner one with its status. None
-    where it cannot be read, or is larger than any that says what became of a call."""
+    where it cannot be read."""
     if len(body) > _LARGEST:
-        return None
+        return _telling_members(body)
     try:
         value = decode_json(body).value
         if isinstance(value, dict) and isinstance(inner := value.get("body"), str) and "statusCode" in value:
@@ -271,6 +276,25 @@ def _value(body: bytes) -> Any:
     except DECODE_ERRORS:
         return None
     return value
+
+
+def _telling_members(body: bytes) -> Any:
+    """The members of a large answer that may tell what became of a call, texts and lists cut to what anyone reads."""
+    raw = object_members(body)
+    if raw is None:
+        return None
+    found: dict[str, Any] = {}
+    room = _LARGEST
+    for (name, value), folded in zip(raw.items(), fold_all(raw), strict=True):
+        if folded not in _TELLING or len(name) > _EXAMINED or room <= 0:
+            continue
+        if len(value) <= room:
+            room -= len(value)
+            found[name] = _value(value)
+        elif value.startswith((b'"', b"[")):
+            words = value[1:_EXAMINED].decode("utf-8", "replace")
+            found[name] = [words] if value.startswith(b"[") else words
+    return found
 
 
 def _inner_status(value: Any, status: int) -> int:

@@ -13,7 +13,7 @@ from ecproc.domain.events import ApprovalRequest, Message, Place, QuarantineReas
 from ecproc.domain.ids import NO_SEQUENCE, identity
 from ecproc.domain.times import format_time
 from ecproc.wire.files import read_attachment
-from ecproc.wire.lenient import SHOWN, TooMuch, parse_int, parse_sequence, parse_transaction
+from ecproc.wire.lenient import SHOWN, parse_int, parse_sequence, parse_transaction
 from ecproc.wire.members import LATEST, TICKET_TYPES, known_time, read_changed, read_fields, read_members, read_text
 from ecproc.wire.notes import read_notes
 from ecproc.wire.payload import Attributes, NoBody, body_of, read_body, read_payload
@@ -29,8 +29,6 @@ _NO: Final = frozenset({"false", "no", "0", "n", "f", "off"})
 _YES: Final = frozenset({"true", "yes", "1", "y", "t", "on", ""})
 _DATE_LENGTH: Final = 10
 _MOST_REMARKS: Final = 100
-_MOST_NOTES: Final = 400
-"""Each of them takes its own row, effect and entry."""
 
 
 def translate(payload: bytes, place: Place, message_id: str) -> Message | Undecodable:
@@ -52,10 +50,7 @@ def translate(payload: bytes, place: Place, message_id: str) -> Message | Undeco
     if content.mended:
         remarks.append(Remark(Anomaly.UNREADABLE_PART, "the body has characters that could not be read as they were"))
     message = _message(place, (message_id, at, ticket_number), attributes, body, remarks)
-    try:
-        parts = _parts(message, body, remarks)
-    except TooMuch as error:
-        return _undecodable(place, at, QuarantineReason.BAD_PAYLOAD, f"body: {error}")
+    parts = _parts(message, body, remarks)
     if is_derived(message_id):
         remarks.append(Remark(Anomaly.DERIVED_ID, "the message came without a MessageId"))
     if remarks:
@@ -110,7 +105,7 @@ def _parts(message: Message, body: Mapping[str, Any], remarks: list[Remark]) -> 
     if opened_at := _opened_at(message.fields):
         parts["opened_at"] = opened_at
     if "notes" in body:
-        parts["notes"] = read_notes(body["notes"], message.message_id, remarks, most=_MOST_NOTES)
+        parts["notes"] = read_notes(body["notes"], message.message_id, remarks)
     if "attachment" in body or "attachmentName" in body:
         parts["attachment"] = read_attachment(body, message.message_id, remarks)
     if "approvalId" in body or message.transaction is Transaction.APPROVAL_REQUEST:

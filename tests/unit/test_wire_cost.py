@@ -102,6 +102,9 @@ FAMILIES: Final[dict[str, Make]] = {
     "lone surrogates": with_member(b"x", text(rb"\ud800")),
     "bad UTF-8": with_member(b"x", text(b"\xff")),
     "control characters": with_member(b"x", text(b"\x01")),
+    "spellings": lambda size: (
+        HEAD + b",".join(b'"s%btatus":1' % (b"_" * n) for n in range(int((2 * size) ** 0.5))) + b"}"
+    ),
     "members": beside('"a"'),
     "numbers as members": beside("1"),
     "objects as members": beside('{"a":1}'),
@@ -125,10 +128,17 @@ FAMILIES: Final[dict[str, Make]] = {
     "empty notes": with_member(b"notes", items(b"{}")),
     "notes in a text": with_member(b"notes", in_text(items(b'{"id":"a","body":"b"}'))),
     "a journal": with_member(b"notes", text(JOURNAL + rb"A (Comments)\nx\n")),
+    "heads of no journal": with_member(b"notes", text(JOURNAL + rb"\n")),
+    "entries that are none": with_member(b"notes", text(JOURNAL + b" (a" * 130 + rb"\n")),
+    "a journal, oldest first": with_member(
+        b"notes", text(JOURNAL.replace(b"08", b"09") + rb"A (Comments)\nx\n", JOURNAL + rb"A (Comments)\nx\n")
+    ),
     "nearly a journal": with_member(b"notes", text(b" (a)b", JOURNAL)),
     "a journal of blanks": with_member(b"notes", text(b" ", JOURNAL + b"(a)", b"x")),
     "names as changed": with_member(b"changed", text(b"status,")),
     "semicolons as changed": with_member(b"changed", text(b",;")),
+    "names with blanks as changed": with_member(b"changed", text(b" , ,")),
+    "changes as changed": with_member(b"changed", items(b'{"field":"a","old":1,"new":2}')),
     "members as changed": with_member(b"changed", members('{"old":"x","new":"y"}')),
     "changed in a text": with_member(b"changed", in_text(members('"x"'))),
     "an address of blanks": with_member(b"attachment", text(b" a", b"https://h/")),
