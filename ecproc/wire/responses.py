@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ecproc.wire.lenient import DECODE_ERRORS, decode_json, fold_all, fold_name, fold_names, object_members
+from ecproc.wire.lenient import DECODE_ERRORS, decode_json, fold_all, fold_name, fold_names, is_json, object_members
 
 _TEXT_LIMIT: Final = 300
 _EXAMINED: Final = 2_000
@@ -279,8 +279,9 @@ def _value(body: bytes) -> Any:
 
 
 def _telling_members(body: bytes) -> Any:
-    """The members of a large answer that may tell what became of a call, texts and lists cut to what anyone reads."""
-    raw = object_members(body)
+    """The members of a large answer that may tell what became of a call, texts and lists cut to what anyone reads; of a
+    damaged one those in its first part."""
+    raw = object_members(body if is_json(body) else body[:_LARGEST])
     if raw is None:
         return None
     found: dict[str, Any] = {}

@@ -388,3 +388,12 @@ def test_names_that_cannot_be_read_do_not_become_one_ticket() -> None:
     assert envelope.stream == "ungrouped"
     assert isinstance(fact, Undecodable)
     assert fact.reason == "unroutable"
+
+
+@pytest.mark.requirement("R15", "C1")
+def test_an_empty_answer_is_empty_however_long_it_is() -> None:
+    envelope = {"ReceiveMessageResult": {"messages": None}, "junk": "x" * 40_000}
+
+    assert received(json.dumps({"ReceiveMessageResponse": envelope}).encode()).messages == ()
+    beside = json.dumps({"ReceiveMessageResponse": envelope, "errorMessage": "boom"}).encode()
+    assert isinstance(decode_answer(beside), BadAnswer)

@@ -179,6 +179,32 @@ def test_no_signature_is_in_what_is_told_of_an_upload_url() -> None:
     assert "X-Amz" not in judged.text
 
 
+LONG = b"x" * 40_000
+
+
+@pytest.mark.requirement("R223")
+@pytest.mark.parametrize(
+    ("body", "verdict"),
+    [
+        (b'{"Response":"ok","records":"%b"}', ODD),
+        (b'{"Response":"Update successful","RequestId":"%b"}', ODD),
+        (b'{"records":"%b"}', ODD),
+        (b"<html>%b", ODD),
+        (b'["%b"]', ODD),
+        (b'{"Response":"Task timed out after 3 s","records":"%b"}', TIMED_OUT),
+        (b'{"Response":"Task timed out after 3 s: %b"}', TIMED_OUT),
+        (b'{"Response":{"body":"Task timed out: %b"}}', TIMED_OUT),
+        (b'{"records":"%b","errorMessage":"boom"}', TROUBLE),
+        (b'{"Response":"No record found","records":"%b"}', REFUSED),
+        (b'{"message":["%b"]}', REFUSED),
+        (b'{"message":"Forbidden","records":"%b"}', MISCONFIGURED),
+    ],
+)
+def test_a_2xx_too_long_to_be_read_as_a_whole_is_odd_but_for_its_words(body: bytes, verdict: Verdict) -> None:
+    assert judge_answer(200, body % LONG).verdict is verdict
+    assert judge_answer(500, body % LONG).verdict not in (ACCEPTED, ODD)
+
+
 # --- DELETE ---
 
 
