@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -121,6 +121,8 @@ def _mend_halves(text: str) -> str:
     """The text with U+FFFD for each escape that is half of a surrogate pair."""
     if "\\ud" not in text and "\\uD" not in text:
         return text
+    if r"\\" not in text:
+        return _HALF_ESCAPED.sub("\ufffd", text)
     return _HALF_ESCAPED.sub("\ufffd", text.replace(r"\\", _ESCAPED)).replace(_ESCAPED, r"\\")
 
 
@@ -223,10 +225,10 @@ def _fold(name: str) -> str:
 _fold_short = lru_cache(maxsize=512)(_fold)
 
 
-def fold_all(names: Iterable[str]) -> list[str]:
+def fold_all(names: Collection[str]) -> list[str]:
     """Many names as `fold_name` reads each, in little time; one with a line break in it is nobody's."""
     plain = (name if "\n" not in name else "" for name in names)
-    return _fold("\n".join(plain)).split("\n")
+    return _fold("\n".join(plain)).split("\n") if names else []
 
 
 def fold_names(members: Mapping[str, _Value]) -> dict[str, _Value]:

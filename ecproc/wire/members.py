@@ -135,6 +135,8 @@ def _names_state(text: str) -> bool:
 
 def _read_list(name: str, value: Sequence[Any], remarks: list[Remark]) -> str | None:
     if name in _LISTS or len(value) <= 1:
+        if set(map(type, value)) == {str}:  # the ordinary ones, and it may be thousands
+            return ",".join(value)
         texts = list(map(scalar_text, value))
         if None not in texts:
             return ",".join(cast("list[str]", texts))
