@@ -17,7 +17,8 @@ from ecproc.store.opening import verify_log
 from tests.acceptance.world import Plan, Running, World, open_world, wait_for
 
 SPAN: Final = 2.0
-"""Seconds over which the signals are spread, from the start of each process on."""
+"""Seconds over which the signals are spread: every third from the start of its process on, the others from when it
+began to hold signals, whenever this machine comes to that."""
 AT_ONCE: Final = 5
 """Processes that are started together, so that the whole takes no longer than the slowest few."""
 
@@ -40,13 +41,16 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield made
 
 
-async def end_at(world: World, number: signal.Signals, moment: float, *, data: str) -> tuple[bool, int]:
-    """Start a processor and send it the signal so many seconds later: whether it was held then, and the exit code."""
+async def end_at(world: World, number: signal.Signals, moment: float, *, data: str, early: bool) -> tuple[bool, int]:
+    """Start a processor and send it the signal so many seconds later, or after it began to hold signals if not `early`:
+    whether it was held then, and the exit code."""
     started = anyio.current_time()
     async with await world.start(DATA__DIR=data) as running:
+        # Before it holds SIGINT the interpreter takes it, and may lose it while it imports.
+        if not early or number is signal.SIGINT:
+            await started_to_hold(running)
+            started = anyio.current_time()
         await anyio.sleep_until(started + moment)
-        if number is signal.SIGINT:
-            await started_to_hold(running)  # before that the interpreter takes it, and may lose it while it imports
         held = catches(running.pid, signal.SIGTERM)
         running.send(number)
         return held, await running.ended()
@@ -65,7 +69,8 @@ async def test_an_early_signal_ends_a_processor_in_order_once_it_is_held(
     async def play(turns: Sequence[int]) -> None:
         for turn in turns:
             data = tmp_path / f"data-{turn}"
-            ends.append(await end_at(world, number, SPAN * turn / moments, data=str(data)))
+            moment, early = SPAN * turn / moments, turn % 3 == 0
+            ends.append(await end_at(world, number, moment, data=str(data), early=early))
             if (data / "ecproc.db").exists():
                 assert isinstance(verify_log(DataConfig(dir=data)), VerifiedLog)
 
