@@ -71,7 +71,9 @@ async def replay_log(
         await anyio.to_thread.run_sync(_check_log, config.data)
     if verify or until is not None:
         return await replay_aside(team, verify=verify, until=until, on_progress=on_progress)
-    store = await open_store(config.data, TABLES, now=team.clock.now, identity=None)
+    store = await open_store(
+        config.data, TABLES, now=team.clock.now, identity=None, require_known=MACHINES.require_known
+    )
     try:
         return await replay_live(store, team, on_progress=on_progress)
     finally:
@@ -188,6 +190,7 @@ class Processor:
                 now=clock.now,
                 identity=msgspec.structs.asdict(config.bridge.identity),
                 accept_loss=accept_loss,
+                require_known=MACHINES.require_known,
                 room=room,
                 on_commit=lambda seconds, _: telemetry.append_finished(seconds),
             )

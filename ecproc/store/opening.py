@@ -18,13 +18,15 @@ async def open_store(
     now: Callable[[], int],
     identity: Mapping[str, str] | None,
     accept_loss: bool = False,
+    require_known: Callable[[int], None] = lambda fold_version: None,
     room: Room | None = None,
     on_commit: Callable[[float, int], None] | None = None,
 ) -> Store:
     """The log of this configuration and its live rows, checked and open for writing; a new one is durable on return.
 
     `now` is microseconds UTC. `identity` is written into a new log and compared with an old one's, unless it is None.
-    `accept_loss` opens a log that ends before its anchor. `room` is the account of the data directory's disk, where
+    `accept_loss` opens a log that ends before its anchor. `require_known` may refuse the version of the fold that wrote
+    the live rows, before anything is changed. `room` is the account of the data directory's disk, where
     others have it too. `on_commit` hears each transaction's seconds and batches.
     Raises DataDirInUse with nothing touched, LogDamaged, WrongEnvironment, StoreUnavailable or StoreError.
     """
@@ -39,6 +41,7 @@ async def open_store(
                 identity=identity,
                 reserve_bytes=data.reserve_bytes,
                 accept_loss=accept_loss,
+                require_known=require_known,
                 room=room,
                 on_commit=on_commit,
             )

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 from ecproc.domain.log import Batch, Compact, Fence, NewEvent, Snapshot, StreamCounters
-from ecproc.errors import DataDirInUse, LogDamaged, StoreError, StoreUnavailable, WrongEnvironment
+from ecproc.errors import DataDirInUse, LogDamaged, NewerFormat, StoreError, StoreUnavailable, WrongEnvironment
 from ecproc.store.base import Damage, Head, Tables, VerifiedLog
 from ecproc.store.sqlite.datadir import DataDir, read_anchor
 from ecproc.store.sqlite.logfile import ANCHOR_SECONDS
@@ -301,6 +301,24 @@ async def test_a_log_behind_its_anchor_is_opened_only_with_its_loss_accepted(tmp
     assert isinstance(verify_log(tmp_path), VerifiedLog)
     async with sqlite_store(tmp_path, accept_loss=True) as store:
         assert store.accepted_loss is None
+
+
+@pytest.mark.parametrize("accept_loss", [False, True])
+async def test_rows_of_a_newer_fold_are_refused_before_anything_is_changed(tmp_path: Path, accept_loss: bool) -> None:
+    await write_some(tmp_path)
+    version = "SELECT value FROM meta WHERE key = 'fold_version'"
+    change(tmp_path, *OLDER, "INSERT OR REPLACE INTO meta (key, value) VALUES ('fold_version', 99)")
+    (tmp_path / "anchor").unlink()
+
+    def require_known(fold_version: int) -> None:
+        raise NewerFormat(f"fold {fold_version}")
+
+    with pytest.raises(NewerFormat if accept_loss else LogDamaged):
+        async with sqlite_store(tmp_path, accept_loss=accept_loss, require_known=require_known):
+            pass
+    with closing(sqlite3.connect(tmp_path / "ecproc.db")) as file:
+        assert file.execute(version).fetchone() == (99,)
+        assert file.execute(FIND_LOSS).fetchone() is None
 
 
 @pytest.mark.requirement("I4")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from ecproc import __version__
@@ -16,11 +17,12 @@ from ecproc.store.sqlite.sql import log
 from ecproc.store.sqlite.verify import check_anchor, check_emptied, check_tail, read_head
 
 
-def open_log(directory: Path, tables: Tables, *, accept_loss: bool) -> LogFile:
+def open_log(directory: Path, tables: Tables, *, accept_loss: bool, require_known: Callable[[int], None]) -> LogFile:
     """Lock, create or check the log of a data directory; what was newly created is durable on return.
 
-    Raises DataDirInUse, StoreUnavailable, StoreError, NewerFormat, or LogDamaged: with `accept_loss` not for a log
-    behind its anchor or without one.
+    `require_known` may refuse the version of the fold that wrote the live rows, before anything is changed. Raises
+    DataDirInUse, StoreUnavailable, StoreError, NewerFormat, or LogDamaged: with `accept_loss` not for a log behind its
+    anchor or without one.
     """
     with translate_errors(f"{directory} cannot be opened", position=1):
         data_dir = DataDir.acquire(directory)
@@ -29,19 +31,23 @@ def open_log(directory: Path, tables: Tables, *, accept_loss: bool) -> LogFile:
             data_dir.check_files()
             if not accept_loss:
                 check_emptied(directory)
-            return _open_checked(data_dir, tables, accept_loss=accept_loss)
+            return _open_checked(data_dir, tables, accept_loss=accept_loss, require_known=require_known)
         except BaseException:
             data_dir.release()
             raise
 
 
-def _open_checked(data_dir: DataDir, tables: Tables, *, accept_loss: bool) -> LogFile:
+def _open_checked(
+    data_dir: DataDir, tables: Tables, *, accept_loss: bool, require_known: Callable[[int], None]
+) -> LogFile:
     connection = connect_writer(data_dir.database, tables, accept_loss=accept_loss)
     guard: sqlite3.Connection | None = None
     try:
         guard = connect_reader(data_dir.database)
         data_dir.sync()
         lost = _check(connection, data_dir, accept_loss=accept_loss)
+        for (fold_version,) in connection.execute(log.READ_FOLD_VERSION).fetchall():
+            require_known(fold_version)
         add_missing_tables(connection, tables)  # first: what was lost is forgotten in this code's form
         if accept_loss:
             _accept_loss(connection, is_seen=lost is not None)

@@ -205,6 +205,7 @@ async def open_store(
     identity: Mapping[str, str] | None,
     reserve_bytes: int,
     accept_loss: bool = False,
+    require_known: Callable[[int], None] = lambda fold_version: None,
     free_bytes: Callable[[Path], int] = lambda path: disk_usage(path).free,
     room: Room | None = None,
     on_commit: Callable[[float, int], None] | None = None,
@@ -212,14 +213,15 @@ async def open_store(
     """Lock a data directory, check its log's end and anchor, and open it for writing; a new one is durable on return.
 
     `now` is microseconds UTC. `identity` is written into a new log and compared with an old one's, unless it is None.
-    `accept_loss` opens a log that ends before its anchor. `room` is the account of the directory's disk, where others
+    `accept_loss` opens a log that ends before its anchor. `require_known` may refuse the version of the fold that wrote
+    the live rows, before anything is changed. `room` is the account of the directory's disk, where others
     have it too. `on_commit` hears each transaction's seconds and batches.
     Raises DataDirInUse with nothing touched, LogDamaged, WrongEnvironment, StoreUnavailable or StoreError.
     """
     check_tables(tables)
     room = room or Room(directory, reserve_bytes=reserve_bytes, free_bytes=free_bytes)
     writer = Writer(room, on_commit)
-    log = await writer.start(partial(open_log, directory, tables, accept_loss=accept_loss))
+    log = await writer.start(partial(open_log, directory, tables, accept_loss=accept_loss, require_known=require_known))
     if log.accepted_loss is not None:
         lines.warning("loss_accepted", position=log.head.position, reason=_describe_loss(log.head, log.accepted_loss))
     store = SqliteStore(writer, log, tables, now=now, room=room)
