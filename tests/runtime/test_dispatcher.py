@@ -26,6 +26,7 @@ from ecproc.outbox.dispatcher import Dispatcher
 from ecproc.outbox.perform.desk import DeskPerformer
 from ecproc.outbox.retry import RetryPolicy
 from ecproc.outbox.schedule import OutboxBounds
+from ecproc.store.base import Committed
 from ecproc.store.memory import MemoryStore
 from ecproc.telemetry.hooks import Telemetry
 from tests.simulation.clock import VirtualClock
@@ -684,7 +685,14 @@ async def test_a_storage_fault_ends_the_dispatcher(where: str) -> None:
     if where == "performer":
         bench.desk.script["k"] = [StoreUnavailable("the desk's file failed")]
     else:
-        bench.store.is_open = False
+
+        async def fail(batch: Batch) -> Committed:
+            bench.store.commit = commit  # type: ignore[method-assign]
+            raise StoreUnavailable("the disk failed")
+
+        commit = bench.store.commit
+
+        bench.store.commit = fail  # type: ignore[method-assign]
 
     with pytest.RaisesGroup(StoreUnavailable, flatten_subgroups=True):
         await bench.run()
