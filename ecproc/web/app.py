@@ -42,7 +42,7 @@ def build_app(
     refusals: Refusals,
     clock: Clock,
 ) -> Starlette:
-    """The ASGI application; with a `read_token` all but health and version is for its bearers only. Without `queries`
+    """The ASGI application; with a `read_token` all but health is for its bearers only. Without `queries`
     there are no tickets to show.
 
     The token is asked for at every request, so a rotated one counts at once. What is not called by one of `hosts` gets

@@ -26,7 +26,7 @@ SLOWED_AT_ONCE: Final = 16
 """Wrong tokens whose answers wait at the same time; those beyond them are told to come later, at once."""
 
 _PROBES: Final = frozenset({"/livez", "/readyz"})
-_OPEN: Final = _PROBES | {"/healthz", "/version"}
+_OPEN: Final = _PROBES | {"/healthz"}
 _COUNTED: Final = "/api/"
 _SHOWN: Final = 80
 _HINTS: Final = {
