@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, TextIO
 
 import pytest
@@ -89,6 +91,64 @@ def test_a_reader_that_has_gone_and_a_full_disk_are_no_failure(pipe: Pipe) -> No
     with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123 - a device
         Outlet(full, describe_loss).write(LINE)
         Outlet(full, describe_loss).write(10 * LINE)
+
+
+@pytest.fixture
+def room(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Give the bytes that a disk still takes; it can be made smaller and larger."""
+    left, write = [10_000_000], os.write
+
+    def write_what_fits(file: int, data: bytes) -> int:
+        if not left[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = write(file, data[: left[0]])
+        left[0] -= written
+        return written
+
+    monkeypatch.setattr(os, "write", write_what_fits)
+    return left
+
+
+@pytest.mark.parametrize("fits", [0, 1, 500, 999, 1000])
+def test_what_a_full_disk_did_not_take_is_counted_and_no_line_goes_on_behind_a_half_one(
+    fits: int, tmp_path: Path, room: list[int]
+) -> None:
+    log = tmp_path / "log"
+    with log.open("w", encoding="utf-8") as stream:
+        outlet = Outlet(stream, describe_loss)
+        room[0] = fits
+        for _ in range(3):
+            outlet.write(LINE)
+        room[0] = 10_000_000
+        outlet.write("after\n")
+        outlet.write("last\n")
+    lost = 2 if fits == len(LINE) else 3
+    half = [LINE[:fits].removesuffix("\n")] if fits else []
+    assert log.read_text(encoding="utf-8").splitlines() == [*half, f"lost {lost}", "after", "last"]
+
+
+def test_a_loss_that_no_line_follows_is_told_at_the_end(tmp_path: Path, room: list[int]) -> None:
+    log = tmp_path / "log"
+    with log.open("w", encoding="utf-8") as stream:
+        outlet = Outlet(stream, describe_loss)
+        room[0] = 0
+        outlet.write(LINE)
+        outlet.close()
+        room[0] = 10_000_000
+        outlet.close()
+    assert log.read_text(encoding="utf-8") == "lost 1\n"
+
+
+def test_a_writer_whose_stream_fails_ends_and_counts(pipe: Pipe) -> None:
+    outlet = Outlet(pipe.stream, describe_loss)
+    for _ in range(PIPE_BYTES // len(LINE) + 10):
+        outlet.write(LINE)
+    writer = outlet._writer
+    assert writer is not None
+    pipe.close()
+    writer.join(60)
+    assert not writer.is_alive()
+    assert outlet._lost > 0
 
 
 def test_a_stream_without_a_file_is_written_as_it_is() -> None:
