@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from typing import Any, Final, Protocol, cast
 
 from uvicorn.config import Config
@@ -13,6 +14,8 @@ from ecproc.domain.refusals import WebRefusal
 
 LEAST_BYTES: Final = 16 * 1024
 """What has to be read of an answer within the time a request may take to come."""
+CONNECTION: Final = "connection"
+"""Under which name the state of a request holds a weak reference to the connection it came on."""
 _PIECE_BYTES: Final = 2 * 1024
 _LINGER_SECONDS: Final = 1.0
 """How long a connection may take to close."""
@@ -45,11 +48,13 @@ class WebConnection(H11Protocol):
 
     def __init__(self, config: Config, server_state: ServerState, *, keeper: ConnectionKeeper, wait: float) -> None:
         super().__init__(config=config, server_state=server_state, app_state={})
+        self.app_state = {CONNECTION: weakref.ref(self)}
         self._keeper = keeper
         self._wait = wait
         self._timer: asyncio.TimerHandle | None = None
         self._unsent = 0
         self._begun = False
+        self._paused_at = 0.0
 
     @property
     def peer(self) -> str:
@@ -63,9 +68,15 @@ class WebConnection(H11Protocol):
         return cycle is not None and not cycle.response_complete
 
     @property
-    def stalled(self) -> bool:
-        """Whether an answer waits for its reader."""
-        return self.flow.write_paused
+    def unread(self) -> bool:
+        """Whether some of an answer, which may be complete, is still on its way."""
+        return self._measure_unsent() > 0
+
+    @property
+    def stalled_seconds(self) -> float:
+        """How long an answer has waited for its reader; 0 where none does."""
+        waits = self.flow.write_paused and not self.transport.is_closing()
+        return self.loop.time() - self._paused_at if waits else 0.0
 
     def give_up(self, refusal: WebRefusal) -> None:
         """End it at once."""
@@ -89,7 +100,9 @@ class WebConnection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        self._begun = True
+        if not self._begun:
+            self._begun = True
+            self._set_timer(self._wait)
         try:
             for start in range(0, len(data), _PIECE_BYTES):  # of what comes at once the parser bounds nothing
                 super().data_received(data[start : start + _PIECE_BYTES])
@@ -114,6 +127,7 @@ class WebConnection(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self._paused_at = self.loop.time()
         self._set_timer(self._wait)
 
     def shutdown(self) -> None:
@@ -131,7 +145,7 @@ class WebConnection(H11Protocol):
     def _look(self) -> None:
         """Go on while the answer is being made or read; else it is time to end."""
         unsent, closing = self._measure_unsent(), self.transport.is_closing()
-        at_work = self.answering and not self.stalled and not closing
+        at_work = self.answering and not self.flow.write_paused and not closing
         if at_work or self._unsent - unsent >= LEAST_BYTES:
             self._set_timer(self._wait)
         elif unsent or closing or self._begun:

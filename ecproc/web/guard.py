@@ -18,8 +18,11 @@ from ecproc.config import Secret
 from ecproc.domain.refusals import WebRefusal
 from ecproc.telemetry.complaints import Complaints
 from ecproc.telemetry.hooks import Telemetry
+from ecproc.web.connection import CONNECTION, WebConnection
 from ecproc.web.hosts import HostRule
 
+STALLED_SECONDS: Final = 0.25
+"""How long an answer of the API may wait for its reader while no other has a place."""
 SLOWED_SECONDS: Final = 1.0
 """How long the answer to a wrong token takes."""
 SLOWED_AT_ONCE: Final = 16
@@ -68,7 +71,8 @@ class Refusals:
 class Guard:
     """Everything but probes is for requests that call us by our name, and with a token for its bearers only.
 
-    A right token never waits. A wrong one is answered late, or with 429 where enough of them wait already.
+    A right token never waits. A wrong one is answered late, or with 429 where enough of them wait already. Where as
+    many answers are under way as may be, the one that has waited longest for its reader makes room.
     """
 
     def __init__(
@@ -84,7 +88,8 @@ class Guard:
         self._app = app
         self._hosts = hosts
         self._token = token
-        self._places = answers
+        self._most = answers
+        self._answered: list[Callable[[], WebConnection | None]] = []
         self._slowed = 0
         self._refusals = refusals
         self._clock = clock
@@ -103,11 +108,12 @@ class Guard:
             await self._app(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._places -= 1
+        connection = scope.get("state", {}).get(CONNECTION, _no_connection)
+        self._answered.append(connection)
         try:
             await self._app(scope, receive, send)
         finally:
-            self._places += 1
+            self._answered.remove(connection)
 
     def _find_refusal(self, scope: Scope) -> WebRefusal | None:
         path, headers = scope["path"], Headers(scope=scope)
@@ -120,7 +126,18 @@ class Guard:
             refusal = _judge_token(headers.get("authorization", ""), wanted)
             if refusal is not None:
                 return refusal
-        return WebRefusal.BUSY if path.startswith(_COUNTED) and self._places <= 0 else None
+        return WebRefusal.BUSY if path.startswith(_COUNTED) and not self._make_place() else None
+
+    def _make_place(self) -> bool:
+        """Whether one more answer may be made, if need be in the place of one that nobody reads."""
+        if len(self._answered) < self._most:
+            return True
+        open_ = [connection for connection in (find() for find in self._answered) if connection is not None]
+        slowest = max(open_, key=lambda connection: connection.stalled_seconds, default=None)
+        if slowest is None or slowest.stalled_seconds < STALLED_SECONDS:
+            return False
+        slowest.give_up(WebRefusal.SLOW)
+        return True
 
     async def _refuse(self, scope: Scope, refusal: WebRefusal) -> Response:
         host = Headers(scope=scope).get("host", "") if refusal is WebRefusal.HOST else ""
@@ -147,6 +164,10 @@ class Guard:
         finally:
             self._slowed -= 1
         return True
+
+
+def _no_connection() -> None:
+    """What there is of a request that came on no socket."""
 
 
 def error_answer(status: int, message: str, headers: dict[str, str] | None = None) -> Response:

@@ -110,9 +110,9 @@ class Listener:
                 raise
 
     def _make_way(self) -> bool:
-        """End the connection that can best be spared; False if each is being answered."""
-        spared = next((one for one in self._open if not one.answering), None)
-        spared = spared or next((one for one in self._open if one.stalled), None)
+        """End the connection that can best be spared; False if for each an answer is being made."""
+        spared = next((one for one in self._open if not one.answering and not one.unread), None)
+        spared = spared or next((one for one in self._open if one.unread), None)
         if spared is None:
             return False
         del self._open[spared]

@@ -7,7 +7,7 @@ import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
 
 import anyio
@@ -703,6 +703,56 @@ class TestSlowClients:
                 release.set()
             assert (await client.get("/api/v1/tickets/1")).status_code == 200
         assert heard.refused == [WebRefusal.BUSY]
+
+
+    async def test_whoever_reads_nothing_closes_the_api_to_nobody(self, state: Tickets) -> None:
+        state.documents = {str(number): b'"%s"' % (b"x" * 1_000_000) for number in range(40)}
+        heard = Heard()
+        limits = Limits(web_tickets=50, web_answers=3, web_wait_seconds=60.0)
+        slow = b"GET /api/v1/tickets HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        ask = b"GET /api/v1/tickets?limit=1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        with anyio.fail_after(20):
+            app = app_of(state, limits=limits, heard=heard)
+            async with serving(app, limits=limits, heard=heard) as address, AsyncExitStack() as stack:
+                for _ in range(3):
+                    stream = await stack.enter_async_context(await connect(address))
+                    await stream.send(slow)
+                    await stream.receive(1)  # it is answered now
+                while (answer := await say(address, ask)).startswith(b"HTTP/1.1 503 "):
+                    assert WebRefusal.SLOW not in heard.refused
+                assert answer.startswith(b"HTTP/1.1 200 ")
+                assert answer.count(b"x") > 1_000_000
+        assert heard.refused.count(WebRefusal.SLOW) == 1
+
+    async def test_a_request_has_its_time_however_late_it_begins(self, state: Tickets) -> None:
+        loop = asyncio.get_running_loop()
+        with anyio.fail_after(10):
+            async with serving(app_of(state), limits=self.LIMITS) as address, await connect(address) as stream:
+                await stream.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+                await stream.receive()
+                late = loop.time() + 0.7 * self.LIMITS.web_wait_seconds
+                await anyio.sleep_until(late)
+                await stream.send(LIVEZ[:10])
+                await anyio.sleep_until(late + 0.7 * self.LIMITS.web_wait_seconds)
+                await stream.send(LIVEZ[10:])
+                assert (await read_all(stream)).startswith(b"HTTP/1.1 200 ")
+
+    async def test_an_answer_on_its_way_is_not_cut_for_a_newcomer_while_another_is_silent(self, state: Tickets) -> None:
+        document = b'"%s"' % (b"x" * 1_000_000)
+        state.documents = {"big": document}
+        limits = Limits(web_tickets=50, web_connections=2, web_wait_seconds=60.0)
+        with anyio.fail_after(10):
+            async with serving(app_of(state), limits=limits) as address:
+                async with await connect(address) as reader, await connect(address) as silent:
+                    await reader.send(
+                        b"GET /api/v1/tickets/big HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                    )
+                    begun = await reader.receive(1)
+                    await silent.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+                    await silent.receive()  # it rests for less time than the reader's answer is complete
+                    assert (await say(address, LIVEZ)).startswith(b"HTTP/1.1 200 ")
+                    assert (begun + await read_all(reader)).endswith(document)
+                    assert await read_all(silent) == b""
 
 
 class TestOutOfDescriptors:
