@@ -17,6 +17,7 @@ from ecproc.clock import Clock
 from ecproc.config import Limits, Secret
 from ecproc.errors import RowDamaged, StoreError
 from ecproc.reading.documents import NO_STATE
+from ecproc.reading.escaping import one_line
 from ecproc.reading.queries import Queries
 from ecproc.telemetry.hooks import TICKET_STATES
 from ecproc.web.guard import Guard, Refusals, error_answer
@@ -151,14 +152,14 @@ def _describe_check(check: Check) -> str:
 
 
 def _json(body: bytes) -> Response:
-    return Response(body, media_type="application/json")
+    return Response(one_line(body), media_type="application/json")
 
 
 async def _write_array(documents: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """A JSON array of them, in pieces."""
     piece, separator = bytearray(b"["), b""
     async for document in documents:
-        piece += separator + document
+        piece += separator + one_line(document)
         separator = b","
         if len(piece) >= _PIECE_BYTES:
             yield bytes(piece)

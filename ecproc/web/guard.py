@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ecproc.clock import Clock
 from ecproc.config import Secret
 from ecproc.domain.refusals import WebRefusal
+from ecproc.reading.escaping import one_line
 from ecproc.telemetry.complaints import Complaints
 from ecproc.telemetry.hooks import Telemetry
 from ecproc.web.connection import CONNECTION, WebConnection
@@ -172,7 +173,7 @@ def _no_connection() -> None:
 
 def error_answer(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
     """An error as the JSON API says it."""
-    return Response(msgspec.json.encode({"error": message}), status, headers, "application/json")
+    return Response(one_line(msgspec.json.encode({"error": message})), status, headers, "application/json")
 
 
 def _marking(send: Send) -> Send:

@@ -9,10 +9,12 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
+from urllib.parse import quote
 
 import anyio
 import anyio.abc
 import httpx
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.applications import Starlette
@@ -285,6 +287,18 @@ async def test_nothing_else_is_there_and_nothing_can_be_changed(
     answer = await client.request(method, path)
     assert answer.status_code == status
     assert set(answer.json()) == {"error"}
+
+
+async def test_what_is_sent_acts_on_no_terminal_and_keeps_its_values(client: httpx.AsyncClient, state: Tickets) -> None:
+    nasty = "\x9b31m \u202e \u200b \u2028 \U000e0041 \x7f \x1b"
+    state.documents = {nasty: msgspec.json.encode({"ticket": nasty, "other": "\u00e4\u5c71"})}
+    name = quote(nasty)
+    for path in ("/api/v1/tickets", f"/api/v1/tickets/{name}", f"/api/v1/tickets/x{name}", f"/api/v1/tickets?{name}=1"):
+        answer = await client.get(path)
+        assert nasty in json.dumps(answer.json(), ensure_ascii=False).replace("\\u001b", "\x1b").replace(
+            "\\x7f", "\x7f"
+        )
+        assert answer.text.isprintable()
 
 
 async def test_a_defect_says_nothing_about_itself(client: httpx.AsyncClient) -> None:
@@ -704,7 +718,6 @@ class TestSlowClients:
             assert (await client.get("/api/v1/tickets/1")).status_code == 200
         assert heard.refused == [WebRefusal.BUSY]
 
-
     async def test_whoever_reads_nothing_closes_the_api_to_nobody(self, state: Tickets) -> None:
         state.documents = {str(number): b'"%s"' % (b"x" * 1_000_000) for number in range(40)}
         heard = Heard()
@@ -742,17 +755,18 @@ class TestSlowClients:
         state.documents = {"big": document}
         limits = Limits(web_tickets=50, web_connections=2, web_wait_seconds=60.0)
         with anyio.fail_after(10):
-            async with serving(app_of(state), limits=limits) as address:
-                async with await connect(address) as reader, await connect(address) as silent:
-                    await reader.send(
-                        b"GET /api/v1/tickets/big HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-                    )
-                    begun = await reader.receive(1)
-                    await silent.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-                    await silent.receive()  # it rests for less time than the reader's answer is complete
-                    assert (await say(address, LIVEZ)).startswith(b"HTTP/1.1 200 ")
-                    assert (begun + await read_all(reader)).endswith(document)
-                    assert await read_all(silent) == b""
+            async with (
+                serving(app_of(state), limits=limits) as address,
+                await connect(address) as reader,
+                await connect(address) as silent,
+            ):
+                await reader.send(b"GET /api/v1/tickets/big HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                begun = await reader.receive(1)
+                await silent.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+                await silent.receive()  # it rests for less time than the reader's answer is complete
+                assert (await say(address, LIVEZ)).startswith(b"HTTP/1.1 200 ")
+                assert (begun + await read_all(reader)).endswith(document)
+                assert await read_all(silent) == b""
 
 
 class TestOutOfDescriptors:
