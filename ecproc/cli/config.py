@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from msgspec.structs import asdict
 
 from ecproc.cli.listing import write_table
-from ecproc.cli.output import say, wants_json, write_document, write_human, write_text
-from ecproc.cli.session import Json, Own
+from ecproc.cli.output import wants_json, write_document, write_human, write_text
+from ecproc.cli.session import Json, Own, say_problem
 from ecproc.config import describe_config, template
 from ecproc.errors import ConfigError, ConfigProblem, ExitCode
 from ecproc.reading.masking import mask_text
@@ -23,9 +23,9 @@ def check(*, json: Json = False, session: Own) -> ExitCode:
     except ConfigError as error:
         problems = error.problems
     for problem in problems:
-        say(f"error: {problem}")
+        say_problem("error", problem)
     for warning in warnings:
-        say(f"warning: {warning}")
+        say_problem("warning", warning)
     if wants_json(json):
         write_document(
             {"ok": not problems, "problems": list(map(asdict, problems)), "warnings": list(map(asdict, warnings))}

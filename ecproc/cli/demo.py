@@ -159,7 +159,8 @@ async def _run(child: Child, watch: Watch, screen: Screen, *, kills: Sequence[fl
             await anyio.sleep(_LOOK_SECONDS)
         screen.show(await watch.look(kills=len(kills) - len(coming)))
     if child.exit_code != ExitCode.OK:
-        raise Failed(f"the processor ended with exit code {child.exit_code}:\n{child.last_words()}")
+        say(child.last_words())
+        raise Failed(f"the processor ended with exit code {child.exit_code}, after these last words")
 
 
 def _write_hints(lives: Sequence[ScriptedLife], kept: Path | None) -> Sequence[str]:

@@ -14,6 +14,7 @@ import anyio
 import msgspec
 from anyio.abc import Process
 
+from ecproc.cli.output import say
 from ecproc.cli.replay import ReplayDocument
 from ecproc.cli.session import Failed
 from ecproc.simulator.server import Simulator
@@ -98,5 +99,6 @@ async def replay(environment: Mapping[str, str]) -> ReplayDocument:
             return msgspec.json.decode(done.stdout, type=ReplayDocument)
         except msgspec.DecodeError:
             said = done.stderr.decode("utf-8", "replace").strip()
-            raise Failed(f"the replay ended with exit code {done.returncode}:\n{said}") from None
+            say(said)
+            raise Failed(f"the replay ended with exit code {done.returncode}, after these last words") from None
     raise Failed(f"the replay was not done after {_REPLAY_SECONDS:g} s")

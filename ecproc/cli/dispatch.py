@@ -28,6 +28,7 @@ from ecproc.cli.output import (
     say,
     write_text,
 )
+from ecproc.cli.printable import printable_line
 from ecproc.cli.request import Asked, read_request
 from ecproc.cli.session import Session, UsageError
 from ecproc.errors import ConfigError, ConfigProblem, EcprocError, ExitCode
@@ -149,7 +150,7 @@ def _tell_all(command: Command) -> str:
 
 def _report_usage(message: str, tokens: Sequence[str]) -> ExitCode:
     words = read_request(tokens, strict=False).words
-    say(f"error: {message}\n  = help: {' '.join(['ecproc', *words, '--help'])}")
+    say(f"error: {printable_line(message)}\n  = help: {' '.join(['ecproc', *words, '--help'])}")
     return ExitCode.USAGE
 
 

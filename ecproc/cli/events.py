@@ -11,7 +11,7 @@ import msgspec
 from cyclopts import Parameter, validators
 
 from ecproc.cli.output import flush, say, wants_json, write_line, write_text
-from ecproc.cli.printable import printable
+from ecproc.cli.printable import printable_line
 from ecproc.cli.session import Failed, Json, Limit, Own, Reveal, TicketArgument, has_log, mention_missing_log
 from ecproc.config import Config
 
@@ -105,4 +105,4 @@ async def _find(queries: Queries, ticket: str) -> str:
 
 
 def _show_for_people(line: bytes) -> None:
-    write_text(printable(msgspec.json.decode(line, type=_Shown).describe()))
+    write_text(printable_line(msgspec.json.decode(line, type=_Shown).describe()))

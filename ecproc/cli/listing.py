@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ecproc.cli.output import write_human, write_line
-from ecproc.cli.printable import printable
+from ecproc.cli.printable import printable_line
 
 T = TypeVar("T")
 
@@ -47,13 +47,13 @@ def write_nothing(*, as_json: bool) -> None:
 
 
 def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, whole: Sequence[str] = ()) -> None:
-    """Write a plain table, if it has rows; its texts are made harmless to a terminal.
+    """Write a plain table, if it has rows; its texts are made harmless to a terminal, a row is no more than one.
 
     What stands under the headings in `whole` is never broken, so that it can be copied.
     """
     if not rows:
         return
-    texts = [[printable(text) for text in row] for row in rows]
+    texts = [[printable_line(text) for text in row] for row in rows]
     longest = [max(map(cell_len, column)) for column in zip(headings, *texts, strict=True)]
     needed = sum(
         (length if heading in whole else min(length, _FOLDED)) + _GAP

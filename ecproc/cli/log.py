@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ecproc.cli.output import wants_json, write_document, write_human
+from ecproc.cli.printable import printable_line
 from ecproc.cli.session import Json, Own, require_log
 from ecproc.errors import ExitCode
 from ecproc.store.base import Damage
@@ -17,7 +18,7 @@ def verify(*, json: Json = False, session: Own) -> ExitCode:
     found = verify_log(config.data)
     if isinstance(found, Damage):
         document: object = {"ok": False, "position": found.position, "reason": found.reason}
-        text = f"damaged at position {found.position}: {found.reason}"
+        text = printable_line(f"damaged at position {found.position}: {found.reason}")
     else:
         head = {"position": found.head.position, "hash": found.head.hash.hex()}
         document = {"ok": True, "events": found.events, "head": head}

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ecproc.cli.printable import one_line, printable
+from ecproc.cli.printable import printable
+from ecproc.reading.escaping import one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from typing import Final
-
-_BREAKS: Final = re.compile("[\r\n]")
-_UNSAFE: Final = re.compile(
-    "[\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff0-\ufffb\ufffe\uffff\U000e0000-\U000e007f]"
-)
-"""What acts on a terminal or a line reader, turns the order of letters round, or is there without being seen."""
-
-
-def one_line(document: bytes) -> bytes:
-    """The same JSON document without line breaks and without characters that a terminal or a line reader acts on."""
-    text = document.decode()
-    return _UNSAFE.sub(_escape, _BREAKS.sub(" ", text)).encode()
-
 
 def printable(text: str) -> str:
     """The text as a terminal may show it: what acts on one or hides is written out, line breaks and tabs stay."""
     return text if text.isprintable() else "".join(map(_show, text.replace("\r\n", "\n")))
 
 
-def _escape(match: re.Match[str]) -> str:
-    """As JSON writes it: one outside the basic plane is a pair."""
-    units = match[0].encode("utf-16-be").hex()
-    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
+def printable_line(text: str) -> str:
+    """The same on one line, however many it had: nothing from outside begins a line of ours."""
+    return text if text.isprintable() else "".join(map(_write_out, text))
 
 
 def _show(character: str) -> str:
-    if character.isprintable() or character in "\n\t":
-        return character
-    return character.encode("unicode_escape").decode("ascii")
+    return character if character in "\n\t" else _write_out(character)
+
+
+def _write_out(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")

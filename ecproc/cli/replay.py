@@ -12,7 +12,7 @@ from cyclopts import Parameter, validators
 
 from ecproc.cli.moments import check_position
 from ecproc.cli.output import say, shows_motion, wants_json, write_document, write_human
-from ecproc.cli.printable import printable
+from ecproc.cli.printable import printable_line
 from ecproc.cli.session import Json, Own, UsageError, require_log
 from ecproc.config import Config
 from ecproc.errors import ExitCode
@@ -101,14 +101,14 @@ def _describe(report: ReplayReport, *, replaced: bool) -> str:
 
 
 def _describe_difference(difference: Difference) -> str:
-    row = printable(f"{difference.table} {difference.stream} {difference.id}")
+    row = printable_line(f"{difference.table} {difference.stream} {difference.id}")
     return f"differs: {row}\n  live    {_show(difference.live)}\n  rebuilt {_show(difference.rebuilt)}"
 
 
 def _show(data: bytes | None) -> str:
     if data is None:
         return "(no row)"
-    text = printable(mask_text(data.decode("utf-8", "replace")))
+    text = printable_line(mask_text(data.decode("utf-8", "replace")))
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 

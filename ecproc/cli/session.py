@@ -14,6 +14,7 @@ import anyio
 from cyclopts import Parameter, validators
 
 from ecproc.cli.output import say
+from ecproc.cli.printable import printable_line
 from ecproc.config import Config, LogConfig, list_secret_texts, load_config
 from ecproc.errors import ConfigProblem, EcprocError
 from ecproc.interrupts import Interrupts
@@ -107,7 +108,7 @@ class Session:
             more = {name: text for name, text in (("place", place), ("hint", hint)) if text}
             get_logger().error("stopped", reason=reason, **more)
         else:
-            say(f"error: {ConfigProblem(reason, place, hint)}")
+            say_problem("error", ConfigProblem(reason, place, hint))
 
 
 Own: TypeAlias = Annotated[Session, Parameter(parse=False)]
@@ -115,6 +116,11 @@ Json: TypeAlias = Annotated[bool, Parameter(help="Print one JSON document, also 
 Reveal: TypeAlias = Annotated[bool, Parameter(help="Show URL queries, which may hold keys.", show_default=False)]
 Limit: TypeAlias = Annotated[int | None, Parameter(help="At most so many.", validator=validators.Number(gte=1))]
 TicketArgument: TypeAlias = Annotated[str, Parameter(help="Ensono's number or ours, in any case, with or without e-.")]
+
+
+def say_problem(kind: str, problem: ConfigProblem) -> None:
+    """Say an error or a warning, each part of it on a line of its own."""
+    say(f"{kind}: {ConfigProblem(*map(printable_line, (problem.message, problem.location, problem.help)))}")
 
 
 def has_log(config: Config) -> bool:

@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ecproc.cli.printable import printable
+from ecproc.cli.printable import printable, printable_line
 
 _Item = dict[str, Any]
 
@@ -57,7 +57,8 @@ def draw_document(document: bytes) -> Iterator[RenderableType]:
     moves = [(*_when(item), _text(item["event"]), _move(item)) for item in drawn.history]
     yield from _section("History", ("position", "at", "event", ""), moves, of=drawn.history_count)
     notes = [
-        (_short_time(item["at"]), _text(item["author"] or item["email"]), _text(item["body"])) for item in drawn.notes
+        (_short_time(item["at"]), _text(item["author"] or item["email"]), _long_text(item["body"]))
+        for item in drawn.notes
     ]
     yield from _section("Notes", ("at", "author", ""), notes)
     files = [_columns(item, "name", "type", "size", "status", "path") for item in drawn.attachments]
@@ -91,7 +92,7 @@ def _facts(drawn: _Document) -> Table:
 
 
 def _pairs(members: Mapping[str, object]) -> list[tuple[Text, Text]]:
-    return [(_text(name), _text(value)) for name, value in members.items() if value not in ("", None)]
+    return [(_text(name), _long_text(value)) for name, value in members.items() if value not in ("", None)]
 
 
 def _section(
@@ -130,6 +131,11 @@ def _text(value: object) -> Text:
     return Text(_plain(value))
 
 
+def _long_text(value: object) -> Text:
+    """With its line breaks: it stands in a column of its own, at the edge of the screen nothing begins with them."""
+    return Text(printable(value)) if isinstance(value, str) else _text(value)
+
+
 def _plain(value: object) -> str:
     match value:
         case None:
@@ -137,6 +143,6 @@ def _plain(value: object) -> str:
         case bool():
             return "yes" if value else "no"
         case dict() | list():
-            return printable(msgspec.json.encode(value).decode())
+            return printable_line(msgspec.json.encode(value).decode())
         case _:
-            return printable(str(value))
+            return printable_line(str(value))

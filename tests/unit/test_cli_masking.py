@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecproc.cli.printable import one_line, printable
+from ecproc.cli.printable import printable
+from ecproc.reading.escaping import one_line
 from ecproc.reading.masking import is_utf8_json, mask_json, mask_text
 
 CANARY = "canarysignature"

@@ -11,10 +11,12 @@ import msgspec
 import pytest
 
 from ecproc.cli import main
+from ecproc.cli.events import _show_for_people as show_event
 from ecproc.cli.listing import write_table
-from ecproc.cli.output import say, write_document, write_human
-from ecproc.cli.printable import one_line, printable
+from ecproc.cli.output import flush, say, write_document, write_human
+from ecproc.cli.printable import printable, printable_line
 from ecproc.cli.timeline import draw_document
+from ecproc.reading.escaping import one_line
 from ecproc.telemetry.redaction import Redactor
 
 RANGES: Final = (
@@ -57,10 +59,11 @@ def test_a_document_keeps_its_values_and_shows_nothing_that_acts() -> None:
     assert json.loads(line) == {NASTY: [NASTY, WELCOME]}
 
 
-def printed_by_all(text: str) -> None:
+def printed_by_all(text: str, *, says: bool = True) -> None:
     """Let everything that prints for a person print this."""
-    say(text)
-    write_human(f"found {text}")
+    if says:
+        say(text)
+        write_human(f"found {text}")
     write_table(("name", "value"), [(text, "1")])
     item = {"at": text, "author": text, "email": text, "body": text, "code": text, "detail": text, "position": 1}
     entry = {"key": text, "kind": text, "state": text, "attempts": 0}
@@ -81,6 +84,46 @@ def test_tables_timelines_and_remarks_show_and_do_not_obey(capsys: pytest.Captur
     assert is_harmless(captured.out)
     assert is_harmless(captured.err)
     assert captured.out.count("\\x1b[31mx") > 10
+
+
+FORGED: Final = "x\r\nFORGED\nFORGED\ty"
+
+
+def test_what_is_one_line_has_no_second_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printable_line(FORGED) == "x\\r\\nFORGED\\nFORGED\\ty"
+    write_table(("name", "value"), [(FORGED, FORGED)], whole=("name", "value"))
+    show_event(
+        json.dumps({"position": 1, "at": FORGED, "stream": FORGED, "kind": FORGED, "message_id": FORGED}).encode()
+    )
+    flush()
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    printed_by_all(FORGED, says=False)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed
+    assert not [line for line in printed if line.startswith("FORGED")]
+
+
+def test_a_text_of_several_lines_stays_readable_in_its_column(capsys: pytest.CaptureFixture[str]) -> None:
+    note = {"at": "", "author": "", "email": "", "body": "first\nsecond"}
+    document = {"ticket": "e-CS1", "version": 1, "position": 1, "updated_at": "", "state": None, "notes": [note]}
+    lists: dict[str, object] = {"history": [], "effects": [], "effects_count": 0, "anomalies": []}
+    write_human(*draw_document(json.dumps(document | lists).encode()))
+    printed = capsys.readouterr().out.splitlines()
+    (first,), (second,) = ([line.find(word) for line in printed if word in line] for word in ("first", "second"))
+    assert first == second > 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["{}"], ["show", "{}"], ["events", "{}"], ["tickets", "--state", "{}"], ["show", "x", "--at", "{}"], ["--{}"]],
+    ids=" ".join,
+)
+def test_an_argument_begins_no_line_of_its_own(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main([argument.format("x\nFORGED") for argument in arguments])
+    assert not [line for line in capsys.readouterr().err.splitlines() if line.startswith("FORGED")]
 
 
 @pytest.mark.parametrize(
