@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from types import FrameType
@@ -14,17 +15,27 @@ T = TypeVar("T")
 _STOPPED_AT_ONCE = 130
 """`ExitCode.INTERRUPTED`, without loading its module before the first signal is held."""
 
+START_SECONDS = 20.0
+"""How long a process that is asked to stop may take until its loop can hear of it, as while a file does not answer."""
+
+REPEAT_SECONDS = 0.5
+"""Within which a signal that comes again is the same one: a group and who forwards to it are often both sent it."""
+
 _HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
     """What signals ask of this process.
 
-    `stop` is the first that asks to stop since `hold`; a second one ends the process at once, wherever it is.
+    `stop` is the first that asks to stop since `hold`; a second one ends the process at once, wherever it is, unless it
+    is only the first one come twice. A SIGHUP is never the second: a terminal that closes may send several. Where no
+    loop watches, the first ends the process after `START_SECONDS`, with `stopped_code` unless it is SIGINT.
     """
 
     def __init__(self) -> None:
         self.stop: signal.Signals | None = None
+        self.stopped_code = 1
+        self._stopped_at = 0.0
         self._hangups = 0
         self._hangup_stops = False
         self._tell: Callable[[], object] | None = None
@@ -37,6 +48,7 @@ class Interrupts:
 
     def release(self) -> None:
         """Let signals do again what they did before; what came meanwhile does it now."""
+        self._end_bound()
         former, self._former = self._former, {}
         if not former:
             return
@@ -83,6 +95,7 @@ class Interrupts:
 
         loop, told = asyncio.get_running_loop(), asyncio.Event()
         self._tell = partial(loop.call_soon_threadsafe, told.set)
+        self._end_bound()
         try:
             while True:
                 told.clear()
@@ -96,7 +109,19 @@ class Interrupts:
             self._hangups += 1
         elif self.stop is None:
             self.stop = signal.Signals(number)
-        else:
+            self._stopped_at = time.monotonic()
+            if self._tell is None:
+                self._begin_bound()
+        elif number != signal.SIGHUP and time.monotonic() - self._stopped_at >= REPEAT_SECONDS:
             os._exit(_STOPPED_AT_ONCE)
         if self._tell is not None:
             self._tell()
+
+    def _begin_bound(self) -> None:
+        code = _STOPPED_AT_ONCE if self.stop is signal.SIGINT else self.stopped_code
+        signal.signal(signal.SIGALRM, lambda number, frame: os._exit(code))
+        signal.setitimer(signal.ITIMER_REAL, START_SECONDS)
+
+    def _end_bound(self) -> None:
+        if self.stop is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)

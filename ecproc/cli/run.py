@@ -39,6 +39,7 @@ def run(
 
     if timeout is not None and not drain:
         raise UsageError("--timeout goes with --drain")
+    session.interrupts.stopped_code = ExitCode.OK
     config = session.load_config(require_bridge=True)
     session.logs_failures = True
     for warning in config.warnings:
