@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -21,7 +21,6 @@ from ecproc.simulator.server import Simulator
 
 _REPLAY_SECONDS: Final = 600.0
 _LAST_WORDS: Final = 2000
-_COMMAND: Final = (sys.executable, "-m", "ecproc")
 
 
 def write_environment(simulator: Simulator, data_dir: Path, *, visibility: float) -> Mapping[str, str]:
@@ -66,7 +65,7 @@ class Child:
         """Start it; what it says goes to the end of the log file."""
         with self._log.open("ab") as log:
             self._process = await anyio.open_process(
-                [*_COMMAND, "run", "--drain", "--timeout", f"{self._seconds:g}"],
+                [*_command(), "run", "--drain", "--timeout", f"{self._seconds:g}"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -90,10 +89,14 @@ class Child:
         return self._log.read_bytes()[-_LAST_WORDS:].decode("utf-8", "replace").strip()
 
 
+def _command() -> Sequence[str]:
+    return (sys.executable, "-m", "ecproc.cli.demo_run", str(os.getpid()))
+
+
 async def replay(environment: Mapping[str, str]) -> ReplayDocument:
     """What `ecproc replay --verify` finds. Raises Failed if it does not end in time or finds nothing."""
     with anyio.move_on_after(_REPLAY_SECONDS):
-        command = [*_COMMAND, "replay", "--verify", "--json"]
+        command = [*_command(), "replay", "--verify", "--json"]
         done = await anyio.run_process(command, env=environment, check=False)
         try:
             return msgspec.json.decode(done.stdout, type=ReplayDocument)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -115,6 +118,62 @@ def is_pending(pid: int, number: signal.Signals) -> bool:
         return False
     masks = [line.split()[1] for line in status.splitlines() if line.startswith(("SigPnd:", "ShdPnd:"))]
     return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
+
+
+IMPATIENT: Final = """
+import sys, ecproc.interrupts
+ecproc.interrupts.START_SECONDS = 0.3
+from ecproc.cli import main
+sys.exit(main())
+"""
+"""The command, with less time to end while it cannot hear of a signal."""
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, ExitCode.OK), (signal.SIGINT, ExitCode.INTERRUPTED)],
+    ids=["SIGTERM", "SIGINT"],
+)
+async def test_a_signal_while_a_secret_cannot_be_read_ends_it_in_time(
+    number: signal.Signals, code: int, world: World, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "key"
+    os.mkfifo(pipe)
+    process = await anyio.open_process(
+        [sys.executable, "-c", IMPATIENT, "run"], env=world.environment(BRIDGE__API_KEY_FILE=str(pipe))
+    )
+    async with process:
+        writing: list[int] = []
+
+        def is_read() -> bool:
+            with suppress(OSError):  # as long as nobody reads
+                writing.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+            return bool(writing)
+
+        await wait_for(is_read)
+        process.send_signal(number)
+        with anyio.fail_after(10):
+            assert await process.wait() == code
+        os.close(writing[0])
+
+
+async def test_the_demo_takes_its_processor_along_however_it_ends(world: World) -> None:
+    async with await world.begin("demo", "--messages", "3000") as running:
+        children = Path(f"/proc/{running.pid}/task/{running.pid}/children")
+        await wait_for(lambda: bool(children.read_text(encoding="ascii").split()))
+        (child,) = map(int, children.read_text(encoding="ascii").split())
+        await wait_for(lambda: catches(child, signal.SIGTERM))
+        running.send(signal.SIGKILL)
+        assert await running.ended() == -signal.SIGKILL
+        await wait_for(lambda: is_gone(child))
+
+
+def is_gone(pid: int) -> bool:
+    """Whether the process has ended."""
+    try:
+        return ") Z " in Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    except OSError:
+        return True
 
 
 async def test_a_signal_while_a_drain_comes_to_its_end_changes_nothing(world: World) -> None:
