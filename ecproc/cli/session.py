@@ -76,7 +76,12 @@ class Session:
     def run_unless_stopped(self, work: Callable[[], Awaitable[T]]) -> T:
         """The same; a signal cancels it, and raises KeyboardInterrupt (SIGINT) or Failed."""
         self.interrupts.stop_at_hangup()
-        result = self.run_loop(lambda: self.interrupts.cut_short(work))
+        result: T | None = None
+        try:
+            result = self.run_loop(lambda: self.interrupts.cut_short(work))
+        except* anyio.BrokenWorkerProcess:  # a process of ours took the signal too
+            if self.interrupts.stop is None:
+                raise
         if result is not None:
             return result
         if self.interrupts.stop is signal.SIGINT:

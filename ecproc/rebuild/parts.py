@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import anyio
 import anyio.to_process
@@ -16,6 +17,8 @@ from ecproc.errors import LogDamaged
 from ecproc.fold.machine import Machines
 from ecproc.rebuild.streams import CompactUnusable, Progress, RebuildOrder, Rebuilt, rebuild
 from ecproc.store.base import ReadableStore, Rebuild, RebuildPart, ScanReader, Span
+
+T = TypeVar("T")
 
 OpenReader: TypeAlias = Callable[[], AbstractAsyncContextManager[ReadableStore]]
 """Opens the log to read."""
@@ -47,7 +50,7 @@ async def rebuild_in_parts(
 
     async def fold(span: Span) -> None:
         async with aside.open_part() as part:
-            outcome = await anyio.to_process.run_sync(_fold_span, team, sent, span, part, limiter=limiter)
+            outcome = await _run_aside(partial(_fold_span, team, sent, span, part), limiter)
             if isinstance(outcome, Exception):
                 failures.append(outcome)
                 return
@@ -88,6 +91,20 @@ async def _find_missing(
     async for _ in reader.read_streams(until=total):  # tells where the first one is missing
         pass
     return LogDamaged(0, f"{events} of {total} events can be read")
+
+
+async def _run_aside(work: Callable[[], T], limiter: anyio.CapacityLimiter) -> T:
+    """What `work` gives in another process, which ends where this is cancelled.
+
+    Ctrl-C at a terminal reaches that process too, and is for this one alone. Raises BrokenWorkerProcess where it came
+    before the other one could ignore it.
+    """
+    run = partial(anyio.to_process.run_sync, cancellable=True, limiter=limiter)
+    try:
+        await run(signal.signal, signal.SIGINT, signal.SIG_IGN)  # first of all: what `work` needs takes long to load
+        return await run(work)
+    except KeyboardInterrupt as error:  # the other one's
+        raise anyio.BrokenWorkerProcess("it was interrupted") from error
 
 
 def _fold_span(

@@ -168,6 +168,33 @@ async def test_the_demo_takes_its_processor_along_however_it_ends(world: World) 
         await wait_for(lambda: is_gone(child))
 
 
+async def test_an_interrupt_of_a_replay_and_its_processes_is_said_by_none(world: World) -> None:
+    await world.drain()
+    command = [sys.executable, "-m", "ecproc", "replay", "--processes", "2"]
+    process = await anyio.open_process(command, env=world.environment(), start_new_session=True)
+    async with process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+
+        def list_ready() -> list[str]:  # what they fold with is loaded after that, which takes them a while
+            return [pid for pid in children.read_text(encoding="ascii").split() if ignores_interrupts(int(pid))]
+
+        await wait_for(lambda: len(list_ready()) == 2)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.stderr is not None
+        said = b"".join([piece async for piece in process.stderr])
+        assert (await process.wait(), said) == (ExitCode.INTERRUPTED, b"")
+
+
+def ignores_interrupts(pid: int) -> bool:
+    """Whether SIGINT does nothing to the process."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except OSError:
+        return False
+    mask = next((line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:")), "0")
+    return bool(int(mask, 16) >> (signal.SIGINT - 1) & 1)
+
+
 def is_gone(pid: int) -> bool:
     """Whether the process has ended."""
     try:
