@@ -120,6 +120,12 @@ def is_pending(pid: int, number: signal.Signals) -> bool:
     return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
 
 
+def is_asleep(pid: int) -> bool:
+    """Whether the process waits in a call."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return "State:\tS" in status
+
+
 IMPATIENT: Final = """
 import sys, ecproc.interrupts
 ecproc.interrupts.START_SECONDS = 0.3
@@ -150,11 +156,18 @@ async def test_a_signal_while_a_secret_cannot_be_read_ends_it_in_time(
                 writing.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
             return bool(writing)
 
-        await wait_for(is_read)
-        process.send_signal(number)
-        with anyio.fail_after(10):
-            assert await process.wait() == code
-        os.close(writing[0])
+        try:
+            await wait_for(is_read)
+            await wait_for(
+                lambda: is_asleep(process.pid)
+            )  # between two calls it would hear of a signal at the next one
+            process.send_signal(number)
+            with anyio.fail_after(10):
+                assert await process.wait() == code
+        finally:
+            if process.returncode is None:
+                process.kill()
+            os.close(writing[0])
 
 
 async def test_the_demo_takes_its_processor_along_however_it_ends(world: World) -> None:
