@@ -54,7 +54,8 @@ class Ending:
         waiting = tuple(self._list_waiting())
         if not waiting:
             self.exit_code = ExitCode.OK
-        await self._reporting.tell_drained(self._clock.monotonic() - started, waiting=waiting)
+        seconds = self._clock.monotonic() - started
+        await self._reporting.tell_drained(seconds, done=self._pipeline.done, waiting=waiting)
         self._ended.set()
 
     def take_signal(self, number: signal.Signals) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Final
 
@@ -121,6 +121,11 @@ class Pipeline:
         while not self.drained:
             await self.ingest.wait_drained()
             await self.wait_idle()
+
+    @property
+    def done(self) -> Mapping[str, int]:
+        """What was done since the start: messages appended and effects that succeeded."""
+        return {"messages": self.ingest.appended, "effects": self.dispatcher.succeeded}
 
     async def run(
         self, idle_interval: float | None = None, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from ecproc import __version__
 from ecproc.clock import Clock
 from ecproc.config import Config
-from ecproc.fold.recorded import Kind, decode_entry
+from ecproc.fold.recorded import decode_entry
 from ecproc.room import Room
 from ecproc.store.base import Reader, Store
 from ecproc.telemetry.hooks import Telemetry
@@ -43,11 +43,9 @@ class Reporting:
         self._store = store
         self._telemetry = telemetry
         self._clock = clock
-        self._began = 0
 
     async def tell_start(self) -> None:
         """Say who starts, on which log, and what a former process left undone."""
-        self._began = (await self._store.head()).position
         identity = self._config.bridge.identity
         log.info(
             "started",
@@ -56,16 +54,16 @@ class Reporting:
             client=identity.client_name,
             environment=identity.environment,
             data_dir=str(self._config.data.directory),
-            position=self._began,
+            position=(await self._store.head()).position,
             unfinished=await self._count_entries(),
         )
 
-    async def tell_drained(self, seconds: float, *, waiting: Sequence[str]) -> None:
-        """Say what was done since the start, and what a drain was still `waiting` for when its time was up."""
+    async def tell_drained(self, seconds: float, *, done: Mapping[str, int], waiting: Sequence[str]) -> None:
+        """Say what was `done` since the start, and what a drain was still `waiting` for when its time was up."""
         known = {
             "duration": round(seconds, 1),
             "position": (await self._store.head()).position,
-            **await self._count_done(),
+            **done,
             "entries": await self._count_entries(),
         }
         if not waiting:
@@ -88,17 +86,6 @@ class Reporting:
             head = await self._store.head()
             self._telemetry.log_position(head.position, await self._store.size_bytes())
             await self._clock.sleep(GAUGE_SECONDS)
-
-    async def _count_done(self) -> Mapping[str, int]:
-        """Messages, their tickets, and effects that succeeded since the start, as the log tells."""
-        tickets: set[str] = set()
-        messages = effects = 0
-        async for page in self._store.read_log(after=self._began):
-            received = [event.stream for event in page if event.kind == Kind.MESSAGE_RECEIVED]
-            tickets.update(received)
-            messages += len(received)
-            effects += sum(event.kind == Kind.EFFECT_SUCCEEDED for event in page)
-        return {"messages": messages, "tickets": len(tickets), "effects": effects}
 
     async def watch_room(self, room: Room, store: Store) -> None:
         """Say when the disk crosses a mark, either way, and when the store waits and goes on; until cancelled."""

@@ -39,11 +39,11 @@ import msgspec
 from ecproc.clock import Clock
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskHasNoRoom, DeskRefused, DeskUnavailable
 from ecproc.desk.numbers import CREATE_SKIPPED, DeskStand, format_number, is_new, read_stand, skip, was_never_given
-from ecproc.desk.walfile import checkpoint, is_long
 from ecproc.domain.effects import EffectKind, Repeat
 from ecproc.errors import NewerFormat, StoreFailed, StoreUnavailable
 from ecproc.failpoints import failpoint
 from ecproc.room import is_no_room
+from ecproc.wal import checkpoint, measure_wal
 
 T = TypeVar("T")
 _Outcome: TypeAlias = DeskAnswer | DeskRefused | DeskHasNoRoom | StoreUnavailable
@@ -84,6 +84,8 @@ _SETTINGS: Final = (
     "PRAGMA temp_store = MEMORY",  # a file that is opened in the middle of a statement may find no descriptor
 )
 _CHECKPOINT_COMMITS: Final = 256
+_LONGEST_WAL: Final = 16 * 1024 * 1024
+"""Bytes above which the write-ahead log is cut down, as soon as whoever reads from it is done."""
 _TEND_SECONDS: Final = 2.0
 _OPEN: Final = "open"
 _ACTIVE: Final = frozenset({_OPEN, "workinprogress", "pending"})
@@ -165,7 +167,7 @@ class LocalDesk:
         """Cut the write-ahead log down after another program read for long, until cancelled."""
         while True:
             await self._clock.sleep(_TEND_SECONDS)
-            if is_long(self._path):
+            if self._is_long():
                 async with self._turn:
                     await anyio.to_thread.run_sync(self._guard, self._checkpoint)  # a fault is the next call's to tell
 
@@ -200,17 +202,20 @@ class LocalDesk:
         with _transaction(self._connection):
             outcomes = [self._apply(call) for call in calls]
         self._commits += 1
-        if self._commits % _CHECKPOINT_COMMITS == 0 or is_long(self._path):
+        if self._commits % _CHECKPOINT_COMMITS == 0 or self._is_long():
             self._checkpoint()
         return outcomes
 
     def _checkpoint(self) -> None:
         try:
-            checkpoint(self._connection, self._path)
+            checkpoint(self._connection, "TRUNCATE" if self._is_long() else "PASSIVE")
         except sqlite3.Error as error:
             if not is_no_room(error):
                 raise
             self._commits -= 1  # what was committed stays so; the next commit tries it again
+
+    def _is_long(self) -> bool:
+        return measure_wal(self._path) > _LONGEST_WAL
 
     def _apply(self, call: DeskCall) -> _Outcome:
         answer = self._find(call.key)

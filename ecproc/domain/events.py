@@ -113,7 +113,6 @@ class QuarantineReason(StrEnum):
     NO_TICKET_TYPE = "no_ticket_type"
     UNKNOWN_TICKET_TYPE = "unknown_ticket_type"
     TOO_DEEP = "too_deep"
-    BAD_PAYLOAD = "bad_payload"
     UNROUTABLE = "unroutable"
 
 

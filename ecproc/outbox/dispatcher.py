@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from ecproc.clock import Clock
 from ecproc.domain.attempt import Attempt, Deferred, Performer, Postponed, Uncertain
 from ecproc.domain.entry import Entry, EntryState, apply_outcome
-from ecproc.domain.events import EffectStarted, Outcome
+from ecproc.domain.events import EffectStarted, EffectSucceeded, Outcome
 from ecproc.domain.log import Batch, NewEvent, RecordedEvent
 from ecproc.errors import RowDamaged, StoreError
 from ecproc.failpoints import failpoint
@@ -40,7 +40,7 @@ class Dispatcher:
     """Performs the outbox. Entries of one ticket and lane finish in planned order; lanes do not wait for each other.
 
     An entry that none of the performers takes stays in the outbox as it is: it holds nobody, nobody waits for its end,
-    and the first start with a performer for it takes it up.
+    and the first start with a performer for it takes it up. `succeeded` is how many effects did since the start.
     """
 
     def __init__(
@@ -57,6 +57,7 @@ class Dispatcher:
     ) -> None:
         self._store = store
         self._performers = {kind: performer for performer in performers for kind in performer.kinds}
+        self.succeeded = 0
         self._wake = wake
         self._policy = policy
         self._attempt_seconds = bounds.attempt_seconds
@@ -65,8 +66,7 @@ class Dispatcher:
         self._rng = rng
         self._telemetry = telemetry
         self._reports = Reports(telemetry, clock)
-        destinations = {kind: performer.name for kind, performer in self._performers.items()}
-        self._schedule = Schedule(destinations, bounds=bounds, rng=rng)
+        self._schedule = Schedule({kind: one.name for kind, one in self._performers.items()}, bounds=bounds, rng=rng)
         self._news, self._room, self._rest = Signal(), Signal(), Signal()
 
     # --- what the actors see ------------------------------------------------------------------------------------------
@@ -187,6 +187,7 @@ class Dispatcher:
             self._reports.breaker_changed(destination, attempt, is_open=is_down)
         outcome = self._conclude(stream, entry, attempt)
         await self._settle(stream, entry, outcome)
+        self.succeeded += isinstance(outcome, EffectSucceeded)
         seconds = self._clock.monotonic() - began
         self._reports.attempt_ended(entry, attempt, outcome, stream=stream, destination=destination, seconds=seconds)
 
@@ -229,12 +230,11 @@ class Dispatcher:
 
     def _tell(self) -> None:
         """Let those look again whose condition may hold now."""
-        schedule = self._schedule
-        if schedule.has_news:
+        if self._schedule.has_news:
             self._news.notify()
-        if schedule.has_room:
+        if self._schedule.has_room:
             self._room.notify()
-        if schedule.pending == 0 or schedule.in_flight == 0:
+        if self._schedule.pending == 0 or self._schedule.in_flight == 0:
             self._rest.notify()
 
 

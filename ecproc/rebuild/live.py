@@ -59,8 +59,7 @@ async def replay_aside(
 
 
 async def replay_live(store: Store, team: Team, *, on_progress: Callable[[Progress], None]) -> ReplayReport:
-    """Rebuild all state from the log and put it in the place of the live rows. Raises LogDamaged or NewerFormat."""
-    team.machines.require_known(await store.fold_version())
+    """Rebuild all state from the log and put it in the place of the live rows. Raises LogDamaged."""
     async with _rebuilt(store, team, on_progress) as (aside, rebuilt):
         report = await _report(aside, rebuilt, verify=False)
         await aside.swap(fold_version=team.machines.fold_version)
@@ -94,11 +93,8 @@ class LiveCheck:
 
 async def renew_live_state(store: Store, team: Team, telemetry: Telemetry) -> LiveCheck | None:
     """Rebuild live rows that another version of the fold wrote, or that are not as they were written, and say how much
-    that changed (decision 12). What is left to look at; None if all is well. Raises NewerFormat for rows of a later
-    fold."""
-    found = await store.fold_version()
-    team.machines.require_known(found)
-    if found == team.machines.fold_version:
+    that changed (decision 12). What is left to look at; None if all is well."""
+    if await store.fold_version() == team.machines.fold_version:
         check = LiveCheck(store, team.clock)
         damaged = await check.begin()
         if not damaged:

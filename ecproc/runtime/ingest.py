@@ -49,7 +49,8 @@ _TOLD: Final = frozenset({DeleteOutcome.ERROR, DeleteOutcome.INVALID})
 class Ingest:
     """Reads the queue into the log. One reader while idle, up to `max_readers` while messages come.
 
-    A reader asks again while its last batch is being deleted, so that the calls to a slow bridge overlap.
+    A reader asks again while its last batch is being deleted, so that the calls to a slow bridge overlap. `appended` is
+    how many messages the log had not had before.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Ingest:
         rng: random.Random,
         telemetry: Telemetry,
     ) -> None:
+        self.appended = 0
         self._queue = queue
         self._store = store
         self._deliver = deliver
@@ -197,6 +199,7 @@ class Ingest:
         if len(fresh) < len(events) and (variants := await find_variants(self._store, events, committed.events)):
             committed = await self._store.commit(Batch(events=variants))
             fresh += [event for event in committed.events if event is not None]
+        self.appended += len(fresh)
         self._reports.appended(messages, duplicates=len(messages) - len(fresh))
         self._deliver(fresh)
         return len(fresh)

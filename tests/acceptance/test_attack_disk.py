@@ -23,7 +23,7 @@ from tests.acceptance.world import Plan, Running, World, is_empty, open_world, w
 from tests.conformance.faultserver import FaultServer, Peer
 
 MEGABYTE: Final = 1024 * 1024
-MARGIN: Final = 128 * MEGABYTE
+MARGIN: Final = 1024 * MEGABYTE
 """Bytes that others may write to or free on a shared disk while a test counts on what is free."""
 
 

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.acceptance.claims import check_claims
-from tests.acceptance.world import PATIENCE, Plan, Running, World, is_empty, open_world, wait_for
+from tests.acceptance.world import LOOK, PATIENCE, Plan, Running, World, is_empty, open_world, wait_for
 
 PLAN: Final = Plan(tickets=20, rate=60.0, visibility=2.0)
 PROBES: Final = ("/livez", "/readyz")
@@ -53,9 +53,14 @@ async def probe_until(address: str, reached: Callable[[], bool]) -> int:
 
 
 async def check_pages(address: str) -> None:
-    """Everything is served."""
+    """Everything is served, within a moment: what waited for a descriptor looks again only then."""
     async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=15) as client:
-        assert [(await client.get(page)).status_code for page in PAGES] == [200] * len(PAGES)
+        found: list[int] = []
+        with anyio.move_on_after(PATIENCE):
+            while found != [200] * len(PAGES):
+                found = [(await client.get(page)).status_code for page in PAGES]
+                await anyio.sleep(LOOK)
+        assert found == [200] * len(PAGES)
 
 
 @contextmanager

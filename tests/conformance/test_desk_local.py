@@ -14,7 +14,7 @@ import anyio.lowlevel
 import pytest
 
 from ecproc.clock import SystemClock
-from ecproc.desk import local, walfile
+from ecproc.desk import local
 from ecproc.desk.base import DeskAnswer, DeskRefused, DeskUnavailable
 from ecproc.desk.local import LocalDesk
 from ecproc.desk.numbers import DeskStand
@@ -315,7 +315,7 @@ async def test_a_file_of_the_first_builds_counts_on(tmp_path: Path) -> None:
 async def test_a_write_ahead_log_that_a_reader_made_long_is_cut_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(walfile, "LONGEST_BYTES", 1_000_000)
+    monkeypatch.setattr(local, "_LONGEST_WAL", 1_000_000)
     monkeypatch.setattr(local, "_TEND_SECONDS", 0.01)
     wal = tmp_path / "desk.db-wal"
     desk = await open_local(tmp_path)

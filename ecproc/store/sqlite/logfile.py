@@ -68,7 +68,7 @@ class LogFile:
         self._highest_key: bytes = connection.execute(log.READ_HIGHEST_KEY).fetchone()[0] or b""
         self._wal = WalFile(data_dir.database)
         self._dirty_since: float | None = None
-        self._bytes = 0
+        self._bytes = self._unmoved = 0
         self._commits = 0
 
     def highest_key(self) -> bytes:
@@ -81,8 +81,8 @@ class LogFile:
 
     @property
     def owed(self) -> int:
-        """The bytes of content that were committed since they were last moved into the database's file."""
-        return self._bytes
+        """The bytes of content that were committed since all of it was last moved into the database's file."""
+        return self._unmoved
 
     def stream_state(self, stream: str) -> StreamCounters:
         """The stream's counters, from memory if it is among those seen first lately."""
@@ -121,6 +121,7 @@ class LogFile:
         size = rebuilt.stat().st_size
         swap_live(self._connection, rebuilt, self._tables, fold_version=fold_version, events=self.head.position)
         self._bytes += size
+        self._unmoved += size
         self._streams.clear()
         with suppress(NoRoom), naming_no_room():
             self._checkpoint()
@@ -190,6 +191,7 @@ class LogFile:
     def _note_commit(self, group: Group, size: int) -> None:
         self._commits += 1
         self._bytes += size
+        self._unmoved += size
         self._remember(group.streams)
         self._highest_key = group.highest_key
         if group.events:
@@ -202,7 +204,8 @@ class LogFile:
             del self._streams[next(iter(self._streams))]
 
     def _checkpoint(self) -> None:
-        self._wal.checkpoint(self._connection)
+        if self._wal.checkpoint(self._connection):
+            self._unmoved = 0
         self._bytes = self._commits = 0
 
 

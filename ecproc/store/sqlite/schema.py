@@ -39,7 +39,6 @@ _WRITER: Final = (
     "PRAGMA synchronous = FULL",
     "PRAGMA fullfsync = ON",  # only macOS tells a flush to the drive from a flush to the platter
     "PRAGMA wal_autocheckpoint = 0",  # SQLite swallows the errors of automatic checkpoints; ours are explicit
-    "PRAGMA journal_size_limit = 67108864",
     "PRAGMA cache_size = -32768",
     "PRAGMA temp_store = MEMORY",  # a file that is opened in the middle of a statement may find no descriptor
 )

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from ecproc.wal import checkpoint, measure_wal
+
 GROWTH_BYTES: Final = 4 * 1024 * 1024
 """How much the file may grow between two checkpoints: its pages take more than the content that was committed."""
 
@@ -33,7 +35,7 @@ class WalFile:
     """The write-ahead log of one database, as its one writer sees it."""
 
     def __init__(self, database: Path) -> None:
-        self._path = database.with_name(f"{database.name}-wal")
+        self._database = database
         self._size = self._measure()
         self._tried = 0.0
 
@@ -48,28 +50,14 @@ class WalFile:
             return None
         return max(self._tried + RETRY_SECONDS - time.monotonic(), 0)
 
-    def checkpoint(self, connection: sqlite3.Connection) -> None:
-        """Move what no reader holds back into the database's file; the connection must not be in a transaction."""
+    def checkpoint(self, connection: sqlite3.Connection) -> bool:
+        """Move what no reader holds back into the database's file; whether that was all of it."""
         size = self._measure()
         self._tried = time.monotonic()
-        if size <= RESTART_BYTES:
-            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        else:
-            mode = "TRUNCATE" if size > LONGEST_BYTES else "RESTART"
-            _wait_for_readers(connection, mode, LONG_WAIT_MS if size > FAR_TOO_LONG_BYTES else WAIT_MS)
+        mode = "PASSIVE" if size <= RESTART_BYTES else "TRUNCATE" if size > LONGEST_BYTES else "RESTART"
+        is_all = checkpoint(connection, mode, wait_ms=LONG_WAIT_MS if size > FAR_TOO_LONG_BYTES else WAIT_MS)
         self._size = self._measure()
+        return is_all
 
     def _measure(self) -> int:
-        try:
-            return self._path.stat().st_size
-        except FileNotFoundError:
-            return 0
-
-
-def _wait_for_readers(connection: sqlite3.Connection, mode: str, wait_ms: int) -> None:
-    (usual,) = connection.execute("PRAGMA busy_timeout").fetchone()
-    connection.execute(f"PRAGMA busy_timeout = {wait_ms}")
-    try:
-        connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-    finally:
-        connection.execute(f"PRAGMA busy_timeout = {usual}")
+        return measure_wal(self._database)
