@@ -205,7 +205,7 @@ class Dispatcher:
         outcome is recorded and changes nothing else, in no order of the two.
         """
         current = self._schedule.newest(stream, entry)
-        if _is_same_plan(entry, current):  # whose fields may have been left in the store
+        if current.effect.fields is LEFT_IN_STORE and _is_same_plan(entry, current):
             current = replace(current, effect=entry.effect)
         after = apply_outcome(current, outcome)
         event = NewEvent(stream, *encode_event(outcome), wanted=wants_decision(outcome))
