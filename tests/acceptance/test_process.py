@@ -224,8 +224,11 @@ async def test_a_start_that_fails_ends_its_log_with_the_reason_once(tmp_path: Pa
 
 async def test_a_drain_that_runs_out_of_time_says_what_it_waited_for(tmp_path: Path) -> None:
     async with open_world(tmp_path, Plan(tickets=0, visibility=30)) as world:
-        late = await world.ask("run", "--drain", "--timeout", "0.5", LOG__LEVEL="warning")
-        assert late.code == 75
-        [line] = [json.loads(line) for line in late.err.splitlines()]
-        assert line["event"] == "drained"
+        for seconds in ("0.5", "4", "16"):  # the time counts from the start, which a busy machine makes long
+            late = await world.ask("run", "--drain", "--timeout", seconds, LOG__LEVEL="warning")
+            assert late.code == 75
+            [line] = [json.loads(line) for line in late.err.splitlines()]
+            assert line["event"] == "drained"
+            if not line["reason"].startswith("the start took all of the time"):
+                break
         assert line["reason"] == "the queue was not seen empty for a whole visibility window"
