@@ -1,6 +1,7 @@
 """What every test may use: the asyncio backend, the property-test profiles and the guide's own messages."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, MutableMapping
 from pathlib import Path
@@ -17,6 +18,11 @@ MESSAGES = Path(__file__).parent / "fixtures" / "messages"
 for name in os.environ.keys() - {"ECPROC_SEEDS"}:
     if name.startswith("ECPROC_") or name == "COLUMNS":
         del os.environ[name]
+
+# What ran these tests may ignore a signal, as nohup and a shell's `&` do: every process of theirs would inherit that.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 
 # No deadline: the machines that run this are shared, and a slow example is not a wrong one.
 settings.register_profile("default", deadline=None, max_examples=80, print_blob=True)

@@ -233,7 +233,8 @@ async def test_effects_pause_below_half_of_the_reserve_and_stay_due(tmp_path: Pa
         actions = count_actions(world)
         async with await world.start(DATA__RESERVE_BYTES=str(reserve)) as running:
             await told(running, "disk_reserve", "pause")
-            waiting = list_due(world)  # what was under way when the process died has one try more
+            await wait_for(lambda: not is_under_way(world), 20)  # what was so when the process died is recovered
+            waiting = list_due(world)  # ... and has one try more
             await anyio.sleep(2)
             assert count_actions(world) == actions
             assert list_due(world) == waiting
@@ -253,9 +254,17 @@ def list_messages(world: World) -> list[str]:
 
 
 def list_due(world: World) -> list[tuple[str, int]]:
-    with closing(connect(world.data / "ecproc.db")) as log:
-        rows = [msgspec.json.decode(data) for (data,) in log.execute("SELECT data FROM outbox ORDER BY id")]
+    rows = list_outbox(world)
     return [(row["effect"]["key"], row.get("tries", 0)) for row in rows if row.get("state") != "completed"]
+
+
+def is_under_way(world: World) -> bool:
+    return any(row.get("state") == "executing" for row in list_outbox(world))
+
+
+def list_outbox(world: World) -> list[dict[str, Any]]:
+    with closing(connect(world.data / "ecproc.db")) as log:
+        return [msgspec.json.decode(data) for (data,) in log.execute("SELECT data FROM outbox ORDER BY id")]
 
 
 def count_actions(world: World) -> int:
