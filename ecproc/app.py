@@ -200,7 +200,9 @@ class Processor:
         unchecked = await start.when_there_is_room(lambda: renew_live_state(store, _team(config, clock), telemetry))
         content = ContentStore(config.data.directory, room)
         await start.when_there_is_room(content.sweep)
-        desk = await start.when_there_is_room(lambda: _open_desk_mending(config, store, telemetry, clock=clock))
+        desk = await start.when_there_is_room(
+            lambda: _open_desk_mending(config, store, telemetry, clock=clock, room=room)
+        )
         stack.push_async_callback(desk.aclose)
         reloading = Reloading(config, clock=clock, learn=learn)
         api_key = reloading.secrets["bridge.api_key"]
@@ -301,21 +303,21 @@ def _tell_exposures(config: Config) -> None:
 
 
 async def _open_desk_mending(
-    config: Config, store: Store, telemetry: PrometheusTelemetry, *, clock: Clock
+    config: Config, store: Store, telemetry: PrometheusTelemetry, *, clock: Clock, room: Room
 ) -> LocalDesk:
     """The desk, where a damaged row that it is held against is made anew first; one that stays so is raised."""
     try:
-        return await _open_desk(config, store, clock=clock)
+        return await _open_desk(config, store, clock=clock, room=room)
     except RowDamaged as damaged:
         await mend_live_state(store, _team(config, clock), telemetry, damaged)
-        return await _open_desk(config, store, clock=clock)
+        return await _open_desk(config, store, clock=clock, room=room)
 
 
-async def _open_desk(config: Config, store: Store, *, clock: Clock) -> LocalDesk:
+async def _open_desk(config: Config, store: Store, *, clock: Clock, room: Room) -> LocalDesk:
     """The desk of the operator's choice."""
     match config.desk.kind:
         case "local":
-            desk = await LocalDesk.open(config.data.directory / "desk.db", clock=clock)
+            desk = await LocalDesk.open(config.data.directory / "desk.db", clock=clock, room=room)
             try:
                 await align_desk(desk, store, clock=clock)
             except BaseException:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import disk_usage
 from threading import Lock
@@ -61,9 +62,10 @@ class Room:
 
     At or above the reserve messages are received, and what is received can be appended; down to about half of it what
     was received is decided and carried out; below that only outcomes of what is under way are written, and they fit
-    above the half. What is owed to the database's file counts as taken for all of these. A promise keeps bytes from
-    other files only and holds up nothing else: none is given, and nothing of one is spent, that would leave less than
-    the half, and what others took meanwhile is no longer there for it.
+    above the half. What is owed to the databases' files, and what was taken for something until that is over, counts
+    as written for all of these. A promise keeps bytes from other files only and holds up nothing else: none is given,
+    and nothing of one is spent, that would leave less than the half, and what others took meanwhile is no longer there
+    for it.
     A look that fails finds nothing free. `now` is monotonic seconds.
     """
 
@@ -85,18 +87,36 @@ class Room:
         self._lock = Lock()
         self._looked_at = float("-inf")
         self._free = 0
-        self._owed = 0
+        self._owed: dict[str, int] = {}
+        self._taken = 0
+        self._refused = 0
         self._promised = 0
 
     def may_receive(self) -> bool:
-        """Whether the disk is at or above its reserve, and what comes may be appended."""
+        """Whether the disk is at or above its reserve, and what comes may be appended, as may what waits for that."""
         with self._lock:
-            return self._free_now() >= self.reserve and self._left() >= self._half
+            return self._free_now() >= self.reserve and self._left() - self._refused >= self._half
 
     def may_perform(self, need: int = 0) -> bool:
         """Whether so many bytes can be written without coming near half of the reserve."""
         with self._lock:
             return self._left() - need >= self._half
+
+    @contextmanager
+    def taking(self, need: int) -> Iterator[bool]:
+        """Have so many bytes for what is written within, so that nobody else gets the same ones; whether there are."""
+        with self._lock:
+            taken = self._left() - need >= self._half
+            self._taken += need * taken
+            if not taken:
+                self._refused = max(self._refused, need)
+            elif need >= self._refused:
+                self._refused = 0
+        try:
+            yield taken
+        finally:
+            with self._lock:
+                self._taken -= need * taken
 
     def fits(self, need: int) -> bool:
         """Whether so many bytes are free at all, whatever for; looks again where they seem not to be."""
@@ -111,16 +131,16 @@ class Room:
         with self._lock:
             return self._free_now()
 
-    def wrote(self, size: int, *, owed: int) -> None:
-        """Note that a transaction of that content was written; `owed` is what is not yet in the database's file."""
+    def wrote(self, size: int, *, owed: int, by: str) -> None:
+        """Note that a transaction of that content was written; `owed` is what is not yet in that database's file."""
         with self._lock:
             self._free -= _PAGES_BYTES + _COPIES * size
-            self._owed = owed
+            self._owed[by] = owed
 
-    def owe(self, size: int) -> None:
-        """Note how much is not yet in the database's file."""
+    def owe(self, size: int, *, by: str) -> None:
+        """Note how much is not yet in that database's file."""
         with self._lock:
-            self._owed = size
+            self._owed[by] = size
 
     def promise(self, size: int) -> Promise | None:
         """Keep so many bytes for one file; None where they are not to be had."""
@@ -144,7 +164,7 @@ class Room:
             self._promised -= size
 
     def _left(self) -> int:
-        return self._free_now() - self._owed
+        return self._free_now() - sum(self._owed.values()) - self._taken
 
     def _free_now(self) -> int:
         if self._now() - self._looked_at >= LOOK_SECONDS:
@@ -181,5 +201,5 @@ class Promise:
 
 
 def estimate_bytes(content: int) -> int:
-    """What a transaction of so much content asks for, so that all of it can get into the database's file."""
+    """What so much content asks for, so that all of it can get into the database's file."""
     return _COPIES * content if content > _SMALL_BYTES else 0

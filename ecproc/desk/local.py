@@ -39,11 +39,11 @@ import msgspec
 from ecproc.clock import Clock
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskHasNoRoom, DeskRefused, DeskUnavailable
 from ecproc.desk.numbers import CREATE_SKIPPED, DeskStand, format_number, is_new, read_stand, skip, was_never_given
+from ecproc.desk.walfile import WalFile
 from ecproc.domain.effects import EffectKind, Repeat
 from ecproc.errors import NewerFormat, StoreFailed, StoreUnavailable
 from ecproc.failpoints import failpoint
-from ecproc.room import is_no_room
-from ecproc.wal import checkpoint, measure_wal
+from ecproc.room import Room, is_no_room
 
 T = TypeVar("T")
 _Outcome: TypeAlias = DeskAnswer | DeskRefused | DeskHasNoRoom | StoreUnavailable
@@ -83,9 +83,6 @@ _SETTINGS: Final = (
     "PRAGMA wal_autocheckpoint = 0",  # SQLite swallows the errors of automatic checkpoints; ours are explicit
     "PRAGMA temp_store = MEMORY",  # a file that is opened in the middle of a statement may find no descriptor
 )
-_CHECKPOINT_COMMITS: Final = 256
-_LONGEST_WAL: Final = 16 * 1024 * 1024
-"""Bytes above which the write-ahead log is cut down, as soon as whoever reads from it is done."""
 _TEND_SECONDS: Final = 2.0
 _OPEN: Final = "open"
 _ACTIVE: Final = frozenset({_OPEN, "workinprogress", "pending"})
@@ -113,19 +110,23 @@ class LocalDesk:
     acknowledged.
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, clock: Clock) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, clock: Clock, room: Room) -> None:
         self._path = path
         self._connection = connection
+        self._wal = WalFile(path, connection, room)
         self._clock = clock
         self._turn = anyio.Lock()
         self._waiting: list[_Waiting] = []
-        self._commits = 0
+        self._written = 0
         self._failure: str | None = None
 
     @classmethod
-    async def open(cls, path: Path, *, clock: Clock) -> LocalDesk:
-        """The desk in that file, made if there is none; its directory must exist. Raises StoreError."""
-        return cls(path, await anyio.to_thread.run_sync(_connect, path), clock)
+    async def open(cls, path: Path, *, clock: Clock, room: Room) -> LocalDesk:
+        """The desk in that file, made if there is none; its directory must exist. Raises StoreError.
+
+        `room` is the account of its disk, which hears what is written.
+        """
+        return cls(path, await anyio.to_thread.run_sync(_connect, path), clock, room)
 
     def repeat_of(self, kind: EffectKind) -> Repeat:
         """Keyed, whatever it is: each call that was applied is kept under its key."""
@@ -167,9 +168,9 @@ class LocalDesk:
         """Cut the write-ahead log down after another program read for long, until cancelled."""
         while True:
             await self._clock.sleep(_TEND_SECONDS)
-            if self._is_long():
+            if self._wal.is_long():
                 async with self._turn:
-                    await anyio.to_thread.run_sync(self._guard, self._checkpoint)  # a fault is the next call's to tell
+                    await anyio.to_thread.run_sync(self._guard, self._wal.move)  # a fault is the next call's to tell
 
     async def _ask(self, work: Callable[[], T]) -> T:
         async with self._turn:
@@ -199,23 +200,11 @@ class LocalDesk:
         return outcomes
 
     def _commit(self, calls: Sequence[DeskCall]) -> Sequence[_Outcome]:
+        self._written = 0
         with _transaction(self._connection):
             outcomes = [self._apply(call) for call in calls]
-        self._commits += 1
-        if self._commits % _CHECKPOINT_COMMITS == 0 or self._is_long():
-            self._checkpoint()
+        self._wal.committed(self._written)
         return outcomes
-
-    def _checkpoint(self) -> None:
-        try:
-            checkpoint(self._connection, "TRUNCATE" if self._is_long() else "PASSIVE")
-        except sqlite3.Error as error:
-            if not is_no_room(error):
-                raise
-            self._commits -= 1  # what was committed stays so; the next commit tries it again
-
-    def _is_long(self) -> bool:
-        return measure_wal(self._path) > _LONGEST_WAL
 
     def _apply(self, call: DeskCall) -> _Outcome:
         answer = self._find(call.key)
@@ -225,7 +214,7 @@ class LocalDesk:
         if isinstance(outcome, DeskAnswer):
             self._connection.execute(
                 "INSERT INTO action (key, number, kind, state_after, fields, at) VALUES (?, ?, ?, ?, ?, ?)",
-                (call.key, outcome.number, call.kind, outcome.state, _to_json(call.fields), self._clock.now()),
+                (call.key, outcome.number, call.kind, outcome.state, self._to_json(call.fields), self._clock.now()),
             )
         return outcome
 
@@ -250,7 +239,7 @@ class LocalDesk:
                 call.ticket,
                 call.ticket_type,
                 state,
-                _to_json(call.fields) if serial else "{}",
+                self._to_json(call.fields) if serial else "{}",
                 self._clock.now(),
             ),
         )
@@ -279,9 +268,15 @@ class LocalDesk:
         if call.kind != _COMMENT:
             merged.update(call.fields)
         self._connection.execute(
-            "UPDATE ticket SET state = ?, fields = ? WHERE number = ?", (after, _to_json(merged), number)
+            "UPDATE ticket SET state = ?, fields = ? WHERE number = ?", (after, self._to_json(merged), number)
         )
         return DeskAnswer(number, after)
+
+    def _to_json(self, fields: Mapping[str, str]) -> str:
+        """The fields as they are kept."""
+        text = msgspec.json.encode(dict(fields), order="sorted")
+        self._written += len(text)
+        return text.decode()
 
     def _close(self) -> None:
         self._connection.close()  # the last one to close a file moves its write-ahead log into it
@@ -377,7 +372,3 @@ def _sync_folder(path: Path) -> None:
 def _copy(error: DeskHasNoRoom | StoreUnavailable) -> DeskHasNoRoom | StoreUnavailable:
     """An error of its own for each caller: one that is raised twice collects both tracebacks."""
     return type(error)(*error.args)
-
-
-def _to_json(fields: Mapping[str, str]) -> str:
-    return msgspec.json.encode(dict(fields), order="sorted").decode()

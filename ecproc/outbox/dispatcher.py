@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from random import Random
 from typing import Final
 
@@ -21,7 +22,7 @@ from ecproc.fold.recorded import decode_entry, encode_event, wants_decision
 from ecproc.fold.rows import entry_row
 from ecproc.outbox.reports import Reports
 from ecproc.outbox.retry import SECOND, Ended, RetryPolicy, conclude, interrupt, supersede, take_up
-from ecproc.outbox.schedule import LEFT_IN_STORE, OutboxBounds, Schedule, Start
+from ecproc.outbox.schedule import LEFT_IN_STORE, OutboxBounds, Schedule, Start, weigh
 from ecproc.signals import Signal
 from ecproc.store.base import Store
 from ecproc.telemetry.hooks import Telemetry
@@ -30,6 +31,11 @@ log = structlog.get_logger()
 
 _DEFERRED_SECONDS: Final = 10.0
 """How long what there is no room for waits: others may be smaller, and those under way give back what they kept."""
+_COPIES: Final = 4
+"""How often what an effect tells is written, at most: with its claim, its outcome, and twice in a desk of our own."""
+_NO_ROOM: Final = Deferred(
+    "its data would take the disk near half of the reserve", "free space on the disk of data.dir"
+)
 _REPLANNED_SECONDS: Final = 1.0
 """How long an entry waits in whose row we met a newer plan: we are told of that one in a moment."""
 _DAMAGED_SECONDS: Final = 60.0
@@ -131,28 +137,34 @@ class Dispatcher:
     async def _perform(self, start: Start) -> None:
         began = self._clock.monotonic()
         try:
-            entry, attempt = await self._try(start)
-            match attempt:
-                case None:
-                    self._defer(start, _REPLANNED_SECONDS)
-                case Deferred():
-                    self._defer(start, _DEFERRED_SECONDS)
-                    self._reports.deferred(entry, attempt, stream=start.stream)
-                case _:
-                    await self._finish(start, entry, attempt, began=began)
+            with ExitStack() as taken:
+                entry, attempt = await self._try(start, taken)
+                match attempt:
+                    case None:
+                        self._defer(start, _REPLANNED_SECONDS)
+                    case Deferred():
+                        self._defer(start, _DEFERRED_SECONDS)
+                        self._reports.deferred(entry, attempt, stream=start.stream)
+                    case _:
+                        await self._finish(start, entry, attempt, began=began)
         finally:
             self._schedule.end(start, self._now())
             self._tell()
 
-    async def _try(self, start: Start) -> tuple[Entry, Attempt | Deferred | None]:
-        """The entry as it was claimed, with its fields, and what came of it; None where its key was planned anew."""
+    async def _try(self, start: Start, taken: ExitStack) -> tuple[Entry, Attempt | Deferred | None]:
+        """The entry as it was claimed, with its fields, and what came of it; None where its key was planned anew.
+
+        What room it takes is given back with `taken`.
+        """
         stream, entry = start.stream, start.entry
         try:
-            fetched = await self._fetch(stream, entry)
+            fetched = await _fetch(self._store, stream, entry)
         except RowDamaged as damaged:
             return entry, _postpone(damaged)
         if fetched is None:
             return entry, None
+        if not taken.enter_context(self._store.taking(_COPIES * weigh(fetched))):
+            return fetched, _NO_ROOM
         performer = self._performers[entry.effect.kind]
         if performer.repeat_of(entry.effect.kind).leaves_intent:
             # The performer gets the entry as it was claimed: what a former attempt left unknown is to be looked up.
@@ -161,19 +173,6 @@ class Dispatcher:
         attempt = await _attempt(performer, stream, entry=fetched, seconds=self._attempt_seconds)
         failpoint("effect.performed")
         return fetched, attempt
-
-    async def _fetch(self, stream: str, entry: Entry) -> Entry | None:
-        """The entry with its fields, which may have been left in the store; None where a newer plan has its row.
-
-        Raises RowDamaged.
-        """
-        if entry.effect.fields is not LEFT_IN_STORE:
-            return entry
-        rows = await self._store.read_rows("outbox", stream=stream, id=entry.effect.key)
-        if not rows:
-            raise RowDamaged("outbox", stream, entry.effect.key, "it is gone")
-        kept = decode_entry(rows[0].data or b"")
-        return replace(entry, effect=kept.effect) if _is_same_plan(entry, kept) else None
 
     def _defer(self, start: Start, seconds: float) -> None:
         now = self._now()
@@ -236,6 +235,20 @@ class Dispatcher:
             self._room.notify()
         if self._schedule.pending == 0 or self._schedule.in_flight == 0:
             self._rest.notify()
+
+
+async def _fetch(store: Store, stream: str, entry: Entry) -> Entry | None:
+    """The entry with its fields, which may have been left in the store; None where a newer plan has its row.
+
+    Raises RowDamaged.
+    """
+    if entry.effect.fields is not LEFT_IN_STORE:
+        return entry
+    rows = await store.read_rows("outbox", stream=stream, id=entry.effect.key)
+    if not rows:
+        raise RowDamaged("outbox", stream, entry.effect.key, "it is gone")
+    kept = decode_entry(rows[0].data or b"")
+    return replace(entry, effect=kept.effect) if _is_same_plan(entry, kept) else None
 
 
 async def _attempt(performer: Performer, stream: str, *, entry: Entry, seconds: float) -> Attempt | Deferred:

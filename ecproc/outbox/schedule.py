@@ -157,7 +157,7 @@ class Schedule:
         if ticket is None:
             ticket = lane.tickets[stream] = TicketLane()
         former = ticket.put(self._lighten(entry))
-        self._bytes -= 0 if former is None or former.finished else _weigh(former)
+        self._bytes -= 0 if former is None or former.finished else weigh(former)
         self._count((not entry.finished) - (former is not None and not former.finished))
         self._enqueue(lane, stream, now)
         return former.state if former is not None else None
@@ -211,7 +211,7 @@ class Schedule:
 
     def _lighten(self, entry: Entry) -> Entry:
         """The entry, with its fields left in the store where those of the others take all the room."""
-        size = _weigh(entry)
+        size = weigh(entry)
         if size and (entry.finished or self._bytes + size > self._bounds.arguments_bytes):
             return replace(entry, effect=replace(entry.effect, fields=LEFT_IN_STORE))
         self._bytes += size
@@ -274,7 +274,7 @@ class Schedule:
                 pass
 
 
-def _weigh(entry: Entry) -> int:
+def weigh(entry: Entry) -> int:
     size = sum(map(len, entry.effect.fields.values()))
     return size if size >= _LARGE_BYTES else 0
 

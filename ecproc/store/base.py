@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
@@ -271,6 +271,9 @@ class Store(ReadableStore, Protocol):
 
     def may_perform(self) -> bool:
         """Whether there is room to begin effects: nothing waits, and free space is above half of the reserve."""
+
+    def taking(self, content: int) -> AbstractContextManager[bool]:
+        """Have room for so many bytes of content that are written within, which nobody else gets; whether there is."""
 
     @property
     def waits(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 
 import anyio
 from anyio.lowlevel import checkpoint
@@ -321,6 +321,10 @@ class MemoryStore(MemoryReader):
     def may_perform(self) -> bool:
         """See Store."""
         return self.is_open and self.room
+
+    def taking(self, content: int) -> AbstractContextManager[bool]:
+        """See Store."""
+        return nullcontext(self.may_perform())
 
     async def aclose(self) -> None:
         """See Store; what was written can still be read."""

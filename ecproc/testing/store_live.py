@@ -362,6 +362,8 @@ class LiveTests(StoreCase):
             assert not store.failed.is_set()
             assert await store.fold_version() == 0
             assert await store.undecided_streams() == []
+            with store.taking(100_000) as taken:
+                assert taken
             before = await store.size_bytes()
             await append(store, NewEvent(STREAM, "X", bytes(100_000)))
             assert await store.size_bytes() > before

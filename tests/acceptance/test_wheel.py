@@ -37,12 +37,13 @@ class TestStore(StoreTests):
 DESK: Final = """\
 from ecproc.clock import SystemClock
 from ecproc.desk.local import LocalDesk
+from ecproc.room import Room
 from ecproc.testing.desk import DeskTests
 
 
 class TestDesk(DeskTests):
     async def open_desk(self, directory):
-        return await LocalDesk.open(directory / "desk.db", clock=SystemClock())
+        return await LocalDesk.open(directory / "desk.db", clock=SystemClock(), room=Room(directory, reserve_bytes=0))
 """
 
 

@@ -14,17 +14,17 @@ import anyio.lowlevel
 import pytest
 
 from ecproc.clock import SystemClock
-from ecproc.desk import local
+from ecproc.desk import local, walfile
 from ecproc.desk.base import DeskAnswer, DeskRefused, DeskUnavailable
 from ecproc.desk.local import LocalDesk
 from ecproc.desk.numbers import DeskStand
 from ecproc.errors import StoreError, StoreFailed, StoreUnavailable
-from ecproc.room import is_no_room
+from ecproc.room import Room, is_no_room
 from ecproc.testing.desk import DeskTests, make_call
 
 
 async def open_local(directory: Path) -> LocalDesk:
-    return await LocalDesk.open(directory / "desk.db", clock=SystemClock())
+    return await LocalDesk.open(directory / "desk.db", clock=SystemClock(), room=Room(directory, reserve_bytes=0))
 
 
 def read(directory: Path, query: str) -> list[tuple[object, ...]]:
@@ -177,11 +177,13 @@ async def test_full_disk_is_told_as_not_applied_and_passes(tmp_path: Path) -> No
 
 
 async def test_a_full_disk_at_a_checkpoint_takes_nothing_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "_CHECKPOINT_COMMITS", 1)
+    monkeypatch.setattr(walfile, "_CHECKPOINT_COMMITS", 1)
     desk = await open_local(tmp_path)
-    desk._connection = cast("sqlite3.Connection", Full(desk._connection, "PRAGMA wal_checkpoint"))
+    full = Full(desk._connection, "PRAGMA wal_checkpoint")
+    desk._wal._connection = cast("sqlite3.Connection", full)
     assert (await desk.perform(make_call("create"))).number == "LOCAL-0000001"
     assert (await desk.perform(make_call("2"))).number == "LOCAL-0000002"
+    assert full.failed == 2
     await desk.aclose()
 
 
@@ -211,9 +213,11 @@ class Full:
     def __init__(self, connection: sqlite3.Connection, failing: str) -> None:
         self._connection = connection
         self._failing = failing
+        self.failed = 0
 
     def execute(self, statement: str, *parameters: Any) -> Any:
         if statement.startswith(self._failing):
+            self.failed += 1
             error = sqlite3.OperationalError("database or disk is full")
             error.sqlite_errorcode = sqlite3.SQLITE_FULL
             raise error
@@ -260,6 +264,20 @@ async def test_many_commits_are_moved_out_of_the_write_ahead_log(tmp_path: Path)
     assert (tmp_path / "desk.db-wal").stat().st_size < 256 * 6 * 4200
     await desk.aclose()
     assert not (tmp_path / "desk.db-wal").exists()
+
+
+@pytest.mark.requirement("I0")
+async def test_room_is_kept_for_what_is_not_yet_moved_into_its_file(tmp_path: Path) -> None:
+    room = Room(tmp_path, reserve_bytes=160_000_000, free_bytes=lambda _: 90_000_000, now=lambda: 0)
+    desk = await LocalDesk.open(tmp_path / "desk.db", clock=SystemClock(), room=room)
+    assert room.may_perform()
+    with closing(sqlite3.connect(tmp_path / "desk.db")) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM action").fetchone()  # nothing is moved while it stands here
+        for index in range(3):
+            await desk.perform(make_call(f"create{index}", fields={"description": "x" * 500_000}))
+        assert not room.may_perform()
+    await desk.aclose()
 
 
 @pytest.mark.parametrize("content", [b"not a database at all" * 100, None])
@@ -315,7 +333,7 @@ async def test_a_file_of_the_first_builds_counts_on(tmp_path: Path) -> None:
 async def test_a_write_ahead_log_that_a_reader_made_long_is_cut_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "_LONGEST_WAL", 1_000_000)
+    monkeypatch.setattr(walfile, "_LONGEST_WAL", 1_000_000)
     monkeypatch.setattr(local, "_TEND_SECONDS", 0.01)
     wal = tmp_path / "desk.db-wal"
     desk = await open_local(tmp_path)

@@ -401,6 +401,30 @@ async def test_near_half_of_the_reserve_only_outcomes_are_written(tmp_path: Path
         assert [event.kind for event in await read_all(store)][2:] == ["EffectSucceeded"]
 
 
+@pytest.mark.requirement("I0")
+async def test_what_is_appended_at_one_time_shares_what_is_free(tmp_path: Path) -> None:
+    free, appended = 80_000_000, 0
+    size = 10_000_000
+
+    def look(_: Path) -> int:
+        return free - 2 * size * appended
+
+    async def append_one(number: int) -> None:
+        nonlocal appended
+        await append(store, make_message(number, payload=bytes(size)))
+        appended += 1
+
+    async with sqlite_store(tmp_path, reserve_bytes=80_000_000, free_bytes=look) as store:
+        async with anyio.create_task_group() as group:
+            for number in range(6):  # each needs 20 MB, and fewer than 40 MB may be had
+                group.start_soon(append_one, number)
+            await anyio.sleep(1)
+            assert appended == 1, "two of them would leave less than half"
+            assert store.has_room() is False
+            free = 400_000_000
+        assert appended == 6
+
+
 async def test_what_waited_for_room_is_of_the_time_it_was_written_at(tmp_path: Path) -> None:
     free = 40_000_000
     outcome = Batch(events=[NewEvent(STREAM, "EffectSucceeded", b"{}")])

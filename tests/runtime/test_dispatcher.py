@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -807,6 +808,38 @@ async def test_a_deferred_entry_waits_without_a_trace_and_lets_others_pass() -> 
     told = [line for line in lines if line.get("reason") == "disk_full"]
     assert len(told) < 6
     assert told[0]["hint"] == "free space"
+
+
+@pytest.mark.requirement("I0")
+async def test_an_effect_whose_data_find_no_room_is_not_begun_and_lets_smaller_ones_pass(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench()
+    free, taken = 60_000, 0
+
+    @contextmanager
+    def taking(content: int) -> Iterator[bool]:
+        nonlocal taken
+        fits = taken + content <= free
+        taken += content * fits
+        yield fits
+        taken -= content * fits
+
+    monkeypatch.setattr(bench.store, "taking", taking)
+    await bench.plan("e-1", (K.CREATE, "large"), fields={"description": "x" * 50_000})
+    await bench.plan("e-2", (K.CREATE, "one"), fields={"description": "x" * 10_000})
+    await bench.plan("e-3", (K.CREATE, "other"), fields={"description": "x" * 10_000})
+
+    async def work() -> None:
+        nonlocal free
+        await anyio.sleep(30)
+        assert sorted(bench.order_of()) == ["one", "other"]
+        assert await bench.events("e-1") == []
+        free = 250_000
+
+    await bench.run(work=work)
+    assert bench.order_of()[-1] == "large"
+    assert taken == 0
 
 
 @pytest.mark.requirement("I7")

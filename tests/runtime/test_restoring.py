@@ -19,6 +19,7 @@ from ecproc.errors import OutOfStep
 from ecproc.fold.rows import entry_row
 from ecproc.fold.tables import TABLES
 from ecproc.restoring import SKIPPED_NUMBERS, align_desk
+from ecproc.room import Room
 from ecproc.store.memory import MemoryStore
 from ecproc.testing.desk import make_call
 
@@ -55,7 +56,7 @@ async def make_store(*rows: Row, age: int = 0) -> MemoryStore:
 
 @asynccontextmanager
 async def opened(folder: Path) -> AsyncIterator[LocalDesk]:
-    desk = await LocalDesk.open(folder / "desk.db", clock=SystemClock())
+    desk = await LocalDesk.open(folder / "desk.db", clock=SystemClock(), room=Room(folder, reserve_bytes=0))
     try:
         yield desk
     finally:

@@ -22,6 +22,7 @@ from ecproc.desk.local import LocalDesk
 from ecproc.domain.log import Batch
 from ecproc.fold.tables import TABLES
 from ecproc.network import classify
+from ecproc.room import Room
 from ecproc.store.sqlite.store import open_store
 from ecproc.testing.desk import make_call
 from ecproc.testing.store import append, make_message
@@ -73,7 +74,7 @@ async def test_an_open_store_reads_and_writes_without_opening_a_file(tmp_path: P
 
 
 async def test_an_open_desk_answers_without_opening_a_file(tmp_path: Path) -> None:
-    desk = await LocalDesk.open(tmp_path / "desk.db", clock=SystemClock())
+    desk = await LocalDesk.open(tmp_path / "desk.db", clock=SystemClock(), room=Room(tmp_path, reserve_bytes=0))
     await anyio.to_thread.run_sync(int)
     with no_more_files():
         for number in range(300):  # past a checkpoint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_there_are_two_marks(free: int, receive: bool, perform: bool) -> None:
 def test_what_was_written_counts_before_the_next_look() -> None:
     disk = Disk(HALF + 30_000_000)
     assert disk.room.may_perform(20_000_000)
-    disk.room.wrote(10_000_000, owed=0)
+    disk.room.wrote(10_000_000, owed=0, by="ecproc.db")
     assert not disk.room.may_perform(20_000_000)
     disk.wait()
     assert disk.room.may_perform(20_000_000)
@@ -58,12 +59,50 @@ def test_what_was_written_counts_before_the_next_look() -> None:
 
 def test_what_is_not_yet_in_the_database_is_kept_free_for_it() -> None:
     disk = Disk(HALF + 30_000_000)
-    disk.room.wrote(1, owed=25_000_000)
+    disk.room.wrote(1, owed=25_000_000, by="ecproc.db")
     disk.wait()
     assert not disk.room.may_perform(10_000_000)
-    disk.room.wrote(1, owed=0)
+    disk.room.wrote(1, owed=0, by="ecproc.db")
     disk.wait()
     assert disk.room.may_perform(10_000_000)
+
+
+@pytest.mark.requirement("I0")
+def test_what_is_taken_nobody_else_gets_also_after_the_next_look() -> None:
+    disk = Disk(HALF + 30_000_000)
+    with disk.room.taking(20_000_000) as one, disk.room.taking(20_000_000) as other:
+        assert (one, other) == (True, False)
+        disk.wait()
+        assert not disk.room.may_perform(20_000_000)
+        assert disk.room.promise(20_000_000) is None
+        with disk.room.taking(10_000_000) as small:
+            assert small
+    assert disk.room.may_perform(30_000_000)
+
+
+def test_nothing_is_received_while_something_waits_that_does_not_fit() -> None:
+    disk = Disk(RESERVE)
+    with disk.room.taking(RESERVE - HALF + 1) as large:
+        assert not large
+    assert (disk.room.may_receive(), disk.room.may_perform()) == (False, True)
+    with disk.room.taking(10_000_000) as small:
+        assert small
+    assert not disk.room.may_receive()
+    disk.see(RESERVE + 1)
+    assert disk.room.may_receive()
+    with disk.room.taking(RESERVE - HALF + 1) as large:
+        assert large
+    disk.see(RESERVE)
+    assert disk.room.may_receive()
+
+
+def test_each_database_owes_for_itself() -> None:
+    disk = Disk(HALF + 30_000_000)
+    disk.room.owe(15_000_000, by="ecproc.db")
+    disk.room.owe(10_000_000, by="desk.db")
+    assert not disk.room.may_perform(10_000_000)
+    disk.room.owe(0, by="ecproc.db")
+    assert disk.room.may_perform(20_000_000)
 
 
 def test_promises_add_up_and_are_given_back() -> None:
@@ -96,7 +135,7 @@ def test_a_promise_holds_up_neither_receiving_nor_appends() -> None:
 
 def test_what_is_owed_holds_up_receiving_as_it_does_appends() -> None:
     disk = Disk(RESERVE)
-    disk.room.wrote(1, owed=RESERVE - HALF + 1)
+    disk.room.wrote(1, owed=RESERVE - HALF + 1, by="ecproc.db")
     disk.wait()
     assert (disk.room.may_receive(), disk.room.may_perform()) == (False, False)
 
@@ -120,26 +159,34 @@ class Writing(RuleBasedStateMachine):
         self.disk = Disk(RESERVE)
         self.room = self.disk.room
         self.owed = 0
+        self.refused = 0
         self.promises: list[Promise] = []
 
     @rule(free=st.integers(0, 30))
     def strangers(self, free: int) -> None:
         self.disk.see(free * UNIT)
 
-    @rule(size=st.integers(0, 5))
-    def append(self, size: int) -> None:
-        if self.room.may_perform(estimate_bytes(size * UNIT)):
-            self.disk.free -= size * UNIT
-            self.owed += size * UNIT
-            self.room.wrote(size * UNIT, owed=self.owed)
+    @rule(sizes=st.lists(st.integers(0, 5), min_size=1, max_size=3))
+    def append(self, sizes: list[int]) -> None:
+        """All of them ask before the first one is written."""
+        with ExitStack() as over:
+            asked = [(size, over.enter_context(self.room.taking(estimate_bytes(size * UNIT)))) for size in sizes]
+            for need, taken in [(estimate_bytes(size * UNIT), taken) for size, taken in asked]:
+                if not taken or need >= self.refused:
+                    self.refused = 0 if taken else max(self.refused, need)
+            for size, taken in asked:
+                self.disk.free -= size * UNIT * taken
+                self.owed += size * UNIT * taken
+                self.room.wrote(size * UNIT * taken, owed=self.owed, by="ecproc.db")
             self.disk.wait()
+        if any(taken for _, taken in asked):
             assert self.disk.free - self.owed >= HALF
 
     @rule()
     def move(self) -> None:
         self.disk.free -= self.owed
         self.owed = 0
-        self.room.wrote(0, owed=0)
+        self.room.wrote(0, owed=0, by="ecproc.db")
         self.disk.wait()
 
     @rule(size=st.integers(0, 15))
@@ -169,7 +216,7 @@ class Writing(RuleBasedStateMachine):
     @invariant()
     def keeps_to_the_marks(self) -> None:
         left = self.disk.free - self.owed
-        assert self.room.may_receive() is (self.disk.free >= RESERVE and left >= HALF)
+        assert self.room.may_receive() is (self.disk.free >= RESERVE and left - self.refused >= HALF)
         assert self.room.may_perform() is (left >= HALF)
         if not self.promises:
             assert self.room._promised == 0

@@ -27,6 +27,7 @@ class CountingLog:
     """A log that takes whatever comes; what is due beside it is due at once, and finds no room while it is `full`."""
 
     def __init__(self) -> None:
+        self.name = "ecproc.db"
         self.full = False
         self.owed = 0
         self.rounds = 0

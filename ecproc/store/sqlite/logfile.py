@@ -80,6 +80,11 @@ class LogFile:
         return self._connection.execute(log.FIND_MESSAGE, (message_key,)).fetchone() is not None
 
     @property
+    def name(self) -> str:
+        """The file's name in its directory."""
+        return self.database.name
+
+    @property
     def owed(self) -> int:
         """The bytes of content that were committed since all of it was last moved into the database's file."""
         return self._unmoved

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from shutil import disk_usage
@@ -124,11 +124,13 @@ class SqliteStore(ReadOnlyStore):
         now = self._now()
         prepared = [prepare(batch, now, self._tables) for batch in batches]
         # An outcome of what is under way goes on: it is small, and there is room left for it.
-        waits = any(one.has_messages or one.batch.fence is not None for one in prepared)
-        if waits and await self._wait_for_room(estimate_bytes(sum([one.size for one in prepared]))):
-            now = self._now()  # what passed by meanwhile stands before it in the log
-            prepared = [replace(one, at=now) for one in prepared]
-        return await self._writer.commit(prepared)
+        if not any(one.has_messages or one.batch.fence is not None for one in prepared):
+            return await self._writer.commit(prepared)
+        async with self._having_room(estimate_bytes(sum([one.size for one in prepared]))) as waited:
+            if waited:
+                now = self._now()  # what passed by meanwhile stands before it in the log
+                prepared = [replace(one, at=now) for one in prepared]
+            return await self._writer.commit(prepared)
 
     @asynccontextmanager
     async def rebuilding(self, reader: Reader | None = None) -> AsyncIterator[SqliteSwappableRebuild]:
@@ -165,6 +167,10 @@ class SqliteStore(ReadOnlyStore):
         """See Store."""
         return self._writes_now() and self._room.may_perform()
 
+    def taking(self, content: int) -> AbstractContextManager[bool]:
+        """See Store."""
+        return self._room.taking(estimate_bytes(content))
+
     @property
     def waits(self) -> str:
         """See Store."""
@@ -179,14 +185,18 @@ class SqliteStore(ReadOnlyStore):
     def _writes_now(self) -> bool:
         return self._writer.is_open and not self._writer.waits
 
-    async def _wait_for_room(self, need: int) -> bool:
-        """Return once so much can be written, or nothing any more, and say whether that took a while; a caller
+    @asynccontextmanager
+    async def _having_room(self, need: int) -> AsyncIterator[bool]:
+        """Begin once so much can be written, or nothing any more, and say whether that took a while; a caller
         cancelled before has nothing written."""
         waited = False
-        while self._writer.is_open and not self._room.may_perform(need):
+        while True:
+            with self._room.taking(need) as taken:
+                if taken or not self._writer.is_open:
+                    yield waited
+                    return
             waited = True
             await anyio.sleep(LOOK_SECONDS)
-        return waited
 
     def _check_room(self, need: int = 0) -> None:
         if not self._room.may_perform(need):

@@ -174,7 +174,7 @@ class Writer:
                     assert_never(work)
         self._commit(log, commits)
         self._keep_up(log)
-        self._room.owe(log.owed)
+        self._room.owe(log.owed, by=log.name)
         return True
 
     def _take(self, log: LogFile) -> list[_Work]:
@@ -213,7 +213,7 @@ class Writer:
             outcome = NoRoom("there is no room to write: the disk is full")
         self._commit_waits = str(outcome) if isinstance(outcome, NoRoom) else ""
         if isinstance(outcome, list):
-            self._room.wrote(size, owed=log.owed)
+            self._room.wrote(size, owed=log.owed, by=log.name)
         return outcome, time.monotonic() - began
 
     def _keep_up(self, log: LogFile) -> None:
