@@ -39,7 +39,7 @@ import msgspec
 from ecproc.clock import Clock
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskHasNoRoom, DeskRefused, DeskUnavailable
 from ecproc.desk.numbers import CREATE_SKIPPED, DeskStand, format_number, is_new, read_stand, skip, was_never_given
-from ecproc.desk.walfile import WalFile
+from ecproc.desk.walfile import DeskWal
 from ecproc.domain.effects import EffectKind, Repeat
 from ecproc.errors import NewerFormat, StoreFailed, StoreUnavailable
 from ecproc.failpoints import failpoint
@@ -113,7 +113,7 @@ class LocalDesk:
     def __init__(self, path: Path, connection: sqlite3.Connection, clock: Clock, room: Room) -> None:
         self._path = path
         self._connection = connection
-        self._wal = WalFile(path, connection, room)
+        self._wal = DeskWal(path, connection, room)
         self._clock = clock
         self._turn = anyio.Lock()
         self._waiting: list[_Waiting] = []

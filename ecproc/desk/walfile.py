@@ -16,7 +16,7 @@ _LONGEST_WAL: Final = 16 * 1024 * 1024
 """Bytes above which the write-ahead log is cut down, as soon as whoever reads from it is done."""
 
 
-class WalFile:
+class DeskWal:
     """The file's write-ahead log: what was committed is moved out of it in time, and has its room until then."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection, room: Room) -> None:
