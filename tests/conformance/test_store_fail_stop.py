@@ -418,7 +418,8 @@ async def test_what_is_appended_at_one_time_shares_what_is_free(tmp_path: Path) 
         async with anyio.create_task_group() as group:
             for number in range(6):  # each needs 20 MB, and fewer than 40 MB may be had
                 group.start_soon(append_one, number)
-            await anyio.sleep(1)
+            await wait_until(lambda: appended > 0)
+            await anyio.sleep(0.5)
             assert appended == 1, "two of them would leave less than half"
             assert store.has_room() is False
             free = 400_000_000
