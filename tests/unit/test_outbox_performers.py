@@ -22,6 +22,7 @@ from ecproc.errors import BridgeUnavailable, StoreUnavailable
 from ecproc.fold.rows import entry_row, ticket_rows
 from ecproc.fold.tables import TABLES
 from ecproc.outbox.perform import bridge as bridge_performer
+from ecproc.outbox.perform import desk as module
 from ecproc.outbox.perform.attachments import SEND_AGAIN_HINT, AttachmentPerformer
 from ecproc.outbox.perform.bridge import BridgePerformer
 from ecproc.outbox.perform.desk import DeskPerformer
@@ -143,6 +144,20 @@ async def test_a_later_call_finds_the_number_that_the_create_gave() -> None:
     assert desk.calls[0][1].number == "L-77"
 
 
+async def test_numbers_seen_lately_are_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_REMEMBERED", 2)
+    store, desk = MemoryStore(VirtualClock().now, TABLES), Desk()
+    performer = DeskPerformer(desk, store)
+    for ticket in ("e-1", "e-2", "e-3"):
+        desk.does = DeskAnswer(f"L-{ticket}", "open")
+        await performer.perform(ticket, make_entry(EffectKind.CREATE))
+
+    told = [await performer.perform(ticket, make_entry(EffectKind.UPDATE)) for ticket in ("e-1", "e-2", "e-3")]
+
+    assert [isinstance(attempt, Done) for attempt in told] == [False, True, True], "the oldest one is in the store only"
+    assert [call.number for _, call in desk.calls[3:]] == ["L-e-2", "L-e-3"]
+
+
 async def test_an_adopted_tickets_number_is_known_from_the_start() -> None:
     desk = Desk()
 
@@ -233,7 +248,7 @@ async def test_otherwise_nothing_is_looked_up(repeat: Repeat, state: EntryState)
 
 @pytest.mark.requirement("I4")
 @pytest.mark.parametrize("repeat", [Repeat.KEYED, Repeat.LOOK_UP, Repeat.BLIND])
-def test_whatever_can_be_done_twice_leaves_an_intent_and_so_does_every_call_of_any_desk(repeat: Repeat) -> None:
+def test_what_is_not_answered_as_the_first_time_leaves_an_intent(repeat: Repeat) -> None:
     store = MemoryStore(VirtualClock().now, TABLES)
     performers: list[Performer] = [
         DeskPerformer(Desk(repeat), store),
@@ -243,7 +258,7 @@ def test_whatever_can_be_done_twice_leaves_an_intent_and_so_does_every_call_of_a
 
     left = {kind: performer.repeat_of(kind).leaves_intent for performer in performers for kind in performer.kinds}
 
-    assert left == {kind: LANES[kind] is Lane.DESK for kind in EffectKind}
+    assert left == {kind: LANES[kind] is Lane.DESK and repeat is not Repeat.KEYED for kind in EffectKind}
 
 
 # --- the bridge -------------------------------------------------------------------------------------------------------

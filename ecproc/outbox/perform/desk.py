@@ -19,6 +19,8 @@ _NO_ROOM_PAUSE: Final = 1.0
 """Seconds until a desk whose file has no room is asked again."""
 _NO_ROOM_TRIES: Final = 40
 """How often: a try may wait for a lock for seconds itself, and all of it has to fit into an attempt."""
+_REMEMBERED: Final = 10_000
+"""Client tickets whose numbers are kept in memory: what follows a ticket's create mostly comes soon."""
 
 
 class DeskPerformer:
@@ -30,6 +32,7 @@ class DeskPerformer:
     def __init__(self, desk: Desk, store: Reader) -> None:
         self._desk = desk
         self._store = store
+        self._created: dict[tuple[str, int], str] = {}
 
     def repeat_of(self, kind: EffectKind) -> Repeat:
         return self._desk.repeat_of(kind)
@@ -37,7 +40,7 @@ class DeskPerformer:
     async def perform(self, stream: str, entry: Entry) -> Attempt:
         number = entry.effect.number
         if number is None and entry.effect.kind is not EffectKind.CREATE:
-            number = await self._created_number(stream, entry.effect.generation)
+            number = await self._find_created(stream, entry.effect.generation)
             if number is None:
                 return Blamed("no client ticket of this generation", final=True)
         call = DeskCall(
@@ -60,6 +63,8 @@ class DeskPerformer:
             return Uncertain(str(error)) if error.sent else Held(str(error), error.retry_after)
         except DeskRefused as error:
             return Blamed(str(error))
+        if entry.effect.kind is EffectKind.CREATE:
+            self._remember(stream, entry.effect.generation, answer.number)
         return Done({"number": answer.number, "state": answer.state})
 
     async def _perform(self, call: DeskCall) -> DeskAnswer:
@@ -70,8 +75,17 @@ class DeskPerformer:
             await anyio.sleep(_NO_ROOM_PAUSE)
         return await self._desk.perform(call)
 
-    async def _created_number(self, stream: str, generation: int) -> str | None:
-        """The number that creating this generation's client ticket gave."""
-        for row in await self._store.read_rows("outbox", stream=stream, id=create_key(stream, generation)):
-            return decode_entry(row.data or b"").result.get("number")
-        return None
+    async def _find_created(self, stream: str, generation: int) -> str | None:
+        """The number that creating this generation's client ticket gave: as was seen lately, or as its entry has it."""
+        number = self._created.get((stream, generation))
+        if number is None:
+            for row in await self._store.read_rows("outbox", stream=stream, id=create_key(stream, generation)):
+                number = decode_entry(row.data or b"").result.get("number")
+            if number is not None:
+                self._remember(stream, generation, number)
+        return number
+
+    def _remember(self, stream: str, generation: int, number: str) -> None:
+        self._created[stream, generation] = number
+        while len(self._created) > _REMEMBERED:
+            del self._created[next(iter(self._created))]
