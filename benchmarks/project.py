@@ -225,7 +225,7 @@ def run(lab: Lab) -> list[Row]:
     rows.append(_project(lab, "project_effects", planned, tickets=256, messages=size, mix="busy"))
     work = {"folder": "{folder}", "tickets": 256, "messages": size // 2}
     settling = Call("benchmarks.project:settle", work)
-    return [*rows, _row(lab, "settle", "[claim] and [settle], 256 busy", per="effect", call=settling)]
+    return [*rows, _row(lab, "settle", "[settle], 256 busy", per="effect", call=settling)]
 
 
 def _project(lab: Lab, key: str, title: str, *, tickets: int, messages: int, mix: str) -> Row:

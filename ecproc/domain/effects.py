@@ -60,12 +60,9 @@ class Repeat(StrEnum):
 
     @property
     def leaves_intent(self) -> bool:
-        """Whether the log holds an `EffectStarted` before the first byte leaves.
-
-        Of a keyed call the plan would be intent enough. It leaves one all the same: the next start may find another
-        receiver in its place, one that has to be looked up, and must then know that this call was under way.
-        """
-        return self is not Repeat.IDEMPOTENT
+        """Whether the log holds an `EffectStarted` before the first byte leaves: where a repeat is not answered as the
+        first call was. Else the plan, which is durable before, is intent enough."""
+        return self is Repeat.LOOK_UP or self is Repeat.BLIND
 
     @property
     def safe_at_once(self) -> bool:

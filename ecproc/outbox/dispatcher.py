@@ -169,7 +169,7 @@ class Dispatcher:
         if performer.repeat_of(entry.effect.kind).leaves_intent:
             # The performer gets the entry as it was claimed: what a former attempt left unknown is to be looked up.
             await self._settle(stream, fetched, EffectStarted(entry.effect.key))
-            failpoint("claim.committed")
+        failpoint("claim.committed")
         attempt = await _attempt(performer, stream, entry=fetched, seconds=self._attempt_seconds)
         failpoint("effect.performed")
         return fetched, attempt

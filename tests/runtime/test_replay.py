@@ -31,7 +31,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 async def make_world(*, tickets: int = 12) -> World:
     """A world that has come to rest."""
-    world = World(WorldPlan(tickets=tickets, rate=50), seed=1)
+    world = World(WorldPlan(tickets=tickets, rate=50), seed=2)  # of none is a step too long for a compact form
     world.start()
     await world.finish(within=300)
     assert await world.books.check() == []

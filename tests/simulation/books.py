@@ -44,6 +44,7 @@ class Books:
         self._desk = desk
         self._clock = clock
         self._kept: set[str] = set()
+        self._planned: set[str] = set()
         self._intents: dict[str, bool] = {}
         self._digests: dict[int, str] = {}
         self._record_deleted = self._ledger.record_deleted
@@ -61,6 +62,9 @@ class Books:
             elif event.kind.startswith("Effect"):
                 outcome: Any = decode_event(event.kind, event.payload)
                 self._intents[outcome.key] = event.kind == Kind.EFFECT_STARTED
+            elif event.kind == Kind.DECIDED:
+                decided: Any = decode_event(event.kind, event.payload)
+                self._planned |= {effect.key for effect in decided.effects}
 
     def _check_room(self) -> None:
         if not self._disk.room:
@@ -72,7 +76,8 @@ class Books:
         self._record_deleted(message)
 
     def _check_intent(self, call: DeskCall) -> None:
-        if not self._intents.get(call.key):
+        keyed = self._desk.repeat is Repeat.KEYED
+        if not (call.key in self._planned if keyed else self._intents.get(call.key)):
             self.errors.append(f"I4: {call.key} left without an intent in the log")
 
     def note_unfinished(self, pipeline: Pipeline, seconds: float) -> None:
