@@ -37,8 +37,9 @@ import anyio.to_thread
 import msgspec
 
 from ecproc.clock import Clock
-from ecproc.desk.base import DeskAnswer, DeskCall, DeskHasNoRoom, DeskRefused, DeskUnavailable
+from ecproc.desk.base import DeskAnswer, DeskCall, DeskHasNoRoom, DeskRefused
 from ecproc.desk.numbers import CREATE_SKIPPED, DeskStand, format_number, is_new, read_stand, skip, was_never_given
+from ecproc.desk.thread import DeskThread
 from ecproc.desk.walfile import DeskWal
 from ecproc.domain.effects import EffectKind, Repeat
 from ecproc.errors import NewerFormat, StoreFailed, StoreUnavailable
@@ -115,8 +116,7 @@ class LocalDesk:
         self._connection = connection
         self._wal = DeskWal(path, connection, room)
         self._clock = clock
-        self._turn = anyio.Lock()
-        self._waiting: list[_Waiting] = []
+        self._thread = DeskThread(self._apply_all)
         self._written = 0
         self._failure: str | None = None
 
@@ -134,18 +134,8 @@ class LocalDesk:
 
     async def perform(self, call: DeskCall) -> DeskAnswer:
         """Apply it once per key; a repeated key is answered as the first time, whatever else the call holds."""
-        waiting = _Waiting(call)
-        self._waiting.append(waiting)
-        try:
-            async with self._turn:
-                if waiting.outcome is None:
-                    await self._commit_waiting()
-        finally:
-            with suppress(ValueError):
-                self._waiting.remove(waiting)
-        if isinstance(waiting.outcome, DeskAnswer):
-            return waiting.outcome
-        raise waiting.outcome or DeskUnavailable("the call was cut off", sent=True)
+        self._check_open()
+        return await self._thread.perform(call)
 
     async def look_up(self, call: DeskCall) -> DeskAnswer | None:
         """What this key led to, None if it was never applied."""
@@ -169,33 +159,31 @@ class LocalDesk:
         while True:
             await self._clock.sleep(_TEND_SECONDS)
             if self._wal.is_long():
-                async with self._turn:
-                    await anyio.to_thread.run_sync(self._guard, self._wal.move)  # a fault is the next call's to tell
+                with suppress(DeskHasNoRoom, StoreUnavailable):  # the next call tells it
+                    await self._ask(self._wal.move)
 
     async def _ask(self, work: Callable[[], T]) -> T:
-        async with self._turn:
-            found = await anyio.to_thread.run_sync(self._guard, work)
-        if isinstance(found, DeskHasNoRoom | StoreUnavailable):
-            raise found
-        return found
+        self._check_open()
+        return await self._thread.ask(lambda: self._guard(work))
+
+    def _check_open(self) -> None:
+        if self._thread.is_over:
+            raise _name_failure("it is closed")
 
     async def aclose(self) -> None:
         """Finish what waits, move everything into the one file, and close it."""
-        async with self._turn:
-            await anyio.to_thread.run_sync(self._close)
+        if self._thread.is_over:
+            return
+        with anyio.CancelScope(shield=True):
+            await self._thread.stop(self._connection.close)  # the last one moves the write-ahead log into the file
 
-    async def _commit_waiting(self) -> None:
-        batch, self._waiting = self._waiting, []
-        outcomes = await anyio.to_thread.run_sync(self._apply_all, [waiting.call for waiting in batch])
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            waiting.outcome = outcome
-
-    # What follows runs in a worker thread, one call at a time.
+    # What follows runs on the thread, one at a time.
 
     def _apply_all(self, calls: Sequence[DeskCall]) -> Sequence[_Outcome]:
-        outcomes = self._guard(lambda: self._commit(calls))
-        if isinstance(outcomes, DeskHasNoRoom | StoreUnavailable):
-            return [_copy(outcomes) for _ in calls]
+        try:
+            outcomes = self._guard(lambda: self._commit(calls))
+        except (DeskHasNoRoom, StoreUnavailable) as error:
+            return [_copy(error) for _ in calls]
         failpoint("desk.committed")
         return outcomes
 
@@ -278,22 +266,23 @@ class LocalDesk:
         self._written += len(text)
         return text.decode()
 
-    def _close(self) -> None:
-        self._connection.close()  # the last one to close a file moves its write-ahead log into it
-        self._failure = self._failure or "it is closed"
-
-    def _guard(self, work: Callable[[], T]) -> T | DeskHasNoRoom | StoreUnavailable:
+    def _guard(self, work: Callable[[], T]) -> T:
+        """What it gives. Raises DeskHasNoRoom, or StoreUnavailable from the first fault on that is more than that."""
         if self._failure is None:
             try:
                 return work()
             except sqlite3.Error as error:
                 reason = f"{self._path.name}: {error}"
                 if is_no_room(error):
-                    return DeskHasNoRoom(reason)
+                    raise DeskHasNoRoom(reason) from None
                 self._failure = reason
             except _CommitFailed as failed:
                 self._failure = f"{self._path.name}: {failed}"
-        return StoreUnavailable(f"the local desk has failed: {self._failure}")
+        raise _name_failure(self._failure)
+
+
+def _name_failure(failure: str) -> StoreUnavailable:
+    return StoreUnavailable(f"the local desk has failed: {failure}")
 
 
 def _open_state(call: DeskCall) -> str:
@@ -304,14 +293,6 @@ def _open_state(call: DeskCall) -> str:
 
 class _CommitFailed(Exception):
     """Whether the transaction took effect, nobody knows: not even a full disk may be waited for here."""
-
-
-class _Waiting:
-    """A call and, once it was committed or refused, what came of it."""
-
-    def __init__(self, call: DeskCall) -> None:
-        self.call = call
-        self.outcome: _Outcome | None = None
 
 
 @contextmanager
