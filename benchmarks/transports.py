@@ -16,13 +16,13 @@ import msgspec
 from benchmarks.lab import Call, Lab, Row, make_row
 from benchmarks.measure import Sample, timing
 from ecproc.bridge.base import Answer, Queue
-from ecproc.bridge.fast import FastQueue
+from ecproc.bridge.fast import FastBridge
 from ecproc.bridge.http import HttpBridge
 from ecproc.clock import SystemClock
 from ecproc.config import BridgeConfig, Limits, LiveSecret, Secret
 from ecproc.network import make_tls_context
 
-TRANSPORTS: Final[Mapping[str, type[FastQueue] | type[HttpBridge]]] = {"fast": FastQueue, "httpx": HttpBridge}
+TRANSPORTS: Final[Mapping[str, type[FastBridge] | type[HttpBridge]]] = {"fast": FastBridge, "httpx": HttpBridge}
 """Our adapters by the names of the report."""
 
 KEY: Final = "k" * 40

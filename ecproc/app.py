@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 
 from ecproc.attachments.fetch import HttpFetcher
 from ecproc.attachments.store import ContentStore
-from ecproc.bridge.fast import FastQueue
+from ecproc.bridge.fast import FastBridge
 from ecproc.bridge.http import HttpBridge
 from ecproc.clock import Clock, SystemClock
 from ecproc.config import Config, DataConfig, LiveSecret
@@ -206,16 +206,14 @@ class Processor:
         stack.push_async_callback(desk.aclose)
         reloading = Reloading(config, clock=clock, learn=learn)
         api_key = reloading.secrets["bridge.api_key"]
-        bridge = HttpBridge(config.bridge, api_key=api_key, limits=config.limits, clock=clock)
+        bridge = _open_bridge(config, api_key=api_key, clock=clock)
         stack.push_async_callback(bridge.aclose)
-        queue = _open_queue(config, bridge, api_key=api_key, clock=clock)
-        stack.push_async_callback(queue.aclose)
         fetcher = _open_fetcher(config, content, clock=clock)
         stack.push_async_callback(fetcher.aclose)
         pipeline = Pipeline(
             config,
             store=store,
-            queue=queue,
+            queue=bridge,
             bridge=bridge,
             desk=desk,
             fetcher=fetcher,
@@ -340,8 +338,7 @@ def _open_fetcher(config: Config, content: ContentStore, *, clock: Clock) -> Htt
     )
 
 
-def _open_queue(config: Config, bridge: HttpBridge, *, api_key: LiveSecret, clock: Clock) -> FastQueue | HttpBridge:
-    """The queue's transport of the operator's choice."""
-    if config.bridge.transport == "httpx":
-        return bridge
-    return FastQueue(config.bridge, api_key=api_key, limits=config.limits, clock=clock)
+def _open_bridge(config: Config, *, api_key: LiveSecret, clock: Clock) -> FastBridge | HttpBridge:
+    """The bridge over the transport of the operator's choice."""
+    make = HttpBridge if config.bridge.transport == "httpx" else FastBridge
+    return make(config.bridge, api_key=api_key, limits=config.limits, clock=clock)

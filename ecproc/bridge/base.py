@@ -8,11 +8,16 @@ import msgspec
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A ticket call below the environment's URL, e.g. PUT /tickets/e-CS1/returnptn with its JSON body."""
+    """A ticket call below the environment's URL, e.g. PUT /tickets/e-CS1/returnptn with its JSON body.
+
+    `repeatable`: doing it twice is doing it once. On a connection that is kept the bridge may just be about to close
+    it, and then nobody knows whether the call took effect: only such calls may use one.
+    """
 
     method: str
     path: str
     body: bytes | None = None
+    repeatable: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -1,18 +1,21 @@
-"""The queue's two calls as bare HTTP/1.1 on the event loop's own transports: the path every message takes.
+"""The bridge's calls as bare HTTP/1.1 on the event loop's own transports: the path every message takes.
 
 A general client costs several times what the call itself does; of HTTP nothing more is needed here than one request
-without a body at a time on each connection.
+at a time on each connection.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import ssl
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from ecproc import __version__
-from ecproc.bridge.base import Answer
+from ecproc.bridge.base import Answer, Request
 from ecproc.bridge.calls import (
     DELETE_BYTES,
     FORBIDDEN,
@@ -31,74 +34,117 @@ from ecproc.errors import BridgeUnavailable
 from ecproc.network import HttpFault, Origin, make_tls_context
 
 
-class FastQueue:
-    """The queue calls of `Bridge`; made and used in one running event loop. `api_key` is asked at every call (R1, R5).
+class FastBridge:
+    """Ensono's bridge (see `Bridge`); made and used in one running event loop. `api_key` is asked at every call (R1,
+    R5).
 
     TLS is 1.2 or newer and always verified, against the system's authorities or only those of `ca_file` (R3). No
     redirects, cookies or log lines, and no proxy but `config.proxy`; nothing is ever sent twice but a call that was
     refused with 403; the deadline spans everything from waiting for one of `limits.bridge_connections` to the last
-    byte. Raises ConfigError when the CA file cannot be read.
+    byte. Queue calls and ticket calls have that many connections each; a ticket call that is not repeatable has one of
+    its own. Raises ConfigError when the CA file cannot be read.
     """
 
     def __init__(self, config: BridgeConfig, *, api_key: ApiKey, limits: Limits, clock: Clock) -> None:
         self._api_key = api_key
         self._timeout = config.timeout
-        origin, path = split_url(config.queue_url)
-        secure, proxy = origin.scheme == "https", config.proxy_address
-        self._pool = ConnectionPool(
-            origin,
-            tls=make_tls_context(Path(config.ca_file) if config.ca_file else None) if secure else None,
-            proxy=proxy,
-            size=limits.bridge_connections,
-            limit=limits.response_bytes,
-            timeout=config.timeout,
-            clock=clock,
-        )
-        forwarded = None if secure else proxy
-        # What is forwarded names the whole address; a tunnel leads to it already.
-        self._path = f"{path}/queue" if forwarded is None else f"http://{origin.authority}{path}/queue"
         self._name, name_headers = name_client(config)
-        self._headers = _write_headers(origin, forwarded, name_headers)
+        tls = _make_tls(config)
+        self._queue = _open_route(config.queue_url, config, tls=tls, limits=limits, clock=clock)
+        self._tickets = _open_route(config.base_url, config, tls=tls, limits=limits, clock=clock)
+        self._named = "".join(f"{name}: {value}\r\n" for name, value in name_headers.items())
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} on {self._pool!r}>"
+        return f"<{type(self).__name__} on {self._queue.pool!r}>"
 
     async def receive(self) -> Answer:
         """GET /queue (R13-R15)."""
-        return await self._call("GET", self._path)
+        return await self._call(self._queue, f"GET {self._queue.prefix}/queue{self._name}", self._named)
 
     async def delete(self, receipt_handle: str) -> Answer:
         """DELETE /queue/{handle}, encoded once and sent byte for byte (R27)."""
-        return await self._call("DELETE", f"{self._path}/{encode_handle(receipt_handle)}", most=DELETE_BYTES)
+        line = f"DELETE {self._queue.prefix}/queue/{encode_handle(receipt_handle)}{self._name}"
+        return await self._call(self._queue, line, self._named, most=DELETE_BYTES)
+
+    async def send(self, request: Request) -> Answer:
+        """A ticket call; in the echo environment it goes to echo while the queue is dev's (R9)."""
+        path, body, headers = self._tickets.prefix + request.path, request.body, self._named
+        if body is None:
+            path += self._name.replace("?", "&", 1) if "?" in path else self._name
+        else:
+            headers = f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        if not request.repeatable:
+            headers += "connection: close\r\n"
+        most = DELETE_BYTES if request.method == "DELETE" else None
+        line = f"{request.method} {path}"
+        return await self._call(self._tickets, line, headers, body or b"", most=most, kept=request.repeatable)
 
     async def aclose(self) -> None:
         """Close every connection that no call is using."""
-        await self._pool.aclose()
+        await self._queue.pool.aclose()
+        await self._tickets.pool.aclose()
 
-    async def _call(self, method: str, target: str, *, most: int | None = None) -> Answer:
-        key, call = self._api_key.value, partial(self._try, method, target, most)
+    async def _call(
+        self, route: _Route, line: str, headers: str, body: bytes = b"", *, most: int | None = None, kept: bool = True
+    ) -> Answer:
+        key, send = self._api_key.value, partial(route.pool.call, most=most, kept=kept)
+        call = partial(self._try, send, f"{line} HTTP/1.1\r\n{route.headers}{headers}", body)
         answer = await call(key)
         return answer if answer.status != FORBIDDEN else await repeat_refused(self._api_key, key, answer, call)
 
-    async def _try(self, method: str, target: str, most: int | None, key: Secret) -> Answer:
-        head = f"{method} {target}{self._name} HTTP/1.1\r\n{self._headers}x-api-key: {read_key(key)}\r\n\r\n"
+    async def _try(
+        self, send: Callable[[bytes, float], Awaitable[Answer]], head: str, body: bytes, key: Secret
+    ) -> Answer:
+        request = f"{head}x-api-key: {read_key(key)}\r\n\r\n".encode("ascii") + body
         deadline = asyncio.get_running_loop().time() + self._timeout
         try:
-            return await self._pool.call(head.encode("ascii"), deadline, most=most)
+            return await send(request, deadline)
         except HttpFault as error:
             kind, detail, sent = error.kind, error.detail, error.sent
         # Outside the handler, so that nothing of the network's own errors is part of ours.
         raise BridgeUnavailable(kind, detail, sent=sent)
 
 
-def _write_headers(origin: Origin, forwarded: Proxy | None, more: Mapping[str, str]) -> str:
+class _Route(msgspec.Struct, frozen=True):
+    """The connections to an environment, what its calls' paths begin with, and the headers that all of them have."""
+
+    pool: ConnectionPool
+    prefix: str
+    headers: str
+
+
+def _make_tls(config: BridgeConfig) -> ssl.SSLContext | None:
+    """The one context for all connections: making it takes as long as a hundred messages do."""
+    if not config.base_url.startswith("https:"):
+        return None
+    return make_tls_context(Path(config.ca_file) if config.ca_file else None)
+
+
+def _open_route(url: str, config: BridgeConfig, *, tls: ssl.SSLContext | None, limits: Limits, clock: Clock) -> _Route:
+    origin, path = split_url(url)
+    proxy = config.proxy_address
+    pool = ConnectionPool(
+        origin,
+        tls=tls,
+        proxy=proxy,
+        size=limits.bridge_connections,
+        limit=limits.response_bytes,
+        timeout=config.timeout,
+        clock=clock,
+    )
+    forwarded = None if tls is not None else proxy
+    # What is forwarded names the whole address; a tunnel leads to it already.
+    prefix = path if forwarded is None else f"http://{origin.authority}{path}"
+    return _Route(pool, prefix, _write_headers(origin, forwarded))
+
+
+def _write_headers(origin: Origin, forwarded: Proxy | None) -> str:
     """The lines that every request has; those that a proxy forwards are for the proxy too."""
     headers = {
         "host": origin.authority,
         "accept": "application/json",
         "accept-encoding": "identity",
         "user-agent": f"ecproc/{__version__}",
-        **more,
     }
     if forwarded is not None and forwarded.authorization:
         headers["proxy-authorization"] = forwarded.authorization.reveal()

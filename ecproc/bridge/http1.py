@@ -1,4 +1,4 @@
-"""HTTP/1.1 as the queue's calls need it, without any I/O: the bytes of one connection in, answers out.
+"""HTTP/1.1 as the bridge's calls need it, without any I/O: the bytes of one connection in, answers out.
 
 The bytes are parsed by httptools (llhttp). What a parser does not judge is judged here: how much may come, where a body
 without a length ends, what came unasked, and whose answer it is.
@@ -38,7 +38,7 @@ _Parts: TypeAlias = tuple[int, Mapping[bytes, bytes], bytes]
 
 
 class HttpExchange:
-    """What comes back on one connection: answers, each to one request without a body that was sent before it.
+    """What comes back on one connection: answers, each to one request that was sent whole before it.
 
     A body has at most `limit` bytes, before and after it is decoded. Faults name `place`; `forwarder` is the proxy that
     requests are handed to in the clear, if any: its own refusal is no answer. `now` is in microseconds since the epoch.

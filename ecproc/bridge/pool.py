@@ -62,14 +62,17 @@ class ConnectionPool:
             f"{self._used} of {self._size} used, {len(self._idle)} idle>"
         )
 
-    async def call(self, request: bytes, deadline: float, *, most: int | None = None) -> Answer:
-        """Send a request once and give its answer, by `deadline` on the loop's clock. Raises HttpFault, also where the
-        answer has more than `most` bytes."""
-        connection = await self._acquire(deadline)
+    async def call(self, request: bytes, deadline: float, *, most: int | None = None, kept: bool = True) -> Answer:
+        """Send a request once and give its answer, by `deadline` on the loop's clock; on a connection of its own where
+        none may be `kept`. Raises HttpFault, also where the answer has more than `most` bytes."""
+        connection = await self._acquire(deadline, kept=kept)
         self._used += 1
         try:
             outcome = await connection.call(request, deadline, most=most)
-            self._keep(connection)
+            if kept:
+                self._keep(connection)
+            else:
+                connection.abort()
         except BaseException:
             connection.abort()
             raise
@@ -89,23 +92,23 @@ class ConnectionPool:
             self._idle.pop().abort()
         await asyncio.sleep(0)  # the transports close behind their last callback
 
-    async def _acquire(self, deadline: float) -> _Connection:
+    async def _acquire(self, deadline: float, *, kept: bool) -> _Connection:
         """A connection and one of the slots; without a timer's cost where both are there."""
-        if not self._slots.locked() and (connection := self._take_idle()) is not None:
+        if kept and not self._slots.locked() and (connection := self._take_idle()) is not None:
             await self._slots.acquire()
             return connection
         try:
             async with asyncio.timeout_at(deadline):
-                return await self._wait_for_connection()
+                return await self._wait_for_connection(kept=kept)
         except OSError as error:
             kind, why = classify(error)
             why = describe_timeout(self._timeout, sent=False) if kind == "timeout" else why
         raise HttpFault(kind, f"{self._place}: {why}", sent=False)
 
-    async def _wait_for_connection(self) -> _Connection:
+    async def _wait_for_connection(self, *, kept: bool) -> _Connection:
         await self._slots.acquire()
         try:
-            return self._take_idle() or await self._connect()
+            return (self._take_idle() if kept else None) or await self._connect()
         except BaseException:
             self._slots.release()
             raise

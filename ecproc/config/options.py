@@ -122,7 +122,7 @@ class BridgeConfig(Struct, frozen=True, kw_only=True):
     max_readers: Annotated[int, Meta(ge=1, le=64, description="concurrent GETs while messages come")] = 8
     transport: Annotated[
         Literal["fast", "httpx"],
-        Meta(description="how the queue is called: fast, or httpx should a TLS setup need a general client"),
+        Meta(description="how the bridge is called: fast, or httpx should a TLS setup need a general client"),
     ] = "fast"
     proxy: Annotated[
         Secret,

@@ -15,7 +15,7 @@ from ecproc.attachments.base import Failure, FetchFailed
 from ecproc.attachments.fetch import HttpFetcher
 from ecproc.attachments.store import ContentStore
 from ecproc.bridge.base import Request
-from ecproc.bridge.fast import FastQueue
+from ecproc.bridge.fast import FastBridge
 from ecproc.bridge.http import HttpBridge
 from ecproc.clock import SystemClock
 from ecproc.config import BridgeConfig, Limits, LiveSecret, Secret
@@ -45,7 +45,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 @asynccontextmanager
 async def opened(
     adapter: Adapter, url: str, proxy: str, *, user: str = IN_URL, ca_file: str = "", timeout: float = PATIENCE
-) -> AsyncIterator[HttpBridge | FastQueue]:
+) -> AsyncIterator[HttpBridge | FastBridge]:
     config = BridgeConfig(
         url=f"{url}/client/prod",
         client_name="Client",
@@ -61,7 +61,7 @@ async def opened(
         await queue.aclose()
 
 
-async def fail(queue: HttpBridge | FastQueue) -> BridgeUnavailable:
+async def fail(queue: HttpBridge | FastBridge) -> BridgeUnavailable:
     """Make a call that must fail, with no credential in what is raised nor in what it comes from."""
     with pytest.raises(BridgeUnavailable) as caught:
         await queue.receive()

@@ -17,7 +17,7 @@ import pytest
 from ecproc.attachments.base import FetchFailed
 from ecproc.attachments.fetch import HttpFetcher
 from ecproc.attachments.store import ContentStore
-from ecproc.bridge.fast import FastQueue
+from ecproc.bridge.fast import FastBridge
 from ecproc.bridge.http import HttpBridge
 from ecproc.clock import SystemClock
 from ecproc.config import BridgeConfig, Limits, Secret
@@ -142,8 +142,8 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, bool]]
 
 
 @pytest.fixture
-def make_queue(adapter: Adapter) -> Callable[[str], FastQueue | HttpBridge]:
-    def make(url: str) -> FastQueue | HttpBridge:
+def make_queue(adapter: Adapter) -> Callable[[str], FastBridge | HttpBridge]:
+    def make(url: str) -> FastBridge | HttpBridge:
         config = BridgeConfig(url=url, client_name="Client", timeout=0.3)
         return adapter(config, api_key=FixedKey(), limits=Limits(response_bytes=LIMIT), clock=SystemClock())
 
@@ -153,7 +153,7 @@ def make_queue(adapter: Adapter) -> Callable[[str], FastQueue | HttpBridge]:
 @pytest.mark.requirement("I7")
 @pytest.mark.parametrize("name", SCRIPTS)
 async def test_a_call_leaves_nothing_to_the_collector(
-    make_queue: Callable[[str], FastQueue | HttpBridge], name: str
+    make_queue: Callable[[str], FastBridge | HttpBridge], name: str
 ) -> None:
     async with FaultServer(SCRIPTS[name]) as server:
         queue = make_queue(server.url)
@@ -168,7 +168,7 @@ async def test_a_call_leaves_nothing_to_the_collector(
 
 @pytest.mark.requirement("I7")
 async def test_a_call_that_was_given_up_leaves_nothing_to_the_collector(
-    make_queue: Callable[[str], FastQueue | HttpBridge],
+    make_queue: Callable[[str], FastBridge | HttpBridge],
 ) -> None:
     async with FaultServer(stalling(bytes(LIMIT // 2))) as server:
         queue = make_queue(server.url)

@@ -20,7 +20,7 @@ import msgspec
 import pytest
 
 from ecproc.bridge.base import Answer
-from ecproc.bridge.fast import FastQueue
+from ecproc.bridge.fast import FastBridge
 from ecproc.bridge.http import HttpBridge
 from ecproc.clock import SystemClock
 from ecproc.config import BridgeConfig, Limits, LiveSecret, Secret
@@ -330,7 +330,7 @@ class TestRequests:
         async with open_queue(make_queue, truncate) as (queue, _):
             await fail_in_time(queue)
         loggers = {record.name.partition(".")[0] for record in caplog.records}
-        assert adapter is FastQueue or "httpcore" in loggers
+        assert adapter is FastBridge or "httpcore" in loggers
         assert "canary" not in caplog.text
         assert "/client" not in caplog.text
 
@@ -611,7 +611,7 @@ class TestTls:
         if (told := TLS_WORDS.get(fault)) is not None:
             assert error.detail.startswith(f"127.0.0.1:{server.port}: certificate verify failed: {told}")
         # asyncio's own TLS tells a server that hangs up on our version as nothing but a reset.
-        assert error.kind == "tls" or (adapter, fault, error.kind) == (FastQueue, "old_tls", "connect")
+        assert error.kind == "tls" or (adapter, fault, error.kind) == (FastBridge, "old_tls", "connect")
 
     async def test_handshake_that_never_ends_is_not_sent(self, make_queue: Make) -> None:
         async with FaultServer(black_hole) as server:
@@ -644,7 +644,7 @@ class TestTls:
             queue = make_queue(server.url, ca_file=ca_file)
             error = await fail_in_time(queue)
             await queue.aclose()
-        assert error.kind == "connect" or (adapter, error.kind) == (FastQueue, "protocol")
+        assert error.kind == "connect" or (adapter, error.kind) == (FastBridge, "protocol")
         assert error.sent
 
     @pytest.mark.parametrize("content", [None, b"not a certificate"])

@@ -47,7 +47,7 @@ class BridgePerformer:
             self._client_name, effect.ticket, ticket_type=effect.ticket_type, number=effect.number or ""
         )
         try:
-            answer = await self._bridge.send(Request(method, path, body))
+            answer = await self._bridge.send(Request(method, path, body, repeatable=True))
         except BridgeUnavailable as error:
             if error.sent:
                 return Uncertain(str(error), error.hint)
