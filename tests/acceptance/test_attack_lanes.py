@@ -43,7 +43,8 @@ async def test_hosts_that_drip_give_their_places_back(tmp_path: Path) -> None:
     async def drip(peer: Peer) -> None:
         """Half of them drip the body, which ends first; the others already the head."""
         request = await peer.request()
-        assert request is not None
+        if request is None:  # given up before anything was sent, as at the end
+            return
         head = make_head(200, {"content-length": "3000"})
         if int(request.target.rpartition("/")[2]) % 2:
             await peer.send(head)
