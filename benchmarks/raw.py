@@ -64,14 +64,14 @@ def _connect_plain(path: Path) -> sqlite3.Connection:
 
 def append_statements(events: Sequence[NewEvent], *, start: int, tickets: int) -> list[Statement]:
     """The rows that appending these events writes: those of the event table and the counters of their streams, with
-    constants for hashes. `start` is how many events of as many tickets in turn came before."""
+    constants for hashes and checksums. `start` is how many events of as many tickets in turn came before."""
     rows: list[tuple[object, ...]] = []
     counters: dict[str, tuple[object, ...]] = {}
     for index, event in enumerate(events, start=start):
         version, prev = index // tickets + 1, max(index + 1 - tickets, 0)
         place = (index + 1, event.stream, version, prev, index, event.kind, event.message_key)
         rows.append((*place, event.payload, NO_HASH, NO_HASH))
-        counters[event.stream] = (event.stream, version, 0, version, index + 1)
+        counters[event.stream] = (event.stream, version, 0, version, index + 1, 0)
     return [(log.INSERT_EVENT, rows), (log.PUT_STREAM, list(counters.values()))]
 
 
