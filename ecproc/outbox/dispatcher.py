@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import suppress
 from random import Random
 from typing import Final
 
-import anyio
 import structlog
 from msgspec.structs import replace
 
@@ -113,16 +113,17 @@ class Dispatcher:
     async def run(self) -> None:
         """Perform what is due until cancelled or stopped."""
         schedule = self._schedule
-        async with anyio.create_task_group() as tasks:
+        async with asyncio.TaskGroup() as tasks:  # its tasks cost a tenth of anyio's
             while not schedule.stopped:
                 schedule.held = not self._store.may_perform()
                 look = schedule.look(self._now())
                 for start in look.starts:
-                    tasks.start_soon(self._perform, start)
+                    tasks.create_task(self._perform(start))
                 for lane, since in look.due.items():
                     self._telemetry.outbox_oldest_due(lane, since)
-                with anyio.move_on_after(look.wait):
-                    await self._news.wait_until(lambda: schedule.has_news)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(look.wait):
+                        await self._news.wait_until(lambda: schedule.has_news)
 
     async def stop(self) -> None:
         """Claim nothing more; returns when nothing is in flight. Who waits for room need not: no room will come."""
@@ -137,42 +138,43 @@ class Dispatcher:
     async def _perform(self, start: Start) -> None:
         began = self._clock.monotonic()
         try:
-            with ExitStack() as taken:
-                entry, attempt = await self._try(start, taken)
-                match attempt:
-                    case None:
-                        self._defer(start, _REPLANNED_SECONDS)
-                    case Deferred():
-                        self._defer(start, _DEFERRED_SECONDS)
-                        self._reports.deferred(entry, attempt, stream=start.stream)
-                    case _:
-                        await self._finish(start, entry, attempt, began=began)
+            entry = await self._fetch(start)
+            if isinstance(entry, Entry):
+                with self._store.taking(_COPIES * weigh(entry)) as taken:
+                    attempt = await self._try(start.stream, entry) if taken else _NO_ROOM
+                    await self._end(start, entry, attempt, began=began)
+            elif entry is None:
+                self._defer(start, _REPLANNED_SECONDS)
+            else:
+                await self._end(start, start.entry, entry, began=began)
         finally:
             self._schedule.end(start, self._now())
             self._tell()
 
-    async def _try(self, start: Start, taken: ExitStack) -> tuple[Entry, Attempt | Deferred | None]:
-        """The entry as it was claimed, with its fields, and what came of it; None where its key was planned anew.
-
-        What room it takes is given back with `taken`.
-        """
-        stream, entry = start.stream, start.entry
+    async def _fetch(self, start: Start) -> Entry | Postponed | None:
+        """The entry with its fields, which may have been left in the store; None where its key was planned anew."""
         try:
-            fetched = await _fetch(self._store, stream, entry)
+            return await _fetch(self._store, start.stream, start.entry)
         except RowDamaged as damaged:
-            return entry, _postpone(damaged)
-        if fetched is None:
-            return entry, None
-        if not taken.enter_context(self._store.taking(_COPIES * weigh(fetched))):
-            return fetched, _NO_ROOM
+            return _postpone(damaged)
+
+    async def _try(self, stream: str, entry: Entry) -> Attempt | Deferred:
+        """What comes of one attempt, the intent recorded before where there has to be one."""
         performer = self._performers[entry.effect.kind]
         if performer.repeat_of(entry.effect.kind).leaves_intent:
             # The performer gets the entry as it was claimed: what a former attempt left unknown is to be looked up.
-            await self._settle(stream, fetched, EffectStarted(entry.effect.key))
+            await self._settle(stream, entry, EffectStarted(entry.effect.key))
         failpoint("claim.committed")
-        attempt = await _attempt(performer, stream, entry=fetched, seconds=self._attempt_seconds)
+        attempt = await _attempt(performer, stream, entry=entry, seconds=self._attempt_seconds)
         failpoint("effect.performed")
-        return fetched, attempt
+        return attempt
+
+    async def _end(self, start: Start, entry: Entry, attempt: Attempt | Deferred, *, began: float) -> None:
+        if isinstance(attempt, Deferred):
+            self._defer(start, _DEFERRED_SECONDS)
+            self._reports.deferred(entry, attempt, stream=start.stream)
+        else:
+            await self._finish(start, entry, attempt, began=began)
 
     def _defer(self, start: Start, seconds: float) -> None:
         now = self._now()
@@ -253,18 +255,19 @@ async def _fetch(store: Store, stream: str, entry: Entry) -> Entry | None:
 
 async def _attempt(performer: Performer, stream: str, *, entry: Entry, seconds: float) -> Attempt | Deferred:
     """What a performer makes of an entry in that time."""
-    with anyio.move_on_after(seconds):
-        try:
+    try:
+        async with asyncio.timeout(seconds) as deadline:
             return await performer.perform(stream, entry)
-        except StoreError:
-            raise
-        except RowDamaged as damaged:  # what would be sent depends on it
-            return _postpone(damaged)
-        except Exception as error:
-            # A defect in one adapter must cost its own entry time, not the process.
-            log.error("effect_defect", key=entry.effect.key, error=type(error).__name__, exc_info=error)
-            return Uncertain(f"defect: {type(error).__name__}")
-    return Uncertain(f"no end within {seconds:g} s")
+    except StoreError:
+        raise
+    except RowDamaged as damaged:  # what would be sent depends on it
+        return _postpone(damaged)
+    except Exception as error:
+        if deadline.expired():
+            return Uncertain(f"no end within {seconds:g} s")
+        # A defect in one adapter must cost its own entry time, not the process.
+        log.error("effect_defect", key=entry.effect.key, error=type(error).__name__, exc_info=error)
+        return Uncertain(f"defect: {type(error).__name__}")
 
 
 def _postpone(damaged: RowDamaged) -> Postponed:
