@@ -636,7 +636,7 @@ class TestGuesses:
 class TestSlowClients:
     """Whoever is slow or silent loses the connection, and nobody else notices."""
 
-    LIMITS = Limits(web_tickets=50, web_connections=8, web_wait_seconds=0.4)
+    LIMITS = Limits(web_tickets=50, web_connections=8, web_wait_seconds=1.0)
 
     @pytest.mark.parametrize(
         ("begun", "refused"),
@@ -738,15 +738,16 @@ class TestSlowClients:
         assert heard.refused.count(WebRefusal.SLOW) == 1
 
     async def test_a_request_has_its_time_however_late_it_begins(self, state: Tickets) -> None:
-        loop = asyncio.get_running_loop()
-        with anyio.fail_after(10):
-            async with serving(app_of(state), limits=self.LIMITS) as address, await connect(address) as stream:
+        loop, wait = asyncio.get_running_loop(), 3.0  # whoever is late by less on a busy machine still shows it
+        limits = Limits(web_tickets=50, web_connections=8, web_wait_seconds=wait)
+        with anyio.fail_after(10 * wait):
+            async with serving(app_of(state), limits=limits) as address, await connect(address) as stream:
                 await stream.send(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
                 await stream.receive()
-                late = loop.time() + 0.7 * self.LIMITS.web_wait_seconds
+                late = loop.time() + 0.7 * wait
                 await anyio.sleep_until(late)
                 await stream.send(LIVEZ[:10])
-                await anyio.sleep_until(late + 0.7 * self.LIMITS.web_wait_seconds)
+                await anyio.sleep_until(late + 0.7 * wait)
                 await stream.send(LIVEZ[10:])
                 assert (await read_all(stream)).startswith(b"HTTP/1.1 200 ")
 
@@ -799,7 +800,7 @@ class TestOutOfDescriptors:
 class TestHostileRequests:
     """What no client of ours sends."""
 
-    LIMITS = Limits(web_wait_seconds=0.2)
+    LIMITS = Limits(web_wait_seconds=1.0)
 
     @pytest.mark.parametrize(
         "request_bytes",
