@@ -6,7 +6,8 @@ from ecproc.clock import SystemClock
 from ecproc.config import Limits
 from ecproc.domain.policy import Policy
 from ecproc.fold.tickets import MACHINES
-from ecproc.runtime.projector import EffectSink, Projector
+from ecproc.runtime.projector import Projector
+from ecproc.runtime.steps import EffectSink
 from ecproc.store.base import Store
 from ecproc.telemetry.hooks import Telemetry
 

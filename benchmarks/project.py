@@ -21,7 +21,7 @@ from ecproc.desk.base import DESK_KINDS
 from ecproc.domain.attempt import Attempt, Done
 from ecproc.domain.effects import EffectKind, Repeat
 from ecproc.domain.entry import Entry
-from ecproc.domain.log import Batch, RecordedEvent, StreamCounters
+from ecproc.domain.log import Batch, NewEvent, RecordedEvent, StreamCounters
 from ecproc.domain.log import Row as LiveRow
 from ecproc.fold.tables import TABLES
 from ecproc.outbox.dispatcher import Dispatcher
@@ -44,6 +44,8 @@ class _Sink:
 
     def __init__(self) -> None:
         self.entries: list[tuple[str, Entry]] = []
+
+    has_room = True
 
     async def wait_for_room(self) -> None:
         return
@@ -133,10 +135,15 @@ async def settle(folder: str, *, tickets: int, messages: int) -> Sample:
     return _beside_raw(folder, watch.sample(len(sink.entries)), tapped)
 
 
+async def _leave_all(events: Sequence[NewEvent]) -> dict[str, object]:
+    return {}
+
+
 def _dispatcher(store: SqliteStore) -> Dispatcher:
     return Dispatcher(
         store,
         [_Instant()],
+        take_in=_leave_all,
         wake=lambda events, wake: None,
         policy=RetryPolicy(max_attempts=1, unknown_retry=(1, 2), longest=60),
         bounds=OutboxBounds(

@@ -42,6 +42,8 @@ _MACHINERY: Final = (
 class _Sink:
     """An outbox that takes everything and does nothing."""
 
+    has_room = True
+
     async def wait_for_room(self) -> None:
         return
 

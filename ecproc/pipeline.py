@@ -14,7 +14,7 @@ from ecproc.bridge.base import Bridge, Queue
 from ecproc.clock import Clock
 from ecproc.config import Config
 from ecproc.desk.base import Desk
-from ecproc.domain.log import RecordedEvent
+from ecproc.domain.log import NewEvent, RecordedEvent
 from ecproc.domain.policy import Policy
 from ecproc.failpoints import failpoint
 from ecproc.fold.machine import Machines
@@ -59,6 +59,7 @@ class Pipeline:
                 BridgePerformer(bridge, store, client_name=config.bridge.client_name),
                 AttachmentPerformer(fetcher, store, clock=clock),
             ],
+            take_in=self._take_in_outcome,
             wake=self._deliver_outcomes,
             policy=RetryPolicy(
                 max_attempts=config.outbox.max_attempts,
@@ -89,6 +90,7 @@ class Pipeline:
         self.ingest = Ingest(
             queue,
             store,
+            take_in=self.projector.take_in,
             deliver=self.projector.deliver,
             config=config.bridge,
             limits=limits,
@@ -149,6 +151,9 @@ class Pipeline:
         await self.dispatcher.stop()  # before the actors come to rest: they no longer wait for room in the outbox
         await self._received.wait()
         await self.projector.wait_idle()
+
+    async def _take_in_outcome(self, events: Sequence[NewEvent]) -> Mapping[str, object]:
+        return await self.projector.take_in(events)
 
     def _deliver_outcomes(self, events: Sequence[RecordedEvent], wake: bool) -> None:
         self.projector.deliver(events, wake=wake)

@@ -42,6 +42,17 @@ class Fence(msgspec.Struct, frozen=True, gc=False):
     through: int
 
 
+class Foreseen(msgspec.Struct, frozen=True, gc=False):
+    """What a batch was worked out for before its events were recorded: that its first one, of the fence's stream, gets
+    this position and version, with this time, and that no other stream has a row of these tables and ids. Where any of
+    it is otherwise, or a message is known already, nothing of the batch is written and it counts as fenced."""
+
+    position: int
+    version: int
+    at: int
+    alone: Sequence[tuple[str, str]] = ()
+
+
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
     """A folded state as bytes, good for code whose machine has the same `snapshot_version`."""
 
@@ -87,6 +98,7 @@ class Batch(msgspec.Struct, frozen=True):
     """One transaction: all of it or nothing.
 
     `compact` says in few bytes what this batch's events say to a rebuild: a cache, kept under its last event.
+    `foreseen` needs a `fence`.
     """
 
     events: Sequence[NewEvent] = ()
@@ -94,3 +106,4 @@ class Batch(msgspec.Struct, frozen=True):
     fence: Fence | None = None
     snapshot: Snapshot | None = None
     compact: bytes | None = None
+    foreseen: Foreseen | None = None

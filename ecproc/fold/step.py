@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Final
 
 import msgspec
@@ -11,8 +12,9 @@ from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.deltas import ClientTicketChanged, Delta, Flagged, Planned, Refused
 from ecproc.domain.effects import Effect
 from ecproc.domain.entry import Entry
-from ecproc.domain.events import Decided, Fact, Message, Noticed, Quarantined
-from ecproc.domain.log import Batch, Fence, NewEvent, RecordedEvent, Row, Snapshot
+from ecproc.domain.events import OUTCOMES, Decided, Fact, Message, Noticed, Quarantined
+from ecproc.domain.ids import EffectKey
+from ecproc.domain.log import Batch, Fence, Foreseen, NewEvent, RecordedEvent, Row, Snapshot
 from ecproc.domain.policy import Policy
 from ecproc.domain.state import StreamState
 from ecproc.fold.compact import CompactFact, CompactQuarantined, CompactStep, cache_step, compact_fact
@@ -37,7 +39,8 @@ class Step(msgspec.Struct, frozen=True):
     """What one step writes and tells.
 
     `deltas` are what its facts changed; `before` and `after` are the ticket's type and state, None for no ticket;
-    `decided` counts the facts that wanted a decision, `unknown_fields` the members the guide does not know.
+    `decided` counts the facts that wanted a decision, `unknown_fields` the members the guide does not know, `ahead` the
+    first events of the batch that the fold has read already.
     """
 
     batch: Batch
@@ -49,6 +52,7 @@ class Step(msgspec.Struct, frozen=True):
     before: tuple[str, str | None] | None
     after: tuple[str, str | None] | None
     decided: int
+    ahead: int = 0
 
     @property
     def anomalies(self) -> list[Flagged]:
@@ -56,14 +60,34 @@ class Step(msgspec.Struct, frozen=True):
         return [delta for delta in self.deltas if isinstance(delta, Flagged)]
 
 
-def take_step(fold: StreamFold, *, policy: Policy, client_name: str, limit: int, snapshot_events: int) -> Step:
+class Ahead(msgspec.Struct, frozen=True, gc=False):
+    """Events of a stream that are not recorded yet, and the position and time that the first of them probably gets."""
+
+    events: Sequence[NewEvent]
+    position: int
+    at: int
+
+
+def take_step(
+    fold: StreamFold,
+    *,
+    policy: Policy,
+    client_name: str,
+    limit: int,
+    snapshot_events: int,
+    ahead: Ahead | None = None,
+) -> Step:
     """Evolve and decide the fold's undecided facts, at most `limit`, one at a time; moves the fold past them (I3).
 
+    With events `ahead` the step records these too, and holds only if they get the places that were foreseen: where they
+    do not, the fold went further than the log and is to be read anew.
     What only the running processor can see, as that a message names another client, becomes a fact of its own.
     """
     state, machine = fold.state, fold.machine
+    foreseen = _read_ahead(fold, ahead) if ahead is not None else None
     before, expected = machine.counted(state), fold.through
-    taking = _Taking(state, ("", client_name.strip().lower(), _GUIDES_OWN))
+    names = ("", client_name.strip().lower(), _GUIDES_OWN)
+    taking = _Taking(state, names, ahead_from=inf if ahead is None else ahead.position)
     while fold.pending and taking.facts < limit:
         event, fact, place, deltas = fold.take_next()
         taking.note(event, fact, deltas)
@@ -73,16 +97,48 @@ def take_step(fold: StreamFold, *, policy: Policy, client_name: str, limit: int,
         taking.effects += state.plans.plan(machine.decide(state, fact, deltas, place, policy))
         taking.deltas += deltas
         fold.through = event.version
-    return taking.conclude(fold, before=before, expected=expected, snapshot=_snapshot_if_due(fold, snapshot_events))
+    step = taking.conclude(fold, before=before, expected=expected, snapshot=_snapshot_if_due(fold, snapshot_events))
+    return step if ahead is None or foreseen is None else _record_ahead(step, ahead.events, foreseen)
+
+
+def _read_ahead(fold: StreamFold, ahead: Ahead) -> Foreseen:
+    stream, version = fold.state.stream, fold.seen
+    foreseen = Foreseen(ahead.position, version + 1, ahead.at)
+    fold.extend(
+        [
+            RecordedEvent(
+                ahead.position + place,
+                stream,
+                version + 1 + place,
+                ahead.at,
+                event.kind,
+                event.payload,
+                b"",
+                event.message_key,
+            )
+            for place, event in enumerate(ahead.events)
+        ]
+    )
+    return foreseen
+
+
+def _record_ahead(step: Step, events: Sequence[NewEvent], foreseen: Foreseen) -> Step:
+    """The step with these events before its own; a number that it links must be no other ticket's."""
+    alone = [("client_ticket", link.number) for link in step.linked]
+    foreseen = msgspec.structs.replace(foreseen, alone=alone) if alone else foreseen
+    batch = msgspec.structs.replace(step.batch, events=[*events, *step.batch.events], foreseen=foreseen)
+    return msgspec.structs.replace(step, batch=batch, ahead=len(events))
 
 
 class _Taking:
     """A step while its facts are taken one by one."""
 
     __slots__ = (
+        "_ahead_from",
         "_linked",
         "_noticed",
         "_our_names",
+        "_settled",
         "_state",
         "_unknown_fields",
         "_wanted",
@@ -93,15 +149,17 @@ class _Taking:
         "refused",
     )
 
-    def __init__(self, state: StreamState, our_names: tuple[str, ...]) -> None:
+    def __init__(self, state: StreamState, our_names: tuple[str, ...], *, ahead_from: float) -> None:
         self.facts = 0
         self.deltas: list[Delta] = []
         self.effects: list[Effect] = []
         self.refused: dict[int, Quarantined] = {}
         self.compact: list[CompactFact] = []
         self._state = state
+        self._ahead_from = ahead_from
         self._our_names = our_names
         self._noticed: dict[str, Noticed] = {}
+        self._settled: dict[EffectKey, None] = {}
         self._linked: list[Link] = []
         self._wanted = 0
         self._unknown_fields = 0
@@ -115,7 +173,9 @@ class _Taking:
                 self.refused[event.position] = Quarantined(event.position, delta.reason, delta.detail)
             elif isinstance(delta, ClientTicketChanged) and (delta.adopted or delta.created):
                 self._linked.append(Link(delta.client_ticket.number, event.position))
-        if isinstance(fact, Message):
+        if event.position >= self._ahead_from and isinstance(fact, OUTCOMES):
+            self._settled[fact.key] = None
+        elif isinstance(fact, Message):
             self._unknown_fields += 0 if fact.fields.keys() <= FIELDS else len(fact.fields.keys() - FIELDS)
             if fact.client_name.lower() not in self._our_names:
                 self._notice(_name_client(fact))
@@ -130,7 +190,9 @@ class _Taking:
     ) -> Step:
         """The whole step, which went on behind version `expected`."""
         state, stream = self._state, self._state.stream
-        entries = tuple([state.plans.entries[effect.key] for effect in self.effects])
+        known = state.plans.entries
+        keys = self._settled | dict.fromkeys([effect.key for effect in self.effects])
+        entries = tuple([known[key] for key in keys if key in known])
         deltas = [*self.deltas, *map(Planned, entries)]
         own: list[OwnEvent] = [*self.refused.values(), Decided(through=fold.through, effects=tuple(self.effects))]
         events = [NewEvent(stream, *encode_event(event)) for event in own]

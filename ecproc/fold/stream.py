@@ -12,7 +12,7 @@ import msgspec
 
 from ecproc.domain.deltas import Delta
 from ecproc.domain.events import Decided, Fact, Message, Place, Quarantined
-from ecproc.domain.log import RecordedEvent, Snapshot, StreamCounters
+from ecproc.domain.log import NewEvent, RecordedEvent, Snapshot, StreamCounters
 from ecproc.domain.state import StreamState
 from ecproc.fold.history import place_of, read_fact, wants_actor
 from ecproc.fold.machine import AnyMachine, evolve_fact, write_down
@@ -21,6 +21,8 @@ _encode_state = msgspec.msgpack.Encoder().encode
 _CRC_BYTES: Final = 4
 _EMPTY_BYTES: Final = 2_000
 """What a state takes that holds nearly nothing."""
+_AHEAD_BYTES: Final = 64 * 1024
+"""Events of one stream that are read before they are recorded."""
 
 
 Folded: TypeAlias = tuple[RecordedEvent, Fact, Place, list[Delta]]
@@ -32,7 +34,7 @@ class StreamFold:
 
     Facts wait in `pending` until a recorded decision covers them: what no actor has decided yet shows in no document.
     `seen` is the last version read, `through` the last one decided, `wanted` the last one that wants a decision;
-    `fields` are the last message's, None while that is not known.
+    `fields` are the last message's, None while that is not known, and so is `highest_key` of all messages'.
     """
 
     def __init__(self, stream: str, machine: AnyMachine) -> None:
@@ -45,6 +47,7 @@ class StreamFold:
         self.wanted = 0
         self.snapshot_version = 0
         self.fields: Mapping[str, str] | None = {}
+        self.highest_key: bytes | None = b""
         self._largest = 0
         self._own_bytes = _EMPTY_BYTES
 
@@ -56,7 +59,7 @@ class StreamFold:
         if snapshot.data[:_CRC_BYTES] != _checksum(snapshot.stream, snapshot.version, state):
             return fold
         fold.state = _state_decoder(type(fold.state)).decode(state)
-        fold.fields = None
+        fold.fields = fold.highest_key = None
         fold.seen = fold.through = fold.snapshot_version = snapshot.version
         fold._own_bytes += len(state)
         return fold
@@ -80,7 +83,7 @@ class StreamFold:
             skipped = {fact.position for _, fact in read if isinstance(fact, Quarantined)}
         for event, fact in read:
             self.seen, self.last = event.version, event.position
-            self._note_size(event)
+            self._note(event)
             if isinstance(fact, Decided):
                 deltas += self._follow(fact, skipped)
             elif fact is not None:
@@ -89,12 +92,26 @@ class StreamFold:
                     self.wanted = event.version
         return deltas
 
+    def is_followed_by(self, events: Sequence[NewEvent], *, limit: int) -> bool:
+        """Whether a step of so many facts at most can decide these before they are recorded: nothing is undecided,
+        messages come in order and behind all that came, and they are small enough that nobody waits for that."""
+        if self.undecided or len(self.pending) + len(events) > limit:
+            return False
+        before = self.highest_key
+        for event in events:
+            key = event.message_key
+            if key is not None:
+                if before is None or key <= before:
+                    return False
+                before = key
+        return sum([len(event.payload) for event in events]) <= _AHEAD_BYTES
+
     def pass_own(self, event: RecordedEvent) -> bool:
         """Go past an event that this fold's own step wrote, which tells it nothing; False if others come before it."""
         if event.version != self.seen + 1:
             return False
         self.seen, self.last = event.version, event.position
-        self._note_size(event)
+        self._note(event)
         return True
 
     def weigh(self) -> int:
@@ -121,12 +138,14 @@ class StreamFold:
         data = _checksum(stream, self.through, state) + state
         return Snapshot(stream, self.through, self.machine.snapshot_version, data)
 
-    def _note_size(self, event: RecordedEvent) -> None:
-        size = len(event.payload)
-        if event.message_key is None:
+    def _note(self, event: RecordedEvent) -> None:
+        size, key = len(event.payload), event.message_key
+        if key is None:
             self._own_bytes += size
-        elif size > self._largest:
-            self._largest = size
+            return
+        self._largest = max(self._largest, size)
+        if self.highest_key is None or key > self.highest_key:
+            self.highest_key = key
 
     def _follow(self, decided: Decided, skipped: set[int]) -> list[Delta]:
         """Evolve what a recorded decision covers, as its actor did before it decided."""

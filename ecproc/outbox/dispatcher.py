@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 from typing import Final
@@ -54,6 +54,7 @@ class Dispatcher:
         store: Store,
         performers: Sequence[Performer],
         *,
+        take_in: Callable[[Sequence[NewEvent]], Awaitable[Mapping[str, object]]],
         wake: Callable[[Sequence[RecordedEvent], bool], None],
         policy: RetryPolicy,
         bounds: OutboxBounds,
@@ -64,6 +65,7 @@ class Dispatcher:
         self._store = store
         self._performers = {kind: performer for performer in performers for kind in performer.kinds}
         self.succeeded = 0
+        self._take_in = take_in
         self._wake = wake
         self._policy = policy
         self._attempt_seconds = bounds.attempt_seconds
@@ -75,16 +77,19 @@ class Dispatcher:
         self._schedule = Schedule({kind: one.name for kind, one in self._performers.items()}, bounds=bounds, rng=rng)
         self._news, self._room, self._rest = Signal(), Signal(), Signal()
 
-    # --- what the actors see ------------------------------------------------------------------------------------------
-
     async def wait_for_room(self) -> None:
         """Return when fewer entries are pending than the bound; once full, not before a fifth of it is done."""
-        await self._room.wait_until(lambda: self._schedule.has_room)
+        await self._room.wait_until(lambda: self.has_room)
 
     def add(self, stream: str, entries: Sequence[Entry]) -> None:
         """Take entries whose rows are durable."""
         for entry in entries:
             self._put(stream, entry)
+
+    @property
+    def has_room(self) -> bool:
+        """See EffectSink."""
+        return self._schedule.has_room
 
     @property
     def idle(self) -> bool:
@@ -94,8 +99,6 @@ class Dispatcher:
     async def wait_idle(self) -> None:
         """Return at a moment when nothing is pending."""
         await self._rest.wait_until(lambda: self.idle)
-
-    # --- running ------------------------------------------------------------------------------------------------------
 
     async def recover(self) -> None:
         """Load unfinished entries. One that was started and never settled may have taken effect: it is unknown now."""
@@ -132,13 +135,13 @@ class Dispatcher:
         await self._rest.wait_until(lambda: self._schedule.in_flight == 0)
 
     def _now(self) -> int:
-        """Wall-clock time when we started plus what passed since: setting the clock moves no retry (I13)."""
+        """The time when we started plus what passed since: setting the clock moves no retry (I13)."""
         return self._started + int(self._clock.monotonic() * SECOND)
 
     async def _perform(self, start: Start) -> None:
         began = self._clock.monotonic()
         try:
-            entry = await self._fetch(start)
+            entry = await _fetch(self._store, start.stream, start.entry)
             if isinstance(entry, Entry):
                 with self._store.taking(_COPIES * weigh(entry)) as taken:
                     attempt = await self._try(start.stream, entry) if taken else _NO_ROOM
@@ -150,13 +153,6 @@ class Dispatcher:
         finally:
             self._schedule.end(start, self._now())
             self._tell()
-
-    async def _fetch(self, start: Start) -> Entry | Postponed | None:
-        """The entry with its fields, which may have been left in the store; None where its key was planned anew."""
-        try:
-            return await _fetch(self._store, start.stream, start.entry)
-        except RowDamaged as damaged:
-            return _postpone(damaged)
 
     async def _try(self, stream: str, entry: Entry) -> Attempt | Deferred:
         """What comes of one attempt, the intent recorded before where there has to be one."""
@@ -200,24 +196,31 @@ class Dispatcher:
         return outcome if _is_same_plan(entry, newest) else supersede(outcome, now=now)
 
     async def _settle(self, stream: str, entry: Entry, outcome: Outcome) -> None:
+        """Record an outcome, the entry's new state, and all that it leads to, in one transaction; or the first two, and
+        then tell its actor, if that has other work."""
+        event = NewEvent(stream, *encode_event(outcome), wanted=wants_decision(outcome))
+        if not (event.wanted and stream in await self._take_in([event])):
+            await self._settle_alone(event, entry, outcome)
+        failpoint("settle.committed")
+
+    async def _settle_alone(self, event: NewEvent, entry: Entry, outcome: Outcome) -> None:
         """Record an outcome and the entry's new state in one transaction, then tell its actor.
 
         The key may have been planned anew meanwhile, and we hear of that only after the plan is durable: such an
         outcome is recorded and changes nothing else, in no order of the two.
         """
+        stream = event.stream
         current = self._schedule.newest(stream, entry)
         if current.effect.fields is LEFT_IN_STORE and _is_same_plan(entry, current):
             current = replace(current, effect=entry.effect)
         after = apply_outcome(current, outcome)
-        event = NewEvent(stream, *encode_event(outcome), wanted=wants_decision(outcome))
         # Where the newer plan is not known here yet, the store keeps its row (see `Tables.newest_stays`).
         whole = _is_same_plan(entry, current) and entry.effect.fields is not LEFT_IN_STORE
         rows = [entry_row(stream, after)] if whole else []
         committed = await self._store.commit(Batch(events=[event], rows=rows))
-        failpoint("settle.committed")
         if _is_same_plan(current, self._schedule.newest(stream, entry)):
             self._put(stream, after)
-        self._wake([event for event in committed.events if event is not None], wants_decision(outcome))
+        self._wake([event for event in committed.events if event is not None], event.wanted)
 
     def _put(self, stream: str, entry: Entry, *, counted: bool = False) -> None:
         before = None
@@ -239,16 +242,16 @@ class Dispatcher:
             self._rest.notify()
 
 
-async def _fetch(store: Store, stream: str, entry: Entry) -> Entry | None:
-    """The entry with its fields, which may have been left in the store; None where a newer plan has its row.
-
-    Raises RowDamaged.
-    """
+async def _fetch(store: Store, stream: str, entry: Entry) -> Entry | Postponed | None:
+    """The entry with its fields, which may have been left in the store; None where a newer plan has its row."""
     if entry.effect.fields is not LEFT_IN_STORE:
         return entry
-    rows = await store.read_rows("outbox", stream=stream, id=entry.effect.key)
+    try:
+        rows = await store.read_rows("outbox", stream=stream, id=entry.effect.key)
+    except RowDamaged as damaged:
+        return _postpone(damaged)
     if not rows:
-        raise RowDamaged("outbox", stream, entry.effect.key, "it is gone")
+        return _postpone(RowDamaged("outbox", stream, entry.effect.key, "it is gone"))
     kept = decode_entry(rows[0].data or b"")
     return replace(entry, effect=kept.effect) if _is_same_plan(entry, kept) else None
 

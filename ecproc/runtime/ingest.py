@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, assert_never
 
 import anyio
@@ -58,6 +58,7 @@ class Ingest:
         queue: Queue,
         store: Store,
         *,
+        take_in: Callable[[Sequence[NewEvent]], Awaitable[Mapping[str, object]]],
         deliver: Callable[[Sequence[RecordedEvent]], None],
         config: BridgeConfig,
         limits: Limits,
@@ -68,6 +69,7 @@ class Ingest:
         self.appended = 0
         self._queue = queue
         self._store = store
+        self._take_in = take_in
         self._deliver = deliver
         self._poll_interval = config.poll_interval
         self._clock = clock
@@ -194,13 +196,20 @@ class Ingest:
             NewEvent(item.stream, Kind.MESSAGE_RECEIVED, item.payload, message_key=item.key, wanted=True)
             for item in messages
         ]
+        taken = await self._take_in(events)
+        fresh = len(events)
+        if rest := [event for event in events if event.stream not in taken]:
+            fresh += await self._append_rest(rest) - len(rest)
+        self.appended += fresh
+        self._reports.appended(messages, duplicates=len(messages) - fresh)
+        return fresh
+
+    async def _append_rest(self, events: Sequence[NewEvent]) -> int:
         committed = await self._store.commit(Batch(events=events))
         fresh = [event for event in committed.events if event is not None]
         if len(fresh) < len(events) and (variants := await find_variants(self._store, events, committed.events)):
             committed = await self._store.commit(Batch(events=variants))
             fresh += [event for event in committed.events if event is not None]
-        self.appended += len(fresh)
-        self._reports.appended(messages, duplicates=len(messages) - len(fresh))
         self._deliver(fresh)
         return len(fresh)
 

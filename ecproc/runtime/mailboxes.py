@@ -124,6 +124,17 @@ class Mailboxes(Generic[_F]):
         """So many events fewer wait for a decision."""
         self.lag = max(0, self.lag - events)
 
+    def borrow(self, stream: str) -> _F | None:
+        """Start a stream at once, before all that wait, and give its fold with what waits read into it; None where that
+        cannot be. Of a stream that is not held it is a new one, whatever the log has, and is kept only by `keep`."""
+        box, fold = self._boxes.get(stream), self._folds.get(stream)
+        if stream in self.parked or (box is not None and (fold is None or box.busy or box.overflown)):
+            return None
+        box = self._box(stream)
+        box.busy, box.fold = True, fold or self._open_fold(stream)
+        self.active += 1
+        return self.read(stream)
+
     # --- what to read of a started stream ---
 
     def read(self, stream: str) -> _F | None:

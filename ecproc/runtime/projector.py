@@ -3,44 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence, Set
-from functools import partial
-from typing import Protocol
 
 import anyio
 import structlog
 
 from ecproc.clock import Clock
 from ecproc.config import Limits
-from ecproc.domain.deltas import Flagged
-from ecproc.domain.entry import Entry
-from ecproc.domain.events import Quarantined
-from ecproc.domain.log import RecordedEvent
+from ecproc.domain.log import NewEvent, RecordedEvent
 from ecproc.domain.policy import Policy
 from ecproc.errors import StoreError
-from ecproc.failpoints import failpoint
 from ecproc.fold.machine import AnyMachine, Machines
-from ecproc.fold.step import Step, take_step
 from ecproc.fold.stream import StreamFold
 from ecproc.runtime.mailboxes import Mailboxes
-from ecproc.runtime.sharing import SharedNumbers
+from ecproc.runtime.steps import EffectSink, Steps
 from ecproc.signals import Signal
-from ecproc.store.base import Committed, Reader, Store
-from ecproc.telemetry.complaints import Complaints
+from ecproc.store.base import Reader, Store
 from ecproc.telemetry.hooks import Telemetry
 
 log = structlog.get_logger()
-
-
-class EffectSink(Protocol):
-    """Where planned effects go: the outbox."""
-
-    async def wait_for_room(self) -> None:
-        """Return when fewer entries are pending than the bound allows (decision 16)."""
-
-    def add(self, stream: str, entries: Sequence[Entry]) -> None:
-        """Take entries whose rows are durable."""
 
 
 class Projector:
@@ -61,18 +42,20 @@ class Projector:
         self._store = store
         self._effects = effects
         self._machines = machines
-        self._take_step = partial(
-            take_step,
-            policy=policy,
-            client_name=client_name,
-            limit=limits.step_facts,
-            snapshot_events=limits.snapshot_events,
-        )
         self._telemetry = telemetry
-        self._reports = _Reports(telemetry, clock=clock)
-        self._shared = SharedNumbers(store)
         self._boxes = Mailboxes(lambda stream: StreamFold(stream, machines.of(stream)), limits, weigh=StreamFold.weigh)
         self.parked: Set[str] = self._boxes.parked
+        self._steps = Steps(
+            store,
+            self._boxes,
+            effects,
+            park=self._park,
+            policy=policy,
+            client_name=client_name,
+            limits=limits,
+            clock=clock,
+            telemetry=telemetry,
+        )
         self._tasks: asyncio.TaskGroup | None = None
         self._rested = Signal()
 
@@ -93,6 +76,23 @@ class Projector:
         self._boxes.put(events, wake=wake)
         self._telemetry.projection_lag(self._boxes.lag)
         self._start_ready()
+
+    async def take_in(self, events: Sequence[NewEvent]) -> dict[str, Sequence[RecordedEvent]]:
+        """Append the events of tickets at rest, which are held in memory or new, with all that they lead to, in one
+        transaction; what was recorded, by stream. Of other tickets nothing is written: their events are to be appended
+        and delivered."""
+        steps = self._steps.decide_ahead(events) if self._tasks is not None else ()
+        if not steps:
+            return {}
+        try:
+            recorded, streams = await self._steps.write_ahead(steps)
+        except BaseException:
+            self._tasks = None
+            self._finish([fold.state.stream for fold, _ in steps])
+            raise
+        self._go_on(streams)
+        self._start_ready()
+        return recorded
 
     @property
     def idle(self) -> bool:
@@ -116,9 +116,10 @@ class Projector:
             while folds := self._read_all(streams):
                 streams = [fold.state.stream for fold in folds]
                 await self._effects.wait_for_room()
-                steps = self._decide(folds)
+                steps = self._steps.decide(folds)
                 streams = [fold.state.stream for fold, _ in steps]
-                streams = await self._write(steps)
+                streams = await self._steps.write(steps)
+                self._start_ready()
             streams = ()
         except BaseException:
             self._tasks = None
@@ -139,6 +140,14 @@ class Projector:
         else:
             await self._run_burst([stream])
 
+    def _go_on(self, streams: Sequence[str]) -> None:
+        """Give back the tickets of which nothing waits, and start bursts of the others."""
+        for fold in self._read_all(streams):
+            if self._tasks is None:
+                self._finish([fold.state.stream])
+            else:
+                self._tasks.create_task(self._run_burst([fold.state.stream]))
+
     def _read_all(self, streams: Sequence[str]) -> list[StreamFold]:
         """Of these tickets the folds that have something to decide; the others are finished, or read in the log."""
         folds: list[StreamFold] = []
@@ -155,53 +164,6 @@ class Projector:
             else:
                 folds.append(fold)
         return folds
-
-    def _decide(self, folds: Sequence[StreamFold]) -> list[tuple[StreamFold, Step]]:
-        steps: list[tuple[StreamFold, Step]] = []
-        for fold in folds:
-            try:
-                step = self._take_step(fold)
-            except Exception as error:
-                self._park(fold.state.stream, error)
-            else:
-                steps.append((fold, step))
-        failpoint("project.folded")
-        return steps
-
-    async def _write(self, steps: Sequence[tuple[StreamFold, Step]]) -> list[str]:
-        """Commit these steps and tell who has to know, other tickets too; the tickets that go on."""
-        try:
-            written = await self._shared.commit_all([step for _, step in steps])
-        except StoreError:
-            raise
-        except Exception as error:  # one of them cannot be stored as it is
-            if len(steps) > 1:
-                return [stream for one in steps for stream in await self._write([one])]
-            self._park(steps[0][0].state.stream, error)
-            return []
-        going_on: list[str] = []
-        for (fold, _), (step, committed) in zip(steps, written, strict=True):
-            try:
-                self._take_up(fold, step, committed)
-            except Exception as error:
-                self._park(fold.state.stream, error)
-            else:
-                going_on.append(fold.state.stream)
-        self._start_ready()
-        return going_on
-
-    def _take_up(self, fold: StreamFold, step: Step, committed: Committed) -> None:
-        """Put each event that was written into its own stream's mailbox; this fold goes past what tells it nothing."""
-        stream = fold.state.stream
-        if committed.fenced:
-            self._boxes.forget(stream)
-            return
-        self._boxes.count_decided(step.decided)
-        for new, event in zip(step.batch.events, committed.events, strict=True):
-            if event is not None and (new.wanted or event.stream != stream or not fold.pass_own(event)):
-                self._boxes.put([event], wake=new.wanted)
-        self._reports.stepped(stream, step, lag=self._boxes.lag)
-        self._effects.add(stream, step.entries)
 
     def _finish(self, streams: Sequence[str]) -> None:
         self._boxes.finish(streams)
@@ -224,46 +186,3 @@ async def _read_log(reader: Reader, boxes: Mailboxes[StreamFold], stream: str, m
             fold = StreamFold.from_snapshot(snapshot, machine) if snapshot else StreamFold(stream, machine)
         fold.extend(await reader.read_stream(stream, after=fold.seen))
         boxes.keep(stream, fold)
-
-
-class _Reports:
-    """What came of the steps, for the metrics and the log."""
-
-    def __init__(self, telemetry: Telemetry, *, clock: Clock) -> None:
-        self._telemetry = telemetry
-        self._complaints = Complaints()
-        self._clock = clock
-
-    def stepped(self, stream: str, step: Step, *, lag: int) -> None:
-        """A step was written; so many events wait for others."""
-        telemetry = self._telemetry
-        telemetry.projection_lag(lag)
-        if step.after is not None and step.after != step.before:
-            telemetry.ticket_changed(step.before, step.after)
-        telemetry.unknown_fields(step.unknown_fields)
-        for anomaly in step.anomalies:
-            telemetry.anomaly(anomaly.code)
-            self._log_anomaly(stream, anomaly)
-        for refused in step.quarantined:
-            telemetry.message_quarantined(refused.reason)
-            self._log_quarantine(stream, refused)
-
-    def _log_anomaly(self, stream: str, anomaly: Flagged) -> None:
-        self._complaints.tell(
-            logging.INFO,
-            "anomaly",
-            anomaly.code,
-            now=self._clock.monotonic(),
-            ticket=stream,
-            position=anomaly.position,
-            detail=anomaly.detail,
-        )
-
-    def _log_quarantine(self, stream: str, refused: Quarantined) -> None:
-        log.error(
-            "message_quarantined",
-            stream=stream,
-            position=refused.position,
-            reason=f"{refused.reason}: {refused.detail}",
-            hint=f"it is in the log and deleted from the queue: ecproc quarantine list, ecproc events {stream}",
-        )

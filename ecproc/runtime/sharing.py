@@ -32,8 +32,24 @@ class SharedNumbers:
                     self._linking.pop(link.number, None)
         return list(zip(written, committed, strict=True))
 
+    async def commit_ahead(self, steps: Sequence[Step]) -> list[Committed]:
+        """Write steps over what is not recorded yet, in one commit: those that would need a notice are fenced, and all
+        are where one of their numbers is on its way into the store already, or one cannot be stored as it is."""
+        links = {link.number: _stream_of(step) for step in steps for link in step.linked}
+        fenced = [Committed(fenced=True) for _ in steps]
+        if not self._linking.keys().isdisjoint(links):
+            return fenced
+        self._linking.update(links)
+        try:
+            return await self._store.commit_all([step.batch for step in steps])
+        except ValueError:
+            return fenced
+        finally:
+            for number in links:
+                del self._linking[number]
+
     async def _add_notices(self, step: Step) -> Step:
-        stream = step.batch.fence.stream if step.batch.fence is not None else ""
+        stream = _stream_of(step)
         events = list(step.batch.events)
         for link in step.linked:
             # What is on its way into the store is not found there: the first to come here claims the number.
@@ -48,6 +64,10 @@ class SharedNumbers:
             return [row.stream for row in await self._store.read_rows("client_ticket", id=number)]
         except RowDamaged as damaged:
             return [damaged.stream] if damaged.stream else []
+
+
+def _stream_of(step: Step) -> str:
+    return step.batch.fence.stream if step.batch.fence is not None else ""
 
 
 def _with_notices(events: list[NewEvent], link: Link, stream: str, others: Sequence[str]) -> list[NewEvent]:

@@ -248,6 +248,11 @@ class Store(ReadableStore, Protocol):
         A batch that cannot be stored as it is (unknown table, no Unicode, beyond 64 bits) is a ValueError, no fault.
         """
 
+    def foresee(self) -> tuple[int, int] | None:
+        """The position and time that the first event of the next batch to be committed probably gets; None where that
+        cannot be told, and nothing `Foreseen` should be committed. What is foreseen wrongly waits for nothing and is
+        fenced."""
+
     async def commit_all(self, batches: Sequence[Batch]) -> list[Committed]:
         """Write several batches as `commit` does each, in one transaction where they fit into one.
 

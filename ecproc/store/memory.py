@@ -74,6 +74,9 @@ class _State:
     def stream_state(self, stream: str) -> StreamCounters:
         return self.live.streams.get(stream, StreamCounters())
 
+    def holds_elsewhere(self, table: str, id: str, *, stream: str) -> bool:
+        return any(row.id == id and row.stream != stream for row in self.live.rows[table].values())
+
 
 def _compact_order(one: Compact) -> tuple[str, int]:
     return one.stream, one.position
@@ -274,6 +277,10 @@ class MemoryStore(MemoryReader):
         committed = group.add(prepare(batch, self._now(), tables))
         self._apply(group, committed)
         return committed
+
+    def foresee(self) -> tuple[int, int] | None:
+        """See Store."""
+        return self._head().position + 1, self._now()
 
     async def commit_all(self, batches: Sequence[Batch]) -> list[Committed]:
         """See Store."""

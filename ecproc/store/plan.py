@@ -46,6 +46,9 @@ class Lookup(Protocol):
     def stream_state(self, stream: str) -> StreamCounters:
         """The stream's counters."""
 
+    def holds_elsewhere(self, table: str, id: str, *, stream: str) -> bool:
+        """Whether another stream has a row of that id, in a table that is searched by id."""
+
 
 def prepare(batch: Batch, at: int, tables: Tables) -> Prepared:
     """Check a batch and hash its payloads, so that the writer's thread can fail only for the storage's sake.
@@ -65,6 +68,7 @@ def prepare(batch: Batch, at: int, tables: Tables) -> Prepared:
     if batch.snapshot is not None:
         _check_text(batch.snapshot.stream)
         _check_numbers(batch.snapshot.version, batch.snapshot.snapshot_version)
+    at = at if batch.foreseen is None else batch.foreseen.at
     _check_numbers(at)
     return Prepared(
         batch=batch,
@@ -90,6 +94,8 @@ class Group:
         self._hash = head.hash
         self._lookup = lookup
         self._newest_stays = tables.newest_stays
+        self._searched_by_id = tables.searched_by_id
+        self._holders: dict[tuple[str, str], set[str]] = {}
         self._keys: set[bytes] = set()
         self.highest_key = lookup.highest_key()
 
@@ -102,7 +108,9 @@ class Group:
         """Plan one batch and say what becomes of it once the group is durable."""
         batch = prepared.batch
         fence = batch.fence
-        if fence is not None and self._state(fence.stream).through != fence.expected:
+        if fence is not None and not (
+            self._state(fence.stream).through == fence.expected and self._came_as_foreseen(batch, fence.stream)
+        ):
             return Committed(fenced=True)
         recorded = self._append(prepared)
         if fence is not None:
@@ -124,6 +132,23 @@ class Group:
         if row.table in self._newest_stays and standing is not None and standing.data is None:
             self.cleared[key] = standing
         self.rows[key] = row
+        if row.table in self._searched_by_id:
+            self._holders.setdefault((row.table, row.id), set()).add(row.stream)
+
+    def _came_as_foreseen(self, batch: Batch, stream: str) -> bool:
+        foreseen = batch.foreseen
+        if foreseen is None:
+            return True
+        if (foreseen.position, foreseen.version) != (self._position + 1, self._state(stream).version + 1):
+            return False
+        keys = [event.message_key for event in batch.events if event.message_key is not None]
+        return not any(map(self._knows, keys)) and not any(
+            self._holders.get(row, set()) - {stream} or self._lookup.holds_elsewhere(*row, stream=stream)
+            for row in foreseen.alone
+        )
+
+    def _knows(self, message_key: bytes) -> bool:
+        return message_key <= self.highest_key and (message_key in self._keys or self._lookup.holds_key(message_key))
 
     def _append(self, prepared: Prepared) -> list[RecordedEvent | None]:
         recorded: list[RecordedEvent | None] = []

@@ -8,9 +8,10 @@ from random import Random
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
-from ecproc.domain.log import Batch, Compact, Fence, NewEvent, StreamCounters
-from ecproc.store.base import ALL, Span
+from ecproc.domain.log import Batch, Compact, Fence, Foreseen, NewEvent, StreamCounters
+from ecproc.store.base import ALL, Committed, Span, Store
 from ecproc.testing.store_case import (
     OTHER,
     STREAM,
@@ -20,6 +21,7 @@ from ecproc.testing.store_case import (
     list_compact,
     list_counters,
     make_message,
+    make_row,
     read_all,
     read_by_stream,
 )
@@ -203,3 +205,70 @@ class StreamTests(StoreCase):
             assert await list_compact(store) == kept
             assert (await store.stream_state(STREAM)).through == 3
             await append(store, make_message(2))
+
+    # --- what is worked out before it is recorded
+
+    @pytest.mark.requirement("I3", "I5")
+    async def test_what_came_as_foreseen_is_written(self, tmp_path: Path) -> None:
+        async with self.store_in(tmp_path) as store:
+            await append(store, make_message(1))
+            batch = _foresee(store, make_message(2), version=2)
+            committed = await store.commit(batch)
+            events = await store.read_stream(STREAM, after=1)
+            assert batch.foreseen is not None
+            assert [(event.position, event.version, event.at) for event in events] == [
+                (batch.foreseen.position, 2, batch.foreseen.at),
+                (batch.foreseen.position + 1, 3, batch.foreseen.at),
+            ]
+            assert list(committed.events) == events
+            assert (await store.stream_state(STREAM)).through == 2
+
+    @pytest.mark.requirement("I2", "I3", "I5")
+    @pytest.mark.parametrize("otherwise", ["position", "version", "through", "known", "elsewhere"])
+    async def test_nothing_is_written_of_what_came_otherwise(self, tmp_path: Path, otherwise: str) -> None:
+        async with self.store_in(tmp_path) as store:
+            await append(store, make_message(1))
+            await store.commit(Batch(rows=[make_row("taken", table="ticket", stream=OTHER)]))
+            batch = _foresee(store, make_message(1 if otherwise == "known" else 2), version=2)
+            foreseen, fence = batch.foreseen, batch.fence
+            assert foreseen is not None
+            assert fence is not None
+            match otherwise:
+                case "position":
+                    foreseen = replace(foreseen, position=foreseen.position + 1)
+                case "version":
+                    foreseen = replace(foreseen, version=3)
+                case "through":
+                    fence = replace(fence, expected=1)
+                case "elsewhere":
+                    foreseen = replace(foreseen, alone=[("ticket", "taken")])
+            before = await read_all(store), await list_counters(store)
+            committed = await store.commit(replace(batch, foreseen=foreseen, fence=fence))
+            assert committed == Committed(fenced=True)
+            assert (await read_all(store), await list_counters(store)) == before
+            assert await store.read_rows("note", stream=STREAM) == []
+
+    @pytest.mark.requirement("I3")
+    async def test_what_is_foreseen_of_one_row_by_two_is_written_once(self, tmp_path: Path) -> None:
+        async with self.store_in(tmp_path) as store:
+            batches: list[Batch] = []
+            for place, stream in enumerate((STREAM, OTHER)):
+                batch = _foresee(store, make_message(1, stream=stream), version=1, later=2 * place)
+                assert batch.foreseen is not None
+                rows = [make_row("one", table="ticket", stream=stream)]
+                batches.append(replace(batch, rows=rows, foreseen=replace(batch.foreseen, alone=[("ticket", "one")])))
+            committed = await store.commit_all(batches)
+            assert [one.fenced for one in committed] == [False, True]
+
+
+def _foresee(store: Store, message: NewEvent, *, version: int, later: int = 0) -> Batch:
+    """The message and a decision behind it, as they will stand if nothing comes between."""
+    foreseen = store.foresee()
+    assert foreseen is not None
+    position, at = foreseen
+    return Batch(
+        events=[message, NewEvent(message.stream, "Decided", b"{}")],
+        rows=[make_row("a", stream=message.stream)],
+        fence=Fence(message.stream, 0, version),
+        foreseen=Foreseen(position + later, version, at),
+    )

@@ -18,7 +18,7 @@ from ecproc.domain.attempt import Attempt, Blamed, Deferred, Done, Held, Odd, Po
 from ecproc.domain.effects import LANES, Effect, EffectKind, Lane, Repeat
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.ids import EffectKey, TicketNumber
-from ecproc.domain.log import Batch, RecordedEvent, Row
+from ecproc.domain.log import Batch, NewEvent, RecordedEvent, Row
 from ecproc.errors import RowDamaged, StoreUnavailable
 from ecproc.fold.recorded import Kind, decode_entry, decode_event
 from ecproc.fold.rows import entry_row
@@ -128,6 +128,7 @@ class Bench:
         self.dispatcher = Dispatcher(
             self.store,
             list(self.lanes.values()),
+            take_in=self._take_in,
             wake=self._wake,
             policy=self._policy,
             bounds=self._bounds,
@@ -135,6 +136,10 @@ class Bench:
             rng=Random(5),
             telemetry=self.heard,
         )
+
+    async def _take_in(self, events: Sequence[NewEvent]) -> dict[str, object]:
+        """As where every ticket is busy."""
+        return {}
 
     def _wake(self, events: Sequence[RecordedEvent], wake: bool) -> None:
         self.woken += [(event.kind, wake) for event in events]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ecproc.bridge.base import Answer
 from ecproc.config import BridgeConfig, Limits
-from ecproc.domain.log import Batch, RecordedEvent
+from ecproc.domain.log import Batch, NewEvent, RecordedEvent
 from ecproc.errors import BridgeRefused, BridgeUnavailable, StoreUnavailable
 from ecproc.fold.history import message_id_of
 from ecproc.fold.tables import TABLES
@@ -109,6 +109,7 @@ class Bench:
         return Ingest(
             bridge or self.bridge,
             self.disk,
+            take_in=self.take_in,
             deliver=self.deliver,
             config=BridgeConfig(**config),
             limits=limits or Limits(),
@@ -116,6 +117,10 @@ class Bench:
             rng=Random(7),
             telemetry=self.heard,
         )
+
+    async def take_in(self, events: Sequence[NewEvent]) -> dict[str, object]:
+        """As where every ticket is busy."""
+        return {}
 
     def deliver(self, events: Sequence[RecordedEvent]) -> None:
         self.delivered += events

@@ -26,7 +26,7 @@ from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.reading.documents import read_document
 from ecproc.rebuild.streams import rebuild
-from ecproc.runtime import projector
+from ecproc.runtime import steps
 from ecproc.runtime.projector import Projector
 from ecproc.store.base import Committed
 from ecproc.store.memory import MemoryStore
@@ -59,6 +59,10 @@ class Outbox:
         self.waiting += 1
         await self.room.wait()
         self.waiting -= 1
+
+    @property
+    def has_room(self) -> bool:
+        return self.room.is_set()
 
     def add(self, stream: str, entries: Sequence[Entry]) -> None:
         self.added += [(stream, entry.effect.key) for entry in entries]
@@ -502,8 +506,8 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
             raise ZeroDivisionError("a defect")
         return take_step(fold, **options)
 
-    monkeypatch.setattr(projector, "take_step", stumble)
-    return lambda: monkeypatch.setattr(projector, "take_step", take_step)
+    monkeypatch.setattr(steps, "take_step", stumble)
+    return lambda: monkeypatch.setattr(steps, "take_step", take_step)
 
 
 @pytest.mark.requirement("I8", "I9")

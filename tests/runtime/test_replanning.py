@@ -96,6 +96,7 @@ class Scene:
         return Dispatcher(
             self.disk,
             [FileHost(self)],
+            take_in=self._take_in,
             wake=self._hear,
             policy=RetryPolicy(max_attempts=12, unknown_retry=(1.0, 2.0), longest=3600.0),
             bounds=self.bounds,
@@ -103,6 +104,10 @@ class Scene:
             rng=self.rng,
             telemetry=Telemetry(),
         )
+
+    async def _take_in(self, events: Sequence[NewEvent]) -> dict[str, object]:
+        """As where every ticket is busy."""
+        return {}
 
     def _hear(self, events: Sequence[RecordedEvent], wake: bool) -> None:
         self.known = max(self.known, *(event.version for event in events))

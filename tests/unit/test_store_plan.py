@@ -21,6 +21,9 @@ class Before:
     def holds_key(self, message_key: bytes) -> bool:
         return message_key == b"known"
 
+    def holds_elsewhere(self, table: str, id: str, *, stream: str) -> bool:
+        return (table, id) == ("ticket", "taken") and stream != "old"
+
     def stream_state(self, stream: str) -> StreamCounters:
         return StreamCounters(version=7, through=5, wanted=6, last=90) if stream == "old" else StreamCounters()
 

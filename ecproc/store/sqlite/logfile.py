@@ -19,7 +19,7 @@ from ecproc.store.plan import Group, Prepared
 from ecproc.store.sqlite.datadir import DataDir
 from ecproc.store.sqlite.rebuild import swap_live
 from ecproc.store.sqlite.schema import row_statements, stream_statements
-from ecproc.store.sqlite.sql import log
+from ecproc.store.sqlite.sql import live, log
 from ecproc.store.sqlite.undo import naming_no_room, undoing
 from ecproc.store.sqlite.verify import read_head
 from ecproc.store.sqlite.walfile import WalFile
@@ -78,6 +78,10 @@ class LogFile:
     def holds_key(self, message_key: bytes) -> bool:
         """Whether an event with that key is in the log."""
         return self._connection.execute(log.FIND_MESSAGE, (message_key,)).fetchone() is not None
+
+    def holds_elsewhere(self, table: str, id: str, *, stream: str) -> bool:
+        """Whether another stream has a row of that id, in a table that is searched by id."""
+        return self._connection.execute(live.find_other_row(table), (id, stream)).fetchone() is not None
 
     @property
     def name(self) -> str:

@@ -21,7 +21,7 @@ from ecproc.room import LOOK_SECONDS, Room, estimate_bytes
 from ecproc.store.base import Committed, Head, Reader, Tables
 from ecproc.store.canonical import STREAM_TABLE
 from ecproc.store.identity import identify_log
-from ecproc.store.plan import check_tables, prepare
+from ecproc.store.plan import Prepared, check_tables, prepare
 from ecproc.store.sqlite.check import check_rows
 from ecproc.store.sqlite.connections import ReaderPool, connected, copy_tables, make_fetch, make_scan
 from ecproc.store.sqlite.logfile import LogFile
@@ -123,6 +123,8 @@ class SqliteStore(ReadOnlyStore):
         """See Store."""
         now = self._now()
         prepared = [prepare(batch, now, self._tables) for batch in batches]
+        if any(batch.foreseen is not None for batch in batches):
+            return await self._commit_foreseen(prepared)
         # An outcome of what is under way goes on: it is small, and there is room left for it.
         if not any(one.has_messages or one.batch.fence is not None for one in prepared):
             return await self._writer.commit(prepared)
@@ -131,6 +133,16 @@ class SqliteStore(ReadOnlyStore):
                 now = self._now()  # what passed by meanwhile stands before it in the log
                 prepared = [replace(one, at=now) for one in prepared]
             return await self._writer.commit(prepared)
+
+    async def _commit_foreseen(self, prepared: Sequence[Prepared]) -> list[Committed]:
+        with self._room.taking(estimate_bytes(sum([one.size for one in prepared]))) as taken:
+            if taken:
+                return await self._writer.commit(prepared)
+        return [Committed(fenced=True) for _ in prepared]
+
+    def foresee(self) -> tuple[int, int] | None:
+        """See Store."""
+        return (self._writer.outlook.next_position, self._now()) if self.has_room() else None
 
     @asynccontextmanager
     async def rebuilding(self, reader: Reader | None = None) -> AsyncIterator[SqliteSwappableRebuild]:

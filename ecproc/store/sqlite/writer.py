@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -50,6 +51,27 @@ class _Stop(NamedTuple):
 
 
 _Work: TypeAlias = _Commit | _Call | _Stop
+_Answers: TypeAlias = Sequence[tuple[asyncio.Future[Any], object]]
+
+
+class Outlook:
+    """Where the log will end once all is written that was called for: `next_position` is then the next event's."""
+
+    def __init__(self) -> None:
+        self.next_position = 1
+        self._counts: deque[int] = deque()
+
+    def add(self, batches: Sequence[Prepared]) -> None:
+        """A call would append all of these batches' events."""
+        events = sum([len(one.batch.events) for one in batches])
+        self._counts.append(events)
+        self.next_position += events
+
+    def settle(self, calls: int, position: int) -> None:
+        """So many calls, the oldest ones, are written, and the log ends at that position."""
+        for _ in range(calls):
+            self._counts.popleft()
+        self.next_position = position + 1 + sum(self._counts)
 
 
 class Writer:
@@ -71,6 +93,7 @@ class Writer:
         self._queue: SimpleQueue[_Work] = SimpleQueue()
         self._on_commit = on_commit
         self._ended: asyncio.Future[None] | None = None
+        self.outlook = Outlook()
 
     @property
     def waits(self) -> str:
@@ -92,7 +115,9 @@ class Writer:
         except asyncio.CancelledError:
             self._queue.put(_Stop(self._loop.create_future()))
             raise
-        return opened.result()
+        log = opened.result()
+        self.outlook.settle(0, log.head.position)
+        return log
 
     def commit(self, batches: Sequence[Prepared]) -> asyncio.Future[list[Committed]]:
         """Have batches written, whether or not the caller is cancelled; what became of each, once that is durable."""
@@ -101,6 +126,7 @@ class Writer:
         if not batches:
             future.set_result([])
             return future
+        self.outlook.add(batches)
         self._queue.put(_Commit(future, batches))
         return future
 
@@ -131,8 +157,8 @@ class Writer:
         if self._ended is not None:
             raise StoreUnavailable("the store is closed")
 
-    def _settle(self, answers: Sequence[tuple[asyncio.Future[Any], object]], seconds: float | None) -> None:
-        """Hand out the thread's answers, in the event loop, for all of a commit at once."""
+    def _settle(self, answers: _Answers) -> None:
+        """Hand out the thread's answers, in the event loop."""
         for future, answer in answers:
             if future.done():
                 continue
@@ -140,7 +166,12 @@ class Writer:
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
-        if seconds is not None and self._on_commit is not None:
+
+    def _settle_commits(self, answers: _Answers, seconds: float, position: int) -> None:
+        """Hand out what became of calls that were written together, behind which the log ends at that position."""
+        self.outlook.settle(len(answers), position)
+        self._settle(answers)
+        if self._on_commit is not None:
             self._on_commit(seconds, len(answers))
 
     # What follows runs on the thread.
@@ -158,7 +189,8 @@ class Writer:
     def _serve(self, log: LogFile) -> bool:
         """Do what waits, and what is due besides; False at the end of the thread."""
         commits: list[_Commit] = []
-        for work in self._take(log):
+        idle = max(self._again_at - time.monotonic(), 0) if self._upkeep_waits else log.idle_seconds()
+        for work in _take(self._queue, idle if self._failure is None else None):
             match work:
                 case _Commit():
                     commits.append(work)
@@ -177,18 +209,6 @@ class Writer:
         self._room.owe(log.owed, by=log.name)
         return True
 
-    def _take(self, log: LogFile) -> list[_Work]:
-        works: list[_Work] = []
-        size = 0
-        with suppress(Empty):
-            idle = max(self._again_at - time.monotonic(), 0) if self._upkeep_waits else log.idle_seconds()
-            works.append(self._queue.get(timeout=idle if self._failure is None else None))
-            size += _size(works[-1])
-            while len(works) < MAX_WORKS and size < MAX_BYTES:
-                works.append(self._queue.get_nowait())
-                size += _size(works[-1])
-        return works
-
     def _commit(self, log: LogFile, works: list[_Commit]) -> None:
         """Write the batches of all of these in one transaction."""
         if not works:
@@ -200,7 +220,8 @@ class Writer:
             outcome, seconds = self._write(log, batches, size)
         if isinstance(outcome, list):
             rest = iter(outcome)
-            self._answer([(work.future, list(islice(rest, len(work.batches)))) for work in works], seconds)
+            answers: _Answers = [(work.future, list(islice(rest, len(work.batches)))) for work in works]
+            self._tell(self._settle_commits, answers, seconds, log.head.position)
         else:
             self._answer([(work.future, _refuse(self._failure, outcome)) for work in works])
 
@@ -245,12 +266,25 @@ class Writer:
         log.release()
         self._answer([(future, None if failed_before else outcome)])
 
-    def _answer(self, answers: Sequence[tuple[asyncio.Future[Any], object]], seconds: float | None = None) -> None:
-        self._tell(self._settle, answers, seconds)
+    def _answer(self, answers: _Answers) -> None:
+        self._tell(self._settle, answers)
 
     def _tell(self, function: Callable[..., object], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody is left to hear it
             self._loop.call_soon_threadsafe(function, *arguments)
+
+
+def _take(queue: SimpleQueue[_Work], timeout: float | None) -> list[_Work]:
+    """What waits, as much of it as may be done together; nothing if nothing comes in so many seconds."""
+    works: list[_Work] = []
+    size = 0
+    with suppress(Empty):
+        works.append(queue.get(timeout=timeout))
+        size += _size(works[-1])
+        while len(works) < MAX_WORKS and size < MAX_BYTES:
+            works.append(queue.get_nowait())
+            size += _size(works[-1])
+    return works
 
 
 def _size(work: _Work) -> int:

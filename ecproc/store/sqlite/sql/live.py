@@ -77,6 +77,12 @@ def read_row(table: str) -> str:
     return f"SELECT {_ROW} FROM {table} WHERE stream = ? AND id = ?"
 
 
+@cache
+def find_other_row(table: str) -> str:
+    """Whether there is a row of that id that is not that stream's."""
+    return f"SELECT 1 FROM {table} WHERE id = ? AND stream <> ? LIMIT 1"
+
+
 def read_rows_by_id(table: str) -> str:
     """The rows of an id, by stream."""
     return f"SELECT {_ROW} FROM {table} WHERE id = ? ORDER BY stream"
