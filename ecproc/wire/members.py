@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import Any, Final, cast
+from typing import Any, Final, TypeGuard, cast
 
 from ecproc.domain import change, incident
 from ecproc.domain.anomalies import Anomaly
@@ -178,6 +178,8 @@ def read_fields(body: Mapping[str, Any], remarks: list[Remark]) -> dict[str, str
 
 # --- `changed` ---
 
+_CHANGEABLE: Final = FIELDS | {"status"}
+_TEXT: Final = frozenset({str})
 _NEWS: Final = ("newvalue", "new", "to", "after", "current")
 _OTHER_STATE: Final = {"status": "state", "state": "status"}
 _NAMES: Final = ("field", "fieldname", "name", "element")
@@ -205,6 +207,13 @@ def read_changed(value: Any, body: Mapping[str, Any], remarks: list[Remark]) -> 
         elif text is not None and (text or name != "status"):  # what cannot be read clears nothing
             changed[name] = text
     return changed
+
+
+def is_plain_change(value: Any) -> TypeGuard[Mapping[str, str]]:
+    """Whether `changed` is as the guide shows it, texts under its own names of fields, and so reads as it is."""
+    if not isinstance(value, dict) or not value.keys() <= _CHANGEABLE:
+        return False
+    return _TEXT.issuperset(map(type, value.values())) and value.get("status") != ""
 
 
 def _changed_members(value: Any, body: Mapping[str, Any], remarks: list[Remark]) -> Mapping[str, Any] | None:

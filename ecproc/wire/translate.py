@@ -9,14 +9,34 @@ from zlib import crc32
 import msgspec
 
 from ecproc.domain.anomalies import Anomaly
-from ecproc.domain.events import ApprovalRequest, Message, Place, QuarantineReason, Remark, Transaction, Undecodable
+from ecproc.domain.events import (
+    ApprovalRequest,
+    Message,
+    Place,
+    QuarantineReason,
+    Remark,
+    TicketType,
+    Transaction,
+    Undecodable,
+)
 from ecproc.domain.ids import NO_SEQUENCE, identity
 from ecproc.domain.times import format_time
 from ecproc.wire.files import read_attachment
 from ecproc.wire.lenient import SHOWN, parse_int, parse_sequence, parse_transaction
-from ecproc.wire.members import LATEST, TICKET_TYPES, known_time, read_changed, read_fields, read_members, read_text
+from ecproc.wire.members import (
+    FIELDS,
+    LATEST,
+    TICKET_TYPES,
+    TIMES,
+    is_plain_change,
+    known_time,
+    read_changed,
+    read_fields,
+    read_members,
+    read_text,
+)
 from ecproc.wire.notes import read_notes
-from ecproc.wire.payload import Attributes, NoBody, body_of, read_body, read_payload
+from ecproc.wire.payload import Attributes, Content, NoBody, body_of, read_body, read_payload
 from ecproc.wire.queue import is_derived
 
 _EARLIEST: Final = 946_684_800_000_000
@@ -29,11 +49,80 @@ _NO: Final = frozenset({"false", "no", "0", "n", "f", "off"})
 _YES: Final = frozenset({"true", "yes", "1", "y", "t", "on", ""})
 _DATE_LENGTH: Final = 10
 _MOST_REMARKS: Final = 100
+_TEXT: Final = frozenset({str})
+_NOTE: Final = frozenset({"type", "id", "body", "commenter", "commenterEmail"})
+_TYPES: Final = {item.value: item for item in TicketType}
+_ORDINARY: Final[Mapping[str, Transaction]] = {
+    item.value: item
+    for item in Transaction
+    if item not in (Transaction.ATTACHMENT, Transaction.APPROVAL_REQUEST, Transaction.UNKNOWN)
+}
+"""What needs no part that is read apart, as the guide spells it."""
+_set: Final = msgspec.structs.force_setattr
 
 
 def translate(payload: bytes, place: Place, message_id: str) -> Message | Undecodable:
     """The fact in a logged message (R46–R75, R150–R170)."""
     content = read_payload(payload)
+    return _read_ordinary(content, place, message_id) or _read_any(content, place, message_id)
+
+
+def _read_ordinary(content: Content, place: Place, message_id: str) -> Message | None:
+    """A message of texts under the guide's own names, of which nothing is to be remarked, exactly as `_read_any` reads
+    it; None for any other."""
+    body = content.body
+    if isinstance(body, NoBody) or content.mended or is_derived(message_id):
+        return None
+    remarks: list[Remark] = []
+    # What is left of the body, in its own order, when all that is no field is taken out are the fields.
+    fields = {**body}
+    take = fields.pop
+    changed, notes = take("changed", None), take("notes", None)
+    if not _TEXT.issuperset(map(type, fields.values())) or not (changed is None or is_plain_change(changed)):
+        return None
+    if notes is not None and not (isinstance(notes, dict) and notes.keys() <= _NOTE):
+        return None
+    ticket_type = _TYPES.get(take("ticketType", ""))
+    ticket_number, client_number = identity(take("ticketNumber", "")), identity(take("clientTicketNumber", ""))
+    client_name, status = identity(take("clientName", "")), take("status", None) or take("state", None)
+    transaction = _ORDINARY.get(content.attributes.TransactionType)
+    if not FIELDS.issuperset(fields) or ticket_type is None or not ticket_number or transaction is None:
+        return None
+    for name in TIMES:
+        if (text := fields.get(name)) is None:
+            continue
+        if not text:
+            del fields[name]
+        elif known_time(text) is None:
+            return None
+    attributes = content.attributes
+    message = Message(
+        position=place.position,
+        version=place.version,
+        at=_read_sent(attributes.SentTimestamp, place, remarks),
+        message_id=message_id,
+        ticket_number=ticket_number,
+        transaction=transaction,
+        transaction_name=attributes.TransactionType,
+        sequence=_read_sequence(attributes.SequenceNumber, remarks),
+        client_number=client_number,
+        number_missing=not client_number or not _is_available(attributes.ClientReferenceAvailable, remarks),
+        status=status,
+        fields=fields,
+        changed=changed,
+        client_name=client_name,
+        dedup=crc32(attributes.MessageDeduplicationId.encode()),
+    )
+    _set(message, "ticket_type", ticket_type)
+    if opened_at := _opened_at(fields):
+        _set(message, "opened_at", opened_at)
+    if notes is not None:
+        _set(message, "notes", read_notes(notes, message_id, remarks))
+    return None if remarks or (transaction is Transaction.NOTES and not message.notes) else message
+
+
+def _read_any(content: Content, place: Place, message_id: str) -> Message | Undecodable:
+    """Any message, whatever its shape."""
     attributes, remarks = content.attributes, list[Remark]()
     at = _read_sent(attributes.SentTimestamp, place, remarks)
     if isinstance(content.body, NoBody):
@@ -58,7 +147,7 @@ def translate(payload: bytes, place: Place, message_id: str) -> Message | Undeco
     if ticket_type is not None:
         parts["ticket_type"] = ticket_type
     for name, value in parts.items():  # nobody else has seen this message yet, and a copy of it would cost
-        msgspec.structs.force_setattr(message, name, value)
+        _set(message, name, value)
     return message
 
 
@@ -95,7 +184,7 @@ def _message(
         fields=read_fields(body, remarks),
         changed=read_changed(body.get("changed"), body, remarks),
         client_name=_name(body, "clientName", remarks),
-        dedup=crc32(attributes.MessageDeduplicationId.encode()) if attributes.MessageDeduplicationId else 0,
+        dedup=crc32(attributes.MessageDeduplicationId.encode()),
     )
 
 

@@ -39,6 +39,7 @@ def payload_of(raw: bytes) -> bytes:
 def translated_tolerantly(payload: bytes) -> Message | Undecodable:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(payload_module, "_read_documented", lambda _: None)
+        patch.setattr(translate, "_read_ordinary", lambda *_: None)
         return translate.translate(payload, PLACE, "m1")
 
 
