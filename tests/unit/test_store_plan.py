@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ecproc.domain.log import Batch, Fence, NewEvent, Row, Snapshot, StreamCounters
 from ecproc.store.base import Committed, Head
 from ecproc.store.chain import NO_HASH
-from ecproc.store.plan import Group, prepare
+from ecproc.store.plan import Group, check_row, prepare
 from ecproc.testing.store import SUITE_TABLES
 
 
@@ -141,7 +146,11 @@ def test_size_counts_what_is_written() -> None:
     [
         Batch(rows=[Row("stream", "s", "a", 0, b"{}")]),
         Batch(rows=[Row("note", "s", "a", -(2**63) - 1, b"{}")]),
+        Batch(rows=[Row("note", "s", "a", 2**63, b"{}")]),
         Batch(rows=[Row("note", "s", "a", 0, b"{}", "\ud800")]),
+        Batch(rows=[Row("note", "s", "\ud800", 0, b"{}")]),
+        Batch(rows=[Row("note", "s", "a", 0, b"{}"), Row("note", "\ud800", "a", 0, None)]),
+        Batch(events=[NewEvent("\ud800", "A", b"")]),
         Batch(events=[NewEvent("s", "\ud800", b"")]),
         Batch(fence=Fence("\ud800", 0, 0)),
         Batch(snapshot=Snapshot("s", 2**63, 0, b"")),
@@ -150,3 +159,30 @@ def test_size_counts_what_is_written() -> None:
 def test_what_cannot_be_stored_is_refused_before_it_is_planned(batch: Batch) -> None:
     with pytest.raises(ValueError, match=r"."):
         prepare(batch, at=0, tables=SUITE_TABLES)
+
+
+TEXTS = st.text(st.characters(), max_size=3) | st.sampled_from(["", "\x00", "é", "\ud800", "a\udcffb"])
+ROWS = st.builds(
+    Row,
+    st.sampled_from(["note", "stream", "note "]),
+    TEXTS,
+    TEXTS,
+    st.integers(-(2**63) - 1, 2**63),
+    st.none() | st.just(b"{}"),
+    st.none() | TEXTS,
+)
+
+
+def is_refused(check: Callable[[], object]) -> bool:
+    try:
+        check()
+    except ValueError:
+        return True
+    return False
+
+
+@given(st.lists(ROWS, max_size=3))
+def test_a_batch_is_refused_exactly_if_one_of_its_rows_is(rows: list[Row]) -> None:
+    refused = [is_refused(partial(check_row, row, SUITE_TABLES)) for row in rows]
+
+    assert is_refused(lambda: prepare(Batch(rows=rows), at=0, tables=SUITE_TABLES)) is any(refused)
