@@ -170,10 +170,11 @@ def _documented_envelope(message: _Message, body: bytes) -> Envelope | None:
     """One message; None where an attribute that identifies it is absent, empty or no text."""
     attributes = message.Attributes
     try:
-        texts = group, sequence, transaction, sent, count = _attribute_texts(attributes)
+        group, sequence, transaction, sent, count = _attribute_texts(attributes)
     except KeyError:
         return None
-    stream = "" if True in texts or False in texts else identity(group)
+    is_text = str is type(group) is type(sequence) is type(transaction) is type(sent) is type(count)
+    stream = identity(group) if is_text else ""
     if not stream or not identity(message.MessageId) or not attributes.keys() <= _ATTRIBUTES:
         return None
     for name in _DOCUMENTED_DELIVERY:
