@@ -134,8 +134,8 @@ class HttpExchange:
     def _read_answer(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Answer:
         if status == PROXY_REFUSES and self._forwarder:
             raise HttpFault("proxy", f"{self._forwarder}: {describe_refusal(status)}", sent=False)
-        encoding = headers.get(b"content-encoding", _IDENTITY).strip().lower()
-        if encoding != _IDENTITY:
+        coded = headers.get(b"content-encoding")
+        if coded is not None and (encoding := coded.strip().lower()) != _IDENTITY:
             inflate = Inflater(encoding.decode("latin-1"), self._place)
             body = inflate.feed(body, self._most)
             inflate.finish()
@@ -187,4 +187,6 @@ class HttpExchange:
 
 def _read_id(headers: Mapping[bytes, bytes]) -> str:
     """The bridge's name for the call, empty without one."""
+    if _IDS.isdisjoint(headers):
+        return ""
     return pick_request_id({name.decode(): headers[name].decode("latin-1") for name in _IDS & headers.keys()})
