@@ -15,7 +15,7 @@ import msgspec
 
 from benchmarks.lab import Call, Lab, Row, make_row
 from benchmarks.measure import Sample, timing
-from ecproc.bridge.base import Answer, Queue
+from ecproc.bridge.base import Answer
 from ecproc.bridge.fast import FastBridge
 from ecproc.bridge.http import HttpBridge
 from ecproc.clock import SystemClock
@@ -28,8 +28,12 @@ TRANSPORTS: Final[Mapping[str, type[FastBridge] | type[HttpBridge]]] = {"fast": 
 KEY: Final = "k" * 40
 
 
-class Closable(Queue, Protocol):
-    """The two calls, and their end."""
+class Closable(Protocol):
+    """The two calls, one at a time, and their end."""
+
+    async def receive(self) -> Answer: ...
+
+    async def delete(self, receipt_handle: str) -> Answer: ...
 
     async def aclose(self) -> None: ...
 

@@ -93,7 +93,6 @@ class Pipeline:
             take_in=self.projector.take_in,
             deliver=self.projector.deliver,
             config=config.bridge,
-            limits=limits,
             clock=clock,
             rng=rng,
             telemetry=telemetry,

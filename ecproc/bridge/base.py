@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
 import msgspec
+
+from ecproc.errors import BridgeUnavailable
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -32,6 +35,10 @@ class Answer(msgspec.Struct, frozen=True):
     request_id: str = ""
 
 
+Deleted: TypeAlias = Callable[[int, Answer | BridgeUnavailable | None], None]
+"""Hears what became of a DELETE, by its place among those that were asked for."""
+
+
 class Queue(Protocol):
     """The two calls that every message takes. Each has a total deadline and a byte cap, follows no redirect and is
     never logged with its query. An answer of any status is returned; `BridgeUnavailable` says why there is none, and
@@ -42,6 +49,10 @@ class Queue(Protocol):
 
     async def delete(self, receipt_handle: str) -> Answer:
         """DELETE /queue/{handle}, the handle percent-encoded with no safe characters (R27)."""
+
+    async def delete_many(self, receipt_handles: Sequence[str], deleted: Deleted, *, within: float) -> None:
+        """DELETE each of these once, as many at once as there may be, and return when all have ended. `deleted` hears
+        of each as it ends: its answer, why there is none, or None where it was not begun within so many seconds."""
 
 
 class Bridge(Queue, Protocol):

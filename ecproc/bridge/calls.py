@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from string import ascii_letters, digits
 from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
 
-from ecproc.bridge.base import Answer
+from ecproc.bridge.base import Answer, Deleted
 from ecproc.config import BridgeConfig, Secret
-from ecproc.errors import BridgeRefused
+from ecproc.errors import BridgeRefused, BridgeUnavailable
 from ecproc.network import Origin
 
 FORBIDDEN: Final = 403
 DELETE_BYTES: Final = 256 * 1024
 """Largest answer that is read to a DELETE: dozens of them are under way at once, and each says a few words."""
 
-_is_base64: Final = re.compile(r"[A-Za-z0-9+/=]+").fullmatch
+_BASE64: Final = (ascii_letters + digits + "+/=").encode("ascii")
 
 
 class ApiKey(Protocol):
@@ -83,6 +84,33 @@ def read_key(key: Secret) -> str:
 
 def encode_handle(handle: str) -> str:
     """A receipt handle percent-encoded once with no safe characters (R27); the usual base64 takes the short way."""
-    if _is_base64(handle):
+    if not handle.encode().translate(None, _BASE64):
         return handle.replace("/", "%2F").replace("+", "%2B").replace("=", "%3D")
     return quote(handle, safe="")
+
+
+async def delete_each(
+    delete: Callable[[str], Awaitable[Answer]],
+    receipt_handles: Sequence[str],
+    deleted: Deleted,
+    *,
+    places: asyncio.Semaphore,
+    within: float,
+) -> None:
+    """`Queue.delete_many` by a task for each, of which as many call `delete` at once as there are `places`."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + within
+
+    async def delete_one(place: int, handle: str) -> None:
+        outcome: Answer | BridgeUnavailable | None = None
+        async with places:
+            if loop.time() < until:
+                try:
+                    outcome = await delete(handle)
+                except BridgeUnavailable as error:
+                    outcome = error.with_traceback(None)
+        deleted(place, outcome)
+
+    async with asyncio.TaskGroup() as tasks:
+        for place, handle in enumerate(receipt_handles):
+            tasks.create_task(delete_one(place, handle))

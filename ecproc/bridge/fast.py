@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from ecproc import __version__
-from ecproc.bridge.base import Answer, Request
+from ecproc.bridge.base import Answer, Deleted, Request
 from ecproc.bridge.calls import (
     DELETE_BYTES,
     FORBIDDEN,
@@ -24,8 +24,10 @@ from ecproc.bridge.calls import (
     name_client,
     read_key,
     repeat_refused,
+    send_with_key,
     split_url,
 )
+from ecproc.bridge.connect import CallOutcome, Dialler
 from ecproc.bridge.pool import ConnectionPool
 from ecproc.clock import Clock
 from ecproc.config import BridgeConfig, Limits, Secret
@@ -47,7 +49,6 @@ class FastBridge:
 
     def __init__(self, config: BridgeConfig, *, api_key: ApiKey, limits: Limits, clock: Clock) -> None:
         self._api_key = api_key
-        self._timeout = config.timeout
         self._name, name_headers = name_client(config)
         tls = _make_tls(config)
         self._queue = _open_route(config.queue_url, config, tls=tls, limits=limits, clock=clock)
@@ -63,8 +64,26 @@ class FastBridge:
 
     async def delete(self, receipt_handle: str) -> Answer:
         """DELETE /queue/{handle}, encoded once and sent byte for byte (R27)."""
-        line = f"DELETE {self._queue.prefix}/queue/{encode_handle(receipt_handle)}{self._name}"
-        return await self._call(self._queue, line, self._named, most=DELETE_BYTES)
+        return await send_with_key(self._api_key, self._delete(receipt_handle))
+
+    async def delete_many(self, receipt_handles: Sequence[str], deleted: Deleted, *, within: float) -> None:
+        """DELETE each, with its own deadline from when it is begun; one that is refused is repeated as a single one is
+        (R5)."""
+        key, pool = self._api_key.value, self._queue.pool
+        before, _, after = self._write_delete("\n").partition("\n")
+        after += f"x-api-key: {read_key(key)}\r\n\r\n"
+        requests = [f"{before}{encode_handle(handle)}{after}".encode("ascii") for handle in receipt_handles]
+
+        def take(place: int, outcome: CallOutcome | None) -> None:
+            if isinstance(outcome, HttpFault):
+                deleted(place, BridgeUnavailable(outcome.kind, outcome.detail, sent=outcome.sent))
+            elif outcome is not None and outcome.status == FORBIDDEN:
+                repeats.create_task(self._repeat_delete(receipt_handles[place], key, outcome, partial(deleted, place)))
+            else:
+                deleted(place, outcome)
+
+        async with asyncio.TaskGroup() as repeats:
+            await pool.call_many(requests, take, within=within, most=DELETE_BYTES)
 
     async def send(self, request: Request) -> Answer:
         """A ticket call; in the echo environment it goes to echo while the queue is dev's (R9)."""
@@ -87,22 +106,40 @@ class FastBridge:
     async def _call(
         self, route: _Route, line: str, headers: str, body: bytes = b"", *, most: int | None = None, kept: bool = True
     ) -> Answer:
-        key, send = self._api_key.value, partial(route.pool.call, most=most, kept=kept)
-        call = partial(self._try, send, f"{line} HTTP/1.1\r\n{route.headers}{headers}", body)
-        answer = await call(key)
-        return answer if answer.status != FORBIDDEN else await repeat_refused(self._api_key, key, answer, call)
+        send = partial(route.pool.call, most=most, kept=kept)
+        head = f"{line} HTTP/1.1\r\n{route.headers}{headers}"
+        return await send_with_key(self._api_key, partial(_try_call, send, head, body))
 
-    async def _try(
-        self, send: Callable[[bytes, float], Awaitable[Answer]], head: str, body: bytes, key: Secret
-    ) -> Answer:
-        request = f"{head}x-api-key: {read_key(key)}\r\n\r\n".encode("ascii") + body
-        deadline = asyncio.get_running_loop().time() + self._timeout
+    def _write_delete(self, handle: str) -> str:
+        """All that a DELETE says before its key; its handle is encoded already."""
+        path = f"{self._queue.prefix}/queue/{handle}{self._name}"
+        return f"DELETE {path} HTTP/1.1\r\n{self._queue.headers}{self._named}"
+
+    def _delete(self, receipt_handle: str) -> Callable[[Secret], Awaitable[Answer]]:
+        send = partial(self._queue.pool.call, most=DELETE_BYTES, batched=True)
+        return partial(_try_call, send, self._write_delete(encode_handle(receipt_handle)), b"")
+
+    async def _repeat_delete(
+        self, handle: str, key: Secret, refused: Answer, deleted: Callable[[Answer | BridgeUnavailable], None]
+    ) -> None:
         try:
-            return await send(request, deadline)
-        except HttpFault as error:
-            kind, detail, sent = error.kind, error.detail, error.sent
-        # Outside the handler, so that nothing of the network's own errors is part of ours.
-        raise BridgeUnavailable(kind, detail, sent=sent)
+            outcome: Answer | BridgeUnavailable = await repeat_refused(
+                self._api_key, key, refused, self._delete(handle)
+            )
+        except BridgeUnavailable as error:
+            outcome = error.with_traceback(None)
+        deleted(outcome)
+
+
+async def _try_call(send: Callable[[bytes], Awaitable[Answer]], head: str, body: bytes, key: Secret) -> Answer:
+    """The answer to a call with this key."""
+    request = f"{head}x-api-key: {read_key(key)}\r\n\r\n".encode("ascii") + body
+    try:
+        return await send(request)
+    except HttpFault as error:
+        kind, detail, sent = error.kind, error.detail, error.sent
+    # Outside the handler, so that nothing of the network's own errors is part of ours.
+    raise BridgeUnavailable(kind, detail, sent=sent)
 
 
 class _Route(msgspec.Struct, frozen=True):
@@ -123,14 +160,9 @@ def _make_tls(config: BridgeConfig) -> ssl.SSLContext | None:
 def _open_route(url: str, config: BridgeConfig, *, tls: ssl.SSLContext | None, limits: Limits, clock: Clock) -> _Route:
     origin, path = split_url(url)
     proxy = config.proxy_address
+    dialler = Dialler(origin, tls=tls, proxy=proxy, limit=limits.response_bytes, timeout=config.timeout, clock=clock)
     pool = ConnectionPool(
-        origin,
-        tls=tls,
-        proxy=proxy,
-        size=limits.bridge_connections,
-        limit=limits.response_bytes,
-        timeout=config.timeout,
-        clock=clock,
+        dialler, size=limits.bridge_connections, batched=limits.deletes_at_once, timeout=config.timeout
     )
     forwarded = None if tls is not None else proxy
     # What is forwarded names the whole address; a tunnel leads to it already.

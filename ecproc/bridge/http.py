@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from ecproc.bridge.base import Answer, Request
-from ecproc.bridge.calls import DELETE_BYTES, ApiKey, encode_handle, name_client, read_key, send_with_key, split_url
+from ecproc.bridge.base import Answer, Deleted, Request
+from ecproc.bridge.calls import (
+    DELETE_BYTES,
+    ApiKey,
+    delete_each,
+    encode_handle,
+    name_client,
+    read_key,
+    send_with_key,
+    split_url,
+)
 from ecproc.clock import Clock
 from ecproc.config import BridgeConfig, Limits, Secret
 from ecproc.errors import BridgeUnavailable
@@ -26,6 +37,7 @@ class HttpBridge:
         self._api_key = api_key
         self._clock = clock
         self._most_bytes = limits.response_bytes
+        self._places = asyncio.Semaphore(limits.deletes_at_once)
         self._name, self._name_headers = name_client(config)
         self._queue = _Route(_make_client(config, limits, keep_alive=True), *split_url(config.queue_url))
         self._tickets = _Route(_make_client(config, limits, keep_alive=False), *split_url(config.base_url))
@@ -37,6 +49,10 @@ class HttpBridge:
     async def delete(self, receipt_handle: str) -> Answer:
         """DELETE /queue/{handle}, encoded once and sent byte for byte (R27)."""
         return await self._call(self._queue, Request("DELETE", f"/queue/{encode_handle(receipt_handle)}"))
+
+    async def delete_many(self, receipt_handles: Sequence[str], deleted: Deleted, *, within: float) -> None:
+        """A task for each (R27)."""
+        await delete_each(self.delete, receipt_handles, deleted, places=self._places, within=within)
 
     async def send(self, request: Request) -> Answer:
         """A ticket call; in the echo environment it goes to echo while the queue is dev's (R9)."""

@@ -1,121 +1,217 @@
-"""Connections to one origin, kept for as many calls at once as they may be: asyncio around the exchange of http1."""
+"""As many requests at once as there may be connections, each answered by callback: those of a batch need neither task
+nor future nor timer of their own.
+
+A request waits in a line, has a connection made for it, or is sent. However it leaves the last two, `_release` lets
+those that wait go on.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, TypeAlias, cast
+from typing import Final, Protocol, TypeAlias
+
+import msgspec
 
 from ecproc.bridge.base import Answer
-from ecproc.bridge.http1 import HttpExchange
-from ecproc.bridge.tunnel import open_tunnel
-from ecproc.clock import Clock
-from ecproc.config.proxy import Proxy
-from ecproc.network import NO_ANSWER, HttpFault, Origin, classify, describe_timeout
+from ecproc.bridge.connect import BridgeConnection, CallOutcome
+from ecproc.network import HttpFault, describe_timeout
 
 IDLE_SECONDS: Final = 15.0
 """How long a connection may rest and still be used: a server that closes it just then would cost the next call."""
 
-_CONNECT_SHARE: Final = 0.9
-"""Of a call's time, what connecting may take, so that its failure can be told apart from the call's."""
+_TICK: Final = 0.001
+"""Seconds by which a loop's timer may come before the loop's own clock says so."""
 
-_Outcome: TypeAlias = Answer | HttpFault
-"""What became of a request that was sent."""
+_Ended: TypeAlias = Callable[[int, CallOutcome | None], None]
+
+
+class Connector(Protocol):
+    """Where connections come from; `place` stands in faults, `name` says where they lead."""
+
+    place: str
+    name: str
+
+    async def open(self) -> BridgeConnection | HttpFault:
+        """A new connection, or why there is none."""
 
 
 class ConnectionPool:
-    """At most `size` connections to `origin`, through `proxy` if there is one; made and used in one running event loop.
+    """At most `size` connections; used in one running event loop. A call takes `timeout` seconds at most.
 
-    With `tls` they are verified and a proxy opens tunnels for them; without it, it is handed each request. An answer
-    has at most `limit` bytes; `timeout` is how many seconds a call may take, connecting included.
+    Of requests that come in batches at most `batched` are under way, and none goes before a call that waits. Nothing is
+    sent twice, and a connection has one request at a time.
     """
 
-    def __init__(
-        self,
-        origin: Origin,
-        *,
-        tls: ssl.SSLContext | None,
-        proxy: Proxy | None,
-        size: int,
-        limit: int,
-        timeout: float,
-        clock: Clock,
-    ) -> None:
-        self._origin = origin
-        self._tls = tls
-        self._proxy = proxy
-        self._place = origin.place if proxy is None else f"{origin.place} through {proxy.place}"
-        self._limit = limit
-        self._timeout = timeout
-        self._clock = clock
+    def __init__(self, connector: Connector, *, size: int, batched: int, timeout: float) -> None:
+        self._connector = connector
         self._size = size
+        self._timeout = timeout
         self._used = 0
-        self._slots = asyncio.Semaphore(size)
-        self._idle: list[_Connection] = []
+        self._calls = _Line(size)
+        self._batches = _Line(batched)
+        self._idle: list[BridgeConnection] = []
+        self._connecting: set[asyncio.Task[BridgeConnection | HttpFault]] = set()
 
     def __repr__(self) -> str:
         return (
-            f"<{type(self).__name__} to {self._origin.scheme}://{self._place}: "
+            f"<{type(self).__name__} to {self._connector.name}: "
             f"{self._used} of {self._size} used, {len(self._idle)} idle>"
         )
 
-    async def call(self, request: bytes, deadline: float, *, most: int | None = None, kept: bool = True) -> Answer:
-        """Send a request once and give its answer, by `deadline` on the loop's clock; on a connection of its own where
-        none may be `kept`. Raises HttpFault, also where the answer has more than `most` bytes."""
-        connection = await self._acquire(deadline, kept=kept)
-        self._used += 1
+    async def call(
+        self, request: bytes, *, most: int | None = None, kept: bool = True, batched: bool = False
+    ) -> Answer:
+        """Send a request once and give its answer, on a connection of its own where none may be `kept`. One that is
+        `batched` waits as those of batches do. Raises HttpFault, also where the answer has more than `most` bytes."""
+        loop = asyncio.get_running_loop()
+        answered: asyncio.Future[CallOutcome | None] = loop.create_future()
+        line, deadline = self._batches if batched else self._calls, loop.time() + self._timeout
+        ask = _Ask(request, partial(_resolve, answered), line, deadline, None, most, kept)
+        timer = loop.call_at(deadline, self._give_up, ask)
+        line.waiting.append(ask)
+        self._pump()
         try:
-            outcome = await connection.call(request, deadline, most=most)
-            if kept:
-                self._keep(connection)
-            else:
-                connection.abort()
-        except BaseException:
-            connection.abort()
-            raise
+            outcome = await answered
         finally:
-            self._used -= 1
-            self._slots.release()
-        if isinstance(outcome, HttpFault):
-            try:
-                raise outcome
-            finally:
-                del outcome  # which would hold this frame that holds it
-        return outcome
+            timer.cancel()
+            self._drop(ask)
+        if isinstance(outcome, Answer):
+            return outcome
+        try:
+            raise outcome or RuntimeError("a call ended without an outcome")
+        finally:
+            del outcome, answered, ask, timer  # which would hold this frame that holds them
+
+    async def call_many(
+        self, requests: Sequence[bytes], ended: _Ended, *, within: float, most: int | None = None
+    ) -> None:
+        """Send each request once, and tell `ended` what became of it by its place among them: None where it was not
+        begun `within` so many seconds. Each has a call's time from when it is begun."""
+        if not requests:
+            return
+        line, until = self._batches, asyncio.get_running_loop().time() + within
+        batch = _Batch(len(requests), ended)
+        for place, request in enumerate(requests):
+            batch.asks.append(_Ask(request, partial(batch.tell, place), line, until, self._timeout, most))
+        line.waiting.extend(batch.asks)
+        self._pump()
+        self._watch(batch)
+        try:
+            await batch.done
+        finally:
+            batch.timer.cancel()
+            # The last first: those that wait must not take the places of those before them.
+            for ask in reversed(batch.asks):
+                self._drop(ask)
+            batch.asks.clear()  # which hold the batch that holds them
 
     async def aclose(self) -> None:
         """Close every connection that no call is using."""
+        await asyncio.gather(*[task for task in self._connecting if task.cancelling()], return_exceptions=True)
         while self._idle:
             self._idle.pop().abort()
         await asyncio.sleep(0)  # the transports close behind their last callback
 
-    async def _acquire(self, deadline: float, *, kept: bool) -> _Connection:
-        """A connection and one of the slots; without a timer's cost where both are there."""
-        if kept and not self._slots.locked() and (connection := self._take_idle()) is not None:
-            await self._slots.acquire()
-            return connection
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await self._wait_for_connection(kept=kept)
-        except OSError as error:
-            kind, why = classify(error)
-            why = describe_timeout(self._timeout, sent=False) if kind == "timeout" else why
-        raise HttpFault(kind, f"{self._place}: {why}", sent=False)
+    def _watch(self, batch: _Batch) -> None:
+        """Be there when the first of a batch has run out of time."""
+        deadlines = [ask.deadline for ask in batch.asks if not ask.ended]
+        if deadlines:
+            batch.timer = asyncio.get_running_loop().call_at(min(deadlines), self._look, batch)
 
-    async def _wait_for_connection(self, *, kept: bool) -> _Connection:
-        await self._slots.acquire()
-        try:
-            return (self._take_idle() if kept else None) or await self._connect()
-        except BaseException:
-            self._slots.release()
-            raise
+    def _look(self, batch: _Batch) -> None:
+        """End what has run out of time."""
+        now = asyncio.get_running_loop().time() + _TICK
+        for ask in reversed(batch.asks):
+            if ask.deadline <= now and not ask.ended:
+                self._give_up(ask)
+        self._watch(batch)
 
-    def _take_idle(self) -> _Connection | None:
+    def _give_up(self, ask: _Ask) -> None:
+        """End a request whose time has run out."""
+        ask.ended = True
+        unbegun, sent = ask.where is None, isinstance(ask.where, BridgeConnection)
+        self._take_back(ask)
+        why = f"{self._connector.place}: {describe_timeout(self._timeout, sent=sent)}"
+        ask.tell(None if unbegun and ask.lasting is not None else HttpFault("timeout", why, sent=sent))
+
+    def _drop(self, ask: _Ask) -> None:
+        """Nobody waits any more."""
+        if not ask.ended:
+            ask.ended = True
+            self._take_back(ask)
+
+    def _take_back(self, ask: _Ask) -> None:
+        """Let go of a request wherever it is."""
+        match ask.where:
+            case None:
+                ask.line.waiting.remove(ask)
+            case BridgeConnection() as connection:
+                connection.abort()
+                self._release(ask)
+            case connecting:
+                connecting.cancel()  # its place is free when that has ended
+
+    def _pump(self) -> None:
+        """Let those that wait go on as far as there is room."""
+        for line in (self._calls, self._batches):
+            waiting = line.waiting
+            while waiting and line.used < line.most and self._used < self._size:
+                self._start(waiting.popleft())
+
+    def _start(self, ask: _Ask) -> None:
+        now = asyncio.get_running_loop().time()
+        self._used += 1
+        ask.line.used += 1
+        if ask.lasting is not None:
+            ask.deadline = now + ask.lasting
+        connection = self._take_idle(now) if ask.kept and self._idle else None
+        if connection is not None:
+            self._send(ask, connection)
+            return
+        while self._idle and len(self._idle) + self._used > self._size:
+            self._idle.pop(0).abort()
+        ask.where = task = asyncio.get_running_loop().create_task(self._connector.open())
+        self._connecting.add(task)
+        task.add_done_callback(partial(self._connected, ask))
+
+    def _send(self, ask: _Ask, connection: BridgeConnection) -> None:
+        ask.where = connection
+        connection.send(ask.request, partial(self._answered, ask, connection), most=ask.most)
+
+    def _answered(self, ask: _Ask, connection: BridgeConnection, outcome: CallOutcome) -> None:
+        ask.ended = True
+        self._keep(connection, kept=ask.kept)
+        self._release(ask)
+        ask.tell(outcome)
+
+    def _connected(self, ask: _Ask, task: asyncio.Task[BridgeConnection | HttpFault]) -> None:
+        """Send the request that a connection was made for; if that was taken back, the next one may have it."""
+        self._connecting.discard(task)
+        opened = None if task.cancelled() else task.exception() or task.result()
+        if isinstance(opened, BridgeConnection):
+            if not ask.ended:
+                self._send(ask, opened)
+                return
+            self._keep(opened, kept=True)
+            opened = None
+        self._release(ask)
+        if not ask.ended:
+            ask.ended = True
+            ask.tell(opened or HttpFault("connect", f"{self._connector.place}: it was given up", sent=False))
+
+    def _release(self, ask: _Ask) -> None:
+        """A request is under way no longer."""
+        ask.where = None
+        ask.line.used -= 1
+        self._used -= 1
+        if self._calls.waiting or self._batches.waiting:
+            self._pump()
+
+    def _take_idle(self, now: float) -> BridgeConnection | None:
         """The connection used last, if it is still good; those that are not are closed on the way."""
-        now = self._clock.monotonic()
         while self._idle:
             connection = self._idle.pop()
             if connection.usable and now - connection.idle_since < IDLE_SECONDS:
@@ -123,142 +219,74 @@ class ConnectionPool:
             connection.abort()
         return None
 
-    def _keep(self, connection: _Connection) -> None:
+    def _keep(self, connection: BridgeConnection, *, kept: bool) -> None:
         """Hold a connection ready for the next call, or close one that is no good any more."""
-        if connection.usable:
-            connection.idle_since = self._clock.monotonic()
+        if kept and connection.usable:
+            connection.idle_since = asyncio.get_running_loop().time()
             self._idle.append(connection)
         else:
             connection.abort()
 
-    async def _connect(self) -> _Connection:
-        """A new connection, through the proxy if there is one."""
-        if self._proxy is None:
-            return await self._dial(self._origin.host, self._origin.port)
-        if self._tls is not None:
-            return await self._secure(await open_tunnel(self._proxy, self._origin.place))
+
+class _Line:
+    """Requests that wait, the first first; at most so many that were in it are under way at once."""
+
+    __slots__ = ("most", "used", "waiting")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.used = 0
+        self.waiting: deque[_Ask] = deque()
+
+
+class _Ask(msgspec.Struct, eq=False):
+    """One request; where it is while it does not wait in its line.
+
+    It has until `deadline`; one with `lasting` waits until then, and has so many seconds from when it is begun.
+    """
+
+    request: bytes
+    tell: Callable[[CallOutcome | BaseException | None], None]
+    line: _Line
+    deadline: float
+    lasting: float | None
+    most: int | None
+    kept: bool = True
+    ended: bool = False
+    where: BridgeConnection | asyncio.Task[BridgeConnection | HttpFault] | None = None
+
+
+class _Batch:
+    """Requests that are awaited together."""
+
+    __slots__ = ("asks", "done", "ended", "left", "timer")
+
+    def __init__(self, left: int, ended: _Ended) -> None:
+        self.left = left
+        self.ended = ended
+        self.asks: list[_Ask] = []
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.timer: asyncio.TimerHandle
+
+    def tell(self, place: int, outcome: CallOutcome | BaseException | None) -> None:
+        """One of them has ended. A defect is told to whoever waits: the network's callbacks are no place for it."""
+        self.left -= 1
         try:
-            return await self._dial(self._proxy.host, self._proxy.port)
-        except TimeoutError:
-            raise
-        except OSError as error:
-            why = classify(error)[1]
-        raise HttpFault("proxy", f"{self._proxy.place}: {why}", sent=False)
-
-    async def _dial(self, host: str, port: int) -> _Connection:
-        """A new connection to the first of the host's addresses that answers in its share of the time."""
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = dict.fromkeys(str(each[4][0]) for each in found)
-        name = host if self._tls else None
-        failure = OSError()
-        for address in addresses:
-            try:
-                async with asyncio.timeout(self._timeout * _CONNECT_SHARE / len(addresses)):
-                    _, connection = await loop.create_connection(
-                        self._make, address, port, ssl=self._tls, server_hostname=name
-                    )
-                return connection
-            except OSError as error:
-                failure = error
-        try:
-            raise failure
-        finally:
-            del failure
-
-    async def _secure(self, tunnel: socket.socket) -> _Connection:
-        """A connection on a tunnel to the origin."""
-        try:
-            async with asyncio.timeout(self._timeout * _CONNECT_SHARE):
-                _, connection = await asyncio.get_running_loop().create_connection(
-                    self._make, sock=tunnel, ssl=self._tls, server_hostname=self._origin.host
-                )
-            return connection
-        except BaseException:
-            tunnel.close()
-            raise
-
-    def _make(self) -> _Connection:
-        forwarder = self._proxy.place if self._proxy is not None and self._tls is None else ""
-        exchange = HttpExchange(limit=self._limit, place=self._place, forwarder=forwarder, now=self._clock.now)
-        return _Connection(exchange, self._timeout)
+            if outcome is not None and not isinstance(outcome, Answer | HttpFault):
+                raise outcome
+            self.ended(place, outcome)
+        except BaseException as error:
+            if not self.done.done():
+                self.done.set_exception(error)
+        if not self.left and not self.done.done():
+            self.done.set_result(None)
 
 
-class _Connection(asyncio.Protocol):
-    """One connection with at most one request on it; whatever ends its use closes it. `timeout` is what a fault at the
-    deadline speaks of."""
-
-    def __init__(self, exchange: HttpExchange, timeout: float) -> None:
-        self.idle_since = 0.0
-        self._exchange = exchange
-        self._timeout = timeout
-        self._done: Callable[[_Outcome], None] | None = None
-
-    @property
-    def usable(self) -> bool:
-        """Whether another request may be sent."""
-        return self._exchange.usable
-
-    async def call(self, request: bytes, deadline: float, *, most: int | None) -> _Outcome:
-        """Send a request; what became of it, at the deadline on the loop's clock at the latest."""
-        answered: asyncio.Future[_Outcome] = asyncio.get_running_loop().create_future()
-        self._exchange.begin(most)
-        self._done = partial(_resolve, answered)
-        self._timer = asyncio.get_running_loop().call_at(deadline, self._give_up)
-        self._transport.write(request)
-        return await answered
-
-    def abort(self) -> None:
-        """Close at once; who waits for an answer hears nothing more."""
-        if self._done is not None:
-            self._done = None
-            self._timer.cancel()
-        self._close()
-
-    # What the transport and the timer call.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            outcome: _Outcome | None = self._exchange.feed(data)
-        except HttpFault as fault:
-            outcome = fault.with_traceback(None)
-        self._settle(outcome)
-
-    def eof_received(self) -> None:
-        self._exchange.usable = False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if exc is not None:
-            kind, why = classify(exc) if isinstance(exc, OSError) else ("protocol", NO_ANSWER)
-            self._settle(self._exchange.give_up(kind, why))
-            return
-        try:
-            outcome: _Outcome | None = self._exchange.end()
-        except HttpFault as fault:
-            outcome = fault.with_traceback(None)
-        self._settle(outcome)
-
-    def _give_up(self) -> None:
-        self._settle(self._exchange.give_up("timeout", describe_timeout(self._timeout, sent=True)))
-
-    def _settle(self, outcome: _Outcome | None) -> None:
-        done = self._done
-        if outcome is not None and done is not None:
-            self._done = None
-            self._timer.cancel()
-            done(outcome)
-        if not self._exchange.usable:
-            self._close()
-
-    def _close(self) -> None:
-        self._exchange.close()
-        self._transport.abort()
-
-
-def _resolve(answered: asyncio.Future[_Outcome], outcome: _Outcome) -> None:
+def _resolve(answered: asyncio.Future[CallOutcome | None], outcome: CallOutcome | BaseException | None) -> None:
     """Tell a call's outcome to whoever waits for it; one that was cancelled does not."""
-    if not answered.done():
+    if answered.done():
+        return
+    if outcome is None or isinstance(outcome, Answer | HttpFault):
         answered.set_result(outcome)
+    else:
+        answered.set_exception(outcome)

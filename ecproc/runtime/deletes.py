@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable, Sequence
 from typing import Final
+
+import msgspec
 
 from ecproc.bridge.base import Answer, Queue
 from ecproc.clock import Clock
@@ -31,8 +34,19 @@ _NO_HANDLE: Final = Judgement(
 )
 
 
+class _Trial(msgspec.Struct, frozen=True):
+    """The outcome of one DELETE, and how many seconds to wait before another one may do better; None if none can."""
+
+    outcome: DeleteOutcome
+    wait: float | None = None
+
+
+_DELETED: Final = _Trial(DeleteOutcome.DELETED)
+_SKIPPED: Final = _Trial(DeleteOutcome.SKIPPED)
+
+
 class Deletes:
-    """Deletes messages, at most `at_once` at a time, each within `budget` seconds of its GET."""
+    """Deletes messages, each within `budget` seconds of its GET."""
 
     def __init__(
         self,
@@ -40,7 +54,6 @@ class Deletes:
         complaints: Complaints,
         *,
         budget: float,
-        at_once: int,
         clock: Clock,
         rng: random.Random,
         telemetry: Telemetry,
@@ -48,58 +61,102 @@ class Deletes:
         self._queue = queue
         self._complaints = complaints
         self._budget = budget
-        self._places = asyncio.Semaphore(at_once)
         self._clock = clock
         self._rng = rng
         self._telemetry = telemetry
 
-    async def delete(self, message: Envelope, started: float) -> DeleteOutcome:
-        """Delete with this delivery's handle, whose GET began at `started`, and say what became of it."""
-        outcome = DeleteOutcome.INVALID
-        if message.receipt_handle is None:
-            self._complain(message, _NO_HANDLE)
-        else:
-            async with self._places:
-                outcome = await self._delete_in_time(message, message.receipt_handle, started + self._budget)
+    async def delete_all(
+        self, messages: Sequence[Envelope], started: float, *, ended: Callable[[], None]
+    ) -> list[DeleteOutcome]:
+        """Delete each with this delivery's handle, whose GET began at `started`, and say what became of each; `ended`
+        is called for each as soon as that is known."""
+
+        def end(outcome: DeleteOutcome) -> None:
+            self._report(outcome, started)
+            ended()
+
+        held = [message for message in messages if message.receipt_handle is not None]
+        for message in messages:
+            if message.receipt_handle is None:
+                self._complain(message, _NO_HANDLE)
+                end(DeleteOutcome.INVALID)
+        outcomes = iter(await self._delete_held(held, started + self._budget, end))
+        return [DeleteOutcome.INVALID if each.receipt_handle is None else next(outcomes) for each in messages]
+
+    async def _delete_held(
+        self, messages: Sequence[Envelope], deadline: float, end: Callable[[DeleteOutcome], None]
+    ) -> list[DeleteOutcome]:
+        outcomes = [DeleteOutcome.SKIPPED] * len(messages)
+
+        def take(place: int, answer: Answer | BridgeUnavailable | None) -> None:
+            message, trial = messages[place], self._judge(messages[place], answer)
+            if trial.wait is None:
+                outcomes[place] = trial.outcome
+                end(trial.outcome)
+            else:
+                repeats.create_task(repeat(place, message, trial))
+
+        async def repeat(place: int, message: Envelope, trial: _Trial) -> None:
+            outcomes[place] = await self._repeat(message, trial, deadline)
+            end(outcomes[place])
+
+        within = deadline - self._clock.monotonic()
+        if within <= 0:
+            for outcome in outcomes:
+                end(outcome)
+            return outcomes
+        async with asyncio.TaskGroup() as repeats:
+            await self._queue.delete_many([each.receipt_handle or "" for each in messages], take, within=within)
+        return outcomes
+
+    async def _repeat(self, message: Envelope, trial: _Trial, deadline: float) -> DeleteOutcome:
+        """What became of a message whose first DELETE met trouble; another one may do better after a while."""
+        pause = _FIRST_PAUSE
+        while trial.wait is not None:
+            wait = max(trial.wait, pause * self._rng.uniform(1, _JITTER))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+            if self._clock.monotonic() + wait >= deadline:
+                break
+            await self._clock.sleep(wait)
+            if self._clock.monotonic() >= deadline:
+                break
+            trial = await self._delete_again(message)
+        return trial.outcome
+
+    async def _delete_again(self, message: Envelope) -> _Trial:
+        try:
+            answer: Answer | BridgeUnavailable = await self._queue.delete(message.receipt_handle or "")
+        except BridgeUnavailable as error:
+            answer = error.with_traceback(None)
+        return self._judge(message, answer)
+
+    def _judge(self, message: Envelope, answer: Answer | BridgeUnavailable | None) -> _Trial:
+        if answer is None:
+            return _SKIPPED
+        if isinstance(answer, BridgeUnavailable):
+            self._complain(message, Judgement(Verdict.TROUBLE, str(answer), answer.hint))
+            return _Trial(DeleteOutcome.ERROR, 0.0)
+        judgement = judge_delete(answer.status, answer.body)
+        match judgement.verdict:
+            case Verdict.ACCEPTED:
+                return _DELETED
+            case Verdict.EXPIRED:
+                return _Trial(DeleteOutcome.EXPIRED)
+            case Verdict.INVALID:
+                self._complain(
+                    message, judgement, answer, encoded_length=len(quote_segment(message.receipt_handle or ""))
+                )
+                return _Trial(DeleteOutcome.INVALID)
+            case verdict:
+                self._complain(message, judgement, answer)
+                passes = verdict in (Verdict.TROUBLE, Verdict.TIMED_OUT)
+                return _Trial(DeleteOutcome.ERROR, (answer.retry_after or 0.0) if passes else None)
+
+    def _report(self, outcome: DeleteOutcome, started: float) -> None:
         self._telemetry.message_deleted(outcome)
         if outcome is DeleteOutcome.DELETED:
             failpoint("delete.sent")
             self._telemetry.receive_to_delete(self._clock.monotonic() - started)
-        return outcome
-
-    async def _delete_in_time(self, message: Envelope, handle: str, deadline: float) -> DeleteOutcome:
-        outcome, pause = DeleteOutcome.SKIPPED, _FIRST_PAUSE
-        while self._clock.monotonic() < deadline:
-            outcome, wait = await self._delete_once(message, handle)
-            if wait is None:
-                return outcome
-            wait = max(wait, pause * self._rng.uniform(1, _JITTER))
-            pause = min(2 * pause, _LONGEST_PAUSE)
-            if self._clock.monotonic() + wait >= deadline:
-                return outcome
-            await self._clock.sleep(wait)
-        return outcome
-
-    async def _delete_once(self, message: Envelope, handle: str) -> tuple[DeleteOutcome, float | None]:
-        """The outcome of one DELETE, and how long to wait before another one may do better; None if none can."""
-        try:
-            answer = await self._queue.delete(handle)
-        except BridgeUnavailable as error:
-            self._complain(message, Judgement(Verdict.TROUBLE, str(error), error.hint))
-            return DeleteOutcome.ERROR, 0.0
-        judgement = judge_delete(answer.status, answer.body)
-        match judgement.verdict:
-            case Verdict.ACCEPTED:
-                return DeleteOutcome.DELETED, None
-            case Verdict.EXPIRED:
-                return DeleteOutcome.EXPIRED, None
-            case Verdict.INVALID:
-                self._complain(message, judgement, answer, encoded_length=len(quote_segment(handle)))
-                return DeleteOutcome.INVALID, None
-            case verdict:
-                self._complain(message, judgement, answer)
-                passes = verdict in (Verdict.TROUBLE, Verdict.TIMED_OUT)
-                return DeleteOutcome.ERROR, (answer.retry_after or 0.0) if passes else None
 
     def _complain(
         self, message: Envelope, judgement: Judgement, answer: Answer | None = None, **fields: object

@@ -16,7 +16,7 @@ import structlog
 
 from ecproc.bridge.base import Answer, Queue
 from ecproc.clock import Clock
-from ecproc.config import BridgeConfig, Limits
+from ecproc.config import BridgeConfig
 from ecproc.domain.ids import NO_SEQUENCE
 from ecproc.domain.log import Batch, NewEvent, RecordedEvent
 from ecproc.domain.queue import DeleteOutcome, PollOutcome
@@ -61,7 +61,6 @@ class Ingest:
         take_in: Callable[[Sequence[NewEvent]], Awaitable[Mapping[str, object]]],
         deliver: Callable[[Sequence[RecordedEvent]], None],
         config: BridgeConfig,
-        limits: Limits,
         clock: Clock,
         rng: random.Random,
         telemetry: Telemetry,
@@ -81,7 +80,6 @@ class Ingest:
             queue,
             complaints,
             budget=config.delete_budget,
-            at_once=limits.deletes_at_once,
             clock=clock,
             rng=rng,
             telemetry=telemetry,
@@ -214,18 +212,17 @@ class Ingest:
         return len(fresh)
 
     async def _delete_all(self, messages: Sequence[Envelope], started: float) -> list[DeleteOutcome]:
-        outcomes = await asyncio.gather(*[self._delete(message, started) for message in messages])
+        outcomes = await self._deletes.delete_all(messages, started, ended=self._release)
         keys, now = [message.key for message in messages], self._clock.monotonic()
         outcomes = self._pace.end_deletes(keys, outcomes, started=started, now=now)
         self._changed.notify()
         return outcomes
 
-    async def _delete(self, message: Envelope, started: float) -> DeleteOutcome:
-        outcome = await self._deletes.delete(message, started)
+    def _release(self) -> None:
+        """A message is held no longer."""
         self._pace.release(1)
         if self._pace.has_room():  # nobody waits for less
             self._changed.notify()
-        return outcome
 
 
 class _Failed(msgspec.Struct, frozen=True):

@@ -167,6 +167,21 @@ async def test_a_call_leaves_nothing_to_the_collector(
 
 
 @pytest.mark.requirement("I7")
+@pytest.mark.parametrize("name", SCRIPTS)
+async def test_many_deletes_leave_nothing_to_the_collector(
+    make_queue: Callable[[str], FastBridge | HttpBridge], name: str
+) -> None:
+    async with FaultServer(SCRIPTS[name]) as server:
+        queue = make_queue(server.url)
+        with seeing_what_stays() as left:
+            for within in (60.0, 0.05):
+                await queue.delete_many(["a", "b", "c"], lambda place, outcome: None, within=within)
+            await anyio.lowlevel.checkpoint()
+        await queue.aclose()
+    assert not left
+
+
+@pytest.mark.requirement("I7")
 async def test_a_call_that_was_given_up_leaves_nothing_to_the_collector(
     make_queue: Callable[[str], FastBridge | HttpBridge],
 ) -> None:

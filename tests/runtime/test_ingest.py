@@ -100,19 +100,18 @@ class Bench:
     def __init__(self, *receives: Line, limits: Limits | None = None, **config: Any) -> None:
         self.clock = VirtualClock()
         self.disk = Disk(self.clock.now)
-        self.bridge = ScriptedBridge(*receives)
+        self.bridge = ScriptedBridge(*receives, limits=limits)
         self.delivered: list[RecordedEvent] = []
         self.heard = Heard()
-        self.ingest = self.make_ingest(limits=limits, **config)
+        self.ingest = self.make_ingest(**config)
 
-    def make_ingest(self, *, bridge: Any = None, limits: Limits | None = None, **config: Any) -> Ingest:
+    def make_ingest(self, *, bridge: Any = None, **config: Any) -> Ingest:
         return Ingest(
             bridge or self.bridge,
             self.disk,
             take_in=self.take_in,
             deliver=self.deliver,
             config=BridgeConfig(**config),
-            limits=limits or Limits(),
             clock=self.clock,
             rng=Random(7),
             telemetry=self.heard,
@@ -321,6 +320,17 @@ async def test_only_a_delete_that_met_trouble_is_tried_again(first: Line, again:
 
     assert len(bench.bridge.deleted) == 1 + again
     assert bench.heard.deletes == [outcome]
+
+
+@pytest.mark.requirement("R31")
+async def test_a_delete_that_met_trouble_does_not_wait_for_those_beside_it() -> None:
+    bench = Bench(messages(1, 2, 3), visibility=30)
+    bench.bridge.deletes.extend([answer_in(20, DELETED), BROKEN, answer_in(10, DELETED)])
+
+    await bench.run(60)
+
+    assert bench.bridge.times("delete") == pytest.approx([0, 0, 0, 0.3], abs=0.11)
+    assert bench.heard.deletes == ["deleted"] * 3
 
 
 @pytest.mark.requirement("R21", "R31")

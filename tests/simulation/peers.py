@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final, TypeVar
 from urllib.parse import quote, urlsplit
@@ -19,7 +19,9 @@ import msgspec
 from anyio.lowlevel import checkpoint
 
 from ecproc.attachments.base import Failure, FetchFailed, Stored
-from ecproc.bridge.base import Answer, Request
+from ecproc.bridge.base import Answer, Deleted, Request
+from ecproc.bridge.calls import delete_each
+from ecproc.config import Limits
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
 from ecproc.domain.effects import EffectKind, Repeat
 from ecproc.domain.log import Batch, RecordedEvent
@@ -86,8 +88,11 @@ class Traveller:
 class SimulatedBridge(Traveller):
     """The simulator's bridge without its sockets; its own faults come on top of the roads' refusals."""
 
-    def __init__(self, simulator: EnvisionBridge, *, rng: Random, timeout: float = 30.0) -> None:
+    def __init__(
+        self, simulator: EnvisionBridge, *, rng: Random, timeout: float = 30.0, limits: Limits | None = None
+    ) -> None:
         super().__init__(rng)
+        self._places = asyncio.Semaphore((limits or Limits()).deletes_at_once)
         self.on_receive: Callable[[], None] = lambda: None
         self._simulator = simulator
         self._timeout = timeout
@@ -98,6 +103,9 @@ class SimulatedBridge(Traveller):
 
     async def delete(self, receipt_handle: str) -> Answer:
         return await self._call("DELETE", f"/queue/{quote(receipt_handle, safe='')}")
+
+    async def delete_many(self, receipt_handles: Sequence[str], deleted: Deleted, *, within: float) -> None:
+        await delete_each(self.delete, receipt_handles, deleted, places=self._places, within=within)
 
     async def send(self, request: Request) -> Answer:
         return await self._call(request.method, request.path, request.body or b"")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import anyio
 import msgspec
 from anyio.lowlevel import checkpoint
 
-from ecproc.bridge.base import Answer, Request
+from ecproc.bridge.base import Answer, Deleted, Request
+from ecproc.bridge.calls import delete_each
+from ecproc.config import Limits
 from ecproc.simulator import exchange
 from ecproc.testing.ticket import FIRST_SEQUENCE, START, Sent
 
@@ -58,7 +61,8 @@ class Call(msgspec.Struct, frozen=True):
 class ScriptedBridge:
     """A Bridge that takes each answer from its script, in order, and a plain success when the script is at its end."""
 
-    def __init__(self, *receives: Line) -> None:
+    def __init__(self, *receives: Line, limits: Limits | None = None) -> None:
+        self._places = asyncio.Semaphore((limits or Limits()).deletes_at_once)
         self.receives: deque[Line] = deque(receives)
         self.deletes: deque[Line] = deque()
         self.sends: deque[Line] = deque()
@@ -69,6 +73,9 @@ class ScriptedBridge:
 
     async def delete(self, receipt_handle: str) -> Answer:
         return await self._answer("delete", receipt_handle, self.deletes, DELETED)
+
+    async def delete_many(self, receipt_handles: Sequence[str], deleted: Deleted, *, within: float) -> None:
+        await delete_each(self.delete, receipt_handles, deleted, places=self._places, within=within)
 
     async def send(self, request: Request) -> Answer:
         return await self._answer("send", f"{request.method} {request.path}", self.sends, ACCEPTED)

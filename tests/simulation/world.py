@@ -88,7 +88,7 @@ class World:
         )
         self.queue = self.simulator.queues["dev"]
         self.disk = disk(self.clock.now, rng=self._new_rng(), slow=plan.slow_disk)
-        self.bridge = bridge(self.simulator, rng=self._new_rng())
+        self.bridge = bridge(self.simulator, rng=self._new_rng(), limits=plan.config.limits)
         self.desk = desk(plan.desk, rng=self._new_rng())
         self.fetcher = SimulatedFetcher(self.simulator, rng=self._new_rng())
         self.lives = generate_lives(seed, tickets=plan.tickets, base_time_ms=START * 1000, url_base=_URL_BASE)

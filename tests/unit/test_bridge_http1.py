@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecproc.bridge.base import Answer
+from ecproc.bridge.connect import Dialler
 from ecproc.bridge.http1 import HEAD_BYTES, HttpExchange
 from ecproc.bridge.pool import ConnectionPool
 from ecproc.clock import SystemClock
@@ -272,15 +273,15 @@ class TestTunnels:
 
 
 def test_a_pool_s_repr_says_where_it_leads_and_no_secret() -> None:
-    pool = ConnectionPool(
+    dialler = Dialler(
         Origin("https", "bridge.example", 443),
         tls=None,
         proxy=Proxy("proxy.example", 3128, Secret("Basic canary")),
-        size=8,
         limit=LIMIT,
         timeout=5,
         clock=SystemClock(),
     )
+    pool = ConnectionPool(dialler, size=8, batched=6, timeout=5)
     assert repr(pool) == (
         "<ConnectionPool to https://bridge.example:443 through proxy.example:3128: 0 of 8 used, 0 idle>"
     )
