@@ -165,8 +165,8 @@ async def test_those_that_hang_run_out_of_time_and_leave_room_for_reads(adapter:
                 await peer.hang()
             await peer.answer(200, b"{}")
 
-    async with opened(adapter, script, connections=3, at_once=2, timeout=DEADLINE) as (bridge, server):
-        heard = Heard([str(number) for number in range(5)])
+    async with opened(adapter, script, connections=3, at_once=2, timeout=4 * DEADLINE) as (bridge, server):
+        heard = Heard(["a", "b", "c"])
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lambda: heard.delete(bridge))
             for _ in range(5):
@@ -174,7 +174,7 @@ async def test_those_that_hang_run_out_of_time_and_leave_room_for_reads(adapter:
         deletes = sum(request.method == "DELETE" for request in server.requests)
     faults = list(heard.outcomes.values())
     assert all(isinstance(fault, BridgeUnavailable) and fault.kind == "timeout" for fault in faults)
-    assert deletes == 5
+    assert deletes == 3
 
 
 async def test_one_that_is_not_begun_in_time_is_not_sent(adapter: Adapter) -> None:
