@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack, closing
 from functools import partial
-from typing import Final, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 import anyio
 import msgspec
@@ -19,7 +19,6 @@ from starlette.applications import Starlette
 from ecproc.attachments.fetch import HttpFetcher
 from ecproc.attachments.store import ContentStore
 from ecproc.bridge.fast import FastBridge
-from ecproc.bridge.http import HttpBridge
 from ecproc.clock import Clock, SystemClock
 from ecproc.config import Config, DataConfig, LiveSecret
 from ecproc.descriptors import Reserve, raise_limit
@@ -46,6 +45,9 @@ from ecproc.starting import Front, Opening
 from ecproc.store.base import Damage, Store
 from ecproc.store.opening import open_reader, open_store, verify_log
 from ecproc.telemetry.metrics import PrometheusTelemetry
+
+if TYPE_CHECKING:
+    from ecproc.bridge.http import HttpBridge
 
 log = structlog.get_logger()
 
@@ -107,6 +109,7 @@ async def run_processor(
     each text that must not be printed because of that. Where there is no room to start it shows its pages and waits.
     Raises StoreError, ConfigError and BridgeRefused.
     """
+    gc.freeze()  # what is loaded stays: no look for cycles need go through it
     arm_failpoints(os.environ.get("ECPROC_FAILPOINTS", ""))
     os.umask(0o077)
     async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
@@ -289,7 +292,7 @@ def _raise_file_limit() -> None:
 
 
 def _spare_the_collector() -> None:
-    """Look for cycles less often, and never among what is loaded by now: messages make very few."""
+    """Look for cycles less often, and never among what was opened by now: messages make very few."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
@@ -340,5 +343,12 @@ def _open_fetcher(config: Config, content: ContentStore, *, clock: Clock) -> Htt
 
 def _open_bridge(config: Config, *, api_key: LiveSecret, clock: Clock) -> FastBridge | HttpBridge:
     """The bridge over the transport of the operator's choice."""
-    make = HttpBridge if config.bridge.transport == "httpx" else FastBridge
-    return make(config.bridge, api_key=api_key, limits=config.limits, clock=clock)
+    match config.bridge.transport:
+        case "fast":
+            return FastBridge(config.bridge, api_key=api_key, limits=config.limits, clock=clock)
+        case "httpx":
+            from ecproc.bridge.http import HttpBridge
+
+            return HttpBridge(config.bridge, api_key=api_key, limits=config.limits, clock=clock)
+        case transport:
+            assert_never(transport)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
@@ -181,12 +182,18 @@ class Inflater:
         return HttpFault(kind, f"{self._place}: {why}", sent=True)
 
 
+@cache
 def make_tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
-    """A client context: TLS 1.2 or newer, certificate and host name verified; `ca_file` replaces the system's
-    authorities (R3). Raises ConfigError when the file is no readable set of certificates."""
+    """The client context of these authorities: TLS 1.2 or newer, certificate and host name verified, HTTP/1.1;
+    `ca_file` replaces the system's authorities (R3).
+
+    It is one for the whole process: making it takes as long as a hundred messages do. Raises ConfigError when the file
+    is no readable set of certificates.
+    """
     # Not ssl.create_default_context, which writes session keys to a file that the environment may name.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])  # as httpcore sets it: who else uses it says the same, before and after
     if ca_file is None:
         context.load_default_certs()
         return context

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
 
@@ -26,9 +27,12 @@ from ecproc.clock import Clock
 from ecproc.config.proxy import Proxy
 from ecproc.descriptors import is_out_of_files
 from ecproc.errors import StoreUnavailable
-from ecproc.http import HttpClient, HttpFault, HttpResponse, Origin, parse_retry_after
+from ecproc.network import HttpFault, Origin, parse_retry_after
 from ecproc.room import is_no_room
 from ecproc.wire.urls import normalise_url
+
+if TYPE_CHECKING:
+    from ecproc.http import HttpClient, HttpResponse
 
 _MOST_REDIRECTS: Final = 3
 _REDIRECTED_SECONDS: Final = 1.0
@@ -60,14 +64,11 @@ class HttpFetcher:
         self._max_bytes = max_bytes
         self._timeout = timeout
         self._clock = clock
-        self._client = HttpClient(
-            timeout=timeout,
-            connect_seconds=CONNECT_SECONDS,
-            max_connections=max_connections,
-            ca_file=ca_file,
-            keep_alive=False,
-            proxy=proxy,
+        self._make_client = partial(
+            _make_client, timeout=timeout, max_connections=max_connections, ca_file=ca_file, proxy=proxy
         )
+        self._made: HttpClient | None = None
+        self._making = anyio.Lock()
 
     async def fetch(self, url: str, *, announced_size: int | None) -> Stored:
         """Download `url` and keep what it holds, durably, whatever size was announced; 0 announces none.
@@ -79,12 +80,21 @@ class HttpFetcher:
             raise self._too_large(f"{announced_size} bytes announced")
         with _translating_disk_errors():
             async with self._store.receive(announced_size or 0) as upload:
+                await self._client()  # now, so that no download's time is spent on it
                 await self._download(checked, upload, announced_size or None)
                 return await upload.keep()
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._client.aclose()
+        if self._made is not None:
+            await self._made.aclose()
+
+    async def _client(self) -> HttpClient:
+        """The client, loaded and made when it is first needed: most processes start long before their first file."""
+        async with self._making:
+            if self._made is None:
+                self._made = await anyio.to_thread.run_sync(self._make_client)
+            return self._made
 
     def _check(self, url: str) -> CheckedUrl:
         """The address as it may be asked; raises FetchFailed."""
@@ -121,7 +131,8 @@ class HttpFetcher:
         resolve = resolve_loopback if url.loopback else resolve_global
         origin = Origin(url.scheme, url.host, url.port)
         try:
-            asked = self._client.open("GET", origin, url.target, resolve=resolve, on_sent=patience.note_asked)
+            client = await self._client()
+            asked = client.open("GET", origin, url.target, resolve=resolve, on_sent=patience.note_asked)
             async with asked as response:
                 answered = True
                 location = response.header("location")
@@ -171,6 +182,19 @@ class HttpFetcher:
             return self._too_large("the host sends more")
         # Once the storage host has answered, it is this attachment that breaks off or takes too long.
         return FetchFailed(str(fault), Failure.COUNTED if answered else Failure.HELD)
+
+
+def _make_client(*, timeout: float, max_connections: int, ca_file: Path | None, proxy: Proxy | None) -> HttpClient:
+    from ecproc.http import HttpClient  # a start need not wait for it
+
+    return HttpClient(
+        timeout=timeout,
+        connect_seconds=CONNECT_SECONDS,
+        max_connections=max_connections,
+        ca_file=ca_file,
+        keep_alive=False,
+        proxy=proxy,
+    )
 
 
 def _is_framed(response: HttpResponse) -> bool:

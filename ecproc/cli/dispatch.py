@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
 from inspect import getdoc
@@ -12,7 +12,7 @@ from io import StringIO
 from pathlib import Path
 from shutil import get_terminal_size
 from traceback import extract_tb
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.exceptions import UnusedCliTokensError
@@ -56,7 +56,7 @@ def dispatch(tokens: Sequence[str], interrupts: Interrupts) -> int:
     code: int = ExitCode.OK
     try:
         asked = read_request(tokens)
-        code = _call(tokens, asked.command, session) if asked.runs else _answer(asked)
+        code = _call(tokens, asked.command, session) if asked.command and asked.runs else _answer(asked)
         flush()
     except OutputClosed:
         abandon_output()
@@ -82,21 +82,21 @@ def _describe(asked: Asked) -> str:
 
     width = max(get_terminal_size().columns, _NARROWEST)
     console = Console(file=StringIO(), width=width, color_system=None, highlight=False)
-    app = _build_app(asked.command)
+    app = _build_app(COMMANDS, described=asked.command, help_formatter="plain")
     _take_config(app, lambda words, config: None)
     with console.capture() as captured:
         app.meta.help_print(list(asked.words), console=console)
     return captured.get().rstrip()
 
 
-def _call(tokens: Sequence[str], command: Command | None, session: Session) -> int:
-    app = _build_app(None)
+def _call(tokens: Sequence[str], command: Command, session: Session) -> int:
+    app = _build_app([command])
 
     def bind(words: Sequence[str], config: Path | None) -> Callable[[], object]:
         session.config_path = config
         function, bound, ignored = app.parse_args(words, exit_on_error=False, print_error=False)
         own = {"session": session} if "session" in ignored else {}
-        if command is None or not command.ends_in_order:
+        if not command.ends_in_order:
             session.interrupts.release()
         return partial(function, *bound.args, **bound.kwargs, **own)
 
@@ -118,22 +118,27 @@ def _take_config(app: App, bind: Callable[[Sequence[str], Path | None], object])
         return bind(words, config)
 
 
-def _build_app(described: Command | None) -> App:
-    """The parser with every command's name; a command's module is imported when it is called or described."""
+def _build_app(
+    commands: Iterable[Command],
+    *,
+    described: Command | None = None,
+    help_formatter: Literal["plain"] | None = None,  # one loads all that draws, which no call needs
+) -> App:
+    """The parser of these commands; a command's module is imported when it is called or described."""
     app = App(
         name="ecproc",
         help="The client end of Ensono's Envision Connect bridge.",
         help_flags=(),
         version_flags=(),
         help_format="plaintext",
-        help_formatter="plain",
+        help_formatter=help_formatter,
         default_parameter=Parameter(negative=()),
         suppress_keyboard_interrupt=False,
     )
     groups = {name: App(name=name, help=summary) for name, summary in GROUPS.items()}
     for group in groups.values():
         app.command(group)
-    for command in COMMANDS:
+    for command in commands:
         group_name, _, name = command.name.rpartition(" ")
         parent = groups[group_name] if group_name else app
         text = _tell_all(command) if command == described else command.summary

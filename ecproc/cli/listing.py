@@ -7,9 +7,6 @@ from shutil import get_terminal_size
 from typing import Final, TypeVar
 
 import msgspec
-from rich.cells import cell_len
-from rich.table import Table
-from rich.text import Text
 
 from ecproc.cli.output import write_human, write_line
 from ecproc.cli.printable import printable_line
@@ -53,6 +50,10 @@ def write_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, whole
     """
     if not rows:
         return
+    from rich.cells import cell_len  # only for a terminal, and it takes longer to load than most lists to write
+    from rich.table import Table
+    from rich.text import Text
+
     texts = [[printable_line(text) for text in row] for row in rows]
     longest = [max(map(cell_len, column)) for column in zip(headings, *texts, strict=True)]
     needed = sum(

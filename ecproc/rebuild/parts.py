@@ -9,7 +9,6 @@ from functools import partial
 from typing import TypeAlias, TypeVar
 
 import anyio
-import anyio.to_process
 import msgspec
 
 from ecproc.clock import Clock
@@ -99,7 +98,9 @@ async def _run_aside(work: Callable[[], T], limiter: anyio.CapacityLimiter) -> T
     Ctrl-C at a terminal reaches that process too, and is for this one alone. Raises BrokenWorkerProcess where it came
     before the other one could ignore it.
     """
-    run = partial(anyio.to_process.run_sync, cancellable=True, limiter=limiter)
+    from anyio import to_process  # what it loads takes a while, and only several processes need it
+
+    run = partial(to_process.run_sync, cancellable=True, limiter=limiter)
     try:
         await run(signal.signal, signal.SIGINT, signal.SIG_IGN)  # first of all: what `work` needs takes long to load
         return await run(work)
