@@ -74,10 +74,8 @@ class Reporting:
 
     async def count_tickets(self) -> None:
         """Begin the count of tickets by type and state, which the projector goes on with."""
-        counts: Counter[tuple[str, str]] = Counter()
-        async for rows in self._store.scan_rows("ticket"):
-            counts.update(_read_tag(row.tag) for row in rows)
-        for (ticket_type, state), count in counts.items():
+        for tag, count in (await self._store.count_tags("ticket")).items():
+            ticket_type, _, state = tag.partition(":")
             self._telemetry.tickets_counted(ticket_type, state, count)
 
     async def refresh_gauges(self) -> None:
@@ -180,8 +178,3 @@ class ProcessHealth:
     def version(self) -> Mapping[str, str]:
         """What is running."""
         return read_versions()
-
-
-def _read_tag(tag: str | None) -> tuple[str, str]:
-    ticket_type, _, state = (tag or "").partition(":")
-    return ticket_type, state

@@ -15,6 +15,7 @@ class LiveTables(msgspec.Struct, frozen=True, kw_only=True):
     newest_stays: frozenset[str] = frozenset()
     searched_by_id: frozenset[str] = frozenset()
     searched_by_tag: frozenset[str] = frozenset()
+    grouped_by_tag: frozenset[str] = frozenset()
 
 
 TABLES: Final = LiveTables(
@@ -34,5 +35,6 @@ TABLES: Final = LiveTables(
     newest_stays=frozenset({"outbox"}),
     searched_by_id=frozenset({"ticket", "client_ticket"}),
     searched_by_tag=frozenset({"outbox"}),
+    grouped_by_tag=frozenset({"ticket"}),
 )
 """What our folds write. One that is added here is named in `later` too."""

@@ -50,10 +50,12 @@ async def list_documents(
     entries: int,
 ) -> AsyncIterator[bytes]:
     """Every ticket's document by stream, of that type and state and behind that stream where they are given."""
-    async for headers in reader.scan_rows("ticket"):
+    tags = None
+    if ticket_type is not None or state is not None:
+        tags = [tag for tag in await reader.count_tags("ticket") if _matches(tag, ticket_type, state)]
+    async for headers in reader.scan_rows("ticket", tags=tags, after=after or ""):
         for header in headers:
-            if header.stream > (after or "") and _matches(header, ticket_type, state):
-                yield await _read_lists(reader, header, entries=entries)
+            yield await _read_lists(reader, header, entries=entries)
 
 
 def document_of(stream: str, events: Sequence[RecordedEvent], *, machines: Machines, entries: int) -> bytes | None:
@@ -95,6 +97,6 @@ def is_text(name: str) -> bool:
     return True
 
 
-def _matches(header: Row, ticket_type: str | None, state: str | None) -> bool:
-    found_type, _, found_state = (header.tag or "").partition(":")
+def _matches(tag: str, ticket_type: str | None, state: str | None) -> bool:
+    found_type, _, found_state = tag.partition(":")
     return ticket_type in (None, found_type) and state in (None, found_state or NO_STATE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -39,6 +39,10 @@ class Tables(Protocol):
     @property
     def searched_by_tag(self) -> frozenset[str]:
         """Those whose tagged rows are scanned."""
+
+    @property
+    def grouped_by_tag(self) -> frozenset[str]:
+        """Those whose rows are counted by tag, and scanned by those of some tags."""
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -132,8 +136,14 @@ class Reader(LogReader, Protocol):
     async def count_rows(self, table: str, stream: str) -> int:
         """How many rows a stream has in a table."""
 
-    def scan_rows(self, table: str, *, tagged: bool = False) -> AsyncIterator[list[Row]]:
-        """All rows of a table by (stream, ordinal) in pages; with `tagged` only those whose tag is not None."""
+    async def count_tags(self, table: str) -> dict[str, int]:
+        """How many rows of a table have each tag, where it is not None."""
+
+    def scan_rows(
+        self, table: str, *, tagged: bool = False, tags: Collection[str] | None = None, after: str = ""
+    ) -> AsyncIterator[list[Row]]:
+        """All rows of a table behind a stream by (stream, ordinal) in pages; with `tagged` only those whose tag is not
+        None, with `tags` only those that have one of these."""
 
     async def read_snapshot(self, stream: str, *, snapshot_version: int) -> Snapshot | None:
         """The stream's snapshot if that fold wrote it."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext
 
 import anyio
@@ -150,9 +151,17 @@ class MemoryReader:
     async def count_rows(self, table: str, stream: str) -> int:
         return len(await self.read_rows(table, stream=stream))
 
-    async def scan_rows(self, table: str, *, tagged: bool = False) -> AsyncIterator[list[Row]]:
+    async def count_tags(self, table: str) -> dict[str, int]:
         check_table(table, self._state.live.tables)
-        rows = [row for row in self._listed(table) if row.tag is not None or not tagged]
+        await checkpoint()
+        return dict(Counter(row.tag for row in self._listed(table) if row.tag is not None))
+
+    async def scan_rows(
+        self, table: str, *, tagged: bool = False, tags: Collection[str] | None = None, after: str = ""
+    ) -> AsyncIterator[list[Row]]:
+        check_table(table, self._state.live.tables)
+        listed = [row for row in self._listed(table) if row.stream > after or not after]
+        rows = [row for row in listed if (row.tag is not None or not tagged) and (tags is None or row.tag in tags)]
         for start in range(0, len(rows), _PAGE):
             await checkpoint()
             yield rows[start : start + _PAGE]

@@ -210,7 +210,8 @@ def check_tables(tables: Tables) -> None:
     for name in tables.names:
         if name in _OWN_TABLES or not _NAME.fullmatch(name):
             raise ValueError(f"a live table cannot be called {name!r}")
-    if not tables.names >= tables.later | tables.newest_stays | tables.searched_by_id | tables.searched_by_tag:
+    asked = tables.searched_by_id | tables.searched_by_tag | tables.grouped_by_tag
+    if not tables.names >= tables.later | tables.newest_stays | asked:
         raise ValueError("what is asked of a live table is asked of one that is not there")
 
 

@@ -30,6 +30,7 @@ SUITE_TABLES = LiveTables(
     newest_stays=frozenset({"outbox"}),
     searched_by_id=frozenset({"ticket"}),
     searched_by_tag=frozenset({"outbox"}),
+    grouped_by_tag=frozenset({"ticket"}),
 )
 """The live tables that the suite writes to."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ecproc.domain.log import Batch, Compact, Fence, NewEvent
+from ecproc.domain.log import Batch, Compact, Fence, NewEvent, Row
 from ecproc.fold.tables import LiveTables
 from ecproc.store.base import Store
 from ecproc.testing.store_case import (
@@ -87,6 +87,29 @@ class TableTests(StoreCase):
             assert await store.read_rows("subject", stream=STREAM) == [row]
             async with store.rebuilding() as rebuild:
                 assert (await rebuild.differences(9))[1][-1].table == "subject"
+
+    # --- rows by tag
+
+    async def test_rows_are_counted_and_scanned_by_tag(self, tmp_path: Path) -> None:
+        tags = ("Incident:open", "Change:Draft", None)
+        rows = [
+            make_row(f"{number:05}", ordinal=-number, table="ticket", stream=f"s{number % 7}", tag=tags[number % 3])
+            for number in range(2300)
+        ]
+        async with self.store_in(tmp_path) as store:
+            await store.commit(Batch(rows=rows))
+            assert await store.count_tags("ticket") == {"Incident:open": 767, "Change:Draft": 767}
+            moved = msgspec.structs.replace(rows[1], tag="Incident:open")
+            await store.commit(Batch(rows=[moved, Row("ticket", rows[0].stream, rows[0].id, 0, None)]))
+            assert await store.count_tags("ticket") == {"Incident:open": 767, "Change:Draft": 766}
+            expected = sorted([moved, *rows[2:]], key=lambda row: (row.stream, row.ordinal, row.id))
+            for asked in (tags[:2], tags[:1], ("Incident:open", "Request:"), ("Request:",), ()):
+                found = [row async for page in store.scan_rows("ticket", tags=asked) for row in page]
+                assert found == [row for row in expected if row.tag in asked]
+                found = [row async for page in store.scan_rows("ticket", tags=asked, after="s3") for row in page]
+                assert found == [row for row in expected if row.tag in asked and row.stream > "s3"]
+            found = [row async for page in store.scan_rows("ticket", after="s3") for row in page]
+            assert found == [row for row in expected if row.stream > "s3"]
 
     # --- rebuilds in parts
 

@@ -20,7 +20,7 @@ import pytest
 from ecproc.domain.log import Batch, Compact, Fence, NewEvent, Row, StreamCounters
 from ecproc.errors import LogDamaged, StoreError
 from ecproc.fold.tables import TABLES, LiveTables
-from ecproc.store.base import Span, Tables, VerifiedLog
+from ecproc.store.base import Reader, Span, Tables, VerifiedLog
 from ecproc.store.sqlite import walfile
 from ecproc.store.sqlite.schema import SCHEMA_VERSION
 from ecproc.store.sqlite.sql import live, log
@@ -203,6 +203,7 @@ async def test_counters_that_are_no_longer_in_memory_are_read_again(
         (log.list_streams(">"), "PRIMARY KEY"),
         (live.scan_rows("outbox", ">", tagged=True), "outbox_tagged"),
         (live.read_rows_by_id("ticket"), "ticket_id"),
+        (live.count_tags("ticket"), "COVERING INDEX ticket_by_tag"),
         (live.read_rows_by_id("client_ticket"), "client_ticket_id"),
         (live.scan_rows("note", ">"), "PRIMARY KEY"),
         (live.list_rows("note", ">"), "PRIMARY KEY"),
@@ -213,6 +214,40 @@ async def test_reads_on_the_way_use_their_index(tmp_path: Path, statement: str, 
         plan = await store._fetch(f"EXPLAIN QUERY PLAN {statement}", (None,) * statement.count("?"))
     assert f"{index} " in f"{plan[0][3]} "
     assert plan[0][3].startswith("SEARCH ")
+
+
+async def test_rows_of_several_tags_are_merged_without_a_sort(tmp_path: Path) -> None:
+    statement = live.scan_tags("ticket", ">", 3)
+    async with sqlite_store(tmp_path, TABLES) as store:
+        plan = await store._fetch(f"EXPLAIN QUERY PLAN {statement}", ("",) * statement.count("?"))
+        undecided = await store._fetch(f"EXPLAIN QUERY PLAN {log.READ_UNDECIDED}")
+    steps = [step for *_, step in plan if step.startswith(("SCAN", "SEARCH", "USE"))]
+    assert steps == ["SEARCH ticket USING INDEX ticket_by_tag (tag=? AND (stream,ordinal,id)>(?,?,?))"] * 3
+    assert [step for *_, step in undecided] == ["SCAN stream USING INDEX stream_undecided"]
+
+
+@pytest.mark.requirement("I5")
+async def test_a_log_of_before_the_look_ups_is_read_as_it_is_and_gets_them_when_it_is_written(tmp_path: Path) -> None:
+    rows = [make_row(f"t{number}", table="ticket", tag=f"Incident:{number % 2}") for number in range(20)]
+    async with sqlite_store(tmp_path, TABLES) as store:
+        await store.commit(Batch(events=[make_message(1)], rows=rows))
+    with closing(sqlite3.connect(tmp_path / "ecproc.db")) as file:
+        file.execute("DROP INDEX ticket_by_tag")
+        file.execute("DROP INDEX stream_undecided")
+    async with open_reader(tmp_path, TABLES) as reader:
+        await check_look_ups(reader)
+    async with sqlite_store(tmp_path, TABLES) as store:
+        await check_look_ups(store)
+        names = await on_writer(store, "SELECT name FROM sqlite_master WHERE type = 'index'")
+        assert {("ticket_by_tag",), ("stream_undecided",)} <= set(names)
+        assert [page async for page in store.check_rows()][0] == []
+
+
+async def check_look_ups(reader: Reader) -> None:
+    assert await reader.count_tags("ticket") == {"Incident:0": 10, "Incident:1": 10}
+    found = [row.id async for page in reader.scan_rows("ticket", tags=["Incident:1"]) for row in page]
+    assert found == sorted(f"t{number}" for number in range(1, 20, 2))
+    assert await reader.undecided_streams() == [STREAM]
 
 
 async def test_a_stream_is_followed_by_keys_alone(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence, Sized
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -137,9 +137,15 @@ class SqliteReader:
         rows = await self._fetch(live.count_rows(table), (stream,))
         return int(rows[0][0])
 
-    async def scan_rows(self, table: str, *, tagged: bool = False) -> AsyncIterator[list[Row]]:
+    async def count_tags(self, table: str) -> dict[str, int]:
         check_table(table, self._tables)
-        async for page in scan_kept(self._fetch, table, tagged=tagged):
+        return dict(await self._fetch_rows(table, live.count_tags(table), ()))
+
+    async def scan_rows(
+        self, table: str, *, tagged: bool = False, tags: Collection[str] | None = None, after: str = ""
+    ) -> AsyncIterator[list[Row]]:
+        check_table(table, self._tables)
+        async for page in scan_kept(self._fetch, table, tagged=tagged, tags=tags, after=after):
             yield await self._open_rows(table, page)
 
     async def read_snapshot(self, stream: str, *, snapshot_version: int) -> Snapshot | None:
@@ -233,17 +239,32 @@ async def _list_rows(fetch: Fetch, table: str) -> AsyncIterator[list[Row]]:
         yield [_read_or_show(table, row) for row in page]
 
 
-async def scan_kept(fetch: Fetch, table: str, *, tagged: bool) -> AsyncIterator[list[Kept]]:
-    """The rows of one table, or its tagged ones, as they are kept, by stream and ordinal, in pages of bounded size."""
-    key: tuple[str, int, str] = ("", _LEAST, "")
+async def scan_kept(
+    fetch: Fetch, table: str, *, tagged: bool = False, tags: Collection[str] | None = None, after: str = ""
+) -> AsyncIterator[list[Kept]]:
+    """The rows of one table, its tagged ones, or those of some tags, as they are kept, behind a stream, by stream and
+    ordinal, in pages of bounded size."""
+    if tags is not None and not tags:
+        return
+    key = (f"{after}\0" if after else "", _LEAST, "")  # the next name there could be
     beyond: Beyond = ">="
     size = _PageSize()
     with blaming_rows(table):
-        while rows := await fetch(live.scan_rows(table, beyond, tagged=tagged), (*key, size.rows)):
+        while rows := await fetch(*_scan_page(table, beyond, key, size.rows, tagged=tagged, tags=tags)):
             size.learn([row[3] for row in rows])
             yield rows
             stream, id, ordinal, *_ = rows[-1]
             key, beyond = (stream, ordinal, id), ">"
+
+
+def _scan_page(
+    table: str, beyond: Beyond, key: tuple[str, int, str], size: int, *, tagged: bool, tags: Collection[str] | None
+) -> tuple[str, tuple[object, ...]]:
+    """The query for a page of so many rows behind that key, and its parameters."""
+    if tags is None:
+        return live.scan_rows(table, beyond, tagged=tagged), (*key, size)
+    bounds = [bound for tag in tags for bound in (tag, *key)]
+    return live.scan_tags(table, beyond, len(tags)), (*bounds, size)
 
 
 async def list_kept(fetch: Fetch, table: str) -> AsyncIterator[list[Kept]]:

@@ -76,7 +76,12 @@ def add_missing_tables(connection: sqlite3.Connection, tables: Tables) -> None:
     """Give a file the live tables that came later than it, and have its live rows rebuilt: they may belong there, or
     have no checksum yet. Its format stays the same; one of the others that is gone is damage."""
     missing = _find_missing(connection, *tables.later)
-    indexes = (*map(schema.name_id_index, tables.searched_by_id), *map(schema.name_tag_index, tables.searched_by_tag))
+    indexes = (
+        *map(schema.name_id_index, tables.searched_by_id),
+        *map(schema.name_tag_index, tables.searched_by_tag),
+        *map(schema.name_group_index, tables.grouped_by_tag),
+        schema.UNDECIDED,
+    )
     # All is asked before anything is written: the fold's version that is put below says that the form is this code's.
     has_checksums = connection.execute(schema.FIND_COUNTERS_CHECKSUM).fetchone() is not None
     is_older = not has_checksums or connection.execute(log.FIND_OTHER_FORM).fetchone() is not None
@@ -84,6 +89,7 @@ def add_missing_tables(connection: sqlite3.Connection, tables: Tables) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     _create_tables(connection, missing, tables)
+    _create_look_ups(connection, tables)
     if not has_checksums:
         connection.execute(schema.ADD_COUNTERS_CHECKSUM)
     if is_older:
@@ -219,6 +225,7 @@ def _create(connection: sqlite3.Connection, tables: Tables, *statements: str) ->
     connection.execute("BEGIN IMMEDIATE")
     _apply(connection, *schema.CREATE_LOG, schema.CREATE_COMPACT, schema.CREATE_SNAPSHOT, schema.CREATE_META)
     _create_live(connection, tables)
+    _create_look_ups(connection, tables)
     _count_open(connection, tables)
     _apply(connection, *statements)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -234,6 +241,11 @@ def _create_tables(connection: sqlite3.Connection, names: Set[str], tables: Tabl
     _apply(connection, *map(schema.create_rows, sorted(names)))
     _apply(connection, *map(schema.create_id_index, sorted(tables.searched_by_id)))
     _apply(connection, *map(schema.create_tag_index, sorted(tables.searched_by_tag)))
+
+
+def _create_look_ups(connection: sqlite3.Connection, tables: Tables) -> None:
+    """What only the live rows are looked up by, and no rebuild of them."""
+    _apply(connection, *map(schema.create_group_index, sorted(tables.grouped_by_tag)), schema.CREATE_UNDECIDED)
 
 
 def _count_open(connection: sqlite3.Connection, tables: Tables) -> None:

@@ -98,6 +98,11 @@ def count_rows(table: str) -> str:
     return f"SELECT count(*) FROM {table} WHERE stream = ?"
 
 
+def count_tags(table: str) -> str:
+    """How many rows have each tag."""
+    return f"SELECT tag, count(*) FROM {table} WHERE tag IS NOT NULL GROUP BY tag"
+
+
 def scan_rows(table: str, beyond: Beyond, *, tagged: bool = False) -> str:
     """A page of rows by stream and ordinal; with `tagged` of those that have a tag."""
     return f"""\
@@ -106,6 +111,15 @@ FROM {table}
 WHERE {"tag IS NOT NULL AND " if tagged else ""}(stream, ordinal, id) {beyond} (?, ?, ?)
 ORDER BY stream, ordinal, id
 LIMIT ?"""
+
+
+def scan_tags(table: str, beyond: Beyond, count: int) -> str:
+    """A page of rows that have one of so many tags, by stream and ordinal: each tag's are merged with the others'."""
+    rows = f"""\
+SELECT {_ROW}
+FROM {table}
+WHERE tag = ? AND (stream, ordinal, id) {beyond} (?, ?, ?)"""
+    return "\nUNION ALL\n".join([rows] * count) + "\nORDER BY stream, ordinal, id\nLIMIT ?"
 
 
 def list_rows(table: str, beyond: Beyond) -> str:

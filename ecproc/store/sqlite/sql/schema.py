@@ -32,6 +32,9 @@ CREATE TABLE stream (
     last INTEGER NOT NULL,
     crc INTEGER
 ) WITHOUT ROWID"""
+UNDECIDED: Final = "stream_undecided"
+CREATE_UNDECIDED: Final = f"CREATE INDEX IF NOT EXISTS {UNDECIDED} ON stream (stream) WHERE wanted > through"
+"""Streams with something to decide are listed without a look at the others."""
 FIND_COUNTERS_CHECKSUM: Final = "SELECT 1 FROM pragma_table_info('stream') WHERE name = 'crc'"
 ADD_COUNTERS_CHECKSUM: Final = "ALTER TABLE stream ADD COLUMN crc INTEGER"
 """Files of before checksums lack the column."""
@@ -81,6 +84,16 @@ def name_id_index(table: str) -> str:
 def create_id_index(table: str) -> str:
     """Rows are found by id without their stream."""
     return f"CREATE INDEX IF NOT EXISTS {name_id_index(table)} ON {table} (id)"
+
+
+def name_group_index(table: str) -> str:
+    """What the index over a live table's rows by tag is called."""
+    return f"{table}_by_tag"
+
+
+def create_group_index(table: str) -> str:
+    """Rows are counted by tag without a look at them, and listed by tag as they stand in the table."""
+    return f"CREATE INDEX IF NOT EXISTS {name_group_index(table)} ON {table} (tag, stream, ordinal)"
 
 
 def name_tag_index(table: str) -> str:
