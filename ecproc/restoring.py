@@ -13,7 +13,7 @@ import structlog
 from ecproc.clock import Clock
 from ecproc.desk.base import DeskHasNoRoom
 from ecproc.desk.local import LocalDesk
-from ecproc.desk.numbers import DeskStand, format_number, read_serial
+from ecproc.desk.numbers import PREFIX, DeskStand, format_number, read_serial
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.ids import create_key, stream_of_create
 from ecproc.errors import NoRoom, OutOfStep
@@ -86,21 +86,21 @@ async def _skip(desk: LocalDesk, store: Reader, last: int, *, clock: Clock, hint
 
 async def _find_given(store: Reader, *, above: int) -> int:
     """The highest number that the log says the desk gave, where that is above what the desk knows; else 0."""
-    suspects: list[tuple[int, str, int, str]] = []
-    async for rows in store.scan_rows("client_ticket"):
-        suspects += [
-            (serial, row.stream, row.ordinal, row.id) for row in rows if (serial := read_serial(row.id)) > above
-        ]
-    for serial, stream, generation, number in sorted(suspects, reverse=True):
-        if await _is_created(store, stream, generation, number):
+    later = await store.list_later("client_ticket", PREFIX, format_number(above))
+    suspects = [(serial, stream, number) for stream, number in later if (serial := read_serial(number)) > above]
+    for serial, stream, number in sorted(suspects, reverse=True):
+        if await _is_created(store, stream, number):
             return serial
     return 0
 
 
-async def _is_created(store: Reader, stream: str, generation: int, number: str) -> bool:
+async def _is_created(store: Reader, stream: str, number: str) -> bool:
     """Whether our own create gave that number; else it came from outside, and says nothing of our desk."""
-    rows = await store.read_rows("outbox", stream=stream, id=create_key(stream, generation))
-    return any(decode_entry(row.data or b"").result.get("number") == number for row in rows)
+    for known in await store.read_rows("client_ticket", stream=stream, id=number):
+        rows = await store.read_rows("outbox", stream=stream, id=create_key(stream, known.ordinal))
+        if any(decode_entry(row.data or b"").result.get("number") == number for row in rows):
+            return True
+    return False
 
 
 async def _knows(store: Reader, stand: DeskStand) -> bool:

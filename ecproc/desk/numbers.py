@@ -16,7 +16,9 @@ _READ_SKIPPED: Final = "SELECT coalesce(max(serial), 0) FROM skipped"
 _READ_NEWEST: Final = """\
 SELECT serial, number, key FROM ticket WHERE serial IS NOT NULL ORDER BY serial DESC LIMIT 1"""
 _FIND_ANYTHING: Final = "SELECT 1 FROM skipped UNION ALL SELECT 1 FROM ticket LIMIT 1"
-_OURS: Final = re.compile(r"LOCAL-([0-9]{7,18})")
+PREFIX: Final = "LOCAL-"
+"""What the numbers of our own begin with."""
+_OURS: Final = re.compile(rf"{PREFIX}([0-9]{{7,18}})")
 
 
 class DeskStand(msgspec.Struct, frozen=True):
@@ -32,7 +34,7 @@ class DeskStand(msgspec.Struct, frozen=True):
 
 def format_number(serial: int) -> str:
     """The number of our own with that serial."""
-    return f"LOCAL-{serial:07d}"
+    return f"{PREFIX}{serial:07d}"
 
 
 def read_serial(number: str) -> int:

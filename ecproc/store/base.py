@@ -133,6 +133,10 @@ class Reader(LogReader, Protocol):
     ) -> list[Row]:
         """Rows by stream and/or id, by (stream, ordinal); `last` keeps only the newest that many of a stream."""
 
+    async def list_later(self, table: str, prefix: str, id: str) -> list[tuple[str, str]]:
+        """Stream and id of a table's rows whose ids begin with `prefix` and are longer than that id, or as long and
+        behind it, as later numbers are. The rows themselves are not looked at."""
+
     async def count_rows(self, table: str, stream: str) -> int:
         """How many rows a stream has in a table."""
 
@@ -276,6 +280,10 @@ class Store(ReadableStore, Protocol):
     async def settle_loss(self) -> None:
         """Note durably that what followed from the accepted loss is done; without room for that it is to be done once
         more."""
+
+    @property
+    def is_as_left(self) -> bool:
+        """Whether it was opened as this code had closed it in order, with nothing written to it by others since."""
 
     def check_rows(self) -> AsyncIterator[list[RowDamaged]]:
         """Look at all live rows and counters, page by page, and say of each page what is not as it was written, or is

@@ -148,6 +148,11 @@ class MemoryReader:
         rows = [row for row in self._listed(table) if stream in (None, row.stream) and id in (None, row.id)]
         return rows if last is None else rows[max(len(rows) - last, 0) :]
 
+    async def list_later(self, table: str, prefix: str, id: str) -> list[tuple[str, str]]:
+        await checkpoint()
+        keys = [(row.stream, row.id) for row in self._listed(table) if row.id.startswith(prefix)]
+        return sorted(key for key in keys if (len(key[1]), key[1]) > (len(id), id))
+
     async def count_rows(self, table: str, stream: str) -> int:
         return len(await self.read_rows(table, stream=stream))
 
@@ -266,6 +271,7 @@ class MemoryStore(MemoryReader):
     commit refused, `accepted_loss` set as if it was opened with its loss accepted."""
 
     waits = ""
+    is_as_left = False
 
     def __init__(self, now: Callable[[], int], tables: Tables) -> None:
         check_tables(tables)

@@ -111,6 +111,15 @@ class TableTests(StoreCase):
             found = [row async for page in store.scan_rows("ticket", after="s3") for row in page]
             assert found == [row for row in expected if row.stream > "s3"]
 
+    async def test_later_numbers_are_listed(self, tmp_path: Path) -> None:
+        ids = ["N-0000009", "N-0000010", "N-9999999", "N-10000000", "N-1000000", "M-0000011", "N-x", "N"]
+        async with self.store_in(tmp_path) as store:
+            await store.commit(Batch(rows=[make_row(id, table="ticket", stream=f"s-{id}") for id in ids]))
+            later = await store.list_later("ticket", "N-", "N-0000009")
+            assert later == sorted((f"s-{id}", id) for id in ("N-0000010", "N-9999999", "N-10000000", "N-1000000"))
+            assert await store.list_later("ticket", "N-", "N-9999999") == [("s-N-10000000", "N-10000000")]
+            assert await store.list_later("ticket", "N-", "N-10000000") == []
+
     # --- rebuilds in parts
 
     @pytest.mark.requirement("I5")

@@ -88,7 +88,7 @@ async def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
         decided = NewEvent(STREAM, "Decided", b"")
         await store.commit(Batch(events=[decided], fence=Fence(STREAM, 0, 1), compact=b"c"))
         events, head = await read_all(store), await store.head()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["LOCK", "anchor", "ecproc.db"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["LOCK", "anchor", "closed", "ecproc.db"]
     async with sqlite_store(tmp_path) as store:
         assert await read_all(store) == events
         assert await store.head() == head

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
@@ -11,8 +12,10 @@ from typing import Any, Final
 import pytest
 
 from ecproc.domain.log import Batch, Fence, NewEvent, Row
-from ecproc.errors import RowDamaged
+from ecproc.errors import RowDamaged, StoreUnavailable
 from ecproc.fold.tables import TABLES
+from ecproc.store.sqlite.datadir import DataDir
+from ecproc.store.sqlite.logfile import LogFile
 from ecproc.store.sqlite.reader import SqliteReader
 from ecproc.store.sqlite.sql import log
 from ecproc.store.sqlite.store import SqliteStore, open_store
@@ -64,6 +67,59 @@ async def test_what_was_altered_outside_is_found(tmp_path: Path, name: str) -> N
         assert await find_damage(store)
     finally:
         await store.aclose()
+
+
+async def test_a_file_that_nobody_wrote_to_is_known_when_it_is_opened_again(tmp_path: Path) -> None:
+    await write_rows(tmp_path)
+    store = await open_rows(tmp_path)
+    assert store.is_as_left
+    shutil.copytree(tmp_path, tmp_path / "copy")
+    await store.aclose()
+    copy = await open_rows(tmp_path / "copy")
+    assert not copy.is_as_left, "another file"
+    await copy.aclose()
+    with closing(sqlite3.connect(tmp_path / "ecproc.db")) as file:
+        file.execute("PRAGMA application_id = 1")
+        file.commit()
+    for _ in range(2):
+        store = await open_rows(tmp_path)
+        assert not store.is_as_left, "until all was seen"
+        await store.aclose()
+    store = await open_rows(tmp_path)
+    assert await find_damage(store) == []
+    await store.aclose()
+    store = await open_rows(tmp_path)
+    assert store.is_as_left
+    await store.aclose()
+
+
+async def test_a_process_that_dies_leaves_no_file_that_was_closed(tmp_path: Path) -> None:
+    await write_rows(tmp_path)
+    store = await open_rows(tmp_path)
+    await store.commit(Batch(rows=[Row("note", "s", "n", 2, b"{}")]))
+    await store._writer.call(LogFile.abandon)
+    with pytest.raises(StoreUnavailable):
+        await store.aclose()
+    store = await open_rows(tmp_path)
+    assert not store.is_as_left
+    await store.aclose()
+
+
+async def test_what_is_found_later_is_looked_for_first_at_the_next_start(tmp_path: Path) -> None:
+    await write_rows(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "ecproc.db")) as file:
+        file.execute(ALTERED["data"])
+        file.commit()
+    data_dir = DataDir.acquire(tmp_path)
+    data_dir.note_closed(is_sound=True)  # as when the disk altered it
+    data_dir.release()
+    store = await open_rows(tmp_path)
+    assert store.is_as_left
+    assert await find_damage(store)
+    await store.aclose()
+    store = await open_rows(tmp_path)
+    assert not store.is_as_left
+    await store.aclose()
 
 
 async def test_an_altered_row_is_named_where_it_is_read(tmp_path: Path) -> None:

@@ -51,9 +51,8 @@ async def _check_streams(fetch: Fetch) -> AsyncIterator[list[RowDamaged]]:
 
 
 async def _check_open(fetch: Fetch, table: str) -> AsyncIterator[list[RowDamaged]]:
-    counted = (await fetch(live.tell_open(table)))[0][0]
-    expected = await fetch(live.READ_OPEN, (live.name_open(table),))
-    if not expected or expected[0][0] != counted:
+    counted, expected = (await fetch(live.compare_open(table)))[0]
+    if counted != expected:
         yield [RowDamaged(table, reason="rows of what is still to be done are missing, or too many")]
     async for page in _check_pages(table, scan_kept(fetch, table, tagged=True)):
         yield page

@@ -15,10 +15,12 @@ import msgspec
 from ecproc.errors import DataDirInUse, DataDirUnusable
 from ecproc.store.base import Head
 from ecproc.store.chain import NO_HASH
+from ecproc.wal import measure_wal
 
 DATABASE: Final = "ecproc.db"
 LOCK: Final = "LOCK"
 ANCHOR: Final = "anchor"
+CLOSED: Final = "closed"
 REBUILD_PREFIX: Final = "rebuild-"
 REBUILD_SUFFIX: Final = ".db"
 
@@ -39,6 +41,15 @@ _ADVICE: Final[Mapping[int, str]] = {
 class _Anchor(msgspec.Struct, frozen=True):
     position: int
     hash: str
+
+
+class _Closed(msgspec.Struct, frozen=True):
+    """How the system describes the database's file; whoever writes to it or puts another there changes that."""
+
+    inode: int
+    size: int
+    modified: int
+    changed: int
 
 
 class AnchorUnreadable(Exception):
@@ -105,6 +116,22 @@ class DataDir:
         finally:
             os.close(file)
         fresh.replace(self.path / ANCHOR)
+
+    def is_as_left(self) -> bool:
+        """Whether the database is the file that was closed in order, and nobody wrote to it since, or is yet to be
+        made."""
+        if measure_wal(self.database):
+            return False
+        if not self.database.stat().st_size:
+            return True
+        with suppress(OSError, msgspec.DecodeError):
+            return msgspec.json.decode((self.path / CLOSED).read_bytes(), type=_Closed) == _describe(self.database)
+        return False
+
+    def note_closed(self, *, is_sound: bool) -> None:
+        """Remember the database's file as it is, or nothing. What is lost of that is a file that was altered."""
+        with suppress(OSError):
+            (self.path / CLOSED).write_bytes(msgspec.json.encode(_describe(self.database)) if is_sound else b"")
 
     def release(self) -> None:
         """Let go of the directory; a second call does nothing."""
@@ -190,6 +217,11 @@ def _measure(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:  # a log that was closed has no write-ahead log
         return 0
+
+
+def _describe(database: Path) -> _Closed:
+    found = database.stat()
+    return _Closed(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _make_directory(path: Path) -> None:

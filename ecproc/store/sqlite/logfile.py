@@ -53,8 +53,11 @@ class LogFile:
         tables: Tables,
         *,
         accepted_loss: Head | None,
+        is_as_left: bool,
     ) -> None:
         self.accepted_loss = accepted_loss
+        self.is_as_left = self.is_sound = is_as_left
+        """`is_sound`: whether all live rows are as they were written, since nobody else wrote or all were seen."""
         self.path = data_dir.path
         self.database = data_dir.database
         self.head = read_head(connection)
@@ -132,6 +135,7 @@ class LogFile:
         self._bytes += size
         self._unmoved += size
         self._streams.clear()
+        self.is_sound = True
         with suppress(NoRoom), naming_no_room():
             self._checkpoint()
 
@@ -177,6 +181,7 @@ class LogFile:
             self.write_anchor()
         self._guard.close()
         self._connection.close()
+        self._data_dir.note_closed(is_sound=self.is_sound)
 
     def abandon(self) -> None:
         """Close without touching the files: a checkpoint after a failed write might trust pages that were lost."""

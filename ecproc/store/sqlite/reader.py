@@ -40,6 +40,7 @@ Kept: TypeAlias = tuple[str, str, int, bytes, str | None]
 _NO_LIMIT: Final = -1
 _LEAST: Final = -(2**63)
 _LARGEST: Final = 2**63 - 1
+_LAST_CHARACTER: Final = "\U0010ffff"
 
 
 class SqliteReader:
@@ -131,6 +132,11 @@ class SqliteReader:
         else:
             raise ValueError("rows are read by stream, by id, or by both")
         return await self._open_rows(table, rows)
+
+    async def list_later(self, table: str, prefix: str, id: str) -> list[tuple[str, str]]:
+        check_table(table, self._tables)
+        bounds = (prefix, f"{prefix}{_LAST_CHARACTER}", len(id), id)
+        return sorted(await self._fetch_rows(table, live.list_later(table), bounds))
 
     async def count_rows(self, table: str, stream: str) -> int:
         check_table(table, self._tables)

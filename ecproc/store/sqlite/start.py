@@ -40,6 +40,7 @@ def open_log(directory: Path, tables: Tables, *, accept_loss: bool, require_know
 def _open_checked(
     data_dir: DataDir, tables: Tables, *, accept_loss: bool, require_known: Callable[[int], None]
 ) -> LogFile:
+    is_as_left = data_dir.is_as_left()
     connection = connect_writer(data_dir.database, tables, accept_loss=accept_loss)
     guard: sqlite3.Connection | None = None
     try:
@@ -52,7 +53,7 @@ def _open_checked(
         if accept_loss:
             _accept_loss(connection, is_seen=lost is not None)
         _sign(connection)
-        opened = LogFile(data_dir, connection, guard, tables, accepted_loss=lost)
+        opened = LogFile(data_dir, connection, guard, tables, accepted_loss=lost, is_as_left=is_as_left)
         opened.write_anchor()
         data_dir.sync()  # so that there is no event without an anchor, whatever happens to the machine
     except BaseException:

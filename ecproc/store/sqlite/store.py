@@ -111,6 +111,8 @@ class SqliteStore(ReadOnlyStore):
         super().__init__(log.path, tables, partial(connect_reader, log.database, tables.later))
         self.failed = writer.failed
         self.accepted_loss = log.accepted_loss
+        self.is_as_left = log.is_as_left
+        self._log = log
         self._writer = writer
         self._now = now
         self._room = room
@@ -167,9 +169,14 @@ class SqliteStore(ReadOnlyStore):
             with suppress(NoRoom):
                 await self._writer.call(LogFile.settle_loss)
 
-    def check_rows(self) -> AsyncIterator[list[RowDamaged]]:
-        """See Store; a page is one short read."""
-        return check_rows(self._fetch, self._tables)
+    async def check_rows(self) -> AsyncIterator[list[RowDamaged]]:
+        """See Store; a page is one short read. What is found of it is there for the next start to find first."""
+        found = False
+        async for page in check_rows(self._fetch, self._tables):
+            found = found or bool(page)
+            self._log.is_sound &= not found
+            yield page
+        self._log.is_sound = not found
 
     def has_room(self) -> bool:
         """See Store; looks at the free space at most every 0.2 s."""

@@ -40,8 +40,9 @@ def tell_open(table: str) -> str:
     return f"SELECT coalesce(sum({_OPEN_ROW}), 0) FROM {table} WHERE tag IS NOT NULL"
 
 
-READ_OPEN: Final = "SELECT value FROM meta WHERE key = ?"
-"""What the tagged rows should come to."""
+def compare_open(table: str) -> str:
+    """What they come to and what they should, at one moment."""
+    return f"SELECT ({tell_open(table)}), (SELECT value FROM meta WHERE key = '{name_open(table)}')"
 
 
 @cache
@@ -86,6 +87,14 @@ def find_other_row(table: str) -> str:
 def read_rows_by_id(table: str) -> str:
     """The rows of an id, by stream."""
     return f"SELECT {_ROW} FROM {table} WHERE id = ? ORDER BY stream"
+
+
+def list_later(table: str) -> str:
+    """The keys of rows with ids between two, which are longer than another or as long and behind it."""
+    return f"""\
+SELECT stream, id
+FROM {table}
+WHERE id >= ?1 AND id < ?2 AND (length(id), id) > (?3, ?4)"""
 
 
 def read_rows_of_stream(table: str) -> str:
