@@ -182,7 +182,11 @@ async def _read_log(reader: Reader, boxes: Mailboxes[StreamFold], stream: str, m
     while boxes.needs_log(stream):  # it may overflow again while the log is read
         fold = boxes.begin_log(stream)
         if fold is None:
-            snapshot = await reader.read_snapshot(stream, snapshot_version=machine.snapshot_version)
+            snapshot, events = await reader.read_tail(stream, snapshot_version=machine.snapshot_version)
             fold = StreamFold.from_snapshot(snapshot, machine) if snapshot else StreamFold(stream, machine)
-        fold.extend(await reader.read_stream(stream, after=fold.seen))
+            if snapshot is not None and fold.seen < snapshot.version:  # it is not as it was written
+                events = await reader.read_stream(stream)
+        else:
+            events = await reader.read_stream(stream, after=fold.seen)
+        fold.extend(events)
         boxes.keep(stream, fold)

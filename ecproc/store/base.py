@@ -152,6 +152,10 @@ class Reader(LogReader, Protocol):
     async def read_snapshot(self, stream: str, *, snapshot_version: int) -> Snapshot | None:
         """The stream's snapshot if that fold wrote it."""
 
+    async def read_tail(self, stream: str, *, snapshot_version: int) -> tuple[Snapshot | None, list[RecordedEvent]]:
+        """The stream's snapshot if that fold wrote it, and the events behind it or else all, in order, as of one
+        moment."""
+
     async def fold_version(self) -> int:
         """The version of the fold that wrote the live rows; 0 on an empty store."""
 

@@ -176,6 +176,10 @@ class MemoryReader:
         snapshot = self._state.snapshots.get(stream)
         return snapshot if snapshot is not None and snapshot.snapshot_version == snapshot_version else None
 
+    async def read_tail(self, stream: str, *, snapshot_version: int) -> tuple[Snapshot | None, list[RecordedEvent]]:
+        snapshot = await self.read_snapshot(stream, snapshot_version=snapshot_version)
+        return snapshot, await self.read_stream(stream, after=snapshot.version if snapshot else 0)
+
     async def fold_version(self) -> int:
         await checkpoint()
         return self._state.fold_version

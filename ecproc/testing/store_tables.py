@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ecproc.domain.log import Batch, Compact, Fence, NewEvent, Row
+from ecproc.domain.log import Batch, Compact, Fence, NewEvent, Row, Snapshot
 from ecproc.fold.tables import LiveTables
 from ecproc.store.base import Store
 from ecproc.testing.store_case import (
@@ -119,6 +119,22 @@ class TableTests(StoreCase):
             assert later == sorted((f"s-{id}", id) for id in ("N-0000010", "N-9999999", "N-10000000", "N-1000000"))
             assert await store.list_later("ticket", "N-", "N-9999999") == [("s-N-10000000", "N-10000000")]
             assert await store.list_later("ticket", "N-", "N-10000000") == []
+
+    # --- a snapshot and what is behind it
+
+    async def test_a_snapshot_is_read_with_what_is_behind_it(self, tmp_path: Path) -> None:
+        async with self.store_in(tmp_path) as store:
+            assert await store.read_tail(STREAM, snapshot_version=1) == (None, [])
+            events = await append(
+                store, *[make_message(number) for number in range(1, 8)], make_message(9, stream=OTHER)
+            )
+            assert await store.read_tail(STREAM, snapshot_version=1) == (None, events[:7])
+            for version in (1, 4, 7):
+                snapshot = Snapshot(STREAM, version, 1, b"state")
+                await store.commit(Batch(snapshot=snapshot))
+                assert await store.read_tail(STREAM, snapshot_version=1) == (snapshot, events[version:7])
+                assert await store.read_tail(STREAM, snapshot_version=2) == (None, events[:7])
+            assert await store.read_tail(OTHER, snapshot_version=1) == (None, events[7:])
 
     # --- rebuilds in parts
 

@@ -254,6 +254,10 @@ async def check_look_ups(reader: Reader) -> None:
 async def test_a_stream_is_followed_by_keys_alone(tmp_path: Path) -> None:
     async with sqlite_store(tmp_path) as store:
         plan = await store._fetch(f"EXPLAIN QUERY PLAN {log.READ_STREAM}", (STREAM, 0, 9))
+        tail = await store._fetch(f"EXPLAIN QUERY PLAN {log.READ_TAIL}", (STREAM, 1, 9))
+    assert {step for *_, step in tail if "snapshot" in step} == {
+        "SEARCH snapshot USING INDEX sqlite_autoindex_snapshot_1 (stream=?)"
+    }
     steps = {step.removesuffix(" LEFT-JOIN") for *_, step in plan if step.startswith(("SCAN", "SEARCH", "USE"))}
     assert steps - {"SCAN tail"} == {
         "SEARCH event USING INTEGER PRIMARY KEY (rowid=?)",

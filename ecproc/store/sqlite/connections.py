@@ -111,7 +111,7 @@ class ReaderPool:
 
     def __init__(self, connect: Callable[[], Connection]) -> None:
         self._connect = connect
-        self._slots = anyio.Semaphore(POOLED_CONNECTIONS)
+        self._slots = anyio.Semaphore(POOLED_CONNECTIONS, fast_acquire=True)
         self._idle: list[aiosqlite.Connection] = []
         self._closed = False
         self._closing = anyio.Lock()

@@ -69,12 +69,7 @@ class SqliteReader:
 
     async def read_stream(self, stream: str, *, after: int = 0, limit: int | None = None) -> list[RecordedEvent]:
         until = _LARGEST if limit is None else after + limit
-        rows = await self._fetch(log.READ_STREAM, (stream, after, until))
-        rows.reverse()  # a stream is followed from its last event back
-        for position, of, version, *_, expected in rows:
-            if (of, version) != (stream, expected):
-                raise LogDamaged(position or 0, f"version {expected} of stream {stream!r} is not where it should be")
-        return [RecordedEvent(*row[:-1]) for row in rows]
+        return _follow_back(stream, await self._fetch(log.READ_STREAM, (stream, after, until)))
 
     async def read_log(self, *, after: int = 0, until: int | None = None) -> AsyncIterator[list[RecordedEvent]]:
         last = (await self.head()).position if until is None else until
@@ -158,6 +153,14 @@ class SqliteReader:
         rows = await self._fetch(log.READ_SNAPSHOT, (stream, snapshot_version))
         return Snapshot(*rows[0]) if rows else None
 
+    async def read_tail(self, stream: str, *, snapshot_version: int) -> tuple[Snapshot | None, list[RecordedEvent]]:
+        rows = await self._fetch(log.READ_TAIL, (stream, snapshot_version, _LARGEST))
+        snapshot = None
+        if rows and rows[-1][-1] is None:  # a snapshot has no version that is expected
+            _, of, version, fold_version, _, data, *_ = rows.pop()
+            snapshot = Snapshot(of, version, fold_version, data)
+        return snapshot, _follow_back(stream, rows)
+
     async def fold_version(self) -> int:
         rows = await self._fetch(log.READ_FOLD_VERSION)
         return rows[0][0] if rows else 0
@@ -227,6 +230,15 @@ class SqliteReader:
             if event is None:
                 return LogDamaged(position, "the event is missing")
         return damage
+
+
+def _follow_back(stream: str, rows: list[Any]) -> list[RecordedEvent]:
+    """A stream's events in order, which are read from its last one back. Raises LogDamaged where one is another."""
+    rows.reverse()
+    for position, of, version, *_, expected in rows:
+        if (of, version) != (stream, expected):
+            raise LogDamaged(position or 0, f"version {expected} of stream {stream!r} is not where it should be")
+    return [RecordedEvent(*row[:-1]) for row in rows]
 
 
 async def list_canonical(fetch: Fetch, tables: Tables) -> AsyncIterator[list[Row]]:

@@ -25,21 +25,34 @@ READ_LOG: Final = f"SELECT {_EVENT} FROM event WHERE position > ? AND position <
 LIST_SIZES: Final = """\
 SELECT position, length(payload) FROM event WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"""
 
-READ_STREAM: Final = """\
+
+def _follow(after: str) -> str:
+    """A stream's events with `after` < version <= ?3, from its last one back, each with the version it should have."""
+    return f"""\
 WITH RECURSIVE tail (position, prev, expected) AS (
     SELECT stream.last, event.prev, stream.version
     FROM stream LEFT JOIN event ON event.position = stream.last
-    WHERE stream.stream = ?1 AND stream.version > ?2
+    WHERE stream.stream = ?1 AND stream.version > {after}
     UNION ALL
     SELECT tail.prev, event.prev, tail.expected - 1
     FROM tail LEFT JOIN event ON event.position = tail.prev
-    WHERE tail.expected > ?2 + 1
+    WHERE tail.expected > {after} + 1
 )
 SELECT
     event.position, event.stream, event.version, event.at, event.kind, event.payload, event.hash, event.message_key,
     tail.expected
 FROM tail LEFT JOIN event ON event.position = tail.position
 WHERE tail.expected <= ?3"""
+
+
+READ_STREAM: Final = _follow("?2")
+READ_TAIL: Final = f"""\
+{_follow("coalesce((SELECT version FROM snapshot WHERE stream = ?1 AND fold_version = ?2), 0)")}
+UNION ALL
+SELECT NULL, stream, version, fold_version, NULL, data, NULL, NULL, NULL
+FROM snapshot
+WHERE stream = ?1 AND fold_version = ?2"""
+"""What is behind its snapshot, and that snapshot as the last row, if that fold wrote one."""
 
 SCAN_ORDER: Final = """\
 SELECT position
