@@ -78,6 +78,7 @@ _IGNORABLE: Final = frozenset(
     {"updatedOn", "openedTime", "urgency", "impact", "category", "origin", "ensonoGroup", *_PENDING_FIELDS}
 )
 """Fields that the guide's table marks as such, or that go with the status: they show no drift (R46)."""
+_DRIFT: Final = f"{Anomaly.DRIFT} "
 _SHOWN: Final = 80
 _NAMES: Final[Mapping[str, State]] = {**{item.value: item for item in State}, "canceled": State.CANCELLED}
 
@@ -102,6 +103,17 @@ def open_ticket(state: TicketState, message: Message) -> list[Delta]:
     if state.generation.started == 0:
         deltas.append(start_generation(state))
     return deltas
+
+
+def apply_ordinary(state: TicketState, message: Message, changed: Mapping[str, str]) -> list[Delta] | None:
+    """What `apply_record` makes of a newer update that leaves a ticket in its state, and no value of which could be
+    unknown; of any other None, with the state as it was."""
+    status, known = message.status, state.state
+    if "status" in changed or known in FINAL or not VALUES.keys().isdisjoint(changed):
+        return None
+    if status and known is not None and status != known:
+        return None
+    return set_fields(state, message, changed, late=False) + _find_field_drift(state, message, changed)
 
 
 def apply_record(state: TicketState, message: Message, *, late: bool) -> list[Delta]:
@@ -150,11 +162,17 @@ def _find_drift(state: TicketState, message: Message, changed: Mapping[str, str]
     if status is not None and state.state is not None and status != state.state:
         detail = f"status is {status} in the message, {state.state} here"
         deltas += flag_once(state, Anomaly.DRIFT, detail, message.position, about="status")
+    return deltas + _find_field_drift(state, message, changed)
+
+
+def _find_field_drift(state: TicketState, message: Message, changed: Mapping[str, str]) -> list[Delta]:
+    deltas: list[Delta] = []
+    known, told = state.record.fields, state.journal.told
+    find = known.get
     for name, value in message.fields.items():
-        ours = state.record.fields.get(name)
-        if ours is None or ours == value or name in changed or name in _IGNORABLE:
+        if find(name) == value or name in changed or name not in known or name in _IGNORABLE or _DRIFT + name in told:
             continue
-        detail = f"{name[:_SHOWN]} is {value[:_SHOWN]!r} in the message, {ours[:_SHOWN]!r} here"
+        detail = f"{name[:_SHOWN]} is {value[:_SHOWN]!r} in the message, {known[name][:_SHOWN]!r} here"
         deltas += flag_once(state, Anomaly.DRIFT, detail, message.position, about=name)
     return deltas
 

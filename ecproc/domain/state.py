@@ -211,11 +211,13 @@ def set_fields(state: TicketState, message: Message, fields: Mapping[str, str], 
     record, sequence = state.record, message.sequence
     if late:
         fields = {name: value for name, value in fields.items() if record.sequences.get(name, NO_SEQUENCE) <= sequence}
-    if sequence != NO_SEQUENCE:
-        record.sequences.update(dict.fromkeys(fields, sequence))
-    known = record.fields
-    changed = {name: value for name, value in fields.items() if known.get(name) != value}
-    known.update(changed)
+    known, sequences = record.fields, record.sequences
+    changed: dict[str, str] = {}
+    for name, value in fields.items():
+        if sequence != NO_SEQUENCE:
+            sequences[name] = sequence
+        if known.get(name) != value:
+            known[name] = changed[name] = value
     return [FieldsChanged(changed)] if changed else []
 
 

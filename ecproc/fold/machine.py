@@ -41,6 +41,10 @@ class Machine(Protocol[S]):
         The stream's plans have taken an outcome already (see `evolve_fact`). Of a message its own place counts.
         """
 
+    def evolve_news(self, state: S, message: Message) -> list[Delta] | None:
+        """What `evolve` makes of a message, where none of its fields need be known that the last one had too and that
+        came to nothing then; None, with the state as it was, where they must be, or in doubt."""
+
     def decide(self, state: S, fact: Fact, deltas: Sequence[Delta], place: Place, policy: Policy) -> list[Effect]:
         """What one fact leads to, on the state just after it."""
 

@@ -18,6 +18,7 @@ class TicketMachine:
 
     new = TicketState
     evolve = staticmethod(ticket.evolve)
+    evolve_news = staticmethod(ticket.evolve_ordinary)
     decide = staticmethod(ticket.decide)
     rows = staticmethod(ticket_rows)
 

@@ -6,10 +6,9 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from ecproc.domain.deltas import Delta, Planned
+from ecproc.domain.deltas import Delta, FieldsChanged, Planned
 from ecproc.domain.entry import apply_outcome
-from ecproc.domain.events import OUTCOMES, Decided, Fact, Noticed, Place, Quarantined
-from ecproc.domain.ids import EffectKey
+from ecproc.domain.events import OUTCOMES, Decided, Fact, Message, Noticed, Place, Quarantined
 from ecproc.domain.log import Compact, RecordedEvent, Row, StreamCounters
 from ecproc.domain.state import StreamState
 from ecproc.fold.compact import (
@@ -45,18 +44,18 @@ def fold_events(
 
 
 def fold_compact(stream: str, steps: Sequence[Compact], machine: AnyMachine) -> tuple[list[Row], StreamCounters] | None:
-    """The same out of all steps of a stream, as far as they go; None where one is missing or not of this code."""
+    """The same out of all steps of a stream, as far as they go; None where one is missing or not of this code. Of rows
+    with the same table and id the last one counts."""
     fold = _CompactFold(stream, machine)
     for step in steps:
         decoded = decode_step(step.data)
         if decoded is None or decoded.expected != fold.through:
             return None
         fold.follow(decoded)
-    rows = _make_rows(machine, fold.state, fold.deltas)
-    rows |= {(row.table, row.id): row for row in map(fold.entry_row, fold.state.plans.entries)}
+    stream, entries = fold.state.stream, fold.state.plans.entries.values()
+    rows = machine.rows(fold.state, fold.deltas) + [entry_row(stream, entry) for entry in entries] + fold.quarantine
     last = steps[-1].position if steps else 0
-    counters = StreamCounters(version=fold.events, through=fold.through, wanted=fold.through, last=last)
-    return [*rows.values(), *fold.quarantine], counters
+    return rows, StreamCounters(version=fold.events, through=fold.through, wanted=fold.through, last=last)
 
 
 class _CompactFold:
@@ -68,17 +67,17 @@ class _CompactFold:
         self.deltas: list[Delta] = []
         self.quarantine: list[Row] = []
         self._machine = machine
-        self._fields: Mapping[str, str] = {}
+        self._fields: dict[str, str] = {}
+        self._is_steady = False
 
     def follow(self, step: CompactStep) -> None:
         """Evolve what the step read, and write down what it decided."""
         for fact in step.facts:
-            if type(fact) is CompactMessage:
-                message = restore(fact, self._fields)
-                self._fields = message.fields
-                self.deltas += evolve_fact(self._machine, self.state, message, _NOWHERE)
-            else:
+            if type(fact) is not CompactMessage:
+                self._is_steady = False
                 self._follow_other(fact)
+            elif not (self._is_steady and self._follow_news(fact)):
+                self._follow_message(fact)
         if step.decided:
             decided = decode_event(Kind.DECIDED, step.decided)
             if isinstance(decided, Decided):
@@ -86,9 +85,38 @@ class _CompactFold:
         self.through = step.through
         self.events += step.events
 
-    def entry_row(self, key: EffectKey) -> Row:
-        """The row of one of its entries."""
-        return entry_row(self.state.stream, self.state.plans.entries[key])
+    def _follow_news(self, told: CompactMessage) -> bool:
+        """Evolve a message without the fields that it repeats, if that makes no difference; else do nothing."""
+        message = told.message
+        if told.whole or told.gone:
+            return False
+        deltas = self._machine.evolve_news(self.state, message)
+        if deltas is None:
+            return False
+        self._fields.update(message.fields)
+        self._take(message, deltas)
+        return True
+
+    def _follow_message(self, told: CompactMessage) -> None:
+        message = restore(told, self._fields)
+        self._fields = dict(message.fields)
+        deltas = self._machine.evolve_news(self.state, message)
+        if deltas is None:
+            self._is_steady = False
+            self.deltas += self._machine.evolve(self.state, message, _NOWHERE)
+        else:
+            self._take(message, deltas)
+
+    def _take(self, message: Message, deltas: list[Delta]) -> None:
+        """What was compared with a message's fields need not be compared with the same ones again, unless something
+        came of it, or the message itself has them otherwise than it says."""
+        find, steady = self._fields.get, True
+        for delta in deltas:
+            steady = steady and type(delta) is FieldsChanged
+        for name, value in (message.changed or {}).items():
+            steady = steady and find(name) == value
+        self._is_steady = steady
+        self.deltas += deltas
 
     def _follow_other(self, fact: CompactFact) -> None:
         match fact:

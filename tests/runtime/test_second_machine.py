@@ -59,6 +59,9 @@ class JobMachine:
     def new(self, stream: str) -> Job:
         return Job(stream)
 
+    def evolve_news(self, state: Job, message: Message) -> list[Delta] | None:
+        return None
+
     def evolve(self, state: Job, fact: Fact, place: Place) -> list[Delta]:
         match fact:
             case Message():

@@ -19,7 +19,7 @@ from ecproc.domain.log import Compact, Row, StreamCounters
 from ecproc.errors import StoreError
 from ecproc.store.base import Difference, RebuildPart, Tables
 from ecproc.store.canonical import STREAM_TABLE, compare_rows, digest_rows
-from ecproc.store.plan import check_row
+from ecproc.store.plan import check_table
 from ecproc.store.sqlite.connections import connected, make_fetch
 from ecproc.store.sqlite.datadir import REBUILD_PREFIX, REBUILD_SUFFIX, create_file
 from ecproc.store.sqlite.reader import SqliteReader, list_canonical
@@ -59,10 +59,9 @@ class SqliteRebuildWriter:
         streams: Sequence[tuple[str, StreamCounters]] = (),
         compact: Sequence[Compact] = (),
     ) -> None:
-        for row in rows:
-            check_row(row, self._tables)
-        newest = {(row.table, row.stream, row.id): row for row in rows}
-        await self._execute(row_statements(newest.values(), self._tables.newest_stays))
+        for table in {row.table for row in rows}:
+            check_table(table, self._tables)
+        await self._execute(row_statements(rows, self._tables.newest_stays))
         await self._execute(stream_statements(streams))
         await self._execute([(log.INSERT_COMPACT, [(one.position, one.stream, one.data) for one in compact])])
 
