@@ -113,7 +113,7 @@ def show(state: TicketState) -> Any:
 
 def either(usual: Any, *odd: Any) -> st.SearchStrategy[Any]:
     """Mostly as usual."""
-    return st.sampled_from([*[usual] * 12, *odd])
+    return st.sampled_from([*[usual] * 40, *odd])
 
 
 _ORDINARY: Final[list[dict[str, str]]] = [{"updatedOn": "9"}, {"group": "B"}, {"updatedOn": "8", "group": "A"}, {}]
@@ -312,7 +312,6 @@ def test_an_error_in_the_short_way_is_found(
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("steady and type(delta) is FieldsChanged", "steady"),
         ("steady and find(name) == value", "steady"),
         ("self._fields.update(message.fields)", "pass"),
     ],
@@ -326,8 +325,16 @@ def test_an_error_in_what_the_compact_form_leaves_out_is_found(
         names = dict(vars(whole))
         exec(compile(source.replace(old, new), name, "exec", flags=PLAIN), names)  # noqa: S102
         monkeypatch.setattr(whole._CompactFold, name, names[name])
+
+    def is_wrong(members: list[dict[str, Any]]) -> bool:
+        try:
+            rows, expected = fold_both(members)
+        except KeyError:  # a field is gone that never came
+            return True
+        return rows != expected
+
     find(
         walks(),
-        lambda members: (both := fold_both(members))[0] != both[1],
+        is_wrong,
         settings=settings(max_examples=3_000, derandomize=True, database=None, phases=[Phase.generate]),
     )
