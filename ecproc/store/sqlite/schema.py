@@ -137,7 +137,7 @@ def connect_scratch(path: Path, tables: Tables) -> sqlite3.Connection:
 
 def row_statements(rows: Iterable[Row], newest_stays: Set[str], counted: Set[str] = frozenset()) -> list[Statement]:
     """What writes and deletes rows, each statement with all of its parameters, and counts the tagged ones of those
-    tables; a key comes twice only to be deleted first."""
+    tables. Of two rows with one key the last counts; one is deleted only before the other is put."""
     parameters: defaultdict[str, list[tuple[object, ...]]] = defaultdict(list)
     tagged: defaultdict[str, dict[tuple[str, str], None]] = defaultdict(dict)
     for row in rows:
