@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import random
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from ecproc.attachments.fetch import HttpFetcher
 from ecproc.attachments.store import ContentStore
 from ecproc.bridge.fast import FastBridge
 from ecproc.clock import Clock, SystemClock
+from ecproc.collector import spare_the_collector
 from ecproc.config import Config, DataConfig, LiveSecret
 from ecproc.descriptors import Reserve, raise_limit
 from ecproc.desk.local import LocalDesk
@@ -68,6 +68,7 @@ async def replay_log(
     """Rebuild all state from the log. Without `verify` and `until` the rebuilt rows replace the live ones, which takes
     the data directory's lock; otherwise live state is only read, and nothing but the messages as received is trusted.
     """
+    spare_the_collector()
     team = _team(config, SystemClock(), processes=processes)
     if verify:
         await anyio.to_thread.run_sync(_check_log, config.data)
@@ -242,7 +243,7 @@ class Processor:
 
     async def run(self, *, drain: float | None, interrupts: Interrupts) -> ExitCode:
         """Start the parts, wait for an end, and take them down in order."""
-        _spare_the_collector()
+        spare_the_collector()
         await self._reporting.count_tickets()
         await self._reporting.tell_start()
         async with anyio.create_task_group() as tasks:
@@ -289,13 +290,6 @@ def _raise_file_limit() -> None:
     if limit < FEW_FILES:
         reason = f"only {limit} files may be open at once, connections included"
         log.warning("config_warning", reason=reason, hint="raise the hard limit: LimitNOFILE= of a unit, ulimit -Hn")
-
-
-def _spare_the_collector() -> None:
-    """Look for cycles less often, and never among what was opened by now: messages make very few."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
 
 
 def _tell_exposures(config: Config) -> None:

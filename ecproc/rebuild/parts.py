@@ -12,6 +12,7 @@ import anyio
 import msgspec
 
 from ecproc.clock import Clock
+from ecproc.collector import spare_the_collector
 from ecproc.errors import LogDamaged
 from ecproc.fold.machine import Machines
 from ecproc.rebuild.streams import CompactUnusable, Progress, RebuildOrder, Rebuilt, rebuild
@@ -112,6 +113,7 @@ def _fold_span(
     team: Team, order: RebuildOrder, span: Span, part: RebuildPart
 ) -> Rebuilt | CompactUnusable | LogDamaged:
     """What one process does."""
+    spare_the_collector()
     try:
         return anyio.run(partial(_fold_part, team, order, span, part))
     except (CompactUnusable, LogDamaged) as found:
