@@ -9,11 +9,11 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 import trustme
@@ -23,6 +23,10 @@ from benchmarks.measure import Sample
 ROOT: Final = Path(__file__).parents[1]
 CHILD_SECONDS: Final = 240.0
 """After which a measurement counts as hung."""
+
+
+Clock: TypeAlias = Literal["cpu", "wall"]
+"""What a ratio is made of: CPU where both sides compute, wall clock where they wait for a disk or an answer."""
 
 
 class BenchmarkFailed(Exception):
@@ -54,7 +58,8 @@ class Side(msgspec.Struct, frozen=True):
 
 class Row(msgspec.Struct, frozen=True):
     """One line of the report. `figure` is what a goal is set for: with the unit `x` the baseline's time over ours, so
-    how many times its rate we have, else what `note` says; `least` and `most` are its extremes over the rounds."""
+    how many times its rate we have, `by` that clock, else what `note` says; `least` and `most` are its extremes over
+    the rounds."""
 
     key: str
     title: str
@@ -66,6 +71,7 @@ class Row(msgspec.Struct, frozen=True):
     most: float | None = None
     unit: str = "x"
     note: str = ""
+    by: Clock = "wall"
 
 
 class Stub(msgspec.Struct, frozen=True):
@@ -141,13 +147,21 @@ class Lab:
         return samples
 
     def compare(
-        self, key: str, title: str, *, per: str, ours: Call, baseline: Call, against: str, note: str = ""
+        self,
+        key: str,
+        title: str,
+        *,
+        per: str,
+        ours: Call,
+        baseline: Call,
+        against: str,
+        note: str = "",
+        by: Clock = "cpu",
     ) -> Row:
         """Measure both sides in turn and make their row."""
         samples = self.interleave({"ours": ours, "baseline": baseline})
-        return make_row(
-            key, title, per=per, ours=samples["ours"], baseline=samples["baseline"], against=against, note=note
-        )
+        mine, theirs = samples["ours"], samples["baseline"]
+        return make_row(key, title, per=per, ours=mine, baseline=theirs, against=against, note=note, by=by)
 
     @contextmanager
     def stub(
@@ -180,7 +194,7 @@ class Lab:
             yield Stub(f"{'https' if tls else 'http'}://127.0.0.1:{port}", ca_file)
         finally:
             process.kill()
-            process.wait()
+            process.communicate()
 
 
 _START_STUB: Final = """
@@ -238,23 +252,25 @@ def make_row(
     baseline: list[Sample] | None = None,
     against: str = "",
     note: str = "",
+    by: Clock = "cpu",
 ) -> Row:
     """A row out of both sides' rounds; its ratio is the median of the rounds' own ratios."""
-    side = make_side("ecproc", ours)
+    row = Row(key=key, title=title, per=per, ours=make_side("ecproc", ours), unit="", note=note, by=by)
     if baseline is None:
-        return Row(key=key, title=title, per=per, ours=side, unit="", note=note)
-    ratios = [theirs.us / mine.us for mine, theirs in zip(ours, baseline, strict=True)]
-    return Row(
-        key=key,
-        title=title,
-        per=per,
-        ours=side,
-        baseline=make_side(against, baseline),
-        figure=median(ratios),
-        least=min(ratios),
-        most=max(ratios),
-        note=note,
-    )
+        return row
+    ratios = [_spent(theirs, by) / _spent(mine, by) for mine, theirs in zip(ours, baseline, strict=True)]
+    return with_figures(msgspec.structs.replace(row, baseline=make_side(against, baseline)), ratios, unit="x")
+
+
+def with_figures(row: Row, figures: Sequence[float], *, unit: str, note: str = "") -> Row:
+    """The row with what each round gave as its figure."""
+    least, most = min(figures), max(figures)
+    told = note or row.note
+    return msgspec.structs.replace(row, figure=median(figures), least=least, most=most, unit=unit, note=told)
+
+
+def _spent(sample: Sample, by: Clock) -> float:
+    return sample.cpu_us if by == "cpu" else sample.us
 
 
 @contextmanager

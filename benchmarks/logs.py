@@ -11,9 +11,10 @@ import msgspec
 
 from benchmarks.lab import Call, Lab
 from benchmarks.measure import Sample, peak_rss_bytes, timing
-from benchmarks.messages import make_bulk_events
+from benchmarks.messages import make_bulk_events, make_opening_events
 from benchmarks.transports import bridge_config
 from ecproc.clock import SystemClock
+from ecproc.collector import spare_the_collector
 from ecproc.domain.events import Decided
 from ecproc.domain.log import Batch, NewEvent
 from ecproc.fold.recorded import encode_event
@@ -24,29 +25,43 @@ from ecproc.store.sqlite.store import SqliteStore, open_store
 
 _TENTHS = 10
 _CALLERS = 16
+_OPENINGS = 500
 
 
 async def build(folder: str, *, messages: int, tickets: int) -> Sample:
-    """Append so many messages in ten parts, each decided at its end; `first` and `last` are their seconds a message."""
-    store = await open_store(
-        Path(folder),
-        TABLES,
-        now=SystemClock().now,
-        identity=msgspec.structs.asdict(bridge_config("http://127.0.0.1").identity),
-        reserve_bytes=0,
-    )
-    seconds: list[float] = []
+    """Append so many messages in ten parts, each decided at its end; `first` and `last` are their seconds a message,
+    with `_cpu` those of CPU."""
+    spare_the_collector()
+    store = await _open(folder)
+    spent: list[tuple[float, float]] = []
     part = messages // _TENTHS
     for number in range(_TENTHS):
-        seconds.append(await _append(store, number * part, part, tickets=tickets) / part)
+        wall, cpu = await _append(store, number * part, part, tickets=tickets)
+        spent.append((wall / part, cpu / part))
         await _decide(store, (number + 1) * part, tickets=tickets)
     events = (await store.head()).position
     await store.aclose()
-    return Sample(messages, sum(seconds) * part, 0.0, {"first": seconds[0], "last": seconds[-1], "events": events})
+    (first, first_cpu), (last, last_cpu) = spent[0], spent[-1]
+    facts = {"first": first, "first_cpu": first_cpu, "last": last, "last_cpu": last_cpu, "events": events}
+    return Sample(messages, sum([wall for wall, _ in spent]) * part, sum([cpu for _, cpu in spent]) * part, facts)
+
+
+async def build_openings(folder: str, *, tickets: int) -> Sample:
+    """Append so many tickets of one short message, and that each is decided."""
+    spare_the_collector()
+    store = await _open(folder)
+    with timing() as watch:
+        for start in range(0, tickets, _OPENINGS):
+            opened = list(make_opening_events(start, min(_OPENINGS, tickets - start)))
+            decided = [NewEvent(event.stream, *encode_event(Decided(through=1, effects=()))) for event in opened]
+            await store.commit(Batch(events=[*opened, *decided]))
+    await store.aclose()
+    return watch.sample(tickets)
 
 
 async def renew(folder: str) -> Sample:
     """Replay the whole log from its bodies into a new live state and a new compact form, as after an upgrade."""
+    spare_the_collector()
     store = await open_store(Path(folder), TABLES, now=SystemClock().now, identity=None, reserve_bytes=0)
     with timing() as watch:
         async with store.reading() as reader, store.rebuilding(reader) as aside:
@@ -56,16 +71,27 @@ async def renew(folder: str) -> Sample:
     return watch.sample(rebuilt.events, rss=peak_rss_bytes(), tickets=rebuilt.tickets)
 
 
-async def _append(store: SqliteStore, start: int, count: int, *, tickets: int) -> float:
-    """Append messages and give the seconds it took, less those that making them took."""
-    took = 0.0
+async def _open(folder: str) -> SqliteStore:
+    """A log of the bridge that stubs are."""
+    return await open_store(
+        Path(folder),
+        TABLES,
+        now=SystemClock().now,
+        identity=msgspec.structs.asdict(bridge_config("http://127.0.0.1").identity),
+        reserve_bytes=0,
+    )
+
+
+async def _append(store: SqliteStore, start: int, count: int, *, tickets: int) -> tuple[float, float]:
+    """Append messages and give the seconds it took and those of CPU, less those that making them took."""
+    took = spent = 0.0
     for first in range(start, start + count, 10_000):
         batches = list(make_bulk_events(first, min(10_000, start + count - first), tickets=tickets))
         waiting = iter(batches)
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         await asyncio.gather(*[_call(store, waiting) for _ in range(_CALLERS)])
-        took += time.perf_counter() - began
-    return took
+        took, spent = took + time.perf_counter() - began, spent + time.process_time() - began_cpu
+    return took, spent
 
 
 async def _call(store: SqliteStore, batches: Iterator[list[NewEvent]]) -> None:
@@ -92,12 +118,26 @@ def build_log(lab: Lab) -> Sample:
     return lab.built
 
 
+def build_again(lab: Lab) -> Sample:
+    """The same log once more, for what making it takes; it is gone afterwards."""
+    return _build(lab, Path("{folder}"), lab.log_messages)
+
+
 def renew_log(lab: Lab) -> Sample:
     """The first replay of the run's large log, which gives it live state and compact form."""
     build_log(lab)
     if lab.renewed is None:
         lab.renewed = _renew(lab, lab.log)
     return lab.renewed
+
+
+def build_tickets(lab: Lab, tickets: int) -> Path:
+    """A log of so many tickets with one message each, with live state and compact form; made when first asked for."""
+    folder = lab.scratch / f"tickets-{tickets}"
+    if not folder.exists():
+        lab.take(Call("benchmarks.logs:build_openings", {"folder": str(folder), "tickets": tickets}), pin="any")
+        _renew(lab, folder)
+    return folder
 
 
 def build_part(lab: Lab) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import sqlite3
 import sys
+import sysconfig
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,7 +32,8 @@ _PACKAGES: Final = (
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """`fsync_us` is the median of fsync behind 26 KB, on the disk the benchmarks wrote to."""
+    """`fsync_us` is the median of fsync behind 26 KB, on the disk the benchmarks wrote to; `build` is how the
+    interpreter was built, as far as that decides its speed."""
 
     cpu: str
     cores: int
@@ -40,6 +43,7 @@ class Machine(msgspec.Struct, frozen=True):
     sqlite: str
     fsync_us: float
     packages: Mapping[str, str]
+    build: str = ""
 
     @property
     def name(self) -> str:
@@ -58,7 +62,17 @@ def describe_machine(folder: Path) -> Machine:
         sqlite=sqlite3.sqlite_version,
         fsync_us=round(measure_fsync(folder) * 1e6, 1),
         packages={name: found for name in _PACKAGES if (found := _version(name)) is not None},
+        build=describe_build(sysconfig.get_config_vars()),
     )
+
+
+def describe_build(variables: Mapping[str, object]) -> str:
+    """How an interpreter with these build variables was made. Not every distribution names all of its options."""
+    options = {word.partition("=")[0] for word in shlex.split(str(variables.get("CONFIG_ARGS") or ""))}
+    optimised = "optimised" if "--enable-optimizations" in options else "not configured with --enable-optimizations"
+    lto = ", LTO" if "--with-lto" in options else ""
+    shared = "shared libpython" if variables.get("Py_ENABLE_SHARED") else "libpython linked in"
+    return f"{optimised}{lto}, {shared}"
 
 
 def _version(package: str) -> str | None:

@@ -32,7 +32,13 @@ _STATES: Final = {"Closure": "resolved", "Update": "workinprogress", "Notes": "p
 
 def make_answer(start: int, count: int = PER_ANSWER, *, tickets: int, mix: Mix = "quiet", run: int = 1) -> bytes:
     """One answer to GET /queue with the messages from `start` on; none make the documented empty answer."""
-    messages = [make_message(index, tickets=tickets, mix=mix, run=run) for index in range(start, start + count)]
+    return make_document(
+        [make_message(index, tickets=tickets, mix=mix, run=run) for index in range(start, start + count)]
+    )
+
+
+def make_document(messages: list[dict[str, Any]]) -> bytes:
+    """Messages as an answer to GET /queue."""
     result = {"messages": messages} if messages else {"ReceiveMessageResult": {"messages": None}}
     metadata = {"RequestId": "14b203db-99d8-5b2f-aac0-5f8a6fd2272e"}
     return _encode({"ReceiveMessageResponse": {"ResponseMetadata": metadata, "ReceiveMessageResult": result}})
@@ -91,6 +97,18 @@ def make_bulk_events(start: int, count: int, *, tickets: int) -> Iterator[list[N
             key = message_key(sequence.to_bytes(16, "big"), f"{index:032x}")
             events.append(NewEvent(ticket.decode(), Kind.MESSAGE_RECEIVED, payload, message_key=key, wanted=True))
         yield events
+
+
+def make_opening_events(start: int, count: int) -> Iterator[NewEvent]:
+    """The first message of each of so many tickets, short, as an event; `start` is the first one's number."""
+    message = make_message(0, tickets=1)
+    message["Body"] |= {"description": _TEXT[:100]}
+    pattern = decode_events(make_document([message]))[0].payload
+    for number in range(start, start + count):
+        sequence = FIRST_SEQUENCE + number
+        payload = pattern.replace(b"0000000", b"%07d" % number).replace(b'"%d"' % FIRST_SEQUENCE, b'"%d"' % sequence)
+        key = message_key(sequence.to_bytes(16, "big"), f"{number:032x}")
+        yield NewEvent(f"e-CS{number:07d}", Kind.MESSAGE_RECEIVED, payload, message_key=key, wanted=True)
 
 
 def decode_events(answer: bytes) -> list[NewEvent]:

@@ -53,7 +53,7 @@ def _draw_row(row: Row, y: int) -> list[str]:
     ]
     if row.least and row.most and row.least < row.most:
         lines.append(f'<line class="range" x1="{_x(row.least)}" x2="{_x(row.most)}" y1="{middle}" y2="{middle}"/>')
-    goal = goal_of(row)
+    goal = goal_of(row.key)
     if goal is not None:
         lines.append(
             f'<line class="goal" x1="{_x(goal.bound)}" x2="{_x(goal.bound)}" y1="{y - 2}" y2="{y + _BAR + 2}"/>'

@@ -19,6 +19,7 @@ README: Final = Path(__file__).parent / "README.md"
 _BEGIN: Final = "<!-- figures: made by python -m benchmarks, not by hand -->"
 _END: Final = "<!-- end of figures -->"
 _COUNTED: Final = 100
+_CLOCKS: Final = {"cpu": "CPU", "wall": "wall"}
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -60,9 +61,10 @@ def print_rows(rows: Sequence[Row]) -> str:
 def _section(report: Report) -> str:
     machine = report.machine
     packages = ", ".join(f"{name} {number}" for name, number in machine.packages.items())
+    build = f" ({machine.build})" if machine.build else ""
     head = (
         f"\n### {machine.cpu}, {machine.cores} cores\n\n"
-        f"{report.measured} · {machine.memory_gib:g} GiB · {machine.system} · {machine.python} ·"
+        f"{report.measured} · {machine.memory_gib:g} GiB · {machine.system} · {machine.python}{build} ·"
         f" SQLite {machine.sqlite} · fsync {machine.fsync_us:.0f} us · {packages}\n\n"
         f"![ratios](results/{machine.name}.svg)\n"
     )
@@ -92,12 +94,12 @@ def _figure(row: Row) -> str:
     if row.figure is None:
         return ""
     spread = "" if row.least == row.most else f" ({_number(row.least or 0)}–{_number(row.most or 0)})"
-    unit = "×" if row.unit == "x" else f" {row.unit}"
+    unit = f"× {_CLOCKS[row.by]}" if row.unit == "x" else f" {row.unit}"
     return f"**{_number(row.figure)}{unit}**{spread}"
 
 
 def _goal(row: Row) -> str:
-    goal = goal_of(row)
+    goal = goal_of(row.key)
     if goal is None:
         return ""
     return f"{'≤' if goal.at_most else '≥'} {goal.bound:g} {'met' if is_met(row) else 'missed'}"

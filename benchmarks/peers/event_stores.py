@@ -58,7 +58,15 @@ def _python(lab: Lab) -> list[Row]:
         ("peer_eventsource_read", "replay", "our replay", "read", "eventsource-py: read_all"),
     ]
     return [
-        make_row(key, title, per="event", ours=samples[ours], baseline=samples[theirs], against=against)
+        make_row(
+            key,
+            title,
+            per="event",
+            ours=samples[ours],
+            baseline=samples[theirs],
+            against=against,
+            by="cpu" if title == "replay" else "wall",
+        )
         for key, title, ours, theirs, against in rows
     ]
 
@@ -84,6 +92,7 @@ def _emmett(lab: Lab) -> list[Row]:
             ours=samples["ours"],
             baseline=samples["emmett"],
             against="emmett-sqlite: append by 10",
+            by="wall",
         ),
         make_row(
             "peer_emmett_read",
