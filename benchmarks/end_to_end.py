@@ -9,14 +9,13 @@ import platform
 import sqlite3
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
-from statistics import median
 from typing import Final
 
 import anyio
 import msgspec
 from prometheus_client import CollectorRegistry
 
-from benchmarks.lab import Call, Lab, Row, Stub, make_row
+from benchmarks.lab import Call, Lab, Row, Stub, make_row, with_figures
 from benchmarks.measure import Sample, peak_rss_bytes, timing
 from benchmarks.transports import bridge_config, rewind
 from ecproc import __version__
@@ -36,10 +35,10 @@ SOCKETS: Final = Limits().bridge_connections
 LATENCY: Final = 0.08
 _CALLS: Final = 1.1
 """Per message: its DELETE and its tenth of a GET."""
-_PATIENCE: Final = 100.0
+PATIENCE: Final = 100.0
 
 
-class _Watch(PrometheusTelemetry):
+class Watch(PrometheusTelemetry):
     """The processor's metrics, and the moment when nothing is left to do."""
 
     def __init__(self, messages: int, clock: SystemClock) -> None:
@@ -53,7 +52,7 @@ class _Watch(PrometheusTelemetry):
         self.done = anyio.Event()
         self.commits = 0
         self.effects = 0
-        self._undeleted = messages
+        self._messages = self._undeleted = messages
         self._undecided = 0
         self._unsettled = 0
 
@@ -77,6 +76,11 @@ class _Watch(PrometheusTelemetry):
         super().append_finished(seconds)
         self.commits += 1
 
+    def facts(self) -> dict[str, float]:
+        """What was seen, per message, and the process's largest size."""
+        commits, effects = self.commits / self._messages, self.effects / self._messages
+        return {"commits": commits, "effects": effects, "rss": peak_rss_bytes()}
+
     def _look(self) -> None:
         if self._undeleted <= 0 and self._undecided == 0 and self._unsettled == 0:
             self.done.set()
@@ -92,7 +96,7 @@ async def process(folder: str, *, transport: str, url: str, messages: int, ca_fi
     )
     clock = SystemClock()
     rewind(url, ca_file)
-    watch = _Watch(messages, clock)
+    watch = Watch(messages, clock)
     async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
         reserve = stack.enter_context(closing(Reserve()))
         front = Front(config, tasks, reserve=reserve, telemetry=watch, clock=clock)
@@ -106,16 +110,11 @@ async def process(folder: str, *, transport: str, url: str, messages: int, ca_fi
             clock=clock,
             learn=lambda text: None,
         )
-        with timing() as time, anyio.fail_after(_PATIENCE):
+        with timing() as time, anyio.fail_after(PATIENCE):
             tasks.start_soon(_run, processor)
             await watch.done.wait()
         tasks.cancel_scope.cancel()
-    return time.sample(
-        messages,
-        commits=watch.commits / messages,
-        effects=watch.effects / messages,
-        rss=peak_rss_bytes(),
-    )
+    return time.sample(messages, **watch.facts())
 
 
 async def _run(processor: Processor) -> None:
@@ -123,25 +122,24 @@ async def _run(processor: Processor) -> None:
 
 
 def run(lab: Lab) -> list[Row]:
-    """Every transport beside its own bare loop and stock httpx; effects; a slow bridge; few and many tickets."""
-    rows = _transports(lab) + _tls(lab)
-    rows += [_effects(lab), _latency(lab)]
-    return rows + [_busy(lab, tickets) for tickets in (1, 16, 256)]
+    """The whole beside its yardsticks, over TLS, at a slow bridge, and its commits with few and many tickets."""
+    rows = [*measure_message(lab), _tls(lab), _latency(lab)]
+    return rows + [_busy(lab, tickets) for tickets in (1, 256)]
 
 
-def _whole(stub: Stub, messages: int, transport: str = "fast") -> Call:
+def process_call(stub: Stub, messages: int, transport: str = "fast") -> Call:
+    """One run of the whole processor."""
     work = {"folder": "{folder}", "transport": transport, "url": stub.url, "messages": messages}
     return Call("benchmarks.end_to_end:process", {**work, "ca_file": stub.ca_file})
 
 
-def _bare(
-    stub: Stub, messages: int, transport: str = "fast", *, readers: int = READERS, sockets: int = SOCKETS
-) -> Call:
-    work = {"transport": transport, "url": stub.url, "ca_file": stub.ca_file, "messages": messages}
-    return Call("benchmarks.transports:poll", {**work, "readers": readers, "connections": sockets})
+def _frozen(stub: Stub, messages: int) -> Call:
+    work = {"url": stub.url, "ca_file": stub.ca_file, "messages": messages}
+    return Call("benchmarks.frozen:poll", {**work, "readers": READERS, "connections": SOCKETS})
 
 
-def _transports(lab: Lab) -> list[Row]:
+def measure_message(lab: Lab) -> list[Row]:
+    """A message end to end beside the least that does the same, the frozen loop, and stock httpx."""
     fast, slow = lab.size(12_000, 1500), lab.size(500, 200)
     with (
         lab.stub(messages=fast, tickets=TICKETS, run=RUN) as queue,
@@ -149,23 +147,24 @@ def _transports(lab: Lab) -> list[Row]:
         lab.stub(messages=slow, tickets=TICKETS, run=RUN) as short,
         lab.stub(messages=1000, tickets=TICKETS, endless=True) as endless,
     ):
+        limit = {"folder": "{folder}", "url": queue.url, "messages": fast, "readers": READERS, "connections": SOCKETS}
+        stock = {"transport": "stock", "url": endless.url, "messages": slow, "readers": 2, "connections": 16}
         samples = lab.interleave(
             {
-                "bare fast": _bare(endless, fast),
-                "fast": _whole(queue, fast),
-                "stock": _bare(endless, slow, "stock", readers=2, sockets=16),
-                "scattered": _whole(scattered, fast),
-                "stock, all sockets": _bare(endless, slow, "stock"),
-                "httpx": _whole(short, slow, "httpx"),
-                "bare httpx": _bare(endless, slow, "httpx"),
+                "limit": Call("benchmarks.limit:run_limit", limit),
+                "fast": process_call(queue, fast),
+                "frozen": _frozen(endless, fast),
+                "scattered": process_call(scattered, fast),
+                "stock": Call("benchmarks.transports:poll", stock),
+                "httpx": process_call(short, slow, "httpx"),
             }
         )
     rows = [
-        ("e2e_bare", "fast", "bare fast", "bare GET + DELETE loop, same transport"),
-        ("e2e_scattered", "scattered", "bare fast", "bare loop; each message of an answer is another ticket's"),
+        ("e2e_limit", "fast", "limit", "the least that does the same (limit.py)"),
+        ("e2e_frozen", "fast", "frozen", "bare GET + DELETE loop over a frozen transport"),
         ("e2e_stock", "fast", "stock", "bare loop on stock httpx + sniffio, 16 sockets"),
-        ("e2e_stock_64", "fast", "stock, all sockets", f"bare loop on stock httpx + sniffio, {SOCKETS} sockets"),
-        ("e2e_httpx", "httpx", "bare httpx", "bare GET + DELETE loop, same transport"),
+        ("e2e_scattered", "scattered", "fast", "each answer with runs of five of a ticket"),
+        ("e2e_httpx", "httpx", "stock", "bare loop on stock httpx + sniffio, 16 sockets"),
     ]
     return [
         make_row(key, f"end to end, {ours}", per="message", ours=samples[ours], baseline=samples[bare], against=against)
@@ -173,37 +172,19 @@ def _transports(lab: Lab) -> list[Row]:
     ]
 
 
-def _tls(lab: Lab) -> list[Row]:
+def _tls(lab: Lab) -> Row:
     messages = lab.size(3000, 1500)
     with (
         lab.stub(messages=messages, tickets=TICKETS, run=RUN, tls=True) as queue,
         lab.stub(messages=1000, tickets=TICKETS, endless=True, tls=True) as endless,
     ):
-        return [
-            lab.compare(
-                "e2e_tls",
-                "end to end, fast, TLS",
-                per="message",
-                ours=_whole(queue, messages),
-                baseline=_bare(endless, messages),
-                against="bare GET + DELETE loop, same transport",
-            )
-        ]
-
-
-def _effects(lab: Lab) -> Row:
-    messages = lab.size(1000, 500)
-    with (
-        lab.stub(messages=messages, tickets=TICKETS, run=RUN, mix="busy") as busy,
-        lab.stub(messages=messages, tickets=TICKETS, run=RUN) as quiet,
-    ):
         return lab.compare(
-            "e2e_effects",
-            "end to end, an effect per message (local desk, returnptn)",
+            "e2e_tls",
+            "end to end, fast, TLS",
             per="message",
-            ours=_whole(busy, messages),
-            baseline=_whole(quiet, messages),
-            against="no effects",
+            ours=process_call(queue, messages),
+            baseline=_frozen(endless, messages),
+            against="bare GET + DELETE loop over a frozen transport, TLS",
         )
 
 
@@ -211,7 +192,7 @@ def _latency(lab: Lab) -> Row:
     """A bridge that answers late: beside what all sockets could do if each call took the latency and nothing else."""
     messages = lab.size(2500, 1500)
     with lab.stub(messages=messages, tickets=TICKETS, run=RUN, delay=LATENCY) as stub:
-        samples = lab.interleave({"ours": _whole(stub, messages)})["ours"]
+        samples = lab.interleave({"ours": process_call(stub, messages)})["ours"]
     limit = Sample(messages, messages * _CALLS * LATENCY / SOCKETS, 0.0)
     return make_row(
         "e2e_latency",
@@ -221,20 +202,13 @@ def _latency(lab: Lab) -> Row:
         baseline=[limit] * len(samples),
         against=f"{SOCKETS} sockets, {_CALLS} calls a message",
         note="the limit is computed, not measured",
+        by="wall",
     )
 
 
 def _busy(lab: Lab, tickets: int) -> Row:
     messages = lab.size(2000, 1000)
     with lab.stub(messages=messages, tickets=tickets) as stub:
-        samples = lab.interleave({"ours": _whole(stub, messages)})["ours"]
+        samples = lab.interleave({"ours": process_call(stub, messages)})["ours"]
     row = make_row(f"e2e_busy_{tickets}", f"end to end, {tickets} busy", per="message", ours=samples)
-    commits = [sample.facts["commits"] for sample in samples]
-    return msgspec.structs.replace(
-        row,
-        figure=median(commits),
-        least=min(commits),
-        most=max(commits),
-        unit="commits",
-        note="commits per message",
-    )
+    return with_figures(row, [one.facts["commits"] for one in samples], unit="commits", note="commits per message")
