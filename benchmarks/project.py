@@ -1,4 +1,4 @@
-"""[project] and [settle] on disk: what actors and the dispatcher write, beside the same rows written without them."""
+"""[project] on disk, per message, and [settle] beside the same rows written without a dispatcher."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Final
 import anyio
 from anyio.lowlevel import checkpoint
 
-from benchmarks.lab import Call, Lab, Row, make_row
-from benchmarks.measure import Sample, timing
+from benchmarks.lab import Call, Lab, Row, make_row, with_figures
+from benchmarks.measure import Sample, timing, timing_baseline
 from benchmarks.messages import make_events
 from benchmarks.parts import make_projector
 from benchmarks.raw import RawLog
 from ecproc.clock import SystemClock
+from ecproc.collector import spare_the_collector
 from ecproc.config import Limits
 from ecproc.desk.base import DESK_KINDS
 from ecproc.domain.attempt import Attempt, Done
@@ -91,12 +92,13 @@ class _Tapped:
 
 
 async def project(folder: str, *, tickets: int, messages: int, mix: str) -> Sample:
-    """Decide and project messages that stand in the log, as the Projector does, then write the same rows raw."""
+    """Decide and project messages that stand in the log, as the Projector does."""
     tapped, sink = _Tapped(), _Sink()
     store = await _open(folder, tapped)
     events = await _append(store, tickets=tickets, messages=messages, mix=mix)
     projector = make_projector(store, sink)
-    tapped.start(store)
+    tapped.commits = 0
+    spare_the_collector()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(projector.run)
         await checkpoint()
@@ -107,7 +109,7 @@ async def project(folder: str, *, tickets: int, messages: int, mix: str) -> Samp
             await projector.wait_idle()
         tasks.cancel_scope.cancel()
     await store.aclose()
-    return _beside_raw(folder, watch.sample(messages), tapped)
+    return watch.sample(messages, commits=tapped.commits / messages)
 
 
 async def settle(folder: str, *, tickets: int, messages: int) -> Sample:
@@ -124,6 +126,7 @@ async def settle(folder: str, *, tickets: int, messages: int) -> Sample:
         tasks.cancel_scope.cancel()
     tapped.start(store)
     dispatcher = _dispatcher(store)
+    spare_the_collector()
     async with anyio.create_task_group() as tasks:
         with timing() as watch, anyio.fail_after(_PATIENCE):
             tasks.start_soon(dispatcher.run)
@@ -177,7 +180,7 @@ def _beside_raw(folder: str, sample: Sample, tapped: _Tapped) -> Sample:
     """The sample with what the same rows cost raw, in as many transactions."""
     groups = _group(tapped.written, max(1, round(len(tapped.written) / max(1, tapped.commits))))
     log = RawLog(Path(folder) / "raw.db", tuned=True)
-    with timing() as watch:
+    with timing_baseline() as watch:
         for statements, size in groups:
             log.commit(statements, size=size)
     log.close()
@@ -222,25 +225,29 @@ def _parameters(event: RecordedEvent) -> tuple[object, ...]:
 
 
 def run(lab: Lab) -> list[Row]:
-    """[project] with 1, 16 and 256 busy tickets, [project] with an effect planned per message, and [settle]."""
+    """[project] per message with 1 and 256 busy tickets and with an effect planned by each, and [settle]."""
     size = lab.size(4_000, 1_000)
-    rows = [
-        _project(lab, f"project_{tickets}", f"[project], {tickets} busy", tickets=tickets, messages=size, mix="quiet")
-        for tickets in (1, 16, 256)
-    ]
     planned = "[project], 256 busy, an effect planned by each"
-    rows.append(_project(lab, "project_effects", planned, tickets=256, messages=size, mix="busy"))
-    work = {"folder": "{folder}", "tickets": 256, "messages": size // 2}
-    settling = Call("benchmarks.project:settle", work)
-    return [*rows, _row(lab, "settle", "[settle], 256 busy", per="effect", call=settling)]
+    return [
+        *[_project(lab, f"project_{tickets}", f"[project], {tickets} busy", tickets, size) for tickets in (1, 256)],
+        _project(lab, "project_effects", planned, 256, size, mix="busy"),
+        measure_settle(lab),
+    ]
 
 
-def _project(lab: Lab, key: str, title: str, *, tickets: int, messages: int, mix: str) -> Row:
+def _project(lab: Lab, key: str, title: str, tickets: int, messages: int, *, mix: str = "quiet") -> Row:
     work = {"folder": "{folder}", "tickets": tickets, "messages": messages, "mix": mix}
-    return _row(lab, key, title, per="message", call=Call("benchmarks.project:project", work))
+    samples = lab.interleave({"ours": Call("benchmarks.project:project", work)})["ours"]
+    row = make_row(key, title, per="message", ours=samples)
+    note = f"CPU a message; {samples[-1].facts['commits']:.3f} commits"
+    return with_figures(row, [one.cpu_us for one in samples], unit="us", note=note)
 
 
-def _row(lab: Lab, key: str, title: str, *, per: str, call: Call) -> Row:
-    samples = [lab.take(call) for _ in range(lab.rounds)]
+def measure_settle(lab: Lab) -> Row:
+    """Settling many effects at once at a desk that takes no time, beside the same rows raw."""
+    work = {"folder": "{folder}", "tickets": 256, "messages": lab.size(2_000, 500)}
+    samples = lab.interleave({"ours": Call("benchmarks.project:settle", work)})["ours"]
     bare = [Sample(one.count, one.facts["raw_wall"], one.facts["raw_cpu"]) for one in samples]
-    return make_row(key, title, per=per, ours=samples, baseline=bare, against="the same rows, raw sqlite3")
+    return make_row(
+        "settle", "[settle], 256 busy", per="effect", ours=samples, baseline=bare, against="the same rows, raw sqlite3"
+    )

@@ -1,4 +1,5 @@
-"""A stub of the bridge's queue in a process of its own: distinct messages from memory, as fast as a socket allows.
+"""A stub of the bridge, and of a desk to POST to, in a process of its own: distinct messages from memory, as fast as a
+socket allows.
 
 It hides and redelivers nothing: it is there to cost little. `GET /stat` tells what it answered, `/rewind` begins anew.
 """
@@ -56,7 +57,7 @@ class Queue:
             self.rewind()
             return give_json({})
         self.others += 1
-        return self._accepted
+        return self._settle(request.path) if request.method == "POST" else self._accepted
 
     def record_answered(self, request: HttpRequest) -> None:
         """Nothing is kept of it."""
@@ -67,6 +68,10 @@ class Queue:
         if self._endless:
             return self._answers[number % len(self._answers)]
         return self._answers[number] if number < len(self._answers) else self._empty
+
+    def _settle(self, path: str) -> Reply:
+        """What a desk says: each ticket has a number of its own, which its path ends with."""
+        return give_json({"number": f"INC{path.rpartition('e-CS')[2]}", "state": "open"})
 
     def _stat(self) -> dict[str, float | None]:
         return {"gets": self.gets, "deletes": self.deletes, "others": self.others, "first_get": self.first_get}
