@@ -62,7 +62,7 @@ check: .venv/.dev ## format, lint, types, import directions, generated pages, si
 	@.venv/bin/python docs/build_diagrams.py --check
 	@.venv/bin/python docs/check_tree.py
 
-bench: .venv/.dev ## every benchmark beside its baseline; ARGS=--quick only shows that they run, PEERS=1 adds others' software
+bench: .venv/.dev ## every benchmark beside its baseline; ARGS=--quick or --hold for less, PEERS=1 adds others' software
 	@.venv/bin/python -m benchmarks $(if $(PEERS),--peers) $(ARGS)
 
 .uv/bin/uv:

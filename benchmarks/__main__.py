@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--quick] [--peers] [NAME ...]`: measure, print, and keep this machine's figures."""
+"""`python -m benchmarks [--quick | --hold | --keep] [--peers] [NAME ...]`: measure, print, keep what was found."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.goals import is_met
+from benchmarks.held import hold_rows, keep_rows
 from benchmarks.lab import BenchmarkFailed, Row, open_lab
 from benchmarks.machine import describe_machine
 from benchmarks.report import print_rows, save_report, write_page
@@ -21,6 +22,8 @@ MODULES: Final = (
     "tickets",
     "project",
     "end_to_end",
+    "effects",
+    "long_ticket",
     "replay",
     "startup",
 )
@@ -41,7 +44,15 @@ def main() -> int:
     parser.add_argument(
         "--disk", type=Path, help="a folder on the disk to measure; the system's temporary folder if absent"
     )
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument(
+        "--hold", action="store_true", help="hold quick rows against the committed ratios; 1 if one fell below a floor"
+    )
+    either.add_argument("--keep", action="store_true", help="measure these ratios anew, five times, and keep them")
     given = parser.parse_args()
+    if given.hold or given.keep:
+        with open_lab(quick=True, disk=given.disk) as lab:
+            return hold_rows(lab) if given.hold else keep_rows(lab)
     names = given.names or [*MODULES, *(PEERS if given.peers else ())]
     unknown = set(names) - {*MODULES, *PEERS}
     if unknown:

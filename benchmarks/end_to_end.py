@@ -122,9 +122,8 @@ async def _run(processor: Processor) -> None:
 
 
 def run(lab: Lab) -> list[Row]:
-    """The whole beside its yardsticks, over TLS, at a slow bridge, and its commits with few and many tickets."""
-    rows = [*measure_message(lab), _tls(lab), _latency(lab)]
-    return rows + [_busy(lab, tickets) for tickets in (1, 256)]
+    """The whole beside its yardsticks, over TLS, and at a slow bridge."""
+    return [*measure_message(lab), _tls(lab), _latency(lab)]
 
 
 def process_call(stub: Stub, messages: int, transport: str = "fast") -> Call:
@@ -166,9 +165,15 @@ def measure_message(lab: Lab) -> list[Row]:
         ("e2e_scattered", "scattered", "fast", "each answer with runs of five of a ticket"),
         ("e2e_httpx", "httpx", "stock", "bare loop on stock httpx + sniffio, 16 sockets"),
     ]
+    commits = make_row("e2e_commits", "end to end, fast (commits per message)", per="message", ours=samples["fast"])
     return [
-        make_row(key, f"end to end, {ours}", per="message", ours=samples[ours], baseline=samples[bare], against=against)
-        for key, ours, bare, against in rows
+        *[
+            make_row(
+                key, f"end to end, {mine}", per="message", ours=samples[mine], baseline=samples[one], against=against
+            )
+            for key, mine, one, against in rows
+        ],
+        with_figures(commits, [sample.facts["commits"] for sample in samples["fast"]], unit="commits"),
     ]
 
 
@@ -190,7 +195,7 @@ def _tls(lab: Lab) -> Row:
 
 def _latency(lab: Lab) -> Row:
     """A bridge that answers late: beside what all sockets could do if each call took the latency and nothing else."""
-    messages = lab.size(2500, 1500)
+    messages = lab.size(2000, 1000)
     with lab.stub(messages=messages, tickets=TICKETS, run=RUN, delay=LATENCY) as stub:
         samples = lab.interleave({"ours": process_call(stub, messages)})["ours"]
     limit = Sample(messages, messages * _CALLS * LATENCY / SOCKETS, 0.0)
@@ -204,11 +209,3 @@ def _latency(lab: Lab) -> Row:
         note="the limit is computed, not measured",
         by="wall",
     )
-
-
-def _busy(lab: Lab, tickets: int) -> Row:
-    messages = lab.size(2000, 1000)
-    with lab.stub(messages=messages, tickets=tickets) as stub:
-        samples = lab.interleave({"ours": process_call(stub, messages)})["ours"]
-    row = make_row(f"e2e_busy_{tickets}", f"end to end, {tickets} busy", per="message", ours=samples)
-    return with_figures(row, [one.facts["commits"] for one in samples], unit="commits", note="commits per message")

@@ -99,8 +99,8 @@ class Lab:
         self.rounds = 1 if quick else 5
         self.log = scratch / "log"
         self.part = scratch / "part"
-        self.log_messages = 20_000 if quick else 1_000_000
-        self.part_messages = 10_000 if quick else 100_000
+        self.log_messages = 20_000 if quick else 500_000
+        self.part_messages = 5_000 if quick else 100_000
         self.log_tickets = 1_000 if quick else 10_000
         self.built: Sample | None = None
         self.renewed: Sample | None = None

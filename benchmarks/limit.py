@@ -12,7 +12,7 @@ import asyncio
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final, TypeAlias, cast
@@ -158,21 +158,26 @@ class _Limit:
             self.done.set_exception(ConnectionError(f"the stub answered {status}"))
 
 
-async def run_limit(folder: str, *, url: str, messages: int, readers: int, connections: int) -> Sample:
-    """Take so many messages off a quiet queue that holds them once, into a new log in the folder's `data`."""
-    directory = Path(folder) / "data"
-    store = await open_store(directory, TABLES, now=SystemClock().now, identity=None, reserve_bytes=0)
+async def open_raw(directory: Path, *, identity: Mapping[str, str] | None = None) -> tuple[RawLog, Folding]:
+    """A new log to write into without its store, and what makes its rows."""
+    store = await open_store(directory, TABLES, now=SystemClock().now, identity=identity, reserve_bytes=0)
     head = await store.head()
     await store.aclose()
     raw = RawLog(directory / DATABASE, tuned=True)
     raw.commit([(log.PUT_FOLD_VERSION, [(MACHINES.fold_version,)])], size=0)
     reader = sqlite3.connect(directory / DATABASE)
-    rewind(url, "")
 
     def holds_key(key: bytes) -> bool:
         return reader.execute(log.FIND_MESSAGE, (key,)).fetchone() is not None
 
-    limit = _Limit(raw, Folding(head.position, head.hash, holds_key), url, messages=messages)
+    return raw, Folding(head.position, head.hash, holds_key)
+
+
+async def run_limit(folder: str, *, url: str, messages: int, readers: int, connections: int) -> Sample:
+    """Take so many messages off a quiet queue that holds them once, into a new log in the folder's `data`."""
+    raw, folding = await open_raw(Path(folder) / "data")
+    rewind(url, "")
+    limit = _Limit(raw, folding, url, messages=messages)
     thread = threading.Thread(target=limit.write, daemon=True)
     with timing_baseline() as watch:
         thread.start()
@@ -183,6 +188,5 @@ async def run_limit(folder: str, *, url: str, messages: int, readers: int, conne
         await limit.done
     limit.stop()
     thread.join()
-    reader.close()
     raw.close()
     return watch.sample(messages, commits=limit.commits / messages)

@@ -10,8 +10,10 @@ from pathlib import Path
 import msgspec
 
 from benchmarks.lab import Call, Lab
-from benchmarks.measure import Sample, peak_rss_bytes, timing
-from benchmarks.messages import make_bulk_events, make_opening_events
+from benchmarks.least import read_messages
+from benchmarks.limit import open_raw
+from benchmarks.measure import Sample, peak_rss_bytes, timing, timing_baseline
+from benchmarks.messages import make_bulk_events, make_openings
 from benchmarks.transports import bridge_config
 from ecproc.clock import SystemClock
 from ecproc.collector import spare_the_collector
@@ -25,14 +27,20 @@ from ecproc.store.sqlite.store import SqliteStore, open_store
 
 _TENTHS = 10
 _CALLERS = 16
-_OPENINGS = 500
+_OPENINGS = 1000
 
 
 async def build(folder: str, *, messages: int, tickets: int) -> Sample:
     """Append so many messages in ten parts, each decided at its end; `first` and `last` are their seconds a message,
     with `_cpu` those of CPU."""
     spare_the_collector()
-    store = await _open(folder)
+    store = await open_store(
+        Path(folder),
+        TABLES,
+        now=SystemClock().now,
+        identity=msgspec.structs.asdict(bridge_config("http://127.0.0.1").identity),
+        reserve_bytes=0,
+    )
     spent: list[tuple[float, float]] = []
     part = messages // _TENTHS
     for number in range(_TENTHS):
@@ -47,15 +55,14 @@ async def build(folder: str, *, messages: int, tickets: int) -> Sample:
 
 
 async def build_openings(folder: str, *, tickets: int) -> Sample:
-    """Append so many tickets of one short message, and that each is decided."""
-    spare_the_collector()
-    store = await _open(folder)
-    with timing() as watch:
+    """Put in so many tickets of one short message, as the least that does the same writes them (see least.py)."""
+    identity = msgspec.structs.asdict(bridge_config("http://127.0.0.1").identity)
+    raw, folding = await open_raw(Path(folder), identity=identity)
+    with timing_baseline() as watch:
         for start in range(0, tickets, _OPENINGS):
-            opened = list(make_opening_events(start, min(_OPENINGS, tickets - start)))
-            decided = [NewEvent(event.stream, *encode_event(Decided(through=1, effects=()))) for event in opened]
-            await store.commit(Batch(events=[*opened, *decided]))
-    await store.aclose()
+            group = folding.plan(read_messages(make_openings(start, min(_OPENINGS, tickets - start))))
+            raw.commit(group.statements(), size=group.size)
+    raw.close()
     return watch.sample(tickets)
 
 
@@ -69,17 +76,6 @@ async def renew(folder: str) -> Sample:
             await aside.swap(fold_version=MACHINES.fold_version)
     await store.aclose()
     return watch.sample(rebuilt.events, rss=peak_rss_bytes(), tickets=rebuilt.tickets)
-
-
-async def _open(folder: str) -> SqliteStore:
-    """A log of the bridge that stubs are."""
-    return await open_store(
-        Path(folder),
-        TABLES,
-        now=SystemClock().now,
-        identity=msgspec.structs.asdict(bridge_config("http://127.0.0.1").identity),
-        reserve_bytes=0,
-    )
 
 
 async def _append(store: SqliteStore, start: int, count: int, *, tickets: int) -> tuple[float, float]:
@@ -136,7 +132,6 @@ def build_tickets(lab: Lab, tickets: int) -> Path:
     folder = lab.scratch / f"tickets-{tickets}"
     if not folder.exists():
         lab.take(Call("benchmarks.logs:build_openings", {"folder": str(folder), "tickets": tickets}), pin="any")
-        _renew(lab, folder)
     return folder
 
 

@@ -99,16 +99,19 @@ def make_bulk_events(start: int, count: int, *, tickets: int) -> Iterator[list[N
         yield events
 
 
-def make_opening_events(start: int, count: int) -> Iterator[NewEvent]:
-    """The first message of each of so many tickets, short, as an event; `start` is the first one's number."""
+def make_openings(start: int, count: int) -> bytes:
+    """An answer with the first message of each of so many tickets, short; `start` is the first one's number."""
     message = make_message(0, tickets=1)
     message["Body"] |= {"description": _TEXT[:100]}
-    pattern = decode_events(make_document([message]))[0].payload
-    for number in range(start, start + count):
-        sequence = FIRST_SEQUENCE + number
-        payload = pattern.replace(b"0000000", b"%07d" % number).replace(b'"%d"' % FIRST_SEQUENCE, b'"%d"' % sequence)
-        key = message_key(sequence.to_bytes(16, "big"), f"{number:032x}")
-        yield NewEvent(f"e-CS{number:07d}", Kind.MESSAGE_RECEIVED, payload, message_key=key, wanted=True)
+    pattern, first = _encode(message), b'"%d"' % FIRST_SEQUENCE
+    named = f'"{message["MessageId"]}"'.encode()
+    messages = [
+        pattern.replace(b"0000000", b"%07d" % number)
+        .replace(first, b'"%d"' % (FIRST_SEQUENCE + number))
+        .replace(named, b'"%032x"' % number)
+        for number in range(start, start + count)
+    ]
+    return b'{"ReceiveMessageResponse":{"ReceiveMessageResult":{"messages":[' + b",".join(messages) + b"]}}}"
 
 
 def decode_events(answer: bytes) -> list[NewEvent]:

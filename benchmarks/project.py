@@ -226,7 +226,7 @@ def _parameters(event: RecordedEvent) -> tuple[object, ...]:
 
 def run(lab: Lab) -> list[Row]:
     """[project] per message with 1 and 256 busy tickets and with an effect planned by each, and [settle]."""
-    size = lab.size(4_000, 1_000)
+    size = lab.size(2_500, 1_000)
     planned = "[project], 256 busy, an effect planned by each"
     return [
         *[_project(lab, f"project_{tickets}", f"[project], {tickets} busy", tickets, size) for tickets in (1, 256)],

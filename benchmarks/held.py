@@ -1,0 +1,143 @@
+"""The quick rows that no change may make much worse: ratios to baselines of the same run, held against committed ones.
+
+A ratio of CPU says the same of every machine, give or take a fifth, where a speed would not. What a disk or many cores
+decide is not held, nor what differs too much from one quick run to the next.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from statistics import median
+from typing import Final, TypeAlias
+
+import msgspec
+
+from benchmarks.goals import goal_of
+from benchmarks.lab import BenchmarkFailed, Lab, Row
+
+HELD: Final = Path(__file__).parent / "held.json"
+"""The committed ratios by the keys of their rows; `python -m benchmarks --keep` makes them anew."""
+
+FLOOR: Final = 0.7
+"""Of a committed ratio, what a run must reach."""
+TRIES: Final = 3
+"""How often what fell is measured; the best counts."""
+
+_RUNS: Final = 5
+_STABLE: Final = 0.75
+"""Of the median, what each of the runs must reach for the row to be held."""
+
+Part: TypeAlias = Callable[[Lab], Sequence[Row]]
+"""Measures some of the rows."""
+
+_PARTS: Final = (
+    "decode:run",
+    "end_to_end:measure_message",
+    "effects:run",
+    "project:measure_settle",
+    "replay:measure_forms",
+    "startup:measure_empty",
+)
+
+
+def hold_rows(lab: Lab) -> int:
+    """Measure and say how the rows stand; 1 if one fell below its floor."""
+    committed = msgspec.json.decode(HELD.read_bytes(), type=dict[str, float])
+    fallen = find_fallen(lab, committed, _load_parts())
+    for line in fallen:
+        print(f"fell: {line}", file=sys.stderr)
+    return int(bool(fallen))
+
+
+def find_fallen(lab: Lab, committed: Mapping[str, float], parts: Sequence[Part]) -> list[str]:
+    """What is wrong with each row that is worse than its floor however often it is measured, or is not there."""
+    best: dict[str, float] = {}
+    troubles: list[str] = []
+    for part in parts:
+        troubles += _measure(lab, part, committed, best)
+    return troubles + [f"{key}: no row of that name was measured" for key in committed if key not in best]
+
+
+def keep_rows(lab: Lab, parts: Sequence[Part] = (), path: Path = HELD) -> int:
+    """Measure all of them five times and keep the medians of those that hardly differ."""
+    seen: dict[str, list[float]] = {}
+    for _ in range(_RUNS):
+        for part in parts or _load_parts():
+            for row in part(lab):
+                if row.figure is not None:
+                    seen.setdefault(row.key, []).append(row.figure)
+    kept = {}
+    for key, figures in seen.items():
+        middle = median(figures)
+        is_stable = all(_share(key, figure, middle) >= _STABLE for figure in figures)
+        print(f"{key}: {middle:.3g} ({min(figures):.3g}–{max(figures):.3g}){'' if is_stable else ', not held'}")
+        if is_stable:
+            kept[key] = float(f"{middle:.3g}")
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
+    return 0
+
+
+def _load_parts() -> list[Part]:
+    return [_load(name) for name in _PARTS]
+
+
+def _load(name: str) -> Part:
+    module, _, function = name.partition(":")
+
+    def measure(lab: Lab) -> Sequence[Row]:
+        rows: Sequence[Row] | Row = getattr(import_module(f"benchmarks.{module}"), function)(lab)
+        return [rows] if isinstance(rows, Row) else rows
+
+    return measure
+
+
+def _measure(lab: Lab, part: Part, committed: Mapping[str, float], best: dict[str, float]) -> list[str]:
+    """Measure a part until nothing of it is below its floor, three times at most; tell what still is."""
+    fallen: list[str] = []
+    for _ in range(TRIES):
+        try:
+            rows = part(lab)
+        except BenchmarkFailed as failure:
+            fallen = [str(failure)]
+            continue
+        for row in rows:
+            if row.figure is not None and row.key in committed:
+                best[row.key] = _better(row, best.get(row.key))
+        fallen = [line for row in rows if (line := _judge(row, committed, best)) is not None]
+        if not fallen:
+            break
+    return fallen
+
+
+def _better(row: Row, former: float | None) -> float:
+    figure = row.figure or 0.0
+    if former is None:
+        return figure
+    return min(figure, former) if _is_cost(row.key) else max(figure, former)
+
+
+def _judge(row: Row, committed: Mapping[str, float], best: Mapping[str, float]) -> str | None:
+    """Say how a held row stands; give what is wrong with it, if anything."""
+    was, now = committed.get(row.key), best.get(row.key)
+    if was is None or now is None:
+        return None
+    floor = was / FLOOR if _is_cost(row.key) else was * FLOOR
+    told = f"{row.key}: {now:.3g}, committed {was:.3g}, {'at most' if _is_cost(row.key) else 'at least'} {floor:.3g}"
+    if _share(row.key, now, was) >= FLOOR:
+        print(told, flush=True)
+        return None
+    return f"{told} ({row.title} / {row.baseline.name if row.baseline else '-'})"
+
+
+def _share(key: str, figure: float, of: float) -> float:
+    """How much of another figure that one reaches: more is better, whichever way the row counts."""
+    return of / max(figure, 1e-9) if _is_cost(key) else figure / max(of, 1e-9)
+
+
+def _is_cost(key: str) -> bool:
+    """Whether less is better."""
+    goal = goal_of(key)
+    return goal is not None and goal.at_most
