@@ -10,7 +10,7 @@ from typing import Final
 import anyio
 import msgspec
 
-from benchmarks.end_to_end import PATIENCE, RUN, TICKETS, Watch, process_call
+from benchmarks.end_to_end import PATIENCE, RUN, TICKETS, Watch, limit_call, process_call
 from benchmarks.lab import Call, Lab, Row, Stub, make_row, with_figures
 from benchmarks.measure import Sample, timing
 from benchmarks.parts import make_pipeline
@@ -115,13 +115,15 @@ def run(lab: Lab) -> list[Row]:
 
 
 def measure_local(lab: Lab) -> list[Row]:
-    """A message with one effect beside one without, and the commits of a message that has its share of them."""
+    """A message with one effect beside one without, an effect beside what a message takes at least, and the commits of
+    a message that has its share of effects."""
     messages = lab.size(1000, 500)
     with (
         lab.stub(messages=messages, tickets=TICKETS, run=RUN, mix="busy") as busy,
         lab.stub(messages=messages, tickets=TICKETS, run=RUN) as quiet,
     ):
-        samples = lab.interleave({"busy": process_call(busy, messages), "quiet": process_call(quiet, messages)})
+        calls = {"busy": process_call(busy, messages), "quiet": process_call(quiet, messages)}
+        samples = lab.interleave({**calls, "limit": limit_call(quiet, messages)})
     effects = _effects(samples["busy"], samples["quiet"])
     row = make_row(
         "e2e_effects",
@@ -135,7 +137,15 @@ def measure_local(lab: Lab) -> list[Row]:
     commits = make_row(
         "e2e_effects_commits", "end to end, busy (commits per message)", per="message", ours=samples["busy"]
     )
-    return [row, with_figures(commits, [one.facts["commits"] for one in samples["busy"]], unit="commits")]
+    least = make_row(
+        "effect_limit",
+        "an effect (local desk, returnptn)",
+        per="effect",
+        ours=effects,
+        baseline=samples["limit"],
+        against="a message at the least (limit.py)",
+    )
+    return [row, least, with_figures(commits, [one.facts["commits"] for one in samples["busy"]], unit="commits")]
 
 
 def measure_http(lab: Lab) -> Row:

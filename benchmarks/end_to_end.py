@@ -132,6 +132,12 @@ def process_call(stub: Stub, messages: int, transport: str = "fast") -> Call:
     return Call("benchmarks.end_to_end:process", {**work, "ca_file": stub.ca_file})
 
 
+def limit_call(stub: Stub, messages: int) -> Call:
+    """One run of the least that does the same."""
+    work = {"folder": "{folder}", "url": stub.url, "messages": messages}
+    return Call("benchmarks.limit:run_limit", {**work, "readers": READERS, "connections": SOCKETS})
+
+
 def _frozen(stub: Stub, messages: int) -> Call:
     work = {"url": stub.url, "ca_file": stub.ca_file, "messages": messages}
     return Call("benchmarks.frozen:poll", {**work, "readers": READERS, "connections": SOCKETS})
@@ -146,11 +152,10 @@ def measure_message(lab: Lab) -> list[Row]:
         lab.stub(messages=slow, tickets=TICKETS, run=RUN) as short,
         lab.stub(messages=1000, tickets=TICKETS, endless=True) as endless,
     ):
-        limit = {"folder": "{folder}", "url": queue.url, "messages": fast, "readers": READERS, "connections": SOCKETS}
         stock = {"transport": "stock", "url": endless.url, "messages": slow, "readers": 2, "connections": 16}
         samples = lab.interleave(
             {
-                "limit": Call("benchmarks.limit:run_limit", limit),
+                "limit": limit_call(queue, fast),
                 "fast": process_call(queue, fast),
                 "frozen": _frozen(endless, fast),
                 "scattered": process_call(scattered, fast),

@@ -5,6 +5,8 @@ FastStream is the exception: it stores each message in SQLite before its ack, as
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from benchmarks.end_to_end import RUN, TICKETS
 from benchmarks.lab import BenchmarkFailed, Call, Lab, Row, make_row
 from benchmarks.measure import Sample
@@ -12,7 +14,8 @@ from benchmarks.peers.places import has_node, has_python, nats_server, node_peer
 
 
 def run(lab: Lab) -> list[Row]:
-    """boto3 and aiobotocore, FastStream, and sqs-consumer where node is; one DELETE per message in all of them."""
+    """boto3 and aiobotocore, FastStream, and sqs-consumer where node is: one DELETE per message in all of them. With
+    effects a hand-written loop."""
     if not has_python():
         raise BenchmarkFailed("no peers are installed: python -m benchmarks.peers.places")
     messages = lab.size(8000, 1500)
@@ -32,6 +35,35 @@ def run(lab: Lab) -> list[Row]:
         ("peer_aiobotocore", "aiobotocore", "aiobotocore, 8 readers, one DELETE each"),
         ("peer_faststream", "faststream", "FastStream: JetStream, SQLite, ack per message"),
     ]
+    return [*_rows(samples, rows), _effects(lab)]
+
+
+def _effects(lab: Lab) -> Row:
+    """A message and its effects beside a loop that makes the same calls of it and stores nothing."""
+    messages = lab.size(1500, 500)
+    with (
+        lab.stub(messages=messages, tickets=TICKETS, run=RUN, mix="busy") as busy,
+        lab.stub(messages=1000, tickets=TICKETS, run=RUN, mix="busy", endless=True) as endless,
+    ):
+        work = {"folder": "{folder}", "url": busy.url, "messages": messages, "ca_file": ""}
+        lines = write_messages(lab, 1)
+        samples = lab.interleave(
+            {
+                "ours": Call("benchmarks.effects:process_http", work),
+                "aiohttp": python_peer("aiohttp", lines, messages, endless.url),
+            }
+        )
+    return make_row(
+        "peer_aiohttp",
+        "end to end, a message and its effects (desk over HTTP, returnptn)",
+        per="message",
+        ours=samples["ours"],
+        baseline=samples["aiohttp"],
+        against="a loop by aiohttp: the same calls, nothing stored",
+    )
+
+
+def _rows(samples: Mapping[str, list[Sample]], rows: Sequence[tuple[str, str, str]]) -> list[Row]:
     return [
         make_row(
             key,

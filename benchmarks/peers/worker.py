@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 MESSAGES: list[dict[str, Any]] = []
 FOLDER = Path()
@@ -148,6 +149,45 @@ async def _aiobotocore(count: int) -> None:
                 done += got
 
         await once()
+        watch = Watch()
+        await asyncio.gather(*[read() for _ in range(8)])
+        watch.report(done)
+
+
+def aiohttp(count: int) -> None:
+    """A hand-written loop by aiohttp that stores nothing: eight readers, and for each message of ten the calls that we
+    make of it: a POST to the desk, PUT returnptn for a new ticket, DELETE; on uvloop as we are."""
+    importlib.import_module("uvloop").run(_aiohttp(count))
+
+
+async def _aiohttp(count: int) -> None:
+    client, url = importlib.import_module("aiohttp"), importlib.import_module("yarl").URL
+    base, done = f"{ADDRESS}/client/prod", 0
+    async with client.ClientSession(
+        connector=client.TCPConnector(limit=64), headers={"x-api-key": "k" * 40}
+    ) as session:
+
+        async def ask(method: str, path: str, body: Any = None) -> bytes:
+            async with session.request(method, url(base + path, encoded=True), json=body) as answer:
+                return bytes(await answer.read())
+
+        async def handle(message: dict[str, Any]) -> None:
+            body = message["Body"]
+            fields = {name: body[name] for name in ("status", "priority", "group", "shortDescription")}
+            ticket = body["ticketNumber"]
+            number = json.loads(await ask("POST", f"/desk/{ticket}", {"key": message["MessageId"], "fields": fields}))
+            if message["Attributes"]["TransactionType"] == "Create":
+                told = {"clientName": "testClient", "clientTicketNumber": number["number"]}
+                await ask("PUT", f"/tickets/{ticket}/returnptn", told)
+            await ask("DELETE", f"/queue/{quote(message['ReceiptHandle'], safe='')}")
+
+        async def read() -> None:
+            nonlocal done
+            while done < count:
+                found = json.loads(await ask("GET", "/queue"))["ReceiveMessageResponse"]["ReceiveMessageResult"]
+                await asyncio.gather(*[handle(message) for message in found["messages"]])
+                done += len(found["messages"])
+
         watch = Watch()
         await asyncio.gather(*[read() for _ in range(8)])
         watch.report(done)
@@ -285,6 +325,7 @@ MODES: dict[str, Callable[[int], None] | Callable[[int], Awaitable[None]]] = {
     "eventsource_read": eventsource_read,
     "boto3": boto3,
     "aiobotocore": aiobotocore,
+    "aiohttp": aiohttp,
     "faststream": faststream,
 }
 
