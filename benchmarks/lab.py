@@ -21,7 +21,7 @@ import trustme
 from benchmarks.measure import Sample
 
 ROOT: Final = Path(__file__).parents[1]
-CHILD_SECONDS: Final = 240.0
+CHILD_SECONDS: Final = 480.0
 """After which a measurement counts as hung."""
 
 

@@ -30,7 +30,7 @@ from ecproc.store.sqlite.datadir import DATABASE
 from ecproc.telemetry.hooks import Telemetry
 
 _QUARTERS: Final = 4
-_PATIENCE: Final = 200.0
+_PATIENCE: Final = 400.0
 
 
 class _Bridge:
