@@ -70,7 +70,7 @@ def keep_rows(lab: Lab, parts: Sequence[Part] = (), path: Path = HELD) -> int:
     for _ in range(_RUNS):
         for part in parts or _load_parts():
             for row in part(lab):
-                if row.figure is not None and row.key not in _OWN:
+                if row.figure is not None and _can_be_held(row):
                     seen.setdefault(row.key, []).append(row.figure)
     kept = {}
     for key, figures in seen.items():
@@ -81,6 +81,11 @@ def keep_rows(lab: Lab, parts: Sequence[Part] = (), path: Path = HELD) -> int:
             kept[key] = float(f"{middle:.3g}")
     path.write_bytes(msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n")
     return 0
+
+
+def _can_be_held(row: Row) -> bool:
+    """Whether the row is a ratio to work that is not ours, or counts a cost."""
+    return (row.unit == "x" or _is_cost(row.key)) and row.key not in _OWN
 
 
 def _load_parts() -> list[Part]:
