@@ -103,21 +103,28 @@ def _load(name: str) -> Part:
 
 
 def _measure(lab: Lab, part: Part, committed: Mapping[str, float], best: dict[str, float]) -> list[str]:
-    """Measure a part until nothing of it is below its floor, three times at most; tell what still is."""
-    fallen: list[str] = []
+    """Measure a part until nothing of it is below its floor, three times at most; say how it stands, and tell what
+    still is below."""
+    rows: dict[str, Row] = {}
+    failure: BenchmarkFailed | None = None
     for _ in range(TRIES):
         try:
-            rows = part(lab)
-        except BenchmarkFailed as failure:
-            fallen = [str(failure)]
+            measured = part(lab)
+        except BenchmarkFailed as error:
+            failure = error
             continue
-        for row in rows:
+        failure = None
+        for row in measured:
             if row.figure is not None and row.key in committed:
+                rows[row.key] = row
                 best[row.key] = _better(row, best.get(row.key))
-        fallen = [line for row in rows if (line := _judge(row, committed, best)) is not None]
-        if not fallen:
+        if all(_holds(key, committed, best) for key in rows):
             break
-    return fallen
+    for key in rows:
+        print(_describe(key, committed, best), flush=True)
+    fallen = [row for key, row in rows.items() if not _holds(key, committed, best)]
+    told = [f"{_describe(row.key, committed, best)} ({row.title} / {_name_baseline(row)})" for row in fallen]
+    return told if failure is None or rows else [str(failure)]
 
 
 def _better(row: Row, former: float | None) -> float:
@@ -127,17 +134,18 @@ def _better(row: Row, former: float | None) -> float:
     return min(figure, former) if _is_cost(row.key) else max(figure, former)
 
 
-def _judge(row: Row, committed: Mapping[str, float], best: Mapping[str, float]) -> str | None:
-    """Say how a held row stands; give what is wrong with it, if anything."""
-    was, now = committed.get(row.key), best.get(row.key)
-    if was is None or now is None:
-        return None
-    floor = was / FLOOR if _is_cost(row.key) else was * FLOOR
-    told = f"{row.key}: {now:.3g}, committed {was:.3g}, {'at most' if _is_cost(row.key) else 'at least'} {floor:.3g}"
-    if _share(row.key, now, was) >= FLOOR:
-        print(told, flush=True)
-        return None
-    return f"{told} ({row.title} / {row.baseline.name if row.baseline else '-'})"
+def _holds(key: str, committed: Mapping[str, float], best: Mapping[str, float]) -> bool:
+    return _share(key, best[key], committed[key]) >= FLOOR
+
+
+def _describe(key: str, committed: Mapping[str, float], best: Mapping[str, float]) -> str:
+    was = committed[key]
+    bound = f"at most {was / FLOOR:.3g}" if _is_cost(key) else f"at least {was * FLOOR:.3g}"
+    return f"{key}: {best[key]:.3g}, committed {was:.3g}, {bound}"
+
+
+def _name_baseline(row: Row) -> str:
+    return row.baseline.name if row.baseline is not None else "-"
 
 
 def _share(key: str, figure: float, of: float) -> float:
