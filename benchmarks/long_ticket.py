@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ from benchmarks.measure import Sample, timing
 from benchmarks.messages import PER_ANSWER, make_answer
 from benchmarks.parts import make_pipeline
 from benchmarks.transports import bridge_config
-from ecproc.bridge.base import Answer, Request
+from ecproc.bridge.base import Answer, Deleted, Request
 from ecproc.clock import SystemClock
 from ecproc.collector import spare_the_collector
 from ecproc.config import Config, DataConfig
@@ -49,6 +49,10 @@ class _Bridge:
 
     async def delete(self, receipt_handle: str) -> Answer:
         return self._deleted
+
+    async def delete_many(self, receipt_handles: Sequence[str], deleted: Deleted, *, within: float) -> None:
+        for place, _ in enumerate(receipt_handles):
+            deleted(place, self._deleted)
 
     async def send(self, request: Request) -> Answer:
         return self._accepted
