@@ -14,6 +14,7 @@ from ecproc.bridge.base import Bridge, Queue
 from ecproc.clock import Clock
 from ecproc.config import Config
 from ecproc.desk.base import Desk
+from ecproc.domain.effects import Lane
 from ecproc.domain.log import NewEvent, RecordedEvent
 from ecproc.domain.policy import Policy
 from ecproc.failpoints import failpoint
@@ -68,6 +69,11 @@ class Pipeline:
             ),
             bounds=OutboxBounds(
                 max_in_flight=config.outbox.max_in_flight,
+                slots={
+                    Lane.DESK: config.outbox_slots.desk,
+                    Lane.BRIDGE: config.outbox_slots.bridge,
+                    Lane.ATTACHMENTS: config.outbox_slots.attachments,
+                },
                 max_pending=config.outbox.max_pending,
                 breaker_seconds=limits.breaker_seconds,
                 attempt_seconds=max(limits.download_seconds, config.bridge.timeout) + _ATTEMPT_MARGIN,

@@ -15,6 +15,7 @@ from ecproc.config.options import (
     DeskConfig,
     LogConfig,
     OutboxConfig,
+    OutboxSlots,
     WebConfig,
 )
 from ecproc.config.secret import Secret
@@ -27,6 +28,7 @@ SECTIONS: Final[Mapping[str, type[Struct]]] = {
     "attachments": AttachmentsConfig,
     "desk": DeskConfig,
     "outbox": OutboxConfig,
+    "outbox.slots": OutboxSlots,
     "web": WebConfig,
     "log": LogConfig,
 }
@@ -51,7 +53,7 @@ class Option(Struct, frozen=True):
     @property
     def variable(self) -> str:
         """The environment variable that overrides the file."""
-        return f"{PREFIX}{self.section}__{self.key}".upper()
+        return f"{PREFIX}{self.name.replace('.', '__')}".upper()
 
     @property
     def is_secret(self) -> bool:
@@ -62,6 +64,11 @@ class Option(Struct, frozen=True):
     def expectation(self) -> str:
         """What a value must be, in words."""
         return _describe(self.annotation)
+
+
+def field_of(section: str) -> str:
+    """What the section is called in a `Config`."""
+    return section.replace(".", "_")
 
 
 def suggest_option(section: str, key: str) -> str:

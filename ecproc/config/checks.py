@@ -5,8 +5,10 @@ from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from msgspec.structs import asdict
+
 from ecproc.config.catalogue import OPTIONS
-from ecproc.config.options import BridgeConfig, Config, WebConfig, is_address, is_loopback
+from ecproc.config.options import BridgeConfig, Config, OutboxSlots, WebConfig, is_address, is_loopback
 from ecproc.config.proxy import BadProxy, parse_proxy
 from ecproc.config.secret import Secret
 
@@ -59,7 +61,15 @@ def check_config(config: Config, *, require_bridge: bool) -> Iterator[Finding]:
             yield Finding("attachments.allowed_hosts", f"{host!r} is not a host name or pattern", _HOSTS_HELP)
     if config.outbox.unknown_retry[0] >= config.outbox.unknown_retry[1]:
         yield Finding("outbox.unknown_retry", "outbox.unknown_retry must be two increasing numbers", "as in [60, 120]")
+    yield from _check_slots(config.outbox_slots, config.outbox.max_in_flight)
     yield from _check_web(config.web)
+
+
+def _check_slots(slots: OutboxSlots, in_all: int) -> Iterator[Finding]:
+    for lane, places in asdict(slots).items():
+        if places > in_all:
+            name = f"outbox.slots.{lane}"
+            yield Finding(name, f"{name} is more than outbox.max_in_flight, {in_all}", "raise outbox.max_in_flight")
 
 
 def _check_directory(path: str) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from typing import Any, Final, get_origin
 
 import msgspec
 
-from ecproc.config.catalogue import OPTIONS, PREFIX, SECTIONS, Option, suggest_option, suggest_word
+from ecproc.config.catalogue import OPTIONS, PREFIX, SECTIONS, Option, field_of, suggest_option, suggest_word
 from ecproc.config.checks import check_config
 from ecproc.config.options import Config, SecretFile
 from ecproc.config.rotation import split_secret
@@ -91,10 +91,10 @@ class _Reading:
 
     def build(self, *, require_bridge: bool) -> Config:
         """The config of what was taken, after the checks that look across options."""
-        sections = {
-            section: struct(**{key: value for name, value in self.values.items() if (key := _key_in(section, name))})
-            for section, struct in SECTIONS.items()
-        }
+        taken: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+        for name, value in self.values.items():
+            taken[OPTIONS[name].section][OPTIONS[name].key] = value
+        sections = {field_of(section): struct(**taken[section]) for section, struct in SECTIONS.items()}
         config = Config(origins=self.origins, secret_files=self.secret_files, **sections)  # type: ignore[arg-type]  # SECTIONS has the right types
         # What a file that nobody could read sets is not known to be missing.
         for finding in check_config(config, require_bridge=require_bridge and not self.unread):
@@ -114,16 +114,24 @@ class _Reading:
             return False
         lines = _line_numbers(text)
         for section, table in document.items():
-            place = f"{path}:{lines.get(section, 1)}"
-            if section not in SECTIONS:
-                self._unknown_section(section, table, place)
-            elif not isinstance(table, dict):
-                self._problem(f"{section} must be a section", place, f"write [{section}] and its keys below")
+            if section in SECTIONS:
+                self._take_section(section, table, path, lines)
             else:
-                for key, value in table.items():
-                    self._take_key(section, key, value, f"{path}:{lines.get(f'{section}.{key}', 1)}")
+                self._unknown_section(section, table, f"{path}:{lines.get(section, 1)}")
         self._warn_of_readers(path)
         return True
+
+    def _take_section(self, section: str, table: object, path: Path, lines: Mapping[str, int]) -> None:
+        if not isinstance(table, dict):
+            place = f"{path}:{lines.get(section, 1)}"
+            self._problem(f"{section} must be a section", place, f"write [{section}] and its keys below")
+            return
+        for key, value in table.items():
+            name = f"{section}.{key}"
+            if name in SECTIONS:
+                self._take_section(name, value, path, lines)
+            else:
+                self._take_key(section, key, value, f"{path}:{lines.get(name, 1)}")
 
     def _take_key(self, section: str, key: str, value: object, place: str) -> None:
         if option := OPTIONS.get(f"{section}.{key}"):
@@ -208,10 +216,6 @@ def _whole(path: Path) -> Path:
         return path
 
 
-def _key_in(section: str, name: str) -> str:
-    return name.removeprefix(f"{section}.") if name.startswith(f"{section}.") else ""
-
-
 def _parse_list(option: Option, value: str) -> object:
     if get_origin(option.type) is not tuple:
         return value
@@ -232,7 +236,7 @@ def _show(value: object) -> str:
 
 
 def _line_numbers(text: str) -> dict[str, int]:
-    """The first line of each `section` and `section.key`: each statement is parsed alone, under its header."""
+    """The first line of each section and key, as `section.key`: each statement is parsed alone, under its header."""
     lines: dict[str, int] = {}
     header, start = "", 1
     statement: list[str] = []
@@ -257,7 +261,7 @@ def _try_parse(text: str) -> dict[str, Any] | None:
 
 
 def _names_in(document: Mapping[str, Any]) -> Iterator[str]:
-    for section, table in document.items():
-        yield section
-        if isinstance(table, dict):
-            yield from (f"{section}.{key}" for key in table)
+    for name, value in document.items():
+        yield name
+        if isinstance(value, dict):
+            yield from (f"{name}.{inner}" for inner in _names_in(value))

@@ -14,6 +14,7 @@ from ecproc.errors import ConfigProblem
 
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=10_000_000)]
+Places: TypeAlias = Annotated[int, Meta(ge=0, le=1_024)]
 
 
 def is_loopback(host: str) -> bool:
@@ -221,6 +222,14 @@ class OutboxConfig(Struct, frozen=True, kw_only=True):
     ] = (60.0, 120.0)
 
 
+class OutboxSlots(Struct, frozen=True, kw_only=True):
+    """How many effects of a lane are performed at the same time, of `outbox.max_in_flight` in all."""
+
+    desk: Annotated[Places, Meta(description="effects at the client's desk; 0 is an equal share of max_in_flight")] = 0
+    bridge: Annotated[Places, Meta(description="calls that work Ensono's tickets; 0 is an equal share")] = 0
+    attachments: Annotated[Places, Meta(description="downloads; 0 is an equal share")] = 0
+
+
 class WebConfig(Struct, frozen=True, kw_only=True):
     """The built-in HTTP server."""
 
@@ -286,6 +295,7 @@ class Config(Struct, frozen=True, kw_only=True):
     attachments: AttachmentsConfig = AttachmentsConfig()
     desk: DeskConfig = DeskConfig()
     outbox: OutboxConfig = OutboxConfig()
+    outbox_slots: OutboxSlots = OutboxSlots()
     web: WebConfig = WebConfig()
     log: LogConfig = LogConfig()
     limits: Limits = Limits()

@@ -5,7 +5,7 @@ import textwrap
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from ecproc.config.catalogue import OPTIONS, SECTIONS, Option
+from ecproc.config.catalogue import OPTIONS, SECTIONS, Option, field_of
 from ecproc.config.options import Config
 from ecproc.config.secret import Secret
 
@@ -45,7 +45,7 @@ def _section(section: str) -> str:
 
 
 def _value_of(config: Config, option: Option) -> object:
-    return getattr(getattr(config, option.section), option.key)
+    return getattr(getattr(config, field_of(option.section)), option.key)
 
 
 def _plain(value: object) -> Scalar:

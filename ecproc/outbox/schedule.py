@@ -36,13 +36,15 @@ Urgency: TypeAlias = tuple[bool, int]
 
 class OutboxBounds(msgspec.Struct, frozen=True):
     """Entries performed at once, entries pending before projection pauses, longest seconds of an open breaker,
-    seconds after which an attempt that has not ended is given up, and bytes of unfinished effects' fields in memory."""
+    seconds after which an attempt that has not ended is given up, bytes of unfinished effects' fields in memory, and
+    entries performed at once in a lane for which that is not its equal share."""
 
     max_in_flight: int
     max_pending: int
     breaker_seconds: float
     attempt_seconds: float
     arguments_bytes: int
+    slots: Mapping[Lane, int] = {}
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -122,9 +124,9 @@ class Schedule:
     def __init__(self, destinations: Mapping[EffectKind, str], *, bounds: OutboxBounds, rng: Random) -> None:
         self._bounds = bounds
         names = dict.fromkeys(LANES[kind] for kind in destinations)
-        slots = max(1, bounds.max_in_flight // len(names))
+        share = max(1, bounds.max_in_flight // len(names))
         breakers = {name: Breaker(longest=bounds.breaker_seconds, rng=rng) for name in destinations.values()}
-        self._lanes = {name: _Lane(slots) for name in names}
+        self._lanes = {name: _Lane(bounds.slots.get(name) or share) for name in names}
         self._lines = {
             kind: self._lanes[LANES[kind]].line_to(name, breakers[name]) for kind, name in destinations.items()
         }

@@ -11,13 +11,16 @@ import msgspec
 import pytest
 
 from ecproc.config import Limits
-from ecproc.config.catalogue import SECTIONS
+from ecproc.config.catalogue import SECTIONS, field_of
 
 PACKAGE: Final = Path(__file__).parents[2] / "ecproc"
 PASSING_ON: Final = frozenset({"catalogue.py", "checks.py", "loading.py", "showing.py"})
 """Modules of `config` that treat every option alike, or only say what is wrong with it."""
 
-STRUCTS: Final[Mapping[str, type[msgspec.Struct]]] = {**SECTIONS, "limits": Limits}
+STRUCTS: Final[Mapping[str, type[msgspec.Struct]]] = {
+    **{field_of(section): struct for section, struct in SECTIONS.items()},
+    "limits": Limits,
+}
 NAMES: Final = [f"{section}.{key}" for section, struct in STRUCTS.items() for key in struct.__struct_fields__]
 
 

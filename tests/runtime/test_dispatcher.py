@@ -104,6 +104,7 @@ class Bench:
         attempts: int = 12,
         attempt_seconds: float = 10_000.0,
         arguments_bytes: int = 1 << 20,
+        slots: Mapping[Lane, int] = {},
     ) -> None:
         self.clock = VirtualClock()
         self.store = MemoryStore(self.clock.now, TABLES)
@@ -117,6 +118,7 @@ class Bench:
             breaker_seconds=30.0,
             attempt_seconds=attempt_seconds,
             arguments_bytes=arguments_bytes,
+            slots=slots,
         )
         self.lanes: dict[str, Any] = {lane: Destination(self, lane) for lane in Lane}
         self.desk, self.bridge, self.attachments = (self.lanes[lane] for lane in Lane)
@@ -543,6 +545,22 @@ async def test_no_more_at_once_than_allowed() -> None:
     assert [bench.lanes[lane].most_at_work for lane in Lane] == [3, 3, 3]
     assert len(bench.performed) == 60
     assert set(bench.heard.outcomes) == {"succeeded"}
+
+
+@pytest.mark.requirement("I7", "I8")
+async def test_a_lane_may_have_more_places_than_its_share_and_leaves_some_to_the_others() -> None:
+    bench = Bench(in_flight=9, slots={Lane.DESK: 9, Lane.BRIDGE: 0, Lane.ATTACHMENTS: 1})
+    for count in range(20):
+        kinds = ((K.CREATE, f"c{count}"), (K.RETURN_NUMBER, f"r{count}"), (K.DOWNLOAD, f"d{count}"))
+        await bench.plan(f"e-{count}", *kinds)
+
+    await bench.run()
+
+    assert [bench.lanes[lane].most_at_work for lane in Lane] == [9, 3, 1]
+    begun = [at for _, at in bench.performed]
+    assert max(sum(at <= other < at + 1 for other in begun) for at in begun) == 9
+    last = {lane: max(at for key, at in bench.performed if key.startswith(lane)) for lane in "crd"}
+    assert last["r"] < last["d"], "each lane goes on whatever the others do"
 
 
 @pytest.mark.requirement("I7")

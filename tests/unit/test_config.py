@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import orjson
 import pytest
+from msgspec.structs import astuple
 
 from ecproc.config import (
     BridgeConfig,
@@ -86,6 +87,7 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
     assert config.outbox.max_pending == 100_000
     assert config.outbox.max_attempts == 12
     assert config.outbox.unknown_retry == (60.0, 120.0)
+    assert astuple(config.outbox_slots) == (0, 0, 0)
     assert (config.log.level, config.log.format) == ("info", "auto")
     assert config.bridge.client_name_in == "body"
     assert config.bridge.proxy_address is None
@@ -130,6 +132,7 @@ def test_a_wrong_value_in_the_file_is_no_problem_when_a_variable_replaces_it(tmp
         ("ECPROC_BRIDGE__POLL_INTERVAL", "0.25", 0.25),
         ("ECPROC_BRIDGE__MAX_READERS", "64", 64),
         ("ECPROC_OUTBOX__UNKNOWN_RETRY", "1, 2.5", (1.0, 2.5)),
+        ("ECPROC_OUTBOX__SLOTS__DESK", "32", 32),
         ("ECPROC_OUTBOX__UNKNOWN_RETRY", "[1, 2.5]", (1.0, 2.5)),
         ("ECPROC_ATTACHMENTS__ALLOWED_HOSTS", "a.example.com, *.b.example.com,", ("a.example.com", "*.b.example.com")),
         ("ECPROC_ATTACHMENTS__ALLOWED_HOSTS", '["127.0.0.1", "::1", "localhost"]', ("127.0.0.1", "::1", "localhost")),
@@ -141,8 +144,8 @@ def test_a_wrong_value_in_the_file_is_no_problem_when_a_variable_replaces_it(tmp
 )
 def test_variables_are_parsed_by_the_option_s_type(variable: str, value: str, expected: object, tmp_path: Path) -> None:
     config = load(None, tmp_path, {variable: value})
-    section, key = variable.removeprefix("ECPROC_").lower().split("__")
-    assert getattr(getattr(config, section), key) == expected
+    *section, key = variable.removeprefix("ECPROC_").lower().split("__")
+    assert getattr(getattr(config, "_".join(section)), key) == expected
 
 
 BAD_FILES = [
@@ -152,6 +155,22 @@ BAD_FILES = [
             ("bridge.url must be text, not 3", "ecproc.toml:2", ""),
             ("bridge.max_readers must be a whole number from 1 to 64, not 65", "ecproc.toml:3", ""),
         ],
+    ),
+    (
+        "[outbox]\nmax_in_flight = 8\n\n[outbox.slots]\ndesk = 9\nbridge = -1\ndesks = 2\n",
+        [
+            ("outbox.slots.bridge must be a whole number from 0 to 1024, not -1", "ecproc.toml:6", ""),
+            ("unknown key outbox.slots.desks", "ecproc.toml:7", "did you mean outbox.slots.desk?"),
+            (
+                "outbox.slots.desk is more than outbox.max_in_flight, 8",
+                "ecproc.toml:5",
+                "raise outbox.max_in_flight",
+            ),
+        ],
+    ),
+    (
+        "[outbox]\nslots = 3\n",
+        [("outbox.slots must be a section", "ecproc.toml:2", "write [outbox.slots] and its keys below")],
     ),
     (
         "[bridge]\npoll_interval = 0\nvisibility = -1.5\ntimeout = nan\n",
@@ -431,6 +450,7 @@ def test_windows_files_are_read(tmp_path: Path) -> None:
     [
         "# one\n# two\nbridge = { client_name = 'x', max_readers = 99 }\n",
         "\n\nbridge.max_readers = 99\n",
+        "[outbox.slots]\ndesk = 2\n[bridge]\nmax_readers = 99\n",
         "[ 'bridge' ] # note\nclient_name = '''\n[web]\nmax_readers = 1\n'''\n\"max_readers\" = 99\n",
         "[outbox]\nunknown_retry = [ # from\n 60,\n 120\n]\n[bridge]\nclient_name = 'x'\nmax_readers = 99\n",
     ],
@@ -697,7 +717,8 @@ def test_template_is_a_file_of_all_defaults(tmp_path: Path) -> None:
     plain = load(None, tmp_path)
     assert [row[:2] for row in describe_config(config)] == [row[:2] for row in describe_config(plain)]
     assert all(origin != "default" for origin in config.origins.values())
-    assert sum(map(len, tomllib.loads(template()).values())) == len(config.origins)
+    sections = tomllib.loads(template())
+    assert sum(map(len, sections.values())) + len(sections["outbox"]["slots"]) - 1 == len(config.origins)
 
 
 def test_description_masks_secrets_and_names_origins(tmp_path: Path) -> None:
