@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
+from operator import itemgetter
 from typing import Final, Protocol, assert_never
 from zlib import crc32
 
@@ -235,10 +236,18 @@ def _flag_repeated(state: TicketState, message: Message) -> list[Delta]:
 
 
 def _remember_dedup(memory: Memory, dedup: int, at: int) -> None:
-    memory.dedups[dedup] = at
-    if len(memory.dedups) > _MANY_DEDUPS:
+    """Keep it behind all others, which stand in the order of their times, and forget the oldest: a burst has thousands
+    of them within the window."""
+    dedups = memory.dedups
+    dedups.pop(dedup, None)
+    is_newest = not dedups or at >= dedups[next(reversed(dedups))]
+    dedups[dedup] = at
+    if not is_newest:  # the clock was set back
+        dedups = memory.dedups = dict(sorted(dedups.items(), key=itemgetter(1)))
+    if len(dedups) > _MANY_DEDUPS:
         oldest = at - DEDUP_WINDOW
-        memory.dedups = {dedup: at for dedup, at in memory.dedups.items() if at > oldest}
+        while dedups and dedups[first := next(iter(dedups))] <= oldest:
+            del dedups[first]
 
 
 def _is_repeat(state: TicketState, message: Message, kind: TicketKind) -> bool:

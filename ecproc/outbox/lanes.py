@@ -23,13 +23,15 @@ class Wait(msgspec.Struct, frozen=True):
     until: int
 
 
-def choose_next(entries: Collection[Entry], now: int) -> Run | Wait | None:
+def choose_next(entries: Collection[Entry], now: int, *, creates: Collection[Entry] | None = None) -> Run | Wait | None:
     """The first unfinished entry in planned order, if it is due; None when there is none or it is being performed.
 
     An entry that is executing, unknown or retryable holds those behind it. A create that is dead, or was planned again
-    after it died, holds its generation's other entries; other dead ones let them pass.
+    after it died, holds its generation's other entries; other dead ones let them pass. `creates` are the creates among
+    them, if that is known: a burst leaves thousands of entries, and few of those.
     """
-    held = {entry.effect.generation for entry in entries if entry.effect.kind is EffectKind.CREATE and _is_owed(entry)}
+    known = entries if creates is None else creates
+    held = {entry.effect.generation for entry in known if entry.effect.kind is EffectKind.CREATE and _is_owed(entry)}
     for entry in entries:
         if entry.finished or (entry.effect.generation in held and entry.effect.kind is not EffectKind.CREATE):
             continue
@@ -51,10 +53,11 @@ class TicketLane:
     `busy` while one of them is being attempted.
     """
 
-    __slots__ = ("busy", "entries")
+    __slots__ = ("busy", "creates", "entries")
 
     def __init__(self) -> None:
         self.entries: dict[EffectKey, Entry] = {}
+        self.creates: dict[EffectKey, Entry] = {}
         self.busy = False
 
     def put(self, entry: Entry) -> Entry | None:
@@ -64,10 +67,13 @@ class TicketLane:
         if former is not None and former.order != entry.order:
             del self.entries[key]
         self.entries[key] = entry
+        if entry.effect.kind is EffectKind.CREATE:
+            self.creates[key] = entry
         if entry.finished and not (entry.state in DEAD and entry.effect.kind is EffectKind.CREATE):
             del self.entries[key]
+            self.creates.pop(key, None)
         return former
 
     def choose(self, now: int) -> Run | Wait | None:
         """What runs next."""
-        return choose_next(self.entries.values(), now)
+        return choose_next(self.entries.values(), now, creates=self.creates.values())

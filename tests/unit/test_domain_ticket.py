@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from ecproc.domain.events import EffectFailed, EffectSucceeded, Hold
 from ecproc.domain.ids import EffectKey, normalise_number
@@ -508,6 +510,27 @@ def test_a_deduplication_id_that_comes_twice_within_five_minutes_is_flagged(seco
     life = given(*messages).then(anomalies=codes)
 
     life.then(notes=["Create", "Notes"])
+
+
+@pytest.mark.requirement("R41")
+@hypothesis.given(
+    st.lists(st.tuples(st.sampled_from([1, 1, 1, 60, 299, 301, -1, -200, -400]), st.integers(0, 25)), max_size=60)
+)
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_which_of_many_deduplication_ids_come_twice_is_remembered_whatever_the_clock_does(
+    story: list[tuple[int, int]],
+) -> None:
+    known: dict[int, int] = {}
+    life, at, expected = given(incident("Create", status="open")), 10_000, 0
+    for later, dedup in story:
+        at += later
+        expected += known.get(dedup, at - 300) > at - 300
+        known[dedup] = at
+        if len(known) > 16:
+            known = {each: seen for each, seen in known.items() if seen > at - 300}
+        life.when(incident("Notes", notes=note(f"{at}"), envelope=sent(at=at, MessageDeduplicationId=f"{dedup:064d}")))
+
+    assert life.anomalies.count("repeated_dedup_id") == expected
 
 
 @pytest.mark.requirement("R24", "R236")
