@@ -103,11 +103,11 @@ MUTANTS: Final = {
             ),
             Change(
                 "fold/step.py",
-                "    return taking.conclude(",
+                "    step = taking.conclude(",
                 """\
     for fact, deltas, place in facts_of_step:
         taking.effects += state.plans.plan(machine.decide(state, fact, deltas, place, policy))
-    return taking.conclude(""",
+    step = taking.conclude(""",
             ),
         ),
         "the desk was told every step in order",

@@ -13,7 +13,8 @@ import pytest
 from ecproc.domain.log import Batch
 from ecproc.errors import NoRoom
 from ecproc.room import Room
-from ecproc.store.base import Committed
+from ecproc.store.base import Committed, Head
+from ecproc.store.chain import NO_HASH
 from ecproc.store.plan import Prepared, prepare
 from ecproc.store.sqlite import writer as module
 from ecproc.store.sqlite.logfile import LogFile
@@ -28,6 +29,7 @@ class CountingLog:
 
     def __init__(self) -> None:
         self.name = "ecproc.db"
+        self.head = Head(0, NO_HASH)
         self.full = False
         self.owed = 0
         self.rounds = 0
