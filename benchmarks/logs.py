@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.lab import Call, Lab
+from benchmarks.lab import BenchmarkFailed, Call, Lab
 from benchmarks.least import read_messages
 from benchmarks.limit import open_raw
 from benchmarks.measure import Sample, peak_rss_bytes, timing, timing_baseline
@@ -63,7 +63,17 @@ async def build_openings(folder: str, *, tickets: int) -> Sample:
             group = folding.plan(read_messages(make_openings(start, min(_OPENINGS, tickets - start))))
             raw.commit(group.statements(), size=group.size)
     raw.close()
+    await _close_in_order(Path(folder))
     return watch.sample(tickets)
+
+
+async def _close_in_order(folder: Path) -> None:
+    """Leave a log as a processor does that has looked at all its rows and was stopped."""
+    store = await open_store(folder, TABLES, now=SystemClock().now, identity=None, reserve_bytes=0)
+    async for damaged in store.check_rows():
+        if damaged:
+            raise BenchmarkFailed(f"the log is not as it should be: {damaged[0]}")
+    await store.aclose()
 
 
 async def renew(folder: str) -> Sample:
