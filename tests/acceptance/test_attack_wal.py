@@ -34,10 +34,10 @@ def send_large(world: World, number: int) -> None:
     )
 
 
-async def load(world: World, running: Running) -> int:
+async def load(world: World, running: Running, messages: int = MESSAGES) -> int:
     """Let the processor take many large messages; the longest that its write-ahead log was meanwhile."""
     longest = 0
-    for number in range(MESSAGES):
+    for number in range(messages):
         send_large(world, number)
 
     async def watch() -> None:
@@ -48,7 +48,7 @@ async def load(world: World, running: Running) -> int:
 
     async with anyio.create_task_group() as watching:
         watching.start_soon(watch)
-        await world.reach(lambda ledger: ledger.calls["delete"] >= MESSAGES, running)
+        await world.reach(lambda ledger: ledger.calls["delete"] >= messages, running)
         watching.cancel_scope.cancel()
     return longest
 
@@ -100,7 +100,7 @@ async def test_the_write_ahead_log_shrinks_by_itself_when_a_foreign_reader_is_do
     async with open_world(tmp_path, Plan(tickets=0)) as world, await world.start() as running:
         await running.told("web", "url")
         with reading(world.data):
-            assert await load(world, running) > LONGEST, "there was no load"
+            assert await load(world, running, 2 * MESSAGES) > LONGEST, "there was no load"
         await wait_for(lambda: measure(world.data) <= LONGEST, within=5)
         assert not running.is_over
         await stop(running)
