@@ -13,6 +13,7 @@ from cyclopts import Parameter, validators
 from ecproc.cli.output import flush, say, wants_json, write_line, write_text
 from ecproc.cli.printable import printable_line
 from ecproc.cli.session import Failed, Json, Limit, Own, Reveal, TicketArgument, has_log, mention_missing_log
+from ecproc.collector import spare_the_collector
 from ecproc.config import Config
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def events(
         mention_missing_log(config)
         return
     show = write_line if wants_json(json) else _show_for_people
+    spare_the_collector()  # it may follow for days, and what was loaded by now stays
     anyio.run(partial(_print_events, config, ticket, after=after, follow=follow, limit=limit, reveal=reveal, show=show))
 
 

@@ -15,6 +15,7 @@ from cyclopts import Parameter, validators
 from ecproc.cli.output import flush, say, wants_json, write_document, write_text
 from ecproc.cli.session import Failed, Json, Own, UsageError
 from ecproc.cli.words import choice
+from ecproc.collector import spare_the_collector
 from ecproc.errors import ExitCode
 from ecproc.simulator.faults import PRESETS
 from ecproc.simulator.ledger import Ledger
@@ -67,6 +68,7 @@ def _read_scenario(text: str | None) -> Scenario | None:
 
 
 async def _serve(config: SimulatorConfig, *, as_json: bool) -> None:
+    spare_the_collector()
     try:
         async with run_simulator(config) as simulator:
             _tell_access(simulator, as_json=as_json)
