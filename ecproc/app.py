@@ -250,6 +250,7 @@ class Processor:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._ending.watch_signals, interrupts)
             await self._front.show(self._build_pages())
+            await self._front.show_locally(self._config.data.directory)
             tasks.start_soon(self._watch_store)
             tasks.start_soon(self._reporting.watch_room, self._room, self._store)
             tasks.start_soon(self._pipeline.run, self._idle_interval(drain))

@@ -143,7 +143,8 @@ class HttpClient:
     than that may leave its socket open.
     TLS is 1.2 or newer and always verified against the system's authorities, or only those of `ca_file`. With
     `keep_alive` off every request has a connection of its own. With a `proxy` every request goes through it, which then
-    resolves the names; the environment names none.
+    resolves the names; the environment names none. With `unix_socket` every request goes to the server on that address
+    of this machine, and names are only names.
     """
 
     def __init__(
@@ -155,12 +156,13 @@ class HttpClient:
         ca_file: Path | None = None,
         keep_alive: bool = True,
         proxy: Proxy | None = None,
+        unix_socket: str | None = None,
     ) -> None:
         self._timeout = timeout
         self._proxy = proxy
         # httpcore forgets a new connection whose waiting request is cancelled: here nobody ever waits in its pool.
         self._slots = anyio.Semaphore(max_connections)
-        tls = make_tls_context(ca_file)
+        tls = make_tls_context(ca_file) if unix_socket is None else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         limits = httpx.Limits(
             max_connections=max_connections, max_keepalive_connections=max_connections if keep_alive else 0
         )
@@ -168,7 +170,7 @@ class HttpClient:
         # TLS handshake that times out, but not of one that is cancelled.
         self._connect_seconds = min(connect_seconds, timeout * _CONNECT_SHARE)
         self._client = httpx.AsyncClient(
-            transport=_Transport(tls, limits, proxy),
+            transport=_Transport(tls, limits, proxy, unix_socket),
             headers={"user-agent": f"ecproc/{__version__}", "accept-encoding": "identity"},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             timeout=httpx.Timeout(None, connect=self._connect_seconds),
@@ -287,8 +289,8 @@ class _Transport(httpx.AsyncHTTPTransport):
     clear, and report the request begun before the tunnel stands.
     """
 
-    def __init__(self, tls: ssl.SSLContext, limits: httpx.Limits, proxy: Proxy | None) -> None:
-        super().__init__(verify=tls, limits=limits, trust_env=False)
+    def __init__(self, tls: ssl.SSLContext, limits: httpx.Limits, proxy: Proxy | None, unix_socket: str | None) -> None:
+        super().__init__(verify=tls, limits=limits, trust_env=False, uds=unix_socket)
         if proxy is not None:
             self._pool = httpcore.AsyncConnectionPool(
                 ssl_context=tls,

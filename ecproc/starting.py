@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Final, TypeVar
 
 import anyio
@@ -28,6 +29,7 @@ from ecproc.room import is_no_room
 from ecproc.telemetry.complaints import Complaints
 from ecproc.telemetry.hooks import Telemetry
 from ecproc.web.app import build_app
+from ecproc.web.control import serve_control
 from ecproc.web.guard import Refusals
 from ecproc.web.hosts import HostRule
 from ecproc.web.server import serve
@@ -43,6 +45,10 @@ LONGEST_TRY_SECONDS: Final = 60.0
 """What that grows to: a try may be a whole rebuild, which a disk that stays full lets fail at its end."""
 QUIET_SECONDS: Final = 2.0
 """How long a start may take before its pages are shown: whoever probes them wants an answer."""
+_SOCKET_HINT: Final = (
+    "commands that change something cannot reach it now: see that data.dir is on a file system that has sockets and"
+    " that nothing else stands there under that name, and start anew"
+)
 _HINT: Final = "free some space on the data directory's disk, or end what locks its files; it goes on by itself"
 
 
@@ -88,6 +94,19 @@ class Front:
             port: int = await self._tasks.start(start)
             self._is_open = True
             log.info("web", url=write_url(web.host, port))
+
+    async def show_locally(self, directory: Path) -> None:
+        """Serve what is shown on that data directory's control socket too, until the task group ends.
+
+        Where it cannot be made that is told, and all else goes on.
+        """
+        limits = self._config.limits
+        start = partial(serve_control, self, directory, limits=limits, reserve=self._reserve, refusals=self._refusals)
+        try:
+            await self._tasks.start(start)
+        except OSError as error:
+            reason = f"the control socket in {directory} cannot be made: {error.strerror or error}"
+            log.warning("web", reason=reason, hint=_SOCKET_HINT)
 
     async def show_start(self, start: Opening) -> None:
         """Serve the probes and metrics of a process that has not begun, and a word on every other page."""

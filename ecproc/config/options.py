@@ -72,6 +72,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     web_connections: int = 128
     """Open connections to the built-in HTTP server, a quarter of all descriptors at most; beyond them whoever has asked
     nothing for the longest time makes room."""
+    control_connections: int = 32
+    """Open connections to the control socket, an eighth of all descriptors at most."""
     web_answers: int = 32
     """Answers of its API that are made at once; beyond them it says 503. Probes and metrics are always answered."""
     web_wait_seconds: float = 5.0

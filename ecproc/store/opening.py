@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import assert_never
 
 from ecproc.config import DataConfig
+from ecproc.errors import DataDirInUse
 from ecproc.room import Room
 from ecproc.store.base import Damage, ReadableStore, Store, Tables, VerifiedLog
 
@@ -74,6 +75,17 @@ def verify_log(data: DataConfig) -> Damage | VerifiedLog:
             from ecproc.store.sqlite.verify import verify_log as verify_sqlite
 
             return verify_sqlite(data.directory)
+        case _:
+            assert_never(data.store)
+
+
+def find_holder(data: DataConfig) -> DataDirInUse | None:
+    """Who writes to this log now, None if nobody does. Raises DataDirUnusable."""
+    match data.store:
+        case "sqlite":
+            from ecproc.store.sqlite.datadir import find_holder as find_sqlite_holder
+
+            return find_sqlite_holder(data.directory)
         case _:
             assert_never(data.store)
 

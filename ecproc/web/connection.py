@@ -16,6 +16,10 @@ LEAST_BYTES: Final = 16 * 1024
 """What has to be read of an answer within the time a request may take to come."""
 CONNECTION: Final = "connection"
 """Under which name the state of a request holds a weak reference to the connection it came on."""
+ROLE: Final = "role"
+"""Under which name the state of a request says who asks, where the way it came by tells that."""
+LOCAL: Final = "local"
+"""The role of whoever may write to the data directory: all rights, and no token."""
 _PIECE_BYTES: Final = 2 * 1024
 _LINGER_SECONDS: Final = 1.0
 """How long a connection may take to close."""
@@ -46,9 +50,11 @@ class ConnectionKeeper(Protocol):
 class WebConnection(H11Protocol):
     """uvicorn's, which bounds nothing of what a client does slowly."""
 
-    def __init__(self, config: Config, server_state: ServerState, *, keeper: ConnectionKeeper, wait: float) -> None:
+    def __init__(
+        self, config: Config, server_state: ServerState, *, keeper: ConnectionKeeper, wait: float, role: str
+    ) -> None:
         super().__init__(config=config, server_state=server_state, app_state={})
-        self.app_state = {CONNECTION: weakref.ref(self)}
+        self.app_state = {CONNECTION: weakref.ref(self), ROLE: role}
         self._keeper = keeper
         self._wait = wait
         self._timer: asyncio.TimerHandle | None = None
@@ -58,8 +64,8 @@ class WebConnection(H11Protocol):
 
     @property
     def peer(self) -> str:
-        """The other side's address."""
-        return self.client[0] if self.client else ""
+        """The other side's address, or its role where it has none."""
+        return self.client[0] if self.client else str(self.app_state[ROLE])
 
     @property
     def answering(self) -> bool:

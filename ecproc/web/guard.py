@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Final
 
@@ -15,11 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ecproc.clock import Clock
 from ecproc.config import Secret
+from ecproc.control import CONTROL_HOST
 from ecproc.domain.refusals import WebRefusal
 from ecproc.reading.escaping import one_line
 from ecproc.telemetry.complaints import Complaints
 from ecproc.telemetry.hooks import Telemetry
-from ecproc.web.connection import CONNECTION, WebConnection
+from ecproc.web.connection import CONNECTION, LOCAL, ROLE, WebConnection
 from ecproc.web.hosts import HostRule
 
 STALLED_SECONDS: Final = 0.25
@@ -72,6 +74,7 @@ class Refusals:
 class Guard:
     """Everything but probes is for requests that call us by our name, and with a token for its bearers only.
 
+    Who has the role `LOCAL` needs none, calls us `CONTROL_HOST`, and has as many answers beside those of all others.
     A right token never waits. A wrong one is answered late, or with 429 where enough of them wait already. Where as
     many answers are under way as may be, the one that has waited longest for its reader makes room.
     """
@@ -88,9 +91,10 @@ class Guard:
     ) -> None:
         self._app = app
         self._hosts = hosts
+        self._local_hosts = HostRule(CONTROL_HOST, ())
         self._token = token
         self._most = answers
-        self._answered: list[Callable[[], WebConnection | None]] = []
+        self._answered: defaultdict[str, list[Callable[[], WebConnection | None]]] = defaultdict(list)  # by role
         self._slowed = 0
         self._refusals = refusals
         self._clock = clock
@@ -110,30 +114,34 @@ class Guard:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection = scope.get("state", {}).get(CONNECTION, _no_connection)
-        self._answered.append(connection)
+        answered = self._answered[find_role(scope)]
+        answered.append(connection)
         try:
             await self._app(scope, receive, send)
         finally:
-            self._answered.remove(connection)
+            answered.remove(connection)
 
     def _find_refusal(self, scope: Scope) -> WebRefusal | None:
         path, headers = scope["path"], Headers(scope=scope)
         if "content-length" in headers and "transfer-encoding" in headers:
             return WebRefusal.MALFORMED  # what one server takes for its body another takes for the next request
-        if path not in _PROBES and not self._hosts.allows(headers.get("host", "")):
+        role = find_role(scope)
+        hosts = self._local_hosts if role == LOCAL else self._hosts
+        if path not in _PROBES and not hosts.allows(headers.get("host", "")):
             return WebRefusal.HOST
-        wanted = self._token()
+        wanted = None if role == LOCAL else self._token()
         if wanted and path not in _OPEN:
             refusal = _judge_token(headers.get("authorization", ""), wanted)
             if refusal is not None:
                 return refusal
-        return WebRefusal.BUSY if path.startswith(_COUNTED) and not self._make_place() else None
+        return WebRefusal.BUSY if path.startswith(_COUNTED) and not self._make_place(role) else None
 
-    def _make_place(self) -> bool:
-        """Whether one more answer may be made, if need be in the place of one that nobody reads."""
-        if len(self._answered) < self._most:
+    def _make_place(self, role: str) -> bool:
+        """Whether one more answer may be made for that role, if need be in the place of one that nobody reads."""
+        answered = self._answered[role]
+        if len(answered) < self._most:
             return True
-        open_ = [connection for connection in (find() for find in self._answered) if connection is not None]
+        open_ = [connection for connection in (find() for find in answered) if connection is not None]
         slowest = max(open_, key=lambda connection: connection.stalled_seconds, default=None)
         if slowest is None or slowest.stalled_seconds < STALLED_SECONDS:
             return False
@@ -165,6 +173,11 @@ class Guard:
         finally:
             self._slowed -= 1
         return True
+
+
+def find_role(scope: Scope) -> str:
+    """Who asks: `LOCAL` where it came by the control socket; empty where nothing but the request itself can tell."""
+    return str(scope.get("state", {}).get(ROLE, ""))
 
 
 def _no_connection() -> None:

@@ -24,9 +24,13 @@ class Listener:
 
     Where there is no room, or no descriptor, the one that has asked nothing for the longest time makes way, then one
     whose answer is not read; so a request that comes whole is always answered. The last descriptors are the reserve's.
+    What comes by it has that `role`.
     """
 
-    def __init__(self, listening: socket.socket, *, most: int, reserve: Reserve, refusals: Refusals) -> None:
+    def __init__(
+        self, listening: socket.socket, *, most: int, reserve: Reserve, refusals: Refusals, role: str = ""
+    ) -> None:
+        self.role = role
         self._socket = listening
         self._most = most
         self._reserve = reserve
@@ -89,7 +93,7 @@ class Listener:
                         return  # we are called again at once, when what was freed can be had
                 self._rest()
                 return
-            self._take(taken, str(peer[0]))
+            self._take(taken, str(peer[0]) if peer else self.role)  # on a path of the system's nobody has an address
 
     def _take(self, taken: socket.socket, peer: str) -> None:
         if len(self._open) + len(self._opening) >= self._most and not self._make_way():

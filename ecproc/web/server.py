@@ -52,16 +52,20 @@ async def serve(
     bound_port: int = listening.getsockname()[1]
     most = min(limits.web_connections, raise_limit() // 4)
     listener = Listener(listening, most=most, reserve=reserve, refusals=refusals)
-    settings = _settings(app, limits)
-    server = _Server(
-        settings, listener, wait=limits.web_wait_seconds, on_started=lambda: task_status.started(bound_port)
-    )
     with listening:
-        try:
-            await server.serve(sockets=[listening])
-        finally:
-            with anyio.CancelScope(shield=True):
-                await server.close(listening)
+        await serve_on(listening, app, listener, limits=limits, on_started=lambda: task_status.started(bound_port))
+
+
+async def serve_on(
+    listening: socket.socket, app: ASGIApp, listener: Listener, *, limits: Limits, on_started: Callable[[], None]
+) -> None:
+    """Serve `app` on a socket that listens until cancelled, which gives answers under way one second to finish."""
+    server = _Server(_settings(app, limits), listener, wait=limits.web_wait_seconds, on_started=on_started)
+    try:
+        await server.serve(sockets=[listening])
+    finally:
+        with anyio.CancelScope(shield=True):
+            await server.close(listening)
 
 
 class _Server(uvicorn.Server):
@@ -81,9 +85,9 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.servers: list[asyncio.base_events.Server] = []
-        self._listener.start(
-            partial(WebConnection, self.config, self.server_state, keeper=self._listener, wait=self._wait)
-        )
+        listener = self._listener
+        made = partial(WebConnection, self.config, self.server_state, keeper=listener, wait=self._wait)
+        listener.start(partial(made, role=listener.role))
         self.started = True
         self._on_started()
 

@@ -177,6 +177,22 @@ def holds_log(path: Path) -> bool:
     return database.is_file() and (database.stat().st_size > 0 or (path / ANCHOR).exists())
 
 
+def find_holder(path: Path) -> DataDirInUse | None:
+    """Who holds that data directory's lock, None if nobody does. Raises DataDirUnusable."""
+    with naming_trouble(path):
+        try:
+            lock = os.open(path / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back at once
+        except BlockingIOError:
+            return DataDirInUse(path, _read_pid(lock))
+        finally:
+            os.close(lock)
+    return None
+
+
 @contextmanager
 def naming_trouble(path: Path) -> Iterator[None]:
     """Turn what the system says about a data directory into what its operator needs to know."""
