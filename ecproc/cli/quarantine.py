@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
+from typing import Annotated, Final
 
 import anyio
 import msgspec
+from cyclopts import Parameter
 
 from ecproc.cli.listing import take, write_list, write_nothing, write_table
-from ecproc.cli.output import say, wants_json
-from ecproc.cli.session import Json, Limit, Own, Reveal, has_log, mention_missing_log
+from ecproc.cli.output import say, wants_json, write_document, write_human
+from ecproc.cli.session import Failed, Json, Limit, Own, Reveal, has_log, mention_missing_log, require_log
 from ecproc.config import Config
+from ecproc.reading.quarantine import QuarantineDetail
 
 _COLUMNS: Final = ("position", "stream", "message_id", "reason", "detail")
 _SHOWN: Final = 200
@@ -44,3 +46,33 @@ async def _list(config: Config, *, limit: int | None, as_json: bool, reveal: boo
 def _shorten(body: msgspec.Raw) -> str:
     text = bytes(body).decode()
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def show(
+    message: Annotated[str, Parameter(help="Its position or its MessageId, as `quarantine list` prints them.")],
+    /,
+    *,
+    json: Json = False,
+    reveal: Reveal = False,
+    session: Own,
+) -> None:
+    """Show one message in quarantine: why, its body as received, and whether this version would take it."""
+    config = session.load_config()
+    require_log(config)
+    found = anyio.run(partial(_read, config, message, reveal=reveal))
+    if wants_json(json):
+        write_document(found)
+    else:
+        from ecproc.cli.details import draw_message
+
+        write_human(*draw_message(found))
+
+
+async def _read(config: Config, name: str, *, reveal: bool) -> QuarantineDetail:
+    from ecproc.reading.opening import open_queries
+
+    async with open_queries(config, reveal=reveal) as queries:
+        found = await queries.quarantined(name)
+    if found is None:
+        raise Failed(f"there is no message {name} in quarantine", hint="see ecproc quarantine list")
+    return found

@@ -38,7 +38,9 @@ class _ShownMessage(msgspec.Struct, frozen=True, omit_defaults=True):
     body_base64: str | UnsetType
 
 
-class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
+class EventLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An event of the log as it is listed; `message_id` only on messages, `data` is the fact."""
+
     position: int
     stream: str
     stream_version: int
@@ -52,8 +54,11 @@ class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
 class EventLines:
     """The log, or one stream of it, behind a position; every line is given once, however often one looks."""
 
-    def __init__(self, reader: Reader, *, stream: str | None, after: int, reveal: bool) -> None:
+    def __init__(
+        self, reader: Reader, *, stream: str | None, after: int, reveal: bool, page: int | None = None
+    ) -> None:
         self._reader = reader
+        self._page = page
         self._stream = stream
         self._after = after
         self._version = 0
@@ -66,12 +71,17 @@ class EventLines:
             yield [describe_event(event, reveal=self._reveal) for event in page]
 
     async def _read_log(self) -> AsyncIterator[list[RecordedEvent]]:
-        async for page in self._reader.read_log(after=self._after):
-            yield page
-            self._after = page[-1].position
+        last = (await self._reader.head()).position
+        before = -1
+        while before < self._after < last:
+            before = self._after
+            until = last if self._page is None else min(last, self._after + self._page)
+            async for page in self._reader.read_log(after=self._after, until=until):
+                yield page
+                self._after = page[-1].position
 
     async def _read_stream(self, stream: str) -> AsyncIterator[list[RecordedEvent]]:
-        while page := await self._reader.read_stream(stream, after=self._version, limit=_PAGE):
+        while page := await self._reader.read_stream(stream, after=self._version, limit=self._page or _PAGE):
             yield [event for event in page if event.position > self._after]
             self._version = page[-1].version
 
@@ -80,7 +90,7 @@ def describe_event(event: RecordedEvent, *, reveal: bool) -> bytes:
     """The event as JSON; URL queries are masked unless `reveal`."""
     message = event.kind == Kind.MESSAGE_RECEIVED
     line = _encode(
-        _Line(
+        EventLine(
             position=event.position,
             stream=event.stream,
             stream_version=event.version,

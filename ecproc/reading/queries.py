@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Collection
 
 from ecproc.fold.machine import Machines
 from ecproc.reading.documents import document_of, find_stream, is_text, list_documents, read_document
-from ecproc.reading.entries import ShownEntry, list_entries
+from ecproc.reading.entries import EntryDetail, EntryFilter, ShownEntry, find_entry, list_entries, read_entry
 from ecproc.reading.events import EventLines
 from ecproc.reading.join import LISTS
 from ecproc.reading.masking import mask_json, mask_struct
-from ecproc.reading.quarantine import QuarantinedMessage, list_quarantined
+from ecproc.reading.quarantine import QuarantineDetail, QuarantinedMessage, list_quarantined, read_quarantined
 from ecproc.store.base import Reader
 
 
@@ -93,24 +93,38 @@ class Queries:
             if given == limit:
                 return
 
-    def events(self, stream: str | None = None, *, after: int = 0) -> EventLines:
-        """The lines of the log, or of one stream, behind a position."""
-        return EventLines(self._reader, stream=stream, after=after, reveal=self._reveal)
+    def events(self, stream: str | None = None, *, after: int = 0, page: int | None = None) -> EventLines:
+        """The lines of the log, or of one stream, behind a position; so many of them at once, where that is given."""
+        return EventLines(self._reader, stream=stream, after=after, page=page, reveal=self._reveal)
 
     async def entries(
-        self, *, state: str | None = None, lane: str | None = None, unfinished: bool = False
+        self,
+        wanted: EntryFilter = EntryFilter(),  # noqa: B008 - it is frozen
+        *,
+        after: str | None = None,
     ) -> AsyncIterator[ShownEntry]:
-        """Outbox entries by stream, in planned order, of that state and lane where they are given.
-
-        With `unfinished` those that came to a good end are left out.
-        """
-        async for entry in list_entries(self._reader, state=state, lane=lane, unfinished=unfinished):
+        """Outbox entries by stream, in planned order, that are wanted, behind the entry with that key where one is
+        given; none where there is no such entry."""
+        row = None if after is None else await find_entry(self._reader, after)
+        if after is not None and row is None:
+            return
+        async for entry in list_entries(self._reader, wanted, after=row):
             yield entry if self._reveal else mask_struct(entry)
 
-    async def quarantine(self) -> AsyncIterator[QuarantinedMessage]:
-        """Messages that could not be taken, by position."""
-        async for message in list_quarantined(self._reader, reveal=self._reveal):
+    async def entry(self, key: str) -> EntryDetail | None:
+        """The outbox entry with that key and all that belongs to it, None if there is none."""
+        found = await read_entry(self._reader, key, reveal=self._reveal)
+        return found if found is None or self._reveal else mask_struct(found)
+
+    async def quarantine(self, *, after: int = 0, reason: str | None = None) -> AsyncIterator[QuarantinedMessage]:
+        """Messages that could not be taken, by position, behind that one and for that reason where they are given."""
+        async for message in list_quarantined(self._reader, reveal=self._reveal, after=after, reason=reason):
             yield message if self._reveal else mask_struct(message)
+
+    async def quarantined(self, name: str) -> QuarantineDetail | None:
+        """The message in quarantine at that position or with that MessageId, None if there is none."""
+        found = await read_quarantined(self._reader, name, machines=self._machines, reveal=self._reveal)
+        return found if found is None or self._reveal else mask_struct(found)
 
     async def _find_document(self, name: str) -> str | None:
         return await find_stream(self._reader, name, headers=self._headers)

@@ -126,7 +126,10 @@ def test_all_that_a_command_says_of_itself_is_shown_wherever_help_is_asked_for(
         (["nonsense", "--help"], "there is no command nonsense"),
         (["outbox", "nonsense", "--help"], "there is no command nonsense in outbox, which has list"),
         (["help", "nonsense"], "there is no command nonsense"),
-        (["log", "show"], "no command show in log, which has verify; did you mean ecproc show or ecproc config show?"),
+        (
+            ["log", "show"],
+            "no command show in log, which has verify; did you mean ecproc show or ecproc outbox show or ",
+        ),
         (["list", "outbox"], "no command list on its own, did you mean outbox list or quarantine list?"),
         (["e-CS0879727"], "did you mean show e-CS0879727?"),
         (["--json", "tickets"], "there is no option --json before the command: write ecproc tickets --json"),

@@ -16,11 +16,13 @@ from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import Batch, NewEvent, Row
 from ecproc.domain.policy import Policy
 from ecproc.fold.recorded import Kind, encode_event
+from ecproc.fold.rows import quarantine_row
 from ecproc.fold.step import take_step
 from ecproc.fold.stream import StreamFold
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.fold.whole import fold_events
+from ecproc.reading.entries import EntryFilter
 from ecproc.reading.join import LISTS
 from ecproc.reading.masking import mask_struct
 from ecproc.reading.queries import Queries
@@ -195,12 +197,46 @@ async def test_the_exact_bytes_of_a_body_are_masked_too(ask: Callable[..., Queri
 
 async def test_entries_are_chosen_by_state_lane_and_whether_they_are_done(ask: Callable[..., Queries]) -> None:
     entries = [entry async for entry in ask().entries()]
-    (failed,) = [entry async for entry in ask().entries(state="retryable")]
+    (failed,) = [entry async for entry in ask().entries(EntryFilter(state="retryable"))]
     assert (failed.key, failed.reason) == (f"att:{INCIDENT}:abc", "403 from https://h/f?***")
-    assert [entry async for entry in ask().entries(lane="desk")] == [entry for entry in entries if entry.lane == "desk"]
-    unfinished = [entry.key async for entry in ask().entries(unfinished=True)]
+    desk = [entry async for entry in ask().entries(EntryFilter(lane="desk"))]
+    assert desk == [entry for entry in entries if entry.lane == "desk"]
+    unfinished = [entry.key async for entry in ask().entries(EntryFilter(unfinished=True))]
     assert unfinished == [entry.key for entry in entries if entry.state != "completed"]
     assert f"create:{INCIDENT}:g1" not in unfinished
+
+
+async def test_entries_go_on_behind_any_of_them_whatever_is_asked_for(ask: Callable[..., Queries]) -> None:
+    for wanted in (EntryFilter(), EntryFilter(lane="desk"), EntryFilter(stream=INCIDENT)):
+        entries = [entry async for entry in ask().entries(wanted)]
+        assert len(entries) > 1
+        for place, entry in enumerate(entries, start=1):
+            behind = [found async for found in ask().entries(wanted, after=entry.key)]
+            assert behind == entries[place:]
+    assert [entry async for entry in ask().entries(after="create:e-CS9:g1")] == []
+
+
+async def test_a_page_of_lines_is_as_long_as_is_asked_for(ask: Callable[..., Queries]) -> None:
+    for stream in (None, INCIDENT):
+        whole = [line async for page in ask().events(stream).read() for line in page]
+        pages = [page async for page in ask().events(stream, page=2).read()]
+        assert max(map(len, pages)) == 2
+        assert [line for page in pages for line in page] == whole
+
+
+async def test_a_message_that_newer_code_takes_is_told_so(ask: Callable[..., Queries], disk: Disk) -> None:
+    (position,) = [message.position async for message in ask().quarantine()]
+    found = await ask().quarantined(str(position))
+    assert found is not None
+    assert (found.now.taken, found.now.reason) == (False, "unroutable")
+    whole = {"ticketType": "Incident", "ticketNumber": UNREADABLE, "status": "open"}
+    await disk.receive(UNREADABLE, "Create", whole)
+    head = (await disk.head()).position
+    # As a former version may have left it: in quarantine, though nothing is wrong with it.
+    await disk.commit(Batch(rows=[quarantine_row(UNREADABLE, head, message_id="m", reason="unroutable", detail="")]))
+    found = await ask().quarantined(str(head))
+    assert found is not None
+    assert (found.now.taken, found.bad_byte, msgspec.json.decode(found.body)) == (True, None, whole)
 
 
 async def test_a_line_is_given_once_however_often_one_looks(ask: Callable[..., Queries], disk: Disk) -> None:
