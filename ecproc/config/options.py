@@ -81,7 +81,11 @@ class Limits(Struct, frozen=True, kw_only=True):
     web_header_bytes: int = 8 * 1024
     """Largest head of a request to it."""
     web_tickets: int = 1_000
-    """Ticket documents in one answer of the JSON API."""
+    """Documents, of tickets and all else but events, in one answer of the JSON API."""
+    web_events: int = 1_000
+    """Event lines in one answer of it."""
+    web_followers: int = 16
+    """Answers that follow the log at the same time."""
 
 
 class BridgeIdentity(Struct, frozen=True):

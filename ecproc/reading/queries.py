@@ -111,6 +111,10 @@ class Queries:
         async for entry in list_entries(self._reader, wanted, after=row):
             yield entry if self._reveal else mask_struct(entry)
 
+    async def has_entry(self, key: str) -> bool:
+        """Whether there is an outbox entry with that key."""
+        return await find_entry(self._reader, key) is not None
+
     async def entry(self, key: str) -> EntryDetail | None:
         """The outbox entry with that key and all that belongs to it, None if there is none."""
         found = await read_entry(self._reader, key, reveal=self._reveal)

@@ -1,36 +1,33 @@
-"""The pages: metrics, health and ticket documents."""
+"""The pages put together: about the process, and about the log."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from ecproc.clock import Clock
 from ecproc.config import Limits, Secret
 from ecproc.errors import RowDamaged, StoreError
-from ecproc.reading.documents import NO_STATE
-from ecproc.reading.escaping import one_line
 from ecproc.reading.queries import Queries
-from ecproc.telemetry.hooks import TICKET_STATES
-from ecproc.web.guard import Guard, Refusals, error_answer
+from ecproc.web.answers import answer_document
+from ecproc.web.events import EventPages
+from ecproc.web.guard import Guard, Refusals
 from ecproc.web.hosts import HostRule
+from ecproc.web.openapi import write_document
+from ecproc.web.operations import JSON, Given, Operation
+from ecproc.web.outbox import OutboxPages
+from ecproc.web.problems import answer_refused, problem_answer
+from ecproc.web.process import ProcessPages
 from ecproc.web.scrape import Scraper
-from ecproc.web.state import Check, Health
-
-_PARAMETERS: Final = frozenset({"type", "state", "limit", "after"})
-_STATES: Final = frozenset({NO_STATE, *(state for states in TICKET_STATES.values() for state in states)})
-_DEFAULT_LIMIT: Final = 100
-_SHOWN: Final = 80
-_PIECE_BYTES: Final = 64 * 1024
-"""How much of a long answer is gathered before it is sent: a slow reader holds no more."""
+from ecproc.web.state import Health
+from ecproc.web.tickets import TicketPages
 
 
 def build_app(
@@ -47,18 +44,16 @@ def build_app(
     there are no tickets to show.
 
     The token is asked for at every request, so a rotated one counts at once. What is not called by one of `hosts` gets
-    probes only. Nothing here changes state. No answer may be cached, and errors of the JSON API are `{"error": "…"}`.
+    probes only. Nothing here changes state. No answer may be cached, and errors are problem documents.
     """
     guard = Middleware(Guard, hosts=hosts, token=read_token, answers=limits.web_answers, refusals=refusals, clock=clock)
-    pages = _Pages(health, Scraper(health.registry, clock))
+    operations = ProcessPages(health, Scraper(health.registry, clock)).list_operations()
+    if queries is not None:
+        operations = describe_all((*operations, *list_operations(queries, limits, clock)))
     return Starlette(
         routes=[
-            Route("/metrics", pages.show_metrics),
-            Route("/livez", pages.show_liveness),
-            Route("/healthz", pages.show_liveness),
-            Route("/readyz", pages.show_readiness),
-            Route("/version", pages.show_version),
-            *([_NOT_YET] if queries is None else _Tickets(queries, limits.web_tickets).list_routes()),
+            *(operation.make_route() for operation in operations),
+            *([_NOT_YET] if queries is None else []),
         ],
         middleware=[guard],
         exception_handlers={
@@ -70,111 +65,35 @@ def build_app(
     )
 
 
-class _Pages:
-    """One method per page about the process."""
-
-    def __init__(self, health: Health, scraper: Scraper) -> None:
-        self._health = health
-        self._scraper = scraper
-
-    async def show_metrics(self, request: Request) -> Response:
-        made = await self._scraper.scrape(request.headers.get("accept", ""))
-        return Response(made.body, headers={"content-type": made.content_type})
-
-    async def show_liveness(self, request: Request) -> Response:
-        live = self._health.live()
-        return PlainTextResponse("ok\n" if live else "not live\n", 200 if live else 503)
-
-    async def show_readiness(self, request: Request) -> Response:
-        checks = self._health.checks()
-        ready = all(check.ok for check in checks)
-        shown = [check for check in checks if not check.ok or "verbose" in request.query_params]
-        text = "".join(f"{_describe_check(check)}\n" for check in shown)
-        return PlainTextResponse(f"{text}{'ready' if ready else 'not ready'}\n", 200 if ready else 503)
-
-    async def show_version(self, request: Request) -> Response:
-        return _json(msgspec.json.encode(self._health.version()))
+def list_operations(queries: Queries, limits: Limits, clock: Clock) -> tuple[Operation, ...]:
+    """All that can be asked of the log."""
+    return (
+        *TicketPages(queries, limits).list_operations(),
+        *EventPages(queries, limits, clock).list_operations(),
+        *OutboxPages(queries, limits).list_operations(),
+    )
 
 
-class _Tickets:
-    """One method per page about tickets."""
+def describe_all(operations: tuple[Operation, ...]) -> tuple[Operation, ...]:
+    """These, and the one that gives the document of them all, itself included."""
 
-    def __init__(self, queries: Queries, most_tickets: int) -> None:
-        self._queries = queries
-        self._most_tickets = most_tickets
+    async def show_document(request: Request, asked: Given) -> Response:
+        return answer_document(document)
 
-    def list_routes(self) -> list[Route]:
-        """Where they are."""
-        return [
-            Route("/api/v1/tickets", self.list_tickets),
-            Route("/api/v1/tickets/{number:path}", self.show_ticket),
-        ]
-
-    async def list_tickets(self, request: Request) -> Response:
-        query = request.query_params
-        unknown = sorted(set(query) - _PARAMETERS)
-        if unknown:
-            raise HTTPException(400, f"unknown parameter {unknown[0][:_SHOWN]}")
-        documents = self._queries.tickets(
-            ticket_type=_one_of("type", query.get("type"), frozenset(TICKET_STATES)),
-            state=_one_of("state", query.get("state"), _STATES),
-            limit=self._parse_limit(query.get("limit")),
-            after=query.get("after"),
-        )
-        pieces = _write_array(documents)
-        first = await anext(pieces)  # before the head is sent: what cannot be read at all has a status of its own
-        return StreamingResponse(_chain(first, pieces), media_type="application/json")
-
-    async def show_ticket(self, request: Request) -> Response:
-        number = str(request.path_params["number"])
-        document = await self._queries.ticket(number)
-        if document is None:
-            raise HTTPException(404, f"no ticket {number[:_SHOWN]}")
-        return _json(document)
-
-    def _parse_limit(self, text: str | None) -> int:
-        if text is None:
-            return min(_DEFAULT_LIMIT, self._most_tickets)
-        if text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= self._most_tickets:
-            return int(text)
-        raise HTTPException(400, f"limit must be a whole number from 1 to {self._most_tickets}")
-
-
-def _one_of(name: str, value: str | None, known: frozenset[str]) -> str | None:
-    if value is not None and value not in known:
-        raise HTTPException(400, f"{name} must be one of {', '.join(sorted(known))}")
-    return value
-
-
-def _describe_check(check: Check) -> str:
-    detail = f": {check.detail}" if check.detail else ""
-    return f"[{'+' if check.ok else '-'}] {check.name}{detail}"
-
-
-def _json(body: bytes) -> Response:
-    return Response(one_line(body), media_type="application/json")
-
-
-async def _write_array(documents: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """A JSON array of them, in pieces."""
-    piece, separator = bytearray(b"["), b""
-    async for document in documents:
-        piece += separator + one_line(document)
-        separator = b","
-        if len(piece) >= _PIECE_BYTES:
-            yield bytes(piece)
-            piece.clear()
-    yield bytes(piece + b"]")
-
-
-async def _chain(first: bytes, others: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for other in others:
-        yield other
+    own = Operation(
+        path="/api/v1/openapi.json",
+        name="openapi",
+        text="What can be asked, as an OpenAPI document.",
+        answer=show_document,
+        parameters=(),
+        answers={JSON: dict[str, Any]},
+    )
+    document = write_document((*operations, own))
+    return (*operations, own)
 
 
 async def _refuse_for_now(request: Request) -> Response:
-    return error_answer(503, "not ready: it is starting")
+    return problem_answer(503, "not ready: it is starting")
 
 
 _NOT_YET: Final = Route("/{path:path}", _refuse_for_now)
@@ -184,17 +103,17 @@ _NOT_YET: Final = Route("/{path:path}", _refuse_for_now)
 async def _show_refusal(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    return error_answer(error.status_code, error.detail, dict(error.headers or {}))
+    return answer_refused(error)
 
 
 async def _show_trouble(request: Request, error: Exception) -> Response:
-    return error_answer(503, "the log cannot be read now")
+    return problem_answer(503, "the log cannot be read now")
 
 
 async def _show_damage(request: Request, error: Exception) -> Response:
     hint = error.hint if isinstance(error, RowDamaged) else ""
-    return error_answer(500, f"{error}: {hint}")
+    return problem_answer(500, f"{error}: {hint}")
 
 
 async def _show_defect(request: Request, error: Exception) -> Response:
-    return error_answer(500, "internal error")
+    return problem_answer(500, "internal error")

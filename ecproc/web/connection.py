@@ -6,11 +6,13 @@ import asyncio
 import weakref
 from typing import Any, Final, Protocol, cast
 
+from starlette.types import Scope
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from ecproc.domain.refusals import WebRefusal
+from ecproc.web.problems import encode_problem
 
 LEAST_BYTES: Final = 16 * 1024
 """What has to be read of an answer within the time a request may take to come."""
@@ -23,12 +25,21 @@ LOCAL: Final = "local"
 _PIECE_BYTES: Final = 2 * 1024
 _LINGER_SECONDS: Final = 1.0
 """How long a connection may take to close."""
-_BAD_BODY: Final = b'{"error":"this is no valid HTTP"}'
+_BAD_BODY: Final = encode_problem(400, "this is no valid HTTP")
 _BAD_REQUEST: Final = (
-    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncache-control: no-store\r\n"
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n"
     b"x-content-type-options: nosniff\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s"
     % (len(_BAD_BODY), _BAD_BODY)
 )
+
+
+def is_ending(scope: Scope) -> bool:
+    """Whether the connection that a request came on ends, or has ended; one that came on none goes on."""
+    find = scope.get("state", {}).get(CONNECTION)
+    if find is None:
+        return False
+    connection: WebConnection | None = find()
+    return connection is None or connection.is_ending
 
 
 class ConnectionKeeper(Protocol):
@@ -61,6 +72,8 @@ class WebConnection(H11Protocol):
         self._unsent = 0
         self._begun = False
         self._paused_at = 0.0
+        self.is_ending = False
+        """Whether the server ends: an answer that could go on for ever does not."""
 
     @property
     def peer(self) -> str:
@@ -137,6 +150,7 @@ class WebConnection(H11Protocol):
         self._set_timer(self._wait)
 
     def shutdown(self) -> None:
+        self.is_ending = True
         try:
             super().shutdown()
         except Exception:  # its request was refused a moment ago

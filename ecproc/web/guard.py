@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,11 +17,11 @@ from ecproc.clock import Clock
 from ecproc.config import Secret
 from ecproc.control import CONTROL_HOST
 from ecproc.domain.refusals import WebRefusal
-from ecproc.reading.escaping import one_line
 from ecproc.telemetry.complaints import Complaints
 from ecproc.telemetry.hooks import Telemetry
 from ecproc.web.connection import CONNECTION, LOCAL, ROLE, WebConnection
 from ecproc.web.hosts import HostRule
+from ecproc.web.problems import problem_answer
 
 STALLED_SECONDS: Final = 0.25
 """How long an answer of the API may wait for its reader while no other has a place."""
@@ -153,15 +152,15 @@ class Guard:
         self._refusals.note(refusal, peer=(scope.get("client") or ("",))[0], host=host)
         match refusal:
             case WebRefusal.MALFORMED:
-                return error_answer(400, "a request has one length", {"connection": "close"})
+                return problem_answer(400, "a request has one length", {"connection": "close"})
             case WebRefusal.HOST:
-                return error_answer(421, "this server has another name: ask it as localhost, or see web.hosts")
+                return problem_answer(421, "this server has another name: ask it as localhost, or see web.hosts")
             case WebRefusal.BUSY:
-                return error_answer(503, "too many requests at once", {"retry-after": "1"})
+                return problem_answer(503, "too many requests at once", {"retry-after": "1"})
             case WebRefusal.WRONG_TOKEN if not await self._slow_down():
-                return error_answer(429, "too many wrong tokens", {"retry-after": "1", "connection": "close"})
+                return problem_answer(429, "too many wrong tokens", {"retry-after": "1", "connection": "close"})
             case _:
-                return error_answer(401, "a bearer token is required", {"www-authenticate": "Bearer"})
+                return problem_answer(401, "a bearer token is required", {"www-authenticate": "Bearer"})
 
     async def _slow_down(self) -> bool:
         """Wait before a wrong token is answered; False if too many do."""
@@ -182,11 +181,6 @@ def find_role(scope: Scope) -> str:
 
 def _no_connection() -> None:
     """What there is of a request that came on no socket."""
-
-
-def error_answer(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
-    """An error as the JSON API says it."""
-    return Response(one_line(msgspec.json.encode({"error": message})), status, headers, "application/json")
 
 
 def _marking(send: Send) -> Send:

@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from functools import partial
+from http import HTTPStatus
 from urllib.parse import quote
 
 import anyio
@@ -41,6 +42,14 @@ from tests.scarcity import no_more_files
 
 TOKEN = "0123456789abcdef"
 LIMITS = Limits(web_tickets=50)
+
+
+PROBLEM = {"title", "status", "detail"}
+
+
+def problem(status: int, detail: str) -> dict[str, object]:
+    """The document that says why there is no answer."""
+    return {"title": HTTPStatus(status).phrase, "status": status, "detail": detail}
 
 
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
@@ -257,7 +266,9 @@ async def test_wrong_parameters_are_refused_in_words(
     query: str, message: str, client: httpx.AsyncClient, state: Tickets
 ) -> None:
     answer = await client.get(f"/api/v1/tickets?{query}")
-    assert (answer.status_code, answer.json()) == (400, {"error": message})
+    assert (answer.status_code, answer.json()["detail"]) == (400, message)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["field"] in message
     assert not state.asked
 
 
@@ -268,7 +279,7 @@ async def test_one_ticket_is_found_by_either_number(client: httpx.AsyncClient) -
 
 async def test_a_missing_ticket_is_named(client: httpx.AsyncClient) -> None:
     answer = await client.get("/api/v1/tickets/e-CS9")
-    assert (answer.status_code, answer.json()) == (404, {"error": "no ticket e-CS9"})
+    assert (answer.status_code, answer.json()) == (404, problem(404, "no ticket e-CS9"))
     assert len((await client.get(f"/api/v1/tickets/{'x' * 5_000}")).content) < 200
 
 
@@ -286,7 +297,7 @@ async def test_nothing_else_is_there_and_nothing_can_be_changed(
 ) -> None:
     answer = await client.request(method, path)
     assert answer.status_code == status
-    assert set(answer.json()) == {"error"}
+    assert set(answer.json()) == PROBLEM
 
 
 async def test_what_is_sent_acts_on_no_terminal_and_keeps_its_values(client: httpx.AsyncClient, state: Tickets) -> None:
@@ -303,7 +314,7 @@ async def test_what_is_sent_acts_on_no_terminal_and_keeps_its_values(client: htt
 
 async def test_a_defect_says_nothing_about_itself(client: httpx.AsyncClient) -> None:
     answer = await client.get("/api/v1/tickets/defect")
-    assert (answer.status_code, answer.json()) == (500, {"error": "internal error"})
+    assert (answer.status_code, answer.json()) == (500, problem(500, "internal error"))
 
 
 @pytest.mark.parametrize(
@@ -340,7 +351,7 @@ class TestToken:
             headers = [] if header is None else [(b"authorization", header.encode())]
             answer = await client.get(path, headers=headers)
         assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
-        assert answer.json() == {"error": "a bearer token is required"}
+        assert answer.json() == problem(401, "a bearer token is required")
         assert not state.asked
 
     async def test_its_bearer_reads(self, state: Tickets) -> None:
@@ -521,7 +532,7 @@ async def test_a_process_that_has_not_begun_shows_probes_and_turns_others_away(s
         assert (await client.get("/metrics")).status_code == 200
         for path in ("/", "/api/v1/tickets", "/api/v1/tickets/e-CS1"):
             answer = await client.get(path)
-            assert (answer.status_code, answer.json()) == (503, {"error": "not ready: it is starting"})
+            assert (answer.status_code, answer.json()) == (503, problem(503, "not ready: it is starting"))
     async with call(app, "evil.example") as stranger:
         assert (await stranger.get("/api/v1/tickets")).status_code == 421
 
@@ -567,7 +578,7 @@ class TestHost:
         heard = Heard()
         async with call(app_of(state, heard=heard)) as client:
             answer = await client.get(path, headers=[(b"host", header.encode())])
-            assert (answer.status_code, set(answer.json())) == (421, {"error"})
+            assert (answer.status_code, set(answer.json())) == (421, PROBLEM)
             for probe in ("/livez", "/readyz"):
                 assert (await client.get(probe, headers=[(b"host", header.encode())])).status_code == 200
         assert (state.asked, heard.refused) == ([], [WebRefusal.HOST])
@@ -825,7 +836,7 @@ class TestHostileRequests:
             async with serving(app_of(state), heard=heard) as address:
                 answer = await say(address, request_bytes)
                 assert answer.startswith(b"HTTP/1.1 400 ")
-                assert answer.endswith(b'{"error":"this is no valid HTTP"}')
+                assert json.loads(answer.partition(b"\r\n\r\n")[2]) == problem(400, "this is no valid HTTP")
                 assert (await say(address, LIVEZ)).startswith(b"HTTP/1.1 200 ")
         assert heard.refused == [WebRefusal.MALFORMED]
 
@@ -883,7 +894,7 @@ class TestHostileRequests:
             head, _, body = (await say(address, request.encode())).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 404 ")
         assert b"x-evil" not in head.lower()
-        assert set(json.loads(body)) == {"error"}
+        assert set(json.loads(body)) == PROBLEM
 
 
 async def test_a_log_that_cannot_be_read_is_said_to_be_so(state: Tickets) -> None:
@@ -893,7 +904,7 @@ async def test_a_log_that_cannot_be_read_is_said_to_be_so(state: Tickets) -> Non
     state.ticket = fail  # type: ignore[method-assign]
     async with client_of(state) as client:
         answer = await client.get("/api/v1/tickets/e-CS1")
-    assert (answer.status_code, answer.json()) == (503, {"error": "the log cannot be read now"})
+    assert (answer.status_code, answer.json()) == (503, problem(503, "the log cannot be read now"))
 
 
 @pytest.mark.parametrize(
