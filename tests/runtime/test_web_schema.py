@@ -1,0 +1,159 @@
+"""Requests made from the OpenAPI document, right and wrong: each answer, with a token and without, is as it says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, Final
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import FailureGroup
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi import checks
+from starlette.routing import Route
+
+from tests.seeded import INCIDENT, UNREADABLE, Disk, fill_disk
+from tests.web import call_app, serve_log
+
+EXAMPLES: Final = 500
+TOKEN: Final = "0123456789abcdef"
+OPEN: Final = ("/livez", "/readyz", "/healthz")
+"""What needs no token."""
+
+CHECKS: Final = [
+    not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+]
+"""Of a library's own, those that look at one answer; what may be sent without a token is asked here."""
+
+JUDGED: Final = [checks.negative_data_rejection, checks.positive_data_acceptance]
+"""Whether right requests are taken and wrong ones refused."""
+
+KNOWN: Final = {
+    "number": (INCIDENT, "LOCAL-1"),
+    "key": (f"create:{INCIDENT}:g1", f"att:{INCIDENT}:abc"),
+    "name": ("5", UNREADABLE),
+}
+"""What is there under the name of a path's variable part: nobody hits on it by chance."""
+
+
+class Served:
+    """A process with a log, in this thread, and the document that it gives."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self.app = serve_log(self._loop.run_until_complete(fill_disk()), token=TOKEN)
+        self._client = call_app(self.app)
+        self.schema = schemathesis.openapi.from_dict(self.ask("GET", "/api/v1/openapi.json").json())
+
+    def ask(self, method: str, url: str, *, token: str = TOKEN, **more: Any) -> httpx.Response:
+        """The answer to one request."""
+        headers = {**more.pop("headers", {}), **({"authorization": f"Bearer {token}"} if token else {})}
+        request = self._client.build_request(method, url, headers=headers, **more)
+        return self._loop.run_until_complete(self._client.send(request))
+
+    def close(self) -> None:
+        """End it."""
+        self._loop.run_until_complete(self._client.aclose())
+        self._loop.close()
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    """Give a process to ask."""
+    served = Served()
+    yield served
+    served.close()
+
+
+PATHS: Final = [route.path.replace(":path", "") for route in serve_log(Disk()).routes if isinstance(route, Route)]
+"""Every path there is, as the document writes it."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PATHS)
+def test_every_answer_is_as_the_document_says(path: str, served: Served) -> None:
+    operation = served.schema[path]["GET"]
+    takes_something = bool(len(operation.query) or len(operation.path_parameters))
+    right, wrong = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
+    modes = [right, right, wrong] if takes_something else [right]  # a wrong one takes long to make
+    known = st.sampled_from([None, *(KNOWN[part.name] for part in operation.path_parameters)]).flatmap(
+        lambda words: st.none() if words is None else st.sampled_from(words)
+    )
+    more = st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=8), st.text(max_size=8), max_size=2)
+    statuses: Counter[int] = Counter()
+    refused = served.ask("GET", "/version", token="")
+
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(
+        case=st.one_of([operation.as_strategy(generation_mode=mode) for mode in modes]),
+        name=known,
+        more=st.just({}) if takes_something else more,
+    )
+    def ask(case: Any, name: str | None, more: dict[str, str]) -> None:
+        if name is not None:
+            (part,) = case.path_parameters
+            case.path_parameters = {part: name}
+        sent = case.as_transport_kwargs(base_url="http://localhost")
+        request: dict[str, Any] = {
+            "params": {**(sent.get("params") or {}), **more},
+            "headers": dict(sent.get("headers") or {}),
+        }
+        answer = served.ask("GET", sent["url"], **request)
+        judged = [] if more or name is not None else JUDGED
+        case.validate_response(answer, checks=[*CHECKS, *judged])
+        statuses[answer.status_code] += 1
+        without = served.ask("GET", sent["url"], token="", **request)
+        if path in OPEN:
+            assert without.status_code == answer.status_code
+        else:
+            assert (without.status_code, without.content) == (refused.status_code, refused.content)
+
+    ask()
+    assert statuses.total() >= EXAMPLES
+    assert statuses[200]
+    assert takes_something <= bool(statuses[400] or statuses[404])
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"])
+def test_other_methods_are_refused_with_those_there_are(method: str, path: str, served: Served) -> None:
+    described = {name.upper() for name in served.schema.raw_schema["paths"][path]}
+    if method in described:
+        return
+    answer = served.ask(method, path.replace("{", "").replace("}", ""))
+    assert answer.status_code == 405
+    assert {name.strip() for name in answer.headers["allow"].split(",")} == described | {"HEAD"}
+
+
+def test_what_has_no_token_is_refused_as_the_document_says(served: Served) -> None:
+    answer = served.ask("GET", "/version", token="")
+    assert answer.status_code == 401
+    served.schema["/version"]["GET"].Case().validate_response(answer, checks=CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("status", "document"), [(200, {"version": 7}), (200, []), (418, {}), (404, {"title": "", "status": 404})]
+)
+def test_an_answer_that_is_not_as_the_document_says_is_found(status: int, document: object, served: Served) -> None:
+    answer = httpx.Response(status, json=document, request=httpx.Request("GET", "http://localhost/version"))
+    answer.elapsed = timedelta()
+    with pytest.raises(FailureGroup):
+        served.schema["/version"]["GET"].Case().validate_response(answer, checks=CHECKS)
