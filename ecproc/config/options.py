@@ -80,6 +80,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Within which a request has to come whole, and 16 KiB of an answer have to be read."""
     web_header_bytes: int = 8 * 1024
     """Largest head of a request to it."""
+    web_body_bytes: int = 1024 * 1024
+    """Largest body of a request to it."""
     web_tickets: int = 1_000
     """Documents, of tickets and all else but events, in one answer of the JSON API."""
     web_events: int = 1_000

@@ -16,5 +16,7 @@ class WebRefusal(StrEnum):
     """It was no HTTP."""
     SLOW = "slow"
     """A request did not come whole, or an answer was not read, in time."""
+    TOO_LARGE = "too_large"
+    """A request was longer than any may be."""
     CROWDED = "crowded"
     """There were too many connections, and this one had asked nothing for the longest time."""

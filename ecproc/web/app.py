@@ -8,7 +8,7 @@ from typing import Any, Final
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -46,7 +46,15 @@ def build_app(
     The token is asked for at every request, so a rotated one counts at once. What is not called by one of `hosts` gets
     probes only. Nothing here changes state. No answer may be cached, and errors are problem documents.
     """
-    guard = Middleware(Guard, hosts=hosts, token=read_token, answers=limits.web_answers, refusals=refusals, clock=clock)
+    guard = Middleware(
+        Guard,
+        hosts=hosts,
+        token=read_token,
+        answers=limits.web_answers,
+        body_bytes=limits.web_body_bytes,
+        refusals=refusals,
+        clock=clock,
+    )
     operations = ProcessPages(health, Scraper(health.registry, clock)).list_operations()
     if queries is not None:
         operations = describe_all((*operations, *list_operations(queries, limits, clock)))
@@ -60,6 +68,7 @@ def build_app(
             HTTPException: _show_refusal,
             StoreError: _show_trouble,
             RowDamaged: _show_damage,
+            ClientDisconnect: show_cut,
             Exception: _show_defect,
         },
     )
@@ -113,6 +122,11 @@ async def _show_trouble(request: Request, error: Exception) -> Response:
 async def _show_damage(request: Request, error: Exception) -> Response:
     hint = error.hint if isinstance(error, RowDamaged) else ""
     return problem_answer(500, f"{error}: {hint}")
+
+
+async def show_cut(request: Request, error: Exception) -> Response:
+    """What nobody reads any more: a request that ended before it was whole is no defect of ours."""
+    return problem_answer(400, "the request did not come whole")
 
 
 async def _show_defect(request: Request, error: Exception) -> Response:

@@ -11,6 +11,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from ecproc.config import Limits
 from ecproc.domain.refusals import WebRefusal
 from ecproc.web.problems import encode_problem
 
@@ -62,12 +63,14 @@ class WebConnection(H11Protocol):
     """uvicorn's, which bounds nothing of what a client does slowly."""
 
     def __init__(
-        self, config: Config, server_state: ServerState, *, keeper: ConnectionKeeper, wait: float, role: str
+        self, config: Config, server_state: ServerState, *, keeper: ConnectionKeeper, limits: Limits, role: str
     ) -> None:
         super().__init__(config=config, server_state=server_state, app_state={})
         self.app_state = {CONNECTION: weakref.ref(self), ROLE: role}
         self._keeper = keeper
-        self._wait = wait
+        self._wait = limits.web_wait_seconds
+        self._most = limits.web_header_bytes + limits.web_body_bytes
+        self._received = 0
         self._timer: asyncio.TimerHandle | None = None
         self._unsent = 0
         self._begun = False
@@ -84,7 +87,7 @@ class WebConnection(H11Protocol):
     def answering(self) -> bool:
         """Whether a whole request came whose answer is not complete."""
         cycle: RequestResponseCycle | None = self.cycle
-        return cycle is not None and not cycle.response_complete
+        return cycle is not None and not cycle.response_complete and not cycle.more_body
 
     @property
     def unread(self) -> bool:
@@ -122,6 +125,10 @@ class WebConnection(H11Protocol):
         if not self._begun:
             self._begun = True
             self._set_timer(self._wait)
+        self._received += len(data)
+        if self._received > self._most:  # whether it is read, or thrown away behind its answer: both take time
+            self.give_up(WebRefusal.TOO_LARGE)
+            return
         try:
             for start in range(0, len(data), _PIECE_BYTES):  # of what comes at once the parser bounds nothing
                 super().data_received(data[start : start + _PIECE_BYTES])
@@ -140,6 +147,7 @@ class WebConnection(H11Protocol):
 
     def on_response_complete(self) -> None:
         self._begun = False
+        self._received = 0
         self._set_timer(self._wait)
         self._keeper.rested(self)
         super().on_response_complete()

@@ -39,11 +39,13 @@ _HINTS: Final = {
     WebRefusal.WRONG_TOKEN: "see who asks there; a guess has no chance against a long token, an old one wants renewing",
     WebRefusal.CROWDED: "see who keeps so many connections open; probes and whole requests are still answered",
     WebRefusal.SLOW: "see who opens connections and does not use them",
+    WebRefusal.TOO_LARGE: "see who asks there; no request of ours is that long",
 }
 _REASONS: Final = {
     WebRefusal.HOST: "a request was meant for another host",
     WebRefusal.WRONG_TOKEN: "a wrong token was sent",
     WebRefusal.CROWDED: "connections that asked nothing were closed to make room for others",
+    WebRefusal.TOO_LARGE: "requests were longer than any may be",
     WebRefusal.SLOW: "connections were closed because a request did not come or an answer was not read in time",
 }
 
@@ -85,6 +87,7 @@ class Guard:
         hosts: HostRule,
         token: Callable[[], Secret],
         answers: int,
+        body_bytes: int,
         refusals: Refusals,
         clock: Clock,
     ) -> None:
@@ -93,6 +96,7 @@ class Guard:
         self._local_hosts = HostRule(CONTROL_HOST, ())
         self._token = token
         self._most = answers
+        self._body_bytes = body_bytes
         self._answered: defaultdict[str, list[Callable[[], WebConnection | None]]] = defaultdict(list)  # by role
         self._slowed = 0
         self._refusals = refusals
@@ -124,6 +128,8 @@ class Guard:
         path, headers = scope["path"], Headers(scope=scope)
         if "content-length" in headers and "transfer-encoding" in headers:
             return WebRefusal.MALFORMED  # what one server takes for its body another takes for the next request
+        if int(headers.get("content-length", "0")) > self._body_bytes:
+            return WebRefusal.TOO_LARGE
         role = find_role(scope)
         hosts = self._local_hosts if role == LOCAL else self._hosts
         if path not in _PROBES and not hosts.allows(headers.get("host", "")):
@@ -153,6 +159,9 @@ class Guard:
         match refusal:
             case WebRefusal.MALFORMED:
                 return problem_answer(400, "a request has one length", {"connection": "close"})
+            case WebRefusal.TOO_LARGE:
+                told = f"a body has {self._body_bytes} bytes at most"
+                return problem_answer(413, told, {"connection": "close"})
             case WebRefusal.HOST:
                 return problem_answer(421, "this server has another name: ask it as localhost, or see web.hosts")
             case WebRefusal.BUSY:

@@ -17,6 +17,7 @@ _TEMPLATE: Final = "#/components/schemas/{name}"
 _ANY_FAILS: Final[Mapping[int, str]] = {
     400: "Something of the request is not as it must be.",
     401: "A bearer token is required.",
+    413: "Its body is too large.",
     421: "The Host header names somebody else.",
     429: "Too many wrong tokens.",
     500: "A live row is damaged, or ecproc has a defect.",

@@ -60,7 +60,7 @@ async def serve_on(
     listening: socket.socket, app: ASGIApp, listener: Listener, *, limits: Limits, on_started: Callable[[], None]
 ) -> None:
     """Serve `app` on a socket that listens until cancelled, which gives answers under way one second to finish."""
-    server = _Server(_settings(app, limits), listener, wait=limits.web_wait_seconds, on_started=on_started)
+    server = _Server(_settings(app, limits), listener, limits=limits, on_started=on_started)
     try:
         await server.serve(sockets=[listening])
     finally:
@@ -72,11 +72,11 @@ class _Server(uvicorn.Server):
     """uvicorn without its hold on the process: signals are ours, connections are taken by us, and it says when."""
 
     def __init__(
-        self, config: uvicorn.Config, listener: Listener, *, wait: float, on_started: Callable[[], None]
+        self, config: uvicorn.Config, listener: Listener, *, limits: Limits, on_started: Callable[[], None]
     ) -> None:
         super().__init__(config)
         self._listener = listener
-        self._wait = wait
+        self._limits = limits
         self._on_started = on_started
 
     @contextlib.contextmanager
@@ -86,7 +86,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self.servers: list[asyncio.base_events.Server] = []
         listener = self._listener
-        made = partial(WebConnection, self.config, self.server_state, keeper=listener, wait=self._wait)
+        made = partial(WebConnection, self.config, self.server_state, keeper=listener, limits=self._limits)
         listener.start(partial(made, role=listener.role))
         self.started = True
         self._on_started()

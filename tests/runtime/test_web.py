@@ -19,7 +19,7 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from structlog.testing import capture_logs
@@ -33,7 +33,7 @@ from ecproc.network import write_url
 from ecproc.reading.queries import Queries
 from ecproc.reporting import ProcessHealth
 from ecproc.telemetry.hooks import Telemetry
-from ecproc.web.app import build_app
+from ecproc.web.app import build_app, show_cut
 from ecproc.web.guard import SLOWED_AT_ONCE, SLOWED_SECONDS, Refusals
 from ecproc.web.hosts import HostRule
 from ecproc.web.server import serve
@@ -779,6 +779,65 @@ class TestSlowClients:
                 assert (await say(address, LIVEZ)).startswith(b"HTTP/1.1 200 ")
                 assert (begun + await read_all(reader)).endswith(document)
                 assert await read_all(silent) == b""
+
+
+async def read_body(request: Request) -> Response:
+    """Tell how long the body was."""
+    return PlainTextResponse(str(len(await request.body())))
+
+
+class TestBodies:
+    """A body comes whole, in time and in size, or not at all."""
+
+    LIMITS = Limits(web_wait_seconds=1.0, web_body_bytes=100_000)
+    APP = Starlette(routes=[Route("/", read_body, methods=["POST"])], exception_handlers={ClientDisconnect: show_cut})
+
+    async def test_one_that_fits_is_read(self) -> None:
+        request = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\nConnection: close\r\n\r\n" + b"x" * 100_000
+        with anyio.fail_after(10):
+            async with serving(self.APP, limits=self.LIMITS) as address:
+                assert (await say(address, request)).endswith(b"100000")
+
+    @pytest.mark.parametrize("head", [b"Content-Length: 50000", b"Transfer-Encoding: chunked"])
+    async def test_half_of_one_is_cut_also_where_it_is_waited_for(self, head: bytes) -> None:
+        heard = Heard()
+        with anyio.fail_after(10):
+            async with serving(self.APP, limits=self.LIMITS, heard=heard) as address:
+                assert not await say(address, b"POST / HTTP/1.1\r\nHost: x\r\n%s\r\n\r\n5\r\nhe" % head)
+        assert heard.refused == [WebRefusal.SLOW]
+
+    async def test_bytes_of_one_now_and_then_win_no_time(self) -> None:
+        with anyio.fail_after(10):
+            async with serving(self.APP, limits=self.LIMITS) as address, await connect(address) as stream:
+                await stream.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50000\r\n\r\n")
+                with pytest.raises((anyio.BrokenResourceError, anyio.EndOfStream)):
+                    while True:
+                        await stream.send(b"x")
+                        with anyio.move_on_after(0.02):
+                            await stream.receive()
+
+    @pytest.mark.parametrize("head", [b"Content-Length: 1000000000", b"Transfer-Encoding: chunked"])
+    async def test_one_without_end_is_cut_whoever_reads_it(self, head: bytes, state: Tickets) -> None:
+        piece = b"FFFF\r\n" + b"x" * 0xFFFF + b"\r\n"
+        for path in (b"/", b"/api/v1/tickets"):
+            heard, sent = Heard(), 0
+            app = self.APP if path == b"/" else app_of(state, heard=heard)
+            with anyio.fail_after(10):
+                async with serving(app, limits=self.LIMITS, heard=heard) as address, await connect(address) as stream:
+                    await stream.send(b"POST %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n" % (path, head))
+                    with pytest.raises((anyio.BrokenResourceError, anyio.EndOfStream)):
+                        while True:
+                            await stream.send(piece)
+                            sent += len(piece)
+            assert heard.refused == [WebRefusal.TOO_LARGE]
+            assert sent < 20_000_000  # the system's buffers, and no more
+
+    async def test_one_that_announces_too_much_is_told_so(self, state: Tickets) -> None:
+        heard = Heard()
+        async with call(app_of(state, heard=heard, limits=self.LIMITS)) as client:
+            answer = await client.post("/api/v1/tickets", content=b"x" * 100_001)
+        assert (answer.status_code, answer.json()) == (413, problem(413, "a body has 100000 bytes at most"))
+        assert heard.refused == [WebRefusal.TOO_LARGE]
 
 
 class TestOutOfDescriptors:
