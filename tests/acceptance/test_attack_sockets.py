@@ -7,7 +7,8 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -16,8 +17,10 @@ import anyio
 import httpx
 import pytest
 
+from ecproc.control import CONTROL
 from tests.acceptance.claims import check_claims
 from tests.acceptance.world import LOOK, PATIENCE, Plan, Running, World, is_empty, open_world, wait_for
+from tests.sockets import dial_control
 
 PLAN: Final = Plan(tickets=20, rate=60.0, visibility=2.0)
 PROBES: Final = ("/livez", "/readyz")
@@ -89,9 +92,11 @@ def keep_connecting(address: str, count: int, *, say: bytes = b"") -> Iterator[l
 
 
 @asynccontextmanager
-async def attacked(folder: Path, *, most_files: int | None = None) -> AsyncIterator[tuple[World, Running, str]]:
+async def attacked(
+    folder: Path, *, most_files: int | None = None, plan: Plan = PLAN
+) -> AsyncIterator[tuple[World, Running, str]]:
     """A processor at work and its address; after the block it must end in good order and have lost nothing."""
-    async with open_world(folder, PLAN) as world:
+    async with open_world(folder, plan) as world:
         async with await world.start() as running:
             if most_files is not None:
                 resource.prlimit(running.pid, resource.RLIMIT_NOFILE, (most_files // 2, most_files))
@@ -174,6 +179,108 @@ async def test_clients_that_read_no_answer_hold_nothing(tmp_path: Path) -> None:
             await probe_until(address, lambda: world.ledger.calls["delete"] >= begun + UNDER_ATTACK)
             await wait_for(lambda: "an answer was not read in time" in running.said, within=PATIENCE)
         await wait_for(lambda: count_files(running) < before + 64, within=PATIENCE)
+
+
+GIGABYTE: Final = 1_000_000_000
+PIECE: Final = b"FFFF\r\n" + b"x" * 0xFFFF + b"\r\n"
+BODIES: Final = (
+    b"Content-Length: %d" % GIGABYTE,
+    b"Transfer-Encoding: chunked",
+)
+LEAST_RATIO: Final = 0.8
+"""Of the messages that are taken in some time, how many are while strangers keep it busy."""
+
+
+def dial_web(address: str) -> socket.socket:
+    """A connection to the pages, of which nothing was said yet."""
+    host, port = address.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=5)
+
+
+def measure_memory(running: Running) -> int:
+    """The bytes that it holds now."""
+    return int(Path(f"/proc/{running.pid}/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def pour(dial: Callable[[], socket.socket], head: bytes, path: bytes) -> int:
+    """Send a body without end to that path until the other side has enough of it; how many bytes that were."""
+    sent = 0
+    with suppress(OSError), closing(dial()) as client:
+        client.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n\r\n" % (path, head))
+        while sent < GIGABYTE:
+            client.sendall(PIECE)
+            sent += len(PIECE)
+    return sent
+
+
+async def test_bodies_without_end_cost_nothing(tmp_path: Path) -> None:
+    async with attacked(tmp_path) as (world, running, address):
+        await wait_for((world.data / CONTROL).exists)
+        begun, before = world.ledger.calls["delete"], measure_memory(running)
+        poured: list[int] = []
+
+        async def pour_all(dial: Callable[[], socket.socket], head: bytes) -> None:
+            for path in (b"/livez", b"/api/v1/tickets", b"/api/v1/events", b"/api/v1/outbox/x"):
+                poured.append(await anyio.to_thread.run_sync(pour, dial, head, path))
+
+        async with anyio.create_task_group() as tasks:
+            for dial in (partial(dial_web, address), partial(dial_control, world.data)):
+                for head in BODIES:
+                    tasks.start_soon(pour_all, dial, head)
+            await probe_until(address, lambda: world.ledger.calls["delete"] >= begun + UNDER_ATTACK)
+        assert len(poured) == 16
+        assert max(poured) < GIGABYTE / 20
+        assert measure_memory(running) < before + 64 * 1024 * 1024
+
+
+async def test_half_a_body_loses_its_place_on_either_socket(tmp_path: Path) -> None:
+    async with attacked(tmp_path) as (world, _, address):
+        await wait_for((world.data / CONTROL).exists)
+        half = b"POST /api/v1/outbox HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n{"
+        clients = [
+            dial() for dial in (partial(dial_web, address), partial(dial_control, world.data)) for _ in range(20)
+        ]
+        try:
+            for client in clients:
+                client.sendall(half)
+                client.settimeout(PATIENCE)
+                assert client.recv(1024).startswith(b"HTTP/1.1 405 ")
+            await wait_for(lambda: all(map(is_cut, clients)), within=PATIENCE)
+            await check_pages(address)
+        finally:
+            for client in clients:
+                client.close()
+
+
+@pytest.mark.parametrize("way", ["tcp", "socket", "follow"])
+async def test_five_hundred_connections_do_not_slow_the_queue(way: str, tmp_path: Path) -> None:
+    """The ratio is of one run: as many messages without anyone beside it, then with."""
+    plan = Plan(tickets=80, rate=60.0, visibility=2.0)
+    async with attacked(tmp_path, plan=plan) as (world, running, address):
+        await wait_for((world.data / CONTROL).exists)
+        dial = partial(dial_control, world.data) if way == "socket" else partial(dial_web, address)
+        asks = b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
+        half = asks if way == "follow" else b"GET /api/v1/tickets HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+
+        async def take(count: int) -> float:
+            began, wanted = time.monotonic(), world.ledger.calls["delete"] + count
+            await world.reach(lambda ledger: ledger.calls["delete"] >= wanted, running)
+            return time.monotonic() - began
+
+        await take(UNDER_ATTACK)  # what had gathered until it ran
+        alone = await take(3 * UNDER_ATTACK)
+        clients: list[socket.socket] = []
+        try:
+            for _ in range(500):
+                client = await anyio.to_thread.run_sync(dial)
+                clients.append(client)
+                with suppress(OSError):  # it had to make room
+                    client.sendall(half)
+            assert alone / await take(3 * UNDER_ATTACK) >= LEAST_RATIO
+            await check_pages(address)
+        finally:
+            for client in clients:
+                client.close()
 
 
 @pytest.mark.parametrize(
