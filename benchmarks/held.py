@@ -1,7 +1,8 @@
 """The quick rows that no change may make much worse: ratios to baselines of the same run, held against committed ones.
 
 A ratio of CPU says the same of every machine, give or take a fifth, where a speed would not. What a disk or many cores
-decide is not held, nor what stands beside work of our own, nor what differs too much from one quick run to the next.
+decide is not held, nor what stands beside work of our own, nor what differs too much from one quick run to the next or
+from one machine to another.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ _STABLE: Final = 0.75
 
 _OWN: Final = frozenset({"e2e_scattered", "e2e_effects", "effect_http", "replay_compact_raw"})
 """Rows whose baseline is work of ours: progress there would look like a fall."""
+_UNLIKE: Final = frozenset({"replay_raw"})
+"""Rows whose ratio is another one on another machine, by more than the floor allows: ours is all interpreter, their
+baseline nearly all C."""
 
 Part: TypeAlias = Callable[[Lab], Sequence[Row]]
 """Measures some of the rows."""
@@ -85,7 +89,7 @@ def keep_rows(lab: Lab, parts: Sequence[Part] = (), path: Path = HELD) -> int:
 
 def _can_be_held(row: Row) -> bool:
     """Whether the row is a ratio to work that is not ours, or counts a cost."""
-    return (row.unit == "x" or _is_cost(row.key)) and row.key not in _OWN
+    return (row.unit == "x" or _is_cost(row.key)) and row.key not in _OWN | _UNLIKE
 
 
 def _load_parts() -> list[Part]:
