@@ -51,6 +51,9 @@ class _Sink:
     async def wait_for_room(self) -> None:
         return
 
+    def pause(self, stream: str, what: str, *, paused: bool) -> None:
+        pass
+
     def add(self, stream: str, entries: Sequence[Entry]) -> None:
         return
 

@@ -46,6 +46,22 @@ class Planned(Delta, frozen=True):
     entry: Entry
 
 
+class PauseChanged(Delta, frozen=True):
+    """A person let nothing more be performed at `what` (a destination, or PAUSED_TICKET), or let it go on."""
+
+    what: str
+    paused: bool
+    who: str
+    note: str
+    at: int
+
+
+class QuarantineLeft(Delta, frozen=True):
+    """The message at that position is in quarantine no more."""
+
+    position: int
+
+
 # --- of tickets -------------------------------------------------------------------------------------------------------
 
 

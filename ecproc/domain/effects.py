@@ -46,6 +46,17 @@ LANES: Final[Mapping[EffectKind, Lane]] = {
 }
 
 
+_SETTING: Final = frozenset(
+    {EffectKind.UPDATE, EffectKind.RESOLVE, EffectKind.CLOSE, EffectKind.CANCEL, EffectKind.REOPEN}
+)
+"""Kinds that set what another of them may have set since."""
+
+
+def is_superseded(kind: EffectKind, later: EffectKind) -> bool:
+    """Whether doing the first after the second, of the same ticket, puts something back to what it was before."""
+    return {kind, later} <= _SETTING or kind is later is EffectKind.RETURN_NUMBER
+
+
 class Repeat(StrEnum):
     """Why repeating a call is harmless: told for each kind of effect by whoever performs it (decision 9)."""
 

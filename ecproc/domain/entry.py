@@ -9,7 +9,16 @@ from typing import Final, assert_never
 import msgspec
 
 from ecproc.domain.effects import Effect, EffectKind, Lane
-from ecproc.domain.events import EffectFailed, EffectStarted, EffectSucceeded, EffectUnknown, Hold, Outcome
+from ecproc.domain.events import (
+    Act,
+    EffectFailed,
+    EffectStarted,
+    EffectSucceeded,
+    EffectUnknown,
+    Hold,
+    OperatorActed,
+    Outcome,
+)
 
 
 class EntryState(StrEnum):
@@ -31,7 +40,7 @@ class EntryState(StrEnum):
 FINISHED: Final = frozenset({EntryState.COMPLETED, EntryState.CANCELLED, EntryState.DISCARDED, EntryState.PARKED})
 """States that nothing but a person or a new fact leads out of."""
 DEAD: Final = frozenset({EntryState.DISCARDED, EntryState.PARKED})
-"""Ends without success: a new fact that plans the same key arms the entry again (decision 8)."""
+"""Ends without success: a new fact that plans the same key arms the entry again (decision 8), and so does a person."""
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -65,14 +74,20 @@ def apply_outcome(entry: Entry, outcome: Outcome) -> Entry:
     """The entry after that outcome. Total: an outcome counts whatever state the entry was in.
 
     Only that of another plan does not: the key was planned again while the attempt was under way, and what stands there
-    now has another cause. So it makes no difference which of the two the log has first.
+    now has another cause. So it makes no difference which of the two the log has first. What was discarded during an
+    attempt stays so, unless that succeeded.
     """
     change = msgspec.structs.replace
     if isinstance(outcome, EffectStarted):
-        return change(entry, state=EntryState.EXECUTING, next_attempt_at=None)
+        discarded = entry.state is EntryState.DISCARDED
+        return entry if discarded else change(entry, state=EntryState.EXECUTING, next_attempt_at=None)
     if outcome.cause not in (0, entry.effect.position):
         return entry
+    if isinstance(outcome, OperatorActed):
+        return _obey(entry, outcome)
     entry = change(entry, tries=entry.tries + 1, held=None)
+    if entry.state is EntryState.DISCARDED and not isinstance(outcome, EffectSucceeded):
+        return entry
     match outcome:
         case EffectSucceeded(result=result):
             return change(
@@ -104,6 +119,23 @@ def apply_outcome(entry: Entry, outcome: Outcome) -> Entry:
             )
         case _:
             assert_never(outcome)
+
+
+def _obey(entry: Entry, acted: OperatorActed) -> Entry:
+    """The entry as a person wants it; one that is done stays so."""
+    change = msgspec.structs.replace
+    if entry.state in (EntryState.COMPLETED, EntryState.CANCELLED):
+        return entry
+    match acted.act:
+        case Act.RETRY:
+            waits = entry.state in (EntryState.EXECUTING, EntryState.UNKNOWN)
+            fresh = EntryState.RETRYABLE if entry.tries else EntryState.AVAILABLE
+            return change(entry, state=entry.state if waits else fresh, blamed=0, next_attempt_at=None, held=None)
+        case Act.DISCARD:
+            reason = f"discarded by {acted.who}" + (f": {acted.note}" if acted.note else "")
+            return change(entry, state=EntryState.DISCARDED, next_attempt_at=None, held=None, reason=reason)
+        case _:
+            return entry
 
 
 def _forget_told(effect: Effect) -> Effect:

@@ -204,6 +204,42 @@ class EffectUnknown(msgspec.Struct, frozen=True):
     cause: int = 0
 
 
+class Act(StrEnum):
+    """What a person did."""
+
+    RETRY = "retry"
+    DISCARD = "discard"
+    PAUSE = "pause"
+    RESUME = "resume"
+
+
+PAUSED_TICKET: Final = "ticket"
+"""What a person pauses who means the stream itself."""
+
+
+class OperatorActed(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A person steered: an outbox entry (`key`, of the plan that `cause` names as an outcome does), a quarantined
+    message (`position`), or what is performed (`what`: a destination, or PAUSED_TICKET).
+
+    `who` is the login name or role, `note` why.
+    """
+
+    act: Act
+    who: str
+    note: str = ""
+    key: EffectKey = EffectKey("")
+    cause: int = 0
+    position: int = 0
+    what: str = ""
+
+
+class Released(msgspec.Struct, frozen=True):
+    """A quarantined message, from that position, that a person had read once more: as it is understood now."""
+
+    position: int
+    fact: Message | Undecodable
+
+
 class EffectOutcome(StrEnum):
     """How one attempt of an effect ended, in one word."""
 
@@ -216,9 +252,10 @@ class EffectOutcome(StrEnum):
     PARKED = "parked"
 
 
-Outcome = EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown
-OUTCOMES: Final = (EffectStarted, EffectSucceeded, EffectFailed, EffectUnknown)
-Fact = Message | Undecodable | EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown | Quarantined | Noticed
+Outcome = EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown | OperatorActed
+"""What changes an outbox entry."""
+OUTCOMES: Final = (EffectStarted, EffectSucceeded, EffectFailed, EffectUnknown, OperatorActed)
+Fact = Message | Undecodable | Outcome | Quarantined | Noticed | Released
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):

@@ -10,7 +10,8 @@ import msgspec
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.deltas import Attachment, AttachmentChanged, ClientTicket, ClientTicketChanged, Delta
 from ecproc.domain.effects import Effect, EffectKind
-from ecproc.domain.events import EffectFailed, EffectSucceeded, Hold, Outcome, Place
+from ecproc.domain.entry import Entry, EntryState
+from ecproc.domain.events import EffectFailed, EffectSucceeded, Hold, OperatorActed, Outcome, Place
 from ecproc.domain.ids import ClientNumber, identity
 from ecproc.domain.state import AttachmentStatus, TicketState, flag, flag_once
 
@@ -25,6 +26,8 @@ def evolve_outcome(state: TicketState, outcome: Outcome, place: Place) -> list[D
         return []
     effect = entry.effect
     if effect.kind is EffectKind.DOWNLOAD:
+        if isinstance(outcome, OperatorActed):
+            return _steer_download(state, entry)
         return _evolve_download(state, effect, outcome, place)
     if isinstance(outcome, EffectFailed) and outcome.held is Hold.ODD_ANSWER:
         detail = f"{effect.kind}: {outcome.reason[:200]}"
@@ -34,6 +37,16 @@ def evolve_outcome(state: TicketState, outcome: Outcome, place: Place) -> list[D
     if effect.kind is EffectKind.CREATE:
         return _link(state, effect, outcome.result, place)
     return _update_client_ticket(state, effect, outcome.result, place)
+
+
+def _steer_download(state: TicketState, entry: Entry) -> list[Delta]:
+    """A file is pending again once a person wants it tried, and given up where that person said so."""
+    known = _find_file(state, entry.effect)
+    status = AttachmentStatus.FAILED if entry.state is EntryState.DISCARDED else AttachmentStatus.PENDING
+    if known is None or known.status in (AttachmentStatus.STORED, status):
+        return []
+    state.attachments[known.id] = msgspec.structs.replace(known, status=status)
+    return [AttachmentChanged(state.attachments[known.id])]
 
 
 def _evolve_download(state: TicketState, effect: Effect, outcome: Outcome, place: Place) -> list[Delta]:

@@ -24,6 +24,7 @@ from ecproc.domain.deltas import (
     Delta,
     NoteAdded,
     NumberMissing,
+    QuarantineLeft,
     Refused,
 )
 from ecproc.domain.effects import Effect
@@ -37,9 +38,11 @@ from ecproc.domain.events import (
     Fact,
     Message,
     Noticed,
+    OperatorActed,
     Place,
     Quarantined,
     QuarantineReason,
+    Released,
     TicketType,
     Transaction,
     Undecodable,
@@ -113,9 +116,11 @@ def evolve(state: TicketState, fact: Fact, place: Place) -> list[Delta]:
         case Noticed(position=position, code=code, detail=detail):
             state.touch(place)
             return flag_once(state, code, detail, position)
-        case EffectStarted() | EffectSucceeded() | EffectFailed() | EffectUnknown():
+        case EffectStarted() | EffectSucceeded() | EffectFailed() | EffectUnknown() | OperatorActed():
             state.touch(place)
             return evolve_outcome(state, fact, place)
+        case Released(position=position, fact=released):
+            return _evolve_released(state, released, position, place)
         case _:
             assert_never(fact)
 
@@ -125,6 +130,8 @@ def decide(state: TicketState, fact: Fact, deltas: Sequence[Delta], place: Place
     if not deltas:
         return []
     draft = Draft(state, place)
+    if isinstance(fact, Released):
+        fact = fact.fact
     if isinstance(fact, Message):
         if state.type is not None:
             KINDS[state.type].decide(draft, fact, deltas)
@@ -165,8 +172,18 @@ def evolve_ordinary(state: TicketState, message: Message) -> list[Delta] | None:
     return deltas
 
 
-def evolve_in_full(state: TicketState, message: Message) -> list[Delta]:
-    """Fold any message."""
+def _evolve_released(state: TicketState, fact: Message | Undecodable, position: int, place: Place) -> list[Delta]:
+    """Fold a message that left quarantine: it comes behind all that came meanwhile. One that still cannot be taken
+    changes nothing."""
+    state.touch(place)
+    deltas = evolve_in_full(state, fact, released=True) if isinstance(fact, Message) else []
+    if not deltas or any(isinstance(delta, Refused) for delta in deltas):
+        return []
+    return [QuarantineLeft(position), *deltas]
+
+
+def evolve_in_full(state: TicketState, message: Message, *, released: bool = False) -> list[Delta]:
+    """Fold any message; one that was `released` out of quarantine is late whatever its number."""
     known = state.type or message.ticket_type
     if known is None:
         detail = "no known ticketType in this message or any before it"
@@ -182,7 +199,7 @@ def evolve_in_full(state: TicketState, message: Message) -> list[Delta]:
         detail = f"message {message.message_id[:80]} came under another number"
         return [flag(state, Anomaly.DUPLICATE, detail, message.position)]
     memory.message_ids.add(message.message_id)
-    late = NO_SEQUENCE != message.sequence < record.sequence
+    late = released or NO_SEQUENCE != message.sequence < record.sequence
     record.sequence = max(record.sequence, message.sequence)
     deltas = _flag_oddities(state, message, known, late=late)
     if message.transaction is _UNKNOWN:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ecproc import __version__
-from ecproc.domain.deltas import Delta, Planned
+from ecproc.domain.deltas import Delta, PauseChanged, Planned, QuarantineLeft
 from ecproc.domain.effects import Effect
-from ecproc.domain.events import OUTCOMES, Decided, Fact, Message, Place
+from ecproc.domain.events import OUTCOMES, Act, Decided, Fact, Message, OperatorActed, Place
 from ecproc.domain.log import Row
 from ecproc.domain.policy import Policy
 from ecproc.domain.state import StreamState
@@ -60,7 +60,7 @@ AnyMachine: TypeAlias = Machine[Any]
 
 
 class Machines:
-    """The machine of every stream: that of its name's prefix (`client:`) where there is one, else a ticket's."""
+    """The machine of every stream: that of its name's prefix (`client:`, `$`) where there is one, else a ticket's."""
 
     def __init__(self, tickets: AnyMachine, by_prefix: Mapping[str, AnyMachine] | None = None) -> None:
         self._tickets = tickets
@@ -69,6 +69,8 @@ class Machines:
     def of(self, stream: str) -> AnyMachine:
         """The machine that folds this stream."""
         prefix, colon, _ = stream.partition(":")
+        if stream.startswith("$"):
+            return self._by_prefix.get("$", self._tickets)
         return self._by_prefix.get(prefix + colon, self._tickets) if colon else self._tickets
 
     @property
@@ -85,10 +87,22 @@ class Machines:
 
 
 def evolve_fact(machine: Machine[S], state: S, fact: Fact, place: Place) -> list[Delta]:
-    """Fold one fact: an outcome into its entry, as in every stream, and then whatever the machine makes of it."""
-    if not isinstance(fact, Message) and isinstance(fact, OUTCOMES):
+    """Fold one fact: an outcome into its entry, as in every stream, then whatever the machine makes of it, and what a
+    person's act means in every stream."""
+    if isinstance(fact, Message):
+        return machine.evolve(state, fact, place)
+    if isinstance(fact, OUTCOMES):
         state.plans.settle(fact)
-    return machine.evolve(state, fact, place)
+    deltas = machine.evolve(state, fact, place)
+    return [*deltas, *_obey(fact, place)] if isinstance(fact, OperatorActed) else deltas
+
+
+def _obey(acted: OperatorActed, place: Place) -> list[Delta]:
+    if acted.act is Act.DISCARD and acted.position:
+        return [QuarantineLeft(acted.position)]
+    if acted.act in (Act.PAUSE, Act.RESUME) and acted.what:
+        return [PauseChanged(acted.what, acted.act is Act.PAUSE, acted.who, acted.note, place.at)]
+    return []
 
 
 def write_down(state: StreamState, decided: Decided) -> list[Delta]:

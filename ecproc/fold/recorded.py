@@ -16,6 +16,7 @@ from ecproc.domain.events import (
     EffectUnknown,
     Hold,
     Noticed,
+    OperatorActed,
     Outcome,
     Quarantined,
 )
@@ -34,6 +35,8 @@ class Kind(StrEnum):
     EFFECT_FAILED = "EffectFailed"
     EFFECT_UNKNOWN = "EffectUnknown"
     ANOMALY_NOTICED = "AnomalyNoticed"
+    OPERATOR_ACTED = "OperatorActed"
+    MESSAGE_RELEASED = "MessageReleased"
 
 
 _KINDS: Final[dict[type[OwnEvent], Kind]] = {
@@ -44,6 +47,7 @@ _KINDS: Final[dict[type[OwnEvent], Kind]] = {
     EffectFailed: Kind.EFFECT_FAILED,
     EffectUnknown: Kind.EFFECT_UNKNOWN,
     Noticed: Kind.ANOMALY_NOTICED,
+    OperatorActed: Kind.OPERATOR_ACTED,
 }
 _encode = msgspec.json.Encoder().encode
 _DECODERS: Final[dict[str, msgspec.json.Decoder[OwnEvent]]] = {
@@ -66,12 +70,37 @@ def decode_event(kind: str, payload: bytes) -> OwnEvent | None:
 def wants_decision(event: OwnEvent) -> bool:
     """Whether an actor has to look at this event: what leads to no effect and no change of a document does not."""
     match event:
-        case EffectSucceeded() | Noticed():
+        case EffectSucceeded() | Noticed() | OperatorActed():
             return True
         case EffectFailed(next_attempt_at=next_attempt_at, held=held):
             return next_attempt_at is None or held is Hold.ODD_ANSWER
         case _:
             return False
+
+
+class Release(msgspec.Struct, frozen=True):
+    """What stands before the message itself in the event that releases it: where and when it was received, what its key
+    said, and who wanted it taken."""
+
+    position: int
+    at: int
+    message_id: str
+    other_body: bool
+    who: str
+    note: str = ""
+
+
+_decode_release = msgspec.json.Decoder(Release).decode
+
+
+def encode_release(release: Release, payload: bytes) -> bytes:
+    """The payload of a message's release: the message's own, byte for byte, behind what there is to say of it."""
+    return _encode(release)[:-1] + b"," + payload.lstrip()[1:]
+
+
+def decode_release(payload: bytes) -> Release:
+    """What stands before the message."""
+    return _decode_release(payload)
 
 
 def encode_entry(entry: Entry) -> bytes:

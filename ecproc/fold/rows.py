@@ -18,7 +18,9 @@ from ecproc.domain.deltas import (
     Flagged,
     Moved,
     NoteAdded,
+    PauseChanged,
     Planned,
+    QuarantineLeft,
 )
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.ids import normalise_number
@@ -93,6 +95,15 @@ def _planned_row(stream: str, delta: Planned) -> Row:
     return entry_row(stream, delta.entry)
 
 
+def _pause_row(stream: str, delta: PauseChanged) -> Row:
+    data = {"what": delta.what, "who": delta.who, "note": delta.note, "at": format_time(delta.at)}
+    return Row("pause", stream, delta.what, 0, _encode(data) if delta.paused else None)
+
+
+def _taken_row(stream: str, delta: QuarantineLeft) -> Row:
+    return Row("quarantine", stream, str(delta.position), delta.position, None)
+
+
 def _history_row(stream: str, moved: Moved) -> Row:
     data = {
         "position": moved.position,
@@ -139,6 +150,8 @@ SHARED_ROWS: Final[Mapping[type[Delta], Callable[[str, Any], Row]]] = {
     Moved: _history_row,
     Flagged: _flagged_row,
     Planned: _planned_row,
+    PauseChanged: _pause_row,
+    QuarantineLeft: _taken_row,
 }
 """How what every kind of stream may go through becomes a row."""
 _TICKET_ROWS: Final[Mapping[type[Delta], Callable[[str, Any], Row]]] = {

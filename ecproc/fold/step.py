@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from ecproc.domain.anomalies import Anomaly
-from ecproc.domain.deltas import ClientTicketChanged, Delta, Flagged, Planned, Refused
+from ecproc.domain.deltas import ClientTicketChanged, Delta, Flagged, PauseChanged, Planned, Refused
 from ecproc.domain.effects import Effect
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import OUTCOMES, Decided, Fact, Message, Noticed, Quarantined
@@ -48,6 +48,7 @@ class Step(msgspec.Struct, frozen=True):
     deltas: tuple[Delta, ...]
     quarantined: tuple[Quarantined, ...]
     linked: tuple[Link, ...]
+    pauses: tuple[PauseChanged, ...]
     unknown_fields: int
     before: tuple[str, str | None] | None
     after: tuple[str, str | None] | None
@@ -138,6 +139,7 @@ class _Taking:
         "_linked",
         "_noticed",
         "_our_names",
+        "_pauses",
         "_settled",
         "_state",
         "_unknown_fields",
@@ -161,6 +163,7 @@ class _Taking:
         self._noticed: dict[str, Noticed] = {}
         self._settled: dict[EffectKey, None] = {}
         self._linked: list[Link] = []
+        self._pauses: list[PauseChanged] = []
         self._wanted = 0
         self._unknown_fields = 0
 
@@ -173,6 +176,8 @@ class _Taking:
                 self.refused[event.position] = Quarantined(event.position, delta.reason, delta.detail)
             elif isinstance(delta, ClientTicketChanged) and (delta.adopted or delta.created):
                 self._linked.append(Link(delta.client_ticket.number, event.position))
+            elif isinstance(delta, PauseChanged):
+                self._pauses.append(delta)
         if event.position >= self._ahead_from and isinstance(fact, OUTCOMES):
             self._settled[fact.key] = None
         elif isinstance(fact, Message):
@@ -211,6 +216,7 @@ class _Taking:
             deltas=tuple(self.deltas),
             quarantined=tuple(self.refused.values()),
             linked=tuple(self._linked),
+            pauses=tuple(self._pauses),
             unknown_fields=self._unknown_fields,
             before=before,
             after=fold.machine.counted(state),

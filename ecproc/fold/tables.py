@@ -30,8 +30,10 @@ TABLES: Final = LiveTables(
             "anomaly",
             "outbox",
             "quarantine",
+            "pause",
         }
     ),
+    later=frozenset({"pause"}),
     newest_stays=frozenset({"outbox"}),
     searched_by_id=frozenset({"ticket", "client_ticket"}),
     searched_by_tag=frozenset({"outbox"}),

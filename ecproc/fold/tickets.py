@@ -6,6 +6,7 @@ from typing import Final
 
 from ecproc.domain import ticket
 from ecproc.domain.state import TicketState
+from ecproc.fold.control import CONTROL_PREFIX, ControlMachine
 from ecproc.fold.machine import Machines
 from ecproc.fold.rows import ticket_rows
 
@@ -26,5 +27,5 @@ class TicketMachine:
         return (state.type, state.state) if state.type else None
 
 
-MACHINES: Final = Machines(TicketMachine())
+MACHINES: Final = Machines(TicketMachine(), {CONTROL_PREFIX: ControlMachine()})
 """All kinds of streams there are."""

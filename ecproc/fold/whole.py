@@ -8,7 +8,7 @@ from typing import Final
 
 from ecproc.domain.deltas import Delta, FieldsChanged, Planned
 from ecproc.domain.entry import apply_outcome
-from ecproc.domain.events import OUTCOMES, Decided, Fact, Message, Noticed, Place, Quarantined
+from ecproc.domain.events import OUTCOMES, Decided, Fact, Message, Place, Quarantined
 from ecproc.domain.log import Compact, RecordedEvent, Row, StreamCounters
 from ecproc.domain.state import StreamState
 from ecproc.fold.compact import (
@@ -22,7 +22,7 @@ from ecproc.fold.compact import (
     decode_step,
     restore,
 )
-from ecproc.fold.history import message_id_of, read_fact
+from ecproc.fold.history import message_id_of, place_of, read_fact
 from ecproc.fold.machine import AnyMachine, evolve_fact, write_down
 from ecproc.fold.recorded import Kind, decode_event
 from ecproc.fold.rows import entry_row, quarantine_row
@@ -37,10 +37,10 @@ def fold_events(
     deltas = fold.extend(events)
     if undecided:
         deltas += fold.evolve_rest()
-    rows = _make_rows(machine, fold.state, deltas)
+    rows = {(row.table, row.id): row for row in _quarantine_rows(stream, events)}
+    rows |= _make_rows(machine, fold.state, deltas)
     rows |= {(row.table, row.id): row for row in _entry_rows(fold)}
-    rows |= {(row.table, row.id): row for row in _quarantine_rows(stream, events)}
-    return list(rows.values()), fold.counters
+    return [row for row in rows.values() if row.data is not None], fold.counters
 
 
 def fold_compact(stream: str, steps: Sequence[Compact], machine: AnyMachine) -> tuple[list[Row], StreamCounters] | None:
@@ -53,7 +53,7 @@ def fold_compact(stream: str, steps: Sequence[Compact], machine: AnyMachine) -> 
             return None
         fold.follow(decoded)
     stream, entries = fold.state.stream, fold.state.plans.entries.values()
-    rows = machine.rows(fold.state, fold.deltas) + [entry_row(stream, entry) for entry in entries] + fold.quarantine
+    rows = fold.quarantine + machine.rows(fold.state, fold.deltas) + [entry_row(stream, entry) for entry in entries]
     last = steps[-1].position if steps else 0
     return rows, StreamCounters(version=fold.events, through=fold.through, wanted=fold.through, last=last)
 
@@ -121,10 +121,11 @@ class _CompactFold:
     def _follow_other(self, fact: CompactFact) -> None:
         match fact:
             case CompactOutcome():
-                told = decode_event(fact.kind, fact.payload)
-                if isinstance(told, (*OUTCOMES, Noticed)):
-                    place = Place(fact.position, fact.version, fact.at)
-                    self.deltas += evolve_fact(self._machine, self.state, told, place)
+                stream = self.state.stream
+                event = RecordedEvent(fact.position, stream, fact.version, fact.at, fact.kind, fact.payload, b"")
+                told = read_fact(event)
+                if told is not None and not isinstance(told, Decided):
+                    self.deltas += evolve_fact(self._machine, self.state, told, place_of(event))
             case CompactQuarantined():
                 self.quarantine.append(
                     quarantine_row(

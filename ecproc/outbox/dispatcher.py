@@ -13,16 +13,16 @@ from msgspec.structs import replace
 
 from ecproc.clock import Clock
 from ecproc.domain.attempt import Attempt, Deferred, Performer, Postponed, Uncertain
-from ecproc.domain.entry import Entry, EntryState, apply_outcome
-from ecproc.domain.events import EffectStarted, EffectSucceeded, Outcome
-from ecproc.domain.log import Batch, NewEvent, RecordedEvent
+from ecproc.domain.entry import Entry, EntryState
+from ecproc.domain.events import PAUSED_TICKET, EffectStarted, EffectSucceeded, OperatorActed
+from ecproc.domain.log import NewEvent, RecordedEvent
 from ecproc.errors import RowDamaged, StoreError
 from ecproc.failpoints import failpoint
-from ecproc.fold.recorded import decode_entry, encode_event, wants_decision
-from ecproc.fold.rows import entry_row
+from ecproc.fold.recorded import decode_entry
 from ecproc.outbox.reports import Reports
 from ecproc.outbox.retry import SECOND, Ended, RetryPolicy, conclude, interrupt, supersede, take_up
 from ecproc.outbox.schedule import LEFT_IN_STORE, OutboxBounds, Schedule, Start, weigh
+from ecproc.outbox.settling import Settling, is_same_plan
 from ecproc.signals import Signal
 from ecproc.store.base import Store
 from ecproc.telemetry.hooks import Telemetry
@@ -65,8 +65,6 @@ class Dispatcher:
         self._store = store
         self._performers = {kind: performer for performer in performers for kind in performer.kinds}
         self.succeeded = 0
-        self._take_in = take_in
-        self._wake = wake
         self._policy = policy
         self._attempt_seconds = bounds.attempt_seconds
         self._clock = clock
@@ -75,7 +73,8 @@ class Dispatcher:
         self._telemetry = telemetry
         self._reports = Reports(telemetry, clock)
         self._schedule = Schedule({kind: one.name for kind, one in self._performers.items()}, bounds=bounds, rng=rng)
-        self._news, self._room, self._rest = Signal(), Signal(), Signal()
+        self._settling = Settling(store, self._schedule, take_in=take_in, wake=wake, put=self._put)
+        self._news, self._room, self._rest, self._ended = Signal(), Signal(), Signal(), Signal()
 
     async def wait_for_room(self) -> None:
         """Return when fewer entries are pending than the bound; once full, not before a fifth of it is done."""
@@ -85,6 +84,29 @@ class Dispatcher:
         """Take entries whose rows are durable."""
         for entry in entries:
             self._put(stream, entry)
+
+    def pause(self, stream: str, what: str, *, paused: bool) -> None:
+        """See EffectSink."""
+        if what == PAUSED_TICKET:
+            count = self._schedule.pause_ticket(stream, self._now(), paused=paused)
+        else:
+            count = self._schedule.pause(what, paused=paused)
+        self._reports.paused(stream, what, count, paused=paused)
+        self._tell()
+
+    async def act(self, stream: str, entry: Entry, acted: OperatorActed) -> bool:
+        """Record what a person wants of an entry, given as its row has it, and go by that; False, with nothing
+        recorded, while it is being tried."""
+        if self._schedule.is_tried(stream, entry):
+            return False
+        if self._schedule.find(stream, entry) is None:  # it had come to its end, and is counted as that
+            self._telemetry.outbox_changed(entry.lane, entry.state, None)
+        await self._settling.settle(stream, entry, acted)
+        return True
+
+    async def wait_tried(self, stream: str, entry: Entry) -> None:
+        """Return when an attempt has ended since the entry stood like this, or none is to come."""
+        await self._ended.wait_until(lambda: self._schedule.has_tried(stream, entry))
 
     @property
     def has_room(self) -> bool:
@@ -101,7 +123,11 @@ class Dispatcher:
         await self._rest.wait_until(lambda: self.idle)
 
     async def recover(self) -> None:
-        """Load unfinished entries. One that was started and never settled may have taken effect: it is unknown now."""
+        """Load what is paused and the unfinished entries. One that was started and never settled may have taken effect:
+        it is unknown now."""
+        async for rows in self._store.scan_rows("pause"):
+            for row in rows:
+                self.pause(row.stream, row.id, paused=True)
         async for rows in self._store.scan_rows("outbox", tagged=True):
             for row in rows:
                 entry = decode_entry(row.data or b"")
@@ -111,7 +137,7 @@ class Dispatcher:
                 if performer is not None and entry.state is EntryState.EXECUTING:
                     repeat = performer.repeat_of(entry.effect.kind)
                     outcome = interrupt(entry, repeat, now=self._now(), rng=self._rng, policy=self._policy)
-                    await self._settle(row.stream, entry, outcome)
+                    await self._settling.settle(row.stream, entry, outcome)
 
     async def run(self) -> None:
         """Perform what is due until cancelled or stopped."""
@@ -153,13 +179,14 @@ class Dispatcher:
         finally:
             self._schedule.end(start, self._now())
             self._tell()
+            self._ended.notify()
 
     async def _try(self, stream: str, entry: Entry) -> Attempt | Deferred:
         """What comes of one attempt, the intent recorded before where there has to be one."""
         performer = self._performers[entry.effect.kind]
         if performer.repeat_of(entry.effect.kind).leaves_intent:
             # The performer gets the entry as it was claimed: what a former attempt left unknown is to be looked up.
-            await self._settle(stream, entry, EffectStarted(entry.effect.key))
+            await self._settling.settle(stream, entry, EffectStarted(entry.effect.key))
         failpoint("claim.committed")
         attempt = await _attempt(performer, stream, entry=entry, seconds=self._attempt_seconds)
         failpoint("effect.performed")
@@ -183,7 +210,7 @@ class Dispatcher:
         if is_down is not None:
             self._reports.breaker_changed(destination, attempt, is_open=is_down)
         outcome = self._conclude(stream, entry, attempt)
-        await self._settle(stream, entry, outcome)
+        await self._settling.settle(stream, entry, outcome)
         self.succeeded += isinstance(outcome, EffectSucceeded)
         seconds = self._clock.monotonic() - began
         self._reports.attempt_ended(entry, attempt, outcome, stream=stream, destination=destination, seconds=seconds)
@@ -193,34 +220,7 @@ class Dispatcher:
         now = self._now()
         outcome = conclude(entry, attempt, now=now, rng=self._rng, policy=self._policy)
         newest = self._schedule.newest(stream, entry)
-        return outcome if _is_same_plan(entry, newest) else supersede(outcome, now=now)
-
-    async def _settle(self, stream: str, entry: Entry, outcome: Outcome) -> None:
-        """Record an outcome, the entry's new state, and all that it leads to, in one transaction; or the first two, and
-        then tell its actor, if that has other work."""
-        event = NewEvent(stream, *encode_event(outcome), wanted=wants_decision(outcome))
-        if not (event.wanted and stream in await self._take_in([event])):
-            await self._settle_alone(event, entry, outcome)
-        failpoint("settle.committed")
-
-    async def _settle_alone(self, event: NewEvent, entry: Entry, outcome: Outcome) -> None:
-        """Record an outcome and the entry's new state in one transaction, then tell its actor.
-
-        The key may have been planned anew meanwhile, and we hear of that only after the plan is durable: such an
-        outcome is recorded and changes nothing else, in no order of the two.
-        """
-        stream = event.stream
-        current = self._schedule.newest(stream, entry)
-        if current.effect.fields is LEFT_IN_STORE and _is_same_plan(entry, current):
-            current = replace(current, effect=entry.effect)
-        after = apply_outcome(current, outcome)
-        # Where the newer plan is not known here yet, the store keeps its row (see `Tables.newest_stays`).
-        whole = _is_same_plan(entry, current) and entry.effect.fields is not LEFT_IN_STORE
-        rows = [entry_row(stream, after)] if whole else []
-        committed = await self._store.commit(Batch(events=[event], rows=rows))
-        if _is_same_plan(current, self._schedule.newest(stream, entry)):
-            self._put(stream, after)
-        self._wake([event for event in committed.events if event is not None], event.wanted)
+        return outcome if is_same_plan(entry, newest) else supersede(outcome, now=now)
 
     def _put(self, stream: str, entry: Entry, *, counted: bool = False) -> None:
         before = None
@@ -253,7 +253,7 @@ async def _fetch(store: Store, stream: str, entry: Entry) -> Entry | Postponed |
     if not rows:
         return _postpone(RowDamaged("outbox", stream, entry.effect.key, "it is gone"))
     kept = decode_entry(rows[0].data or b"")
-    return replace(entry, effect=kept.effect) if _is_same_plan(entry, kept) else None
+    return replace(entry, effect=kept.effect) if is_same_plan(entry, kept) else None
 
 
 async def _attempt(performer: Performer, stream: str, *, entry: Entry, seconds: float) -> Attempt | Deferred:
@@ -275,8 +275,3 @@ async def _attempt(performer: Performer, stream: str, *, entry: Entry, seconds: 
 
 def _postpone(damaged: RowDamaged) -> Postponed:
     return Postponed(str(damaged), _DAMAGED_SECONDS, damaged.hint)
-
-
-def _is_same_plan(entry: Entry, other: Entry) -> bool:
-    """Whether both are of one plan of their key: planned because of the same event."""
-    return entry.effect.position == other.effect.position

@@ -47,26 +47,34 @@ def _is_owed(entry: Entry) -> bool:
     return entry.state in DEAD or not entry.finished
 
 
+def _order_of(item: tuple[EffectKey, Entry]) -> int:
+    return item[1].order
+
+
 class TicketLane:
     """One ticket's entries of one lane, by planned order; finished ones leave except a dead create.
 
-    `busy` while one of them is being attempted.
+    `trying` is the key of the one that is being attempted.
     """
 
-    __slots__ = ("busy", "creates", "entries")
+    __slots__ = ("creates", "entries", "trying")
 
     def __init__(self) -> None:
         self.entries: dict[EffectKey, Entry] = {}
         self.creates: dict[EffectKey, Entry] = {}
-        self.busy = False
+        self.trying: EffectKey | None = None
 
     def put(self, entry: Entry) -> Entry | None:
-        """Take an entry's newest version, a newly planned one behind the others; gives the version it had before."""
+        """Take an entry's newest version, a newly planned one behind the others, one that a person wants once more
+        where it was planned; gives the version it had before."""
         key = entry.effect.key
         former = self.entries.get(key)
         if former is not None and former.order != entry.order:
             del self.entries[key]
+        last = next(reversed(self.entries.values()), entry)
         self.entries[key] = entry
+        if last.order > entry.order and (former is None or former.order != entry.order):
+            self.entries = dict(sorted(self.entries.items(), key=_order_of))
         if entry.effect.kind is EffectKind.CREATE:
             self.creates[key] = entry
         if entry.finished and not (entry.state in DEAD and entry.effect.kind is EffectKind.CREATE):

@@ -54,6 +54,11 @@ class Reports:
         fields = {**_name(entry, stream), "reason": attempt.reason}
         self._complain("warning", "effect_retry", entry.lane, fields, hint=attempt.hint)
 
+    def paused(self, stream: str, what: str, count: int, *, paused: bool) -> None:
+        """Tell that a person lets nothing more be performed there, or lets it go on."""
+        self._telemetry.paused(what, count)
+        log.info("paused", what=what, stream=stream, paused=paused)
+
     def left_alone(self, entry: Entry) -> None:
         """Tell, once for each kind, that nothing that is configured performs this entry."""
         kind = entry.effect.kind

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from random import Random
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -69,9 +69,10 @@ class Look(msgspec.Struct, frozen=True):
 class _Line:
     """The tickets of a lane whose next entry is due at one destination, most urgent first."""
 
-    def __init__(self, lane: _Lane, breaker: Breaker) -> None:
+    def __init__(self, lane: _Lane, breaker: Breaker, destination: str) -> None:
         self.lane = lane
         self.breaker = breaker
+        self.destination = destination
         self.ready: list[tuple[Urgency, int, int, str]] = []
 
 
@@ -92,21 +93,26 @@ class _Lane:
 
     def line_to(self, destination: str, breaker: Breaker) -> _Line:
         """The line for that destination, the same for all of its kinds."""
-        return self.lines.setdefault(destination, _Line(self, breaker))
+        return self.lines.setdefault(destination, _Line(self, breaker, destination))
 
     def due_since(self) -> int | None:
         """Since when the most urgent of all that is due has been due."""
         heads = [line.ready[0] for line in self.lines.values() if line.ready]
         return min(heads)[1] if heads else None
 
-    def next_line(self, steady: float) -> _Line | None:
+    def next_line(self, steady: float, paused: Collection[str]) -> _Line | None:
         """The line with the most urgent entry that may be sent now."""
-        lines = [line for line in self.lines.values() if line.ready and line.breaker.may_send(steady)]
+        lines = [
+            line
+            for line in self.lines.values()
+            if line.ready and line.destination not in paused and line.breaker.may_send(steady)
+        ]
         return min(lines, key=lambda line: line.ready[0], default=None)
 
-    def wait(self, now: int) -> float | None:
+    def wait(self, now: int, paused: Collection[str]) -> float | None:
         """Seconds until the next entry is due or the next breaker lets one try, None if no time brings that."""
-        rests = [line.breaker.wait(now / SECOND) for line in self.lines.values() if line.ready]
+        going = [line for line in self.lines.values() if line.ready and line.destination not in paused]
+        rests = [line.breaker.wait(now / SECOND) for line in going]
         if self.waiting:
             rests.append((self.waiting[0][0] - now) / SECOND)
         return min((rest for rest in rests if rest > 0), default=None)
@@ -118,7 +124,7 @@ class Schedule:
     `destinations` names the destination of every kind that somebody performs; their lanes share the places in all. Of
     one ticket and lane the entries are started in planned order, one after the other. `now` is in microseconds UTC and
     never goes back. `pending` counts the unfinished entries; `has_news`: another look could start something. While it
-    is `held` nothing is started, and all that is due stays so.
+    is `held` nothing is started, and all that is due stays so; so does what is `paused`, destinations and tickets.
     """
 
     def __init__(self, destinations: Mapping[EffectKind, str], *, bounds: OutboxBounds, rng: Random) -> None:
@@ -138,6 +144,8 @@ class Schedule:
         self.has_news = False
         self.stopped = False
         self.held = False
+        self._paused: set[str] = set()
+        self._paused_tickets: set[str] = set()
 
     @property
     def has_room(self) -> bool:
@@ -147,10 +155,14 @@ class Schedule:
         """
         return self.stopped or not self._is_full
 
+    def find(self, stream: str, entry: Entry) -> Entry | None:
+        """What stands under the entry's key now; None where that is not known any more."""
+        ticket = self._ticket(stream, entry)
+        return ticket.entries.get(entry.effect.key) if ticket else None
+
     def newest(self, stream: str, entry: Entry) -> Entry:
-        """What stands under the entry's key now; the entry itself where that is not known any more."""
-        ticket = self._lines[entry.effect.kind].lane.tickets.get(stream)
-        return ticket.entries.get(entry.effect.key, entry) if ticket else entry
+        """The same; the entry itself where that is not known any more."""
+        return self.find(stream, entry) or entry
 
     def put(self, stream: str, entry: Entry, now: int) -> EntryState | None:
         """Take an entry's newest version; gives the state in which it was known before."""
@@ -204,12 +216,39 @@ class Schedule:
         self.has_news = True
         ticket = lane.tickets.get(start.stream)
         if ticket is not None:
-            ticket.busy = False
+            ticket.trying = None
             self._enqueue(lane, start.stream, now)
+
+    def is_tried(self, stream: str, entry: Entry) -> bool:
+        """Whether an attempt of that entry is under way."""
+        ticket = self._ticket(stream, entry)
+        return ticket is not None and ticket.trying == entry.effect.key
+
+    def has_tried(self, stream: str, entry: Entry) -> bool:
+        """Whether an attempt has ended since the entry stood like this, or none is to come."""
+        newest = self.find(stream, entry)
+        return newest is None or newest.finished or newest.tries > entry.tries
+
+    def pause(self, destination: str, *, paused: bool) -> int:
+        """Start nothing more at that destination, or go on with it; how often it is paused now."""
+        (self._paused.add if paused else self._paused.discard)(destination)
+        self.has_news = True
+        return int(paused)
+
+    def pause_ticket(self, stream: str, now: int, *, paused: bool) -> int:
+        """Start nothing more of that ticket, or go on with it; how many are paused now."""
+        (self._paused_tickets.add if paused else self._paused_tickets.discard)(stream)
+        for lane in self._lanes.values():
+            self._enqueue(lane, stream, now)
+        return len(self._paused_tickets)
 
     def stop(self) -> None:
         """Start nothing more."""
         self.stopped = self.has_news = True
+
+    def _ticket(self, stream: str, entry: Entry) -> TicketLane | None:
+        line = self._lines.get(entry.effect.kind)
+        return line.lane.tickets.get(stream) if line is not None else None
 
     def _lighten(self, entry: Entry) -> Entry:
         """The entry, with its fields left in the store where those of the others take all the room."""
@@ -229,9 +268,9 @@ class Schedule:
     def _fill(self, lane: _Lane, now: int, starts: list[Start]) -> float | None:
         """Start what the lane has slots for; seconds until time alone lets it start more, None if that cannot be."""
         while lane.slots and self.in_flight < self._bounds.max_in_flight:
-            line = lane.next_line(now / SECOND)
+            line = lane.next_line(now / SECOND, self._paused)
             if line is None:
-                return lane.wait(now)
+                return lane.wait(now, self._paused)
             start = self._take(line, now)
             if start is not None:
                 starts.append(start)
@@ -242,13 +281,13 @@ class Schedule:
         lane = line.lane
         (_, expiry), _, _, stream = heapq.heappop(line.ready)
         ticket = lane.tickets.get(stream)
-        if ticket is None or ticket.busy:
+        if ticket is None or ticket.trying or stream in self._paused_tickets:
             return None
         chosen = ticket.choose(now)
         if not isinstance(chosen, Run) or self._lines[chosen.entry.effect.kind] is not line or expiry <= now:
             self._enqueue(lane, stream, now)  # of files, those that can still be had go first
             return None
-        ticket.busy = True
+        ticket.trying = chosen.entry.effect.key
         lane.slots -= 1
         self.in_flight += 1
         self._turn += 1
@@ -258,7 +297,7 @@ class Schedule:
     def _enqueue(self, lane: _Lane, stream: str, now: int) -> None:
         """Queue a ticket for its next entry: by the time it is due; of those that are, what expires first."""
         ticket = lane.tickets.get(stream)
-        if ticket is None or ticket.busy:
+        if ticket is None or ticket.trying or stream in self._paused_tickets:
             return
         if not ticket.entries:
             del lane.tickets[stream]

@@ -81,7 +81,8 @@ class Mailboxes(Generic[_F]):
                 self._wake(event.stream, box)
 
     def wake_in_log(self, stream: str) -> None:
-        """Take what stands of the stream in the log, and wants a decision."""
+        """Take what stands of the stream, parked or not, in the log, and wants a decision."""
+        self.parked.discard(stream)
         box = self._box(stream)
         box.overflown = True
         self._wake(stream, box)
@@ -116,9 +117,14 @@ class Mailboxes(Generic[_F]):
         self.parked.add(stream)
         self._drop_fold(stream)
         for event in box.events.values():
-            self._let_go(event)
+            self._hold(event, sign=-1)
         box.events.clear()
         box.overflown = True
+
+    def is_at_rest(self, stream: str) -> bool:
+        """Whether the stream was not started and does not wait for it."""
+        box = self._boxes.get(stream)
+        return box is None or not box.busy
 
     def count_decided(self, events: int) -> None:
         """So many events fewer wait for a decision."""
@@ -197,13 +203,9 @@ class Mailboxes(Generic[_F]):
             return False
         return not self.held or self._held_bytes + len(event.payload) <= self._limits.events_bytes
 
-    def _hold(self, event: RecordedEvent) -> None:
-        self.held += 1
-        self._held_bytes += len(event.payload)
-
-    def _let_go(self, event: RecordedEvent) -> None:
-        self.held -= 1
-        self._held_bytes -= len(event.payload)
+    def _hold(self, event: RecordedEvent, *, sign: int = 1) -> None:
+        self.held += sign
+        self._held_bytes += sign * len(event.payload)
 
     def _box(self, stream: str) -> _Box[_F]:
         box = self._boxes.get(stream)
@@ -224,7 +226,7 @@ class Mailboxes(Generic[_F]):
             if version > following:
                 break
             event = box.events.pop(version)
-            self._let_go(event)
+            self._hold(event, sign=-1)
             if version == following:
                 taken.append(event)
         return taken

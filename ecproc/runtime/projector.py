@@ -10,7 +10,7 @@ import structlog
 
 from ecproc.clock import Clock
 from ecproc.config import Limits
-from ecproc.domain.log import NewEvent, RecordedEvent
+from ecproc.domain.log import Batch, NewEvent, RecordedEvent
 from ecproc.domain.policy import Policy
 from ecproc.errors import StoreError
 from ecproc.fold.machine import AnyMachine, Machines
@@ -25,7 +25,8 @@ log = structlog.get_logger()
 
 
 class Projector:
-    """Hands appended events to their tickets' actors, within bounds; `parked` are those a defect of ours stopped."""
+    """Hands appended events to their tickets' actors, within bounds; `parked` are those a defect of ours stopped, and
+    `reasons` says by what."""
 
     def __init__(
         self,
@@ -56,6 +57,7 @@ class Projector:
             clock=clock,
             telemetry=telemetry,
         )
+        self.reasons: dict[str, str] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._rested = Signal()
 
@@ -93,6 +95,22 @@ class Projector:
         self._go_on(streams)
         self._start_ready()
         return recorded
+
+    async def submit(self, events: Sequence[NewEvent]) -> None:
+        """Append facts, and return when they are decided or their tickets parked."""
+        committed = await self._store.commit(Batch(events=events))
+        self.deliver([event for event in committed.events if event is not None])
+        await self._wait_at_rest({event.stream for event in events})
+
+    async def take_up(self, stream: str) -> bool:
+        """Go on with a parked ticket; False where it is parked again."""
+        self._boxes.wake_in_log(stream)
+        self._start_ready()
+        await self._wait_at_rest({stream})
+        return stream not in self.parked
+
+    async def _wait_at_rest(self, streams: Set[str]) -> None:
+        await self._rested.wait_until(lambda: all(self._boxes.is_at_rest(stream) for stream in streams))
 
     @property
     def idle(self) -> bool:
@@ -167,12 +185,12 @@ class Projector:
 
     def _finish(self, streams: Sequence[str]) -> None:
         self._boxes.finish(streams)
-        if self._boxes.idle:
-            self._rested.notify()
+        self._rested.notify()
 
     def _park(self, stream: str, error: Exception) -> None:
         """A defect of ours must stop this ticket only; its messages stay in the log for better code."""
         log.error("ticket_parked", ticket=stream, error=type(error).__name__, exc_info=error)
+        self.reasons[stream] = type(error).__name__
         self._boxes.park(stream)
         self._finish([stream])
 

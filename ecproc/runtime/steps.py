@@ -45,6 +45,9 @@ class EffectSink(Protocol):
     def add(self, stream: str, entries: Sequence[Entry]) -> None:
         """Take entries whose rows are durable."""
 
+    def pause(self, stream: str, what: str, *, paused: bool) -> None:
+        """Perform nothing more of that stream (PAUSED_TICKET) or at that destination, or go on."""
+
 
 class Steps:
     """Takes tickets' steps, writes them, and puts what is written where it belongs; a defect costs its own ticket only,
@@ -164,6 +167,8 @@ class Steps:
                 self._boxes.put([event], wake=new.wanted)
         self._reports.stepped(stream, step, lag=self._boxes.lag)
         self._effects.add(stream, step.entries)
+        for pause in step.pauses:
+            self._effects.pause(stream, pause.what, paused=pause.paused)
 
 
 def _by_stream(events: Sequence[NewEvent]) -> dict[str, list[NewEvent]]:

@@ -9,7 +9,7 @@ from ecproc.domain import change, incident
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.effects import EffectKind, Lane
 from ecproc.domain.entry import EntryState
-from ecproc.domain.events import EffectOutcome, QuarantineReason, TicketType, Transaction
+from ecproc.domain.events import PAUSED_TICKET, EffectOutcome, QuarantineReason, TicketType, Transaction
 from ecproc.domain.queue import DeleteOutcome, PollOutcome
 from ecproc.domain.refusals import WebRefusal
 
@@ -29,6 +29,7 @@ EFFECT_KINDS: Final = tuple(item.value for item in EffectKind)
 EFFECT_OUTCOMES: Final = tuple(item.value for item in EffectOutcome)
 WEB_REFUSALS: Final = tuple(item.value for item in WebRefusal)
 DESTINATIONS: Final = ("bridge", "desk", "attachments")
+PAUSABLE: Final = (*DESTINATIONS, PAUSED_TICKET)
 
 
 class Telemetry:
@@ -96,6 +97,9 @@ class Telemetry:
 
     def breaker(self, destination: str, *, is_open: bool) -> None:
         """A destination's breaker opened or closed: one of DESTINATIONS."""
+
+    def paused(self, what: str, count: int) -> None:
+        """So many of one of PAUSABLE are paused now: of a destination one or none."""
 
     def replay_events(self, count: int) -> None:
         """A rebuild has folded that many more events."""

@@ -20,6 +20,7 @@ from ecproc.telemetry.hooks import (
     ENTRY_STATES,
     LANES,
     MESSAGE_TYPES,
+    PAUSABLE,
     POLL_OUTCOMES,
     QUARANTINE_REASONS,
     TICKET_STATES,
@@ -182,10 +183,10 @@ class PrometheusTelemetry(Telemetry):
             ),
             [(kind,) for kind in EFFECT_KINDS],
         )
-        self._breakers = _Children(
-            Gauge("ecproc_breaker_open", "1 while a destination is left alone.", ["destination"], registry=registry),
-            [(destination,) for destination in DESTINATIONS],
-        )
+        paused = Gauge("ecproc_paused", "What a person paused; of tickets, how many.", ["what"], registry=registry)
+        self._paused = _Children(paused, [(what,) for what in PAUSABLE])
+        left = Gauge("ecproc_breaker_open", "1 while a destination is left alone.", ["destination"], registry=registry)
+        self._breakers = _Children(left, [(destination,) for destination in DESTINATIONS])
 
     def poll_finished(self, outcome: str) -> None:
         self._polls.of(outcome).inc()
@@ -253,6 +254,9 @@ class PrometheusTelemetry(Telemetry):
     def effect_finished(self, kind: str, outcome: str, seconds: float) -> None:
         self._effects.of(kind, outcome).inc()
         self._effect_seconds.of(kind).observe(seconds)
+
+    def paused(self, what: str, count: int) -> None:
+        self._paused.of(what).set(count)
 
     def breaker(self, destination: str, *, is_open: bool) -> None:
         self._breakers.of(destination).set(is_open)

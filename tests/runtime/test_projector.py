@@ -64,6 +64,9 @@ class Outbox:
     def has_room(self) -> bool:
         return self.room.is_set()
 
+    def pause(self, stream: str, what: str, *, paused: bool) -> None:
+        pass
+
     def add(self, stream: str, entries: Sequence[Entry]) -> None:
         self.added += [(stream, entry.effect.key) for entry in entries]
 

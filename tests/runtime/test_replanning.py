@@ -228,7 +228,7 @@ def test_an_attempt_at_the_old_address_leaves_the_new_plan_due_at_once(end: Atte
         new = await scene.entry()
         dispatcher = scene.dispatcher
         outcome = dispatcher._conclude(TICKET, old, end)
-        await dispatcher._settle(TICKET, old, outcome)
+        await dispatcher._settling.settle(TICKET, old, outcome)
 
         assert await scene.entry() == new
         assert (new.effect.position, new.next_attempt_at) == (scene.last, None)

@@ -256,7 +256,7 @@ class Overtakes(Schedule):
         before = super().put(stream, entry, now)
         ticket = self._lines[entry.effect.kind].lane.tickets.get(stream)
         if before is None and ticket is not None:
-            ticket.busy = False
+            ticket.trying = None
             self._enqueue(self._lines[entry.effect.kind].lane, stream, now)
         return before
 

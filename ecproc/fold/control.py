@@ -1,0 +1,44 @@
+"""The machine of what concerns no ticket: what people paused as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from ecproc.domain.deltas import Delta
+from ecproc.domain.effects import Effect
+from ecproc.domain.events import Fact, Message, Place
+from ecproc.domain.log import Row
+from ecproc.domain.policy import Policy
+from ecproc.domain.state import StreamState
+from ecproc.fold.rows import SHARED_ROWS
+
+CONTROL_PREFIX: Final = "$"
+CONTROL_STREAM: Final = "$control"
+"""Where an act stands that concerns a destination."""
+
+
+class ControlMachine:
+    """See Machine; what an act means in every stream is all that it means here."""
+
+    fold_version: Final = 1
+    snapshot_version: Final = 1
+    new = StreamState
+
+    def evolve(self, state: StreamState, fact: Fact, place: Place) -> list[Delta]:
+        state.touch(place)
+        return []
+
+    def evolve_news(self, state: StreamState, message: Message) -> list[Delta] | None:
+        return None
+
+    def decide(
+        self, state: StreamState, fact: Fact, deltas: Sequence[Delta], place: Place, policy: Policy
+    ) -> list[Effect]:
+        return []
+
+    def rows(self, state: StreamState, deltas: Sequence[Delta]) -> list[Row]:
+        return [SHARED_ROWS[type(delta)](state.stream, delta) for delta in deltas if type(delta) in SHARED_ROWS]
+
+    def counted(self, state: StreamState) -> tuple[str, str | None] | None:
+        return None
