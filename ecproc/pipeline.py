@@ -15,7 +15,9 @@ from ecproc.clock import Clock
 from ecproc.config import Config
 from ecproc.desk.base import Desk
 from ecproc.domain.effects import Lane
-from ecproc.domain.log import NewEvent, RecordedEvent
+from ecproc.domain.entry import Entry
+from ecproc.domain.events import OperatorActed
+from ecproc.domain.log import Batch, NewEvent, RecordedEvent
 from ecproc.domain.policy import Policy
 from ecproc.failpoints import failpoint
 from ecproc.fold.machine import Machines
@@ -105,6 +107,30 @@ class Pipeline:
         )
         self._recovered = anyio.Event()
         self._received = anyio.Event()
+
+    # --- what a person wants: see `commands.steering.Acting` ---
+
+    async def act(self, stream: str, entry: Entry, acted: OperatorActed) -> bool:
+        """Record an act on an entry; False, with nothing recorded, while the entry is being tried."""
+        return await self.dispatcher.act(stream, entry, acted)
+
+    async def wait_tried(self, stream: str, entry: Entry) -> None:
+        """Return when an attempt has ended since the entry stood like this, or none is to come."""
+        await self.dispatcher.wait_tried(stream, entry)
+
+    async def submit(self, batch: Batch) -> None:
+        """Append facts, and return when they are decided or their tickets parked."""
+        await self.projector.submit(batch)
+
+    def parked_by(self, stream: str) -> str | None:
+        """What stopped the ticket; None if it is not parked."""
+        return self.projector.parked_by(stream)
+
+    async def take_up(self, stream: str) -> bool:
+        """Go on with a parked ticket; False where it is parked again."""
+        return await self.projector.take_up(stream)
+
+    # --- how far it is ---
 
     @property
     def idle(self) -> bool:

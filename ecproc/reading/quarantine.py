@@ -25,7 +25,9 @@ _PLACE: Final = re.compile(r"\(byte (\d+)\)")
 _raw: Final = msgspec.json.Decoder(msgspec.Raw)
 
 
-class _QuarantineRow(msgspec.Struct, frozen=True):
+class QuarantineRow(msgspec.Struct, frozen=True):
+    """As much as the live rows have of a message in quarantine."""
+
     position: int
     stream: str
     message_id: str
@@ -97,7 +99,7 @@ async def read_quarantined(reader: Reader, name: str, *, machines: Machines, rev
         **msgspec.structs.asdict(_describe(rows[0], event, reveal=reveal)),
         raw=text if reveal else mask_text(text),
         bad_byte=find_bad_byte(raw),
-        now=Retrial(taken=False) if event is None else await _try_again(reader, event, machines),
+        now=Retrial(taken=False) if event is None else await try_again(reader, event, machines),
         same_id=tuple(row.position for row in rows[1:]),
     )
 
@@ -129,8 +131,8 @@ def _find_offset(raw: bytes) -> int | None:
     return min(found, default=None)
 
 
-async def _try_again(reader: Reader, event: RecordedEvent, machines: Machines) -> Retrial:
-    """What reading and folding the message, behind all that its stream holds, comes to today."""
+async def try_again(reader: Reader, event: RecordedEvent, machines: Machines) -> Retrial:
+    """What reading and folding a message, behind all that its stream holds, comes to today."""
     fact = read_fact(event)
     if isinstance(fact, Undecodable):
         return Retrial(False, fact.reason, fact.detail)
@@ -146,16 +148,23 @@ async def _try_again(reader: Reader, event: RecordedEvent, machines: Machines) -
     return Retrial(True)
 
 
-async def _read_rows(reader: Reader) -> list[_QuarantineRow]:
+async def _read_rows(reader: Reader) -> list[QuarantineRow]:
     rows = [
-        msgspec.json.decode(row.data or b"", type=_QuarantineRow)
+        msgspec.json.decode(row.data or b"", type=QuarantineRow)
         async for page in reader.scan_rows("quarantine")
         for row in page
     ]
     return sorted(rows, key=_position)
 
 
-def _describe(row: _QuarantineRow, event: RecordedEvent | None, *, reveal: bool) -> QuarantinedMessage:
+async def find_quarantined(reader: Reader, name: str) -> QuarantineRow | None:
+    """The message in quarantine at that position, or the first of that MessageId."""
+    rows = [row for row in await _read_rows(reader) if name in (str(row.position), row.message_id)]
+    rows.sort(key=lambda row: name != str(row.position))
+    return rows[0] if rows else None
+
+
+def _describe(row: QuarantineRow, event: RecordedEvent | None, *, reveal: bool) -> QuarantinedMessage:
     shown = show_body(event.payload if event else b"", reveal=reveal)
     return QuarantinedMessage(
         **msgspec.structs.asdict(row),
@@ -165,5 +174,5 @@ def _describe(row: _QuarantineRow, event: RecordedEvent | None, *, reveal: bool)
     )
 
 
-def _position(row: _QuarantineRow) -> int:
+def _position(row: QuarantineRow) -> int:
     return row.position

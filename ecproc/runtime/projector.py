@@ -25,8 +25,7 @@ log = structlog.get_logger()
 
 
 class Projector:
-    """Hands appended events to their tickets' actors, within bounds; `parked` are those a defect of ours stopped, and
-    `reasons` says by what."""
+    """Hands appended events to their tickets' actors, within bounds; `parked` are those a defect of ours stopped."""
 
     def __init__(
         self,
@@ -57,7 +56,7 @@ class Projector:
             clock=clock,
             telemetry=telemetry,
         )
-        self.reasons: dict[str, str] = {}
+        self._reasons: dict[str, str] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._rested = Signal()
 
@@ -96,11 +95,15 @@ class Projector:
         self._start_ready()
         return recorded
 
-    async def submit(self, events: Sequence[NewEvent]) -> None:
+    async def submit(self, batch: Batch) -> None:
         """Append facts, and return when they are decided or their tickets parked."""
-        committed = await self._store.commit(Batch(events=events))
+        committed = await self._store.commit(batch)
         self.deliver([event for event in committed.events if event is not None])
-        await self._wait_at_rest({event.stream for event in events})
+        await self._wait_at_rest({event.stream for event in batch.events})
+
+    def parked_by(self, stream: str) -> str | None:
+        """What stopped a ticket; None if it is not parked."""
+        return self._reasons.get(stream, "a defect") if stream in self.parked else None
 
     async def take_up(self, stream: str) -> bool:
         """Go on with a parked ticket; False where it is parked again."""
@@ -190,7 +193,7 @@ class Projector:
     def _park(self, stream: str, error: Exception) -> None:
         """A defect of ours must stop this ticket only; its messages stay in the log for better code."""
         log.error("ticket_parked", ticket=stream, error=type(error).__name__, exc_info=error)
-        self.reasons[stream] = type(error).__name__
+        self._reasons[stream] = type(error).__name__
         self._boxes.park(stream)
         self._finish([stream])
 
