@@ -21,6 +21,7 @@ from ecproc.attachments.store import ContentStore
 from ecproc.bridge.fast import FastBridge
 from ecproc.clock import Clock, SystemClock
 from ecproc.collector import spare_the_collector
+from ecproc.commands.steering import Steering
 from ecproc.config import Config, DataConfig, LiveSecret
 from ecproc.descriptors import Reserve, raise_limit
 from ecproc.desk.local import LocalDesk
@@ -45,6 +46,7 @@ from ecproc.room import Room
 from ecproc.starting import Front, Opening
 from ecproc.store.base import Damage, Store
 from ecproc.store.opening import open_reader, open_store, verify_log
+from ecproc.telemetry.hooks import DESTINATIONS
 from ecproc.telemetry.metrics import PrometheusTelemetry
 
 if TYPE_CHECKING:
@@ -280,10 +282,17 @@ class Processor:
         raise StoreUnavailable("the storage failed: nothing more can be acknowledged")
 
     def _build_pages(self) -> Starlette:
-        token = self._reloading.secrets["web.read_token"]
+        reads, commands = (self._reloading.secrets[f"web.{name}"] for name in ("read_token", "command_token"))
         entries = self._config.limits.document_entries
         queries = Queries(self._store, tables=TABLES.names, machines=MACHINES, entries=entries)
-        return self._front.build_pages(queries, self._health, read_token=lambda: token.value)
+        steering = Steering(self._store, self._pipeline, machines=MACHINES, pausable=DESTINATIONS)
+        return self._front.build_pages(
+            queries,
+            self._health,
+            steering=steering,
+            read_token=lambda: reads.value,
+            command_token=lambda: commands.value,
+        )
 
 
 def _raise_file_limit() -> None:

@@ -12,6 +12,8 @@ CONTROL: Final = "control.sock"
 """The socket's name."""
 CONTROL_HOST: Final = "localhost"
 """What requests on it call the server."""
+WHO_HEADER: Final = "x-ecproc-who"
+"""In which requests on it say whose command they are: a login name, quoted as in a URL."""
 _LONGEST: Final = 107 - len(f"/{CONTROL}.new")
 """Bytes of a directory whose sockets' addresses fit into the system's 108."""
 

@@ -10,7 +10,7 @@ import anyio
 import msgspec
 
 from ecproc.clock import SystemClock
-from ecproc.commands.steering import Refused, Steering
+from ecproc.commands.steering import NotPossible, Steering
 from ecproc.config import Config
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import OperatorActed
@@ -89,6 +89,6 @@ class _Alone:
         return True
 
     async def wait_tried(self, stream: str, entry: Entry) -> None:
-        raise Refused(
+        raise NotPossible(
             "nobody performs it while no processor runs", hint="start ecproc run, or leave --wait and --gradual out"
         )

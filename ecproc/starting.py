@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ecproc.clock import Clock
+from ecproc.commands.steering import Steering
 from ecproc.config import Config, Secret
 from ecproc.descriptors import Reserve
 from ecproc.ending import exit_code_of
@@ -70,14 +71,24 @@ class Front:
         """Answer with what is shown now."""
         await self._pages[-1](scope, receive, send)
 
-    def build_pages(self, queries: Queries | None, health: Health, *, read_token: Callable[[], Secret]) -> Starlette:
-        """The pages that show these, for this address and these limits."""
+    def build_pages(
+        self,
+        queries: Queries | None,
+        health: Health,
+        *,
+        steering: Steering | None,
+        read_token: Callable[[], Secret],
+        command_token: Callable[[], Secret],
+    ) -> Starlette:
+        """The pages that show and change these, for this address and these limits."""
         web = self._config.web
         return build_app(
             queries,
             health,
+            steering=steering,
             hosts=HostRule(web.host, web.hosts),
             read_token=read_token,
+            command_token=command_token,
             limits=self._config.limits,
             refusals=self._refusals,
             clock=self._clock,
@@ -110,7 +121,14 @@ class Front:
 
     async def show_start(self, start: Opening) -> None:
         """Serve the probes and metrics of a process that has not begun, and a word on every other page."""
-        pages = self.build_pages(None, start, read_token=lambda: self._config.web.read_token)
+        web = self._config.web
+        pages = self.build_pages(
+            None,
+            start,
+            steering=None,
+            read_token=lambda: web.read_token,
+            command_token=lambda: web.command_token,
+        )
         await self.show(pages)
 
 

@@ -8,7 +8,8 @@ from itertools import count
 
 import msgspec
 
-from ecproc.domain.events import EffectFailed, EffectSucceeded
+from ecproc.domain.entry import Entry
+from ecproc.domain.events import EffectFailed, EffectSucceeded, OperatorActed
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import Batch, NewEvent, Row
 from ecproc.domain.policy import Policy
@@ -18,6 +19,7 @@ from ecproc.fold.stream import StreamFold
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.fold.whole import fold_events
+from ecproc.outbox.settling import act_on
 from ecproc.store.memory import MemoryStore
 
 CANARY = "canarysignature"
@@ -72,6 +74,30 @@ class Disk(MemoryStore):
         await self.decide()
         rows, _ = fold_events(stream, await self.read_stream(stream), MACHINES.of(stream))
         await self.commit(Batch(rows=rows))
+
+
+class Obedient:
+    """Whoever acts on a log that nobody performs anything of: what is submitted is decided at once."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+
+    async def act(self, stream: str, entry: Entry, acted: OperatorActed) -> bool:
+        await self.submit(act_on(stream, entry, acted))
+        return True
+
+    async def wait_tried(self, stream: str, entry: Entry) -> None:
+        return
+
+    async def submit(self, batch: Batch) -> None:
+        await self._disk.commit(batch)
+        await self._disk.decide()
+
+    def parked_by(self, stream: str) -> str | None:
+        return None
+
+    async def take_up(self, stream: str) -> bool:
+        return True
 
 
 async def fill_disk() -> Disk:

@@ -7,10 +7,10 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from ecproc.commands.steering import EntryFilter, Person, Refused, SteeredEntry, Steering
+from ecproc.commands.steering import EntriesWanted, NotPossible, Person, SteeredEntry, Steering
 from ecproc.domain.events import Act
 
-Note = Annotated[str, Meta(max_length=2_000)]
+Why = Annotated[str, Meta(max_length=2_000)]
 """Why, in a person's words."""
 
 
@@ -19,25 +19,32 @@ class EntriesOrder(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
     `gradual` in growing numbers up to the first that fails, `force` though a later entry would be undone."""
 
     keys: tuple[str, ...] = ()
-    filter: EntryFilter | None = None
+    filter: EntriesWanted | None = None
     limit: Annotated[int, Meta(ge=0)] | None = None
     gradual: bool = False
     force: bool = False
     wait: bool = False
-    note: Note = ""
+    note: Why = ""
+
+
+class EntryOrder(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One entry to retry or discard, `force` though a later one would be undone."""
+
+    force: bool = False
+    note: Why = ""
 
 
 class NoteOrder(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """Why it is done."""
 
-    note: Note = ""
+    note: Why = ""
 
 
 class PauseOrder(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What to pause or to let go on: a destination, or a ticket by either number."""
 
     what: str
-    note: Note = ""
+    note: Why = ""
 
 
 class EntriesReport(msgspec.Struct, frozen=True):
@@ -65,9 +72,9 @@ class PauseReport(msgspec.Struct, frozen=True):
 
 
 async def steer_entries(steering: Steering, act: Act, order: EntriesOrder, person: Person) -> EntriesReport:
-    """Retry or discard entries. Raises Refused, with nothing recorded, where the order names none or both."""
+    """Retry or discard entries. Raises NotPossible, with nothing recorded, where the order names none or both."""
     if bool(order.keys) == (order.filter is not None):
-        raise Refused("name entries by their keys or by a filter", hint="keys, or a filter, and not both")
+        raise NotPossible("name entries by their keys or by a filter", hint="keys, or a filter, and not both")
     if order.filter is not None:
         entries = await steering.list_entries(act, order.filter, limit=order.limit)
     else:
@@ -78,7 +85,7 @@ async def steer_entries(steering: Steering, act: Act, order: EntriesOrder, perso
 
 
 async def steer_message(steering: Steering, act: Act, name: str, person: Person) -> MessageReport:
-    """Take a message out of quarantine, for good or to be folded. Raises Unknown."""
+    """Take a message out of quarantine, for good or to be folded. Raises NotFound."""
     if act is Act.DISCARD:
         await steering.discard_message(name, person)
         return MessageReport(name, "discarded")
@@ -87,7 +94,7 @@ async def steer_message(steering: Steering, act: Act, name: str, person: Person)
 
 
 async def steer_pause(steering: Steering, act: Act, order: PauseOrder, person: Person) -> PauseReport:
-    """Pause something or let it go on. Raises Refused and Unknown."""
+    """Pause something or let it go on. Raises NotPossible and NotFound."""
     if act is Act.PAUSE:
         await steering.pause(order.what, person)
         return PauseReport(order.what, paused=True)

@@ -10,20 +10,18 @@ from typing import Final, Protocol
 
 import msgspec
 
-from ecproc.domain.deltas import QuarantineLeft
-from ecproc.domain.effects import is_superseded
+from ecproc.domain.effects import EffectKind, Lane, is_superseded
 from ecproc.domain.entry import Entry, EntryState
-from ecproc.domain.events import PAUSED_TICKET, Act, OperatorActed, Released, Undecodable
+from ecproc.domain.events import PAUSED_TICKET, Act, OperatorActed
 from ecproc.domain.ids import EffectKey, split_key
-from ecproc.domain.log import Batch, NewEvent, RecordedEvent
+from ecproc.domain.log import Batch, NewEvent
 from ecproc.errors import EcprocError
 from ecproc.fold.control import CONTROL_STREAM
-from ecproc.fold.history import place_of, read_fact
-from ecproc.fold.machine import Machines, evolve_fact
+from ecproc.fold.machine import Machines
 from ecproc.fold.recorded import Kind, Release, decode_entry, encode_event, encode_release
-from ecproc.fold.stream import StreamFold
 from ecproc.reading.documents import find_stream
-from ecproc.reading.quarantine import QuarantineRow, find_quarantined
+from ecproc.reading.entries import EntryFilter, find_entry, scan_entries
+from ecproc.reading.quarantine import QuarantineRow, find_quarantined, try_again
 from ecproc.store.base import Reader
 
 RETRIED: Final = frozenset({EntryState.PARKED, EntryState.DISCARDED, EntryState.RETRYABLE})
@@ -34,7 +32,7 @@ _STEPS: Final = (1, 2, 5)
 _TENFOLD: Final = 10
 
 
-class Refused(EcprocError):
+class NotPossible(EcprocError):
     """It cannot be done as things stand; nothing was recorded."""
 
     def __init__(self, reason: str, *, hint: str = "") -> None:
@@ -42,16 +40,17 @@ class Refused(EcprocError):
         self.hint = hint
 
 
-class Unknown(Refused):
+class NotFound(NotPossible):
     """What was named is not there."""
 
 
-class EntryFilter(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Which entries are meant: all that have these, where they are given. A reason needs to be contained only."""
+class EntriesWanted(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Which entries are meant: all that have these, where they are given. Of a reason a part is enough, a ticket goes
+    by either number."""
 
     state: EntryState | None = None
-    lane: str | None = None
-    kind: str | None = None
+    lane: Lane | None = None
+    kind: EffectKind | None = None
     ticket: str | None = None
     reason: str | None = None
 
@@ -82,7 +81,7 @@ class Acting(Protocol):
         """Record an act on an entry; False, with nothing recorded, while the entry is being tried."""
 
     async def wait_tried(self, stream: str, entry: Entry) -> None:
-        """Return when an attempt has ended since the entry stood like this. Raises Refused where nobody tries it."""
+        """Return when an attempt has ended since the entry stood like this. Raises NotPossible where none will."""
 
     async def submit(self, batch: Batch) -> None:
         """Append facts, and return when they are decided or their tickets parked."""
@@ -106,27 +105,39 @@ class Steering:
     # --- entries ---
 
     async def find_entries(self, keys: Sequence[str]) -> list[tuple[str, Entry]]:
-        """The entries of these keys with their streams. Raises Unknown."""
+        """The entries of these keys with their streams. Raises NotFound."""
         found = []
         for key in keys:
-            rows = await self._reader.read_rows("outbox", id=key)
-            if not rows:
-                raise Unknown(f"no outbox entry has the key {key!r}", hint="ecproc outbox list --all shows the keys")
-            found.append((rows[0].stream, decode_entry(rows[0].data or b"")))
+            row = await find_entry(self._reader, key)
+            if row is None:
+                raise NotFound(f"no outbox entry has the key {key!r}", hint="ecproc outbox list --all shows the keys")
+            found.append((row.stream, decode_entry(row.data or b"")))
         return found
 
-    async def list_entries(self, act: Act, wanted: EntryFilter, *, limit: int | None) -> list[tuple[str, Entry]]:
-        """The entries that a filter means for that act, by stream in planned order."""
+    async def list_entries(self, act: Act, wanted: EntriesWanted, *, limit: int | None) -> list[tuple[str, Entry]]:
+        """The entries that are wanted for that act, by stream in planned order. Raises NotFound."""
+        meant = EntryFilter(
+            state=wanted.state,
+            lane=wanted.lane,
+            kind=wanted.kind,
+            stream=None if wanted.ticket is None else await self._find_ticket(wanted.ticket),
+            reason=wanted.reason,
+            unfinished=True,
+        )
         states = {wanted.state} if wanted.state is not None else RETRIED if act is Act.RETRY else DISCARDED
         found: list[tuple[str, Entry]] = []
-        async for rows in self._reader.scan_rows("outbox", tagged=True):
-            for row in rows:
-                entry = decode_entry(row.data or b"")
-                if entry.state in states and matches(row.stream, entry, wanted):
-                    found.append((row.stream, entry))
-                if limit is not None and len(found) >= limit:
-                    return found
+        async for row, entry in scan_entries(self._reader, meant):
+            if len(found) == limit:
+                break
+            if entry.state in states:
+                found.append((row.stream, entry))
         return found
+
+    async def _find_ticket(self, name: str) -> str:
+        stream = await find_stream(self._reader, name)
+        if stream is None:
+            raise NotFound(f"{name!r} is no ticket", hint="a ticket goes by Ensono's number or ours")
+        return stream
 
     async def steer(
         self,
@@ -197,16 +208,17 @@ class Steering:
 
     async def release(self, name: str, person: Person) -> str:
         """Have a message in quarantine, named by position or MessageId, taken after all; why it still cannot be, empty
-        when it was. Raises Unknown."""
+        when it was. Raises NotFound."""
         row = await self._find_message(name)
         event = await self._reader.read_event(row.position)
         if event is None:
-            raise Unknown(f"position {row.position} is not in the log")
+            raise NotFound(f"position {row.position} is not in the log")
         message_id, other_body = split_key(event.message_key or b"")
         head = Release(row.position, event.at, message_id, other_body, person.who, person.note)
         released = NewEvent(row.stream, Kind.MESSAGE_RELEASED, encode_release(head, event.payload), wanted=True)
-        if reason := await self._find_refusal(released):
-            return reason
+        again = await try_again(self._reader, event, self._machines)
+        if not again.taken:
+            return f"{again.reason}: {again.detail}"
         await self._acting.submit(Batch(events=[released]))
         if await find_quarantined(self._reader, str(row.position)) is None:
             return ""
@@ -214,7 +226,7 @@ class Steering:
         return f"the ticket is parked: {stopped}" if stopped else "it could not be taken"
 
     async def discard_message(self, name: str, person: Person) -> QuarantineRow:
-        """Take a message out of quarantine for good; it stays in the log. Raises Unknown."""
+        """Take a message out of quarantine for good; it stays in the log. Raises NotFound."""
         row = await self._find_message(name)
         acted = OperatorActed(Act.DISCARD, person.who, person.note, position=row.position)
         await self._acting.submit(_batch(row.stream, acted))
@@ -223,45 +235,27 @@ class Steering:
     async def _find_message(self, name: str) -> QuarantineRow:
         found = await find_quarantined(self._reader, name)
         if found is None:
-            raise Unknown(f"no message in quarantine is called {name!r}", hint="ecproc quarantine list shows them")
+            raise NotFound(f"no message in quarantine is called {name!r}", hint="ecproc quarantine list shows them")
         return found
-
-    async def _find_refusal(self, released: NewEvent) -> str:
-        """Why this code would not take the message, folded behind all that its stream holds."""
-        stream = released.stream
-        machine = self._machines.of(stream)
-        snapshot, events = await self._reader.read_tail(stream, snapshot_version=machine.snapshot_version)
-        fold = StreamFold.from_snapshot(snapshot, machine) if snapshot else StreamFold(stream, machine)
-        fold.extend(events)
-        fold.evolve_rest()
-        event = RecordedEvent(1, stream, 1, 0, released.kind, released.payload, b"")
-        fact = read_fact(event)
-        if isinstance(fact, Released) and isinstance(fact.fact, Undecodable):
-            return f"{fact.fact.reason}: {fact.fact.detail}"
-        if not isinstance(fact, Released):
-            return "it is no message"
-        deltas = evolve_fact(machine, fold.state, fact, place_of(event))
-        taken = any(isinstance(delta, QuarantineLeft) for delta in deltas)
-        return "" if taken else "no known ticketType in this message or any before it"
 
     # --- pausing ---
 
     async def pause(self, what: str, person: Person) -> str:
         """Let nothing more be performed at a destination or of a ticket; the stream that it is recorded in. Raises
-        Refused where it is so already, and Unknown."""
+        NotPossible where it is so already, and NotFound."""
         stream, named = await self._find_pausable(what)
         if await self._is_paused(stream, named):
-            raise Refused(f"{what} is paused already")
+            raise NotPossible(f"{what} is paused already")
         await self._acting.submit(_batch(stream, OperatorActed(Act.PAUSE, person.who, person.note, what=named)))
         return stream
 
     async def resume(self, what: str, person: Person) -> str:
         """Let it go on, and take a parked ticket up again; why it was parked once more, empty if it was not. Raises
-        Refused where it was neither paused nor parked, and Unknown."""
+        NotPossible where it was neither paused nor parked, and NotFound."""
         stream, named = await self._find_pausable(what)
         parked = self._acting.parked_by(stream)
         if not await self._is_paused(stream, named) and parked is None:
-            raise Refused(f"{what} is neither paused nor parked")
+            raise NotPossible(f"{what} is neither paused nor parked")
         await self._acting.submit(_batch(stream, OperatorActed(Act.RESUME, person.who, person.note, what=named)))
         if parked is None or await self._acting.take_up(stream):
             return ""
@@ -270,25 +264,15 @@ class Steering:
     async def _find_pausable(self, what: str) -> tuple[str, str]:
         if what in self._pausable:
             return CONTROL_STREAM, what
-        stream = await find_stream(self._reader, what)
-        if stream is None:
+        try:
+            return await self._find_ticket(what), PAUSED_TICKET
+        except NotFound:
             known = ", ".join(sorted(self._pausable))
-            raise Unknown(f"{what!r} is no ticket and no destination", hint=f"{known}, or a ticket by either number")
-        return stream, PAUSED_TICKET
+            hint = f"{known}, or a ticket by either number"
+            raise NotFound(f"{what!r} is no ticket and no destination", hint=hint) from None
 
     async def _is_paused(self, stream: str, what: str) -> bool:
         return bool(await self._reader.read_rows("pause", stream=stream, id=what))
-
-
-def matches(stream: str, entry: Entry, wanted: EntryFilter) -> bool:
-    """Whether an entry has all but the state that the filter wants."""
-    effect = entry.effect
-    return (
-        wanted.lane in (None, entry.lane)
-        and wanted.kind in (None, effect.kind)
-        and wanted.ticket in (None, stream, effect.ticket, effect.number)
-        and (wanted.reason is None or wanted.reason.lower() in entry.reason.lower())
-    )
 
 
 def _batch(stream: str, acted: OperatorActed) -> Batch:

@@ -14,7 +14,7 @@ from ecproc.config.secret import Secret
 
 ENVIRONMENTS: Final = ("dev", "echo", "cert", "prod")
 
-HEADER_SECRETS: Final = ("bridge.api_key", "web.read_token")
+HEADER_SECRETS: Final = ("bridge.api_key", "web.read_token", "web.command_token")
 """The secrets that are sent in a header as they stand."""
 
 _POLL_RANGE: Final = (30.0, 300.0)

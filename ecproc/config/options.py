@@ -254,6 +254,13 @@ class WebConfig(Struct, frozen=True, kw_only=True):
     read_token: Annotated[
         Secret, Meta(description="bearer token of /metrics and the JSON API's reads; 16 characters or more")
     ] = Secret()
+    command_token: Annotated[
+        Secret,
+        Meta(
+            description="bearer token of whatever changes something, and of reads too; where read_token is set nothing"
+            " can be changed over the network without it"
+        ),
+    ] = Secret()
 
     @property
     def host(self) -> str:

@@ -77,17 +77,21 @@ def apply_outcome(entry: Entry, outcome: Outcome) -> Entry:
     now has another cause. So it makes no difference which of the two the log has first. What was discarded during an
     attempt stays so, unless that succeeded.
     """
+    ended = _follow(entry, outcome)
+    if entry.state is not EntryState.DISCARDED or isinstance(outcome, (EffectSucceeded, OperatorActed)):
+        return ended
+    return msgspec.structs.replace(entry, tries=ended.tries, attempts=ended.attempts, blamed=ended.blamed)
+
+
+def _follow(entry: Entry, outcome: Outcome) -> Entry:
     change = msgspec.structs.replace
     if isinstance(outcome, EffectStarted):
-        discarded = entry.state is EntryState.DISCARDED
-        return entry if discarded else change(entry, state=EntryState.EXECUTING, next_attempt_at=None)
+        return change(entry, state=EntryState.EXECUTING, next_attempt_at=None)
     if outcome.cause not in (0, entry.effect.position):
         return entry
     if isinstance(outcome, OperatorActed):
         return _obey(entry, outcome)
     entry = change(entry, tries=entry.tries + 1, held=None)
-    if entry.state is EntryState.DISCARDED and not isinstance(outcome, EffectSucceeded):
-        return entry
     match outcome:
         case EffectSucceeded(result=result):
             return change(

@@ -114,6 +114,7 @@ class QuarantineReason(StrEnum):
     UNKNOWN_TICKET_TYPE = "unknown_ticket_type"
     TOO_DEEP = "too_deep"
     UNROUTABLE = "unroutable"
+    RESERVED_GROUP = "reserved_group"
 
 
 class Undecodable(msgspec.Struct, frozen=True, kw_only=True):

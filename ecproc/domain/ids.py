@@ -39,6 +39,18 @@ def identity(text: str | None) -> str:
     return "" if _UNREADABLE in bare else bare
 
 
+UNGROUPED: Final = "ungrouped"
+"""The stream of messages that name neither a group nor a ticket."""
+SHELTER_PREFIX: Final = "bridge:"
+"""Begins the stream of messages whose group has a name that streams of our own have."""
+_RESERVED: Final = (SHELTER_PREFIX, "client:", "job:", "oncall:", "pe:", "$")
+
+
+def is_reserved(group: str) -> bool:
+    """Whether a queue message of that group must not stand in a stream of that name: it is one of our own."""
+    return group == UNGROUPED or group.startswith(_RESERVED)
+
+
 def message_key(sequence: bytes, message_id: str) -> bytes:
     """The dedupe key of a message: redelivery repeats both parts, and inserts stay monotone."""
     return sequence + message_id.encode()

@@ -10,6 +10,8 @@ class WebRefusal(StrEnum):
     """The Host header names somebody else."""
     NO_TOKEN = "no_token"  # noqa: S105 - the name of a reason
     WRONG_TOKEN = "wrong_token"  # noqa: S105
+    NO_COMMANDS = "no_commands"
+    """Something was to be changed where nothing may be: there is no token for it."""
     BUSY = "busy"
     """Too many answers were being made."""
     MALFORMED = "malformed"

@@ -47,12 +47,14 @@ class Journal(msgspec.Struct):
 
 
 class StreamState(msgspec.Struct):
-    """What every kind of stream has. Owned by whoever folds it: `evolve` updates it in place."""
+    """What every kind of stream has. Owned by whoever folds it: `evolve` updates it in place. `paused`: a person lets
+    nothing more be performed of it."""
 
     stream: str
     seen: Seen = field(default_factory=Seen)
     journal: Journal = field(default_factory=Journal)
     plans: Plans = field(default_factory=Plans)
+    paused: bool = False
 
     def touch(self, place: Place | Message) -> None:
         """Note where the fold has come to."""

@@ -52,7 +52,7 @@ from ecproc.domain.outcomes import evolve_outcome
 from ecproc.domain.policy import Policy
 from ecproc.domain.state import AttachmentStatus, Memory, TicketState, digest, flag, flag_once
 
-FOLD_VERSION: Final = 3
+FOLD_VERSION: Final = 4
 """Grows with every change to what a fold makes of a ticket's events: live rows of another version are rebuilt."""
 
 DEDUP_WINDOW: Final = 5 * 60 * 1_000_000

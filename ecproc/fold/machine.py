@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 from ecproc import __version__
 from ecproc.domain.deltas import Delta, PauseChanged, Planned, QuarantineLeft
 from ecproc.domain.effects import Effect
-from ecproc.domain.events import OUTCOMES, Act, Decided, Fact, Message, OperatorActed, Place
+from ecproc.domain.events import OUTCOMES, PAUSED_TICKET, Act, Decided, Fact, Message, OperatorActed, Place
 from ecproc.domain.log import Row
 from ecproc.domain.policy import Policy
 from ecproc.domain.state import StreamState
@@ -87,21 +87,23 @@ class Machines:
 
 
 def evolve_fact(machine: Machine[S], state: S, fact: Fact, place: Place) -> list[Delta]:
-    """Fold one fact: an outcome into its entry, as in every stream, then whatever the machine makes of it, and what a
-    person's act means in every stream."""
+    """Fold one fact: an outcome into its entry, what a person's act means in every stream, and whatever the machine
+    makes of it."""
     if isinstance(fact, Message):
         return machine.evolve(state, fact, place)
     if isinstance(fact, OUTCOMES):
         state.plans.settle(fact)
-    deltas = machine.evolve(state, fact, place)
-    return [*deltas, *_obey(fact, place)] if isinstance(fact, OperatorActed) else deltas
+    steered = _obey(state, fact, place) if isinstance(fact, OperatorActed) else ()
+    return [*machine.evolve(state, fact, place), *steered]
 
 
-def _obey(acted: OperatorActed, place: Place) -> list[Delta]:
+def _obey(state: StreamState, acted: OperatorActed, place: Place) -> list[Delta]:
     if acted.act is Act.DISCARD and acted.position:
         return [QuarantineLeft(acted.position)]
     if acted.act in (Act.PAUSE, Act.RESUME) and acted.what:
-        return [PauseChanged(acted.what, acted.act is Act.PAUSE, acted.who, acted.note, place.at)]
+        paused = acted.act is Act.PAUSE
+        state.paused = paused if acted.what == PAUSED_TICKET else state.paused
+        return [PauseChanged(acted.what, paused, acted.who, acted.note, place.at)]
     return []
 
 

@@ -41,6 +41,7 @@ def header_row(state: TicketState) -> Row:
         "state": state.state,
         "client_ticket": newest.number if newest else None,
         "generation": state.generation.number,
+        "paused": state.paused,
         "version": state.seen.version,
         "position": state.seen.position,
         "opened_at": format_time(state.opened_at) if state.opened_at else None,

@@ -107,11 +107,19 @@ async def list_entries(
     after: Row | None = None,
 ) -> AsyncIterator[ShownEntry]:
     """Entries by stream, in planned order, that are wanted, behind that entry's row where one is given."""
+    async for row, entry in scan_entries(reader, wanted, after=after):
+        yield _describe(row, entry)
+
+
+async def scan_entries(
+    reader: Reader, wanted: EntryFilter, *, after: Row | None = None
+) -> AsyncIterator[tuple[Row, Entry]]:
+    """The same as they are stored."""
     async for rows in _scan(reader, wanted, after):
         for row in rows:
             entry = decode_entry(row.data or b"")
             if wanted.matches(entry):
-                yield _describe(row, entry)
+                yield row, entry
 
 
 async def find_entry(reader: Reader, key: str) -> Row | None:

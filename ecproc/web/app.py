@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ecproc.clock import Clock
+from ecproc.commands.steering import NotFound, NotPossible, Steering
 from ecproc.config import Limits, Secret
 from ecproc.errors import RowDamaged, StoreError
 from ecproc.reading.queries import Queries
@@ -22,6 +23,7 @@ from ecproc.web.guard import Guard, Refusals
 from ecproc.web.hosts import HostRule
 from ecproc.web.openapi import write_document
 from ecproc.web.operations import JSON, Given, Operation
+from ecproc.web.orders import Orders
 from ecproc.web.outbox import OutboxPages
 from ecproc.web.problems import answer_refused, problem_answer
 from ecproc.web.process import ProcessPages
@@ -34,22 +36,26 @@ def build_app(
     queries: Queries | None,
     health: Health,
     *,
+    steering: Steering | None,
     hosts: HostRule,
     read_token: Callable[[], Secret],
+    command_token: Callable[[], Secret],
     limits: Limits,
     refusals: Refusals,
     clock: Clock,
 ) -> Starlette:
-    """The ASGI application; with a `read_token` all but health is for its bearers only. Without `queries`
-    there are no tickets to show.
+    """The ASGI application; with a `read_token` all but health is for its bearers only, and what changes something for
+    bearers of the `command_token`. Without `queries` there are no tickets to show, without `steering` nothing can be
+    changed.
 
-    The token is asked for at every request, so a rotated one counts at once. What is not called by one of `hosts` gets
-    probes only. Nothing here changes state. No answer may be cached, and errors are problem documents.
+    Tokens are asked for at every request, so a rotated one counts at once. What is not called by one of `hosts` gets
+    probes only. No answer may be cached, and errors are problem documents.
     """
     guard = Middleware(
         Guard,
         hosts=hosts,
-        token=read_token,
+        read_token=read_token,
+        command_token=command_token,
         answers=limits.web_answers,
         body_bytes=limits.web_body_bytes,
         refusals=refusals,
@@ -57,7 +63,9 @@ def build_app(
     )
     operations = ProcessPages(health, Scraper(health.registry, clock)).list_operations()
     if queries is not None:
-        operations = describe_all((*operations, *list_operations(queries, limits, clock)))
+        changes = Orders(steering).list_operations() if steering is not None else ()
+        # A wrong method is refused by the first path that fits: what may be anything comes behind what has a name.
+        operations = describe_all((*operations, *changes, *list_operations(queries, limits, clock)))
     return Starlette(
         routes=[
             *(operation.make_route() for operation in operations),
@@ -69,6 +77,7 @@ def build_app(
             StoreError: _show_trouble,
             RowDamaged: _show_damage,
             ClientDisconnect: show_cut,
+            NotPossible: _show_impossible,
             Exception: _show_defect,
         },
     )
@@ -127,6 +136,11 @@ async def _show_damage(request: Request, error: Exception) -> Response:
 async def show_cut(request: Request, error: Exception) -> Response:
     """What nobody reads any more: a request that ended before it was whole is no defect of ours."""
     return problem_answer(400, "the request did not come whole")
+
+
+async def _show_impossible(request: Request, error: Exception) -> Response:
+    hint = f": {error.hint}" if isinstance(error, NotPossible) and error.hint else ""
+    return problem_answer(404 if isinstance(error, NotFound) else 409, f"{error}{hint}")
 
 
 async def _show_defect(request: Request, error: Exception) -> Response:

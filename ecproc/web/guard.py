@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -33,6 +33,7 @@ SLOWED_AT_ONCE: Final = 16
 _PROBES: Final = frozenset({"/livez", "/readyz"})
 _OPEN: Final = _PROBES | {"/healthz"}
 _COUNTED: Final = "/api/"
+_READING: Final = frozenset({"GET", "HEAD"})
 _SHOWN: Final = 80
 _HINTS: Final = {
     WebRefusal.HOST: "add it to web.hosts if it is a proxy's or this machine's own name; else a web page tried to read",
@@ -73,7 +74,8 @@ class Refusals:
 
 
 class Guard:
-    """Everything but probes is for requests that call us by our name, and with a token for its bearers only.
+    """Everything but probes is for requests that call us by our name, and with a token for its bearers only: with a
+    `read_token` to read, with a `command_token` to change something.
 
     Who has the role `LOCAL` needs none, calls us `CONTROL_HOST`, and has as many answers beside those of all others.
     A right token never waits. A wrong one is answered late, or with 429 where enough of them wait already. Where as
@@ -85,7 +87,8 @@ class Guard:
         app: ASGIApp,
         *,
         hosts: HostRule,
-        token: Callable[[], Secret],
+        read_token: Callable[[], Secret],
+        command_token: Callable[[], Secret],
         answers: int,
         body_bytes: int,
         refusals: Refusals,
@@ -94,7 +97,8 @@ class Guard:
         self._app = app
         self._hosts = hosts
         self._local_hosts = HostRule(CONTROL_HOST, ())
-        self._token = token
+        self._read_token = read_token
+        self._command_token = command_token
         self._most = answers
         self._body_bytes = body_bytes
         self._answered: defaultdict[str, list[Callable[[], WebConnection | None]]] = defaultdict(list)  # by role
@@ -134,12 +138,20 @@ class Guard:
         hosts = self._local_hosts if role == LOCAL else self._hosts
         if path not in _PROBES and not hosts.allows(headers.get("host", "")):
             return WebRefusal.HOST
-        wanted = None if role == LOCAL else self._token()
-        if wanted and path not in _OPEN:
-            refusal = _judge_token(headers.get("authorization", ""), wanted)
+        if role != LOCAL and path not in _OPEN:
+            refusal = self._judge_bearer(scope["method"], headers.get("authorization", ""))
             if refusal is not None:
                 return refusal
         return WebRefusal.BUSY if path.startswith(_COUNTED) and not self._make_place(role) else None
+
+    def _judge_bearer(self, method: str, authorization: str) -> WebRefusal | None:
+        """Who may change something may also read; where nobody has to show a token, both are free."""
+        reads, commands = self._read_token(), self._command_token()
+        if method in _READING:
+            return _judge_token(authorization, [token for token in (reads, commands) if token]) if reads else None
+        if reads and not commands:
+            return WebRefusal.NO_COMMANDS
+        return _judge_token(authorization, [commands]) if commands else None
 
     def _make_place(self, role: str) -> bool:
         """Whether one more answer may be made for that role, if need be in the place of one that nobody reads."""
@@ -164,6 +176,8 @@ class Guard:
                 return problem_answer(413, told, {"connection": "close"})
             case WebRefusal.HOST:
                 return problem_answer(421, "this server has another name: ask it as localhost, or see web.hosts")
+            case WebRefusal.NO_COMMANDS:
+                return problem_answer(403, "nothing can be changed here: web.command_token is not set")
             case WebRefusal.BUSY:
                 return problem_answer(503, "too many requests at once", {"retry-after": "1"})
             case WebRefusal.WRONG_TOKEN if not await self._slow_down():
@@ -205,11 +219,12 @@ def _marking(send: Send) -> Send:
     return send_marked
 
 
-def _judge_token(authorization: str, wanted: Secret) -> WebRefusal | None:
+def _judge_token(authorization: str, wanted: Sequence[Secret]) -> WebRefusal | None:
     kind, _, token = authorization.partition(" ")
     token = token.strip()
     # Digests are of one length, so the comparison says nothing about the token's.
-    if hmac.compare_digest(_digest(token), _digest(wanted.reveal())) and kind.lower() == "bearer":
+    right = [hmac.compare_digest(_digest(token), _digest(one.reveal())) for one in wanted]
+    if any(right) and kind.lower() == "bearer":
         return None
     return WebRefusal.WRONG_TOKEN if token else WebRefusal.NO_TOKEN
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from ecproc import __version__
-from ecproc.web.operations import Operation, Parameter
+from ecproc.web.operations import JSON, Operation, Parameter
 from ecproc.web.problems import PROBLEM_TYPE, Problem
 
 _PART: Final = re.compile(r"{(\w+)}")
@@ -46,7 +46,7 @@ def write_document(operations: Sequence[Operation]) -> bytes:
 
 def _list_types(operations: Iterable[Operation]) -> Iterable[Any]:
     for operation in operations:
-        yield from (kind for kind in operation.answers.values() if kind is not None)
+        yield from (kind for kind in (operation.takes, *operation.answers.values()) if kind is not None)
 
 
 def _describe(operation: Operation, known: Mapping[Any, Any]) -> dict[str, Any]:
@@ -54,6 +54,7 @@ def _describe(operation: Operation, known: Mapping[Any, Any]) -> dict[str, Any]:
         media: {"schema": {"type": "string"} if kind is None else known[kind]}
         for media, kind in operation.answers.items()
     }
+    taken = {} if operation.takes is None else {"requestBody": _describe_body(known[operation.takes])}
     problem = {PROBLEM_TYPE: {"schema": known[Problem]}}
     fails = {**_ANY_FAILS, **operation.fails}
     return {
@@ -63,11 +64,16 @@ def _describe(operation: Operation, known: Mapping[Any, Any]) -> dict[str, Any]:
             *map(_describe_part, _PART.findall(operation.path)),
             *map(_describe_parameter, operation.parameters or ()),
         ],
+        **taken,
         "responses": {
             "200": {"description": operation.text, "content": good},
             **{str(status): {"description": text, "content": problem} for status, text in sorted(fails.items())},
         },
     }
+
+
+def _describe_body(schema: Any) -> dict[str, Any]:
+    return {"required": True, "content": {JSON: {"schema": schema}}}
 
 
 def _describe_part(name: str) -> dict[str, Any]:

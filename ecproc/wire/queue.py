@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from ecproc.domain.events import Transaction
-from ecproc.domain.ids import NO_SEQUENCE, identity, message_key
+from ecproc.domain.ids import NO_SEQUENCE, SHELTER_PREFIX, UNGROUPED, identity, is_reserved, message_key
 from ecproc.wire.lenient import (
     DECODE_ERRORS,
     array_items,
@@ -30,9 +30,6 @@ from ecproc.wire.lenient import (
 from ecproc.wire.members import read_members, read_text
 from ecproc.wire.payload import NoBody, read_body
 from ecproc.wire.responses import tells_error
-
-UNGROUPED: Final = "ungrouped"
-"""The stream of messages that name neither a group nor a ticket."""
 
 _DOCUMENTED_DELIVERY: Final = ("ApproximateFirstReceiveTimestamp", "ApproximateReceiveCount")
 _DELIVERY: Final = frozenset({"approximatereceivecount", "approximatefirstreceivetimestamp", "receipthandle"})
@@ -175,7 +172,7 @@ def _documented_envelope(message: _Message, body: bytes) -> Envelope | None:
         return None
     is_text = str is type(group) is type(sequence) is type(transaction) is type(sent) is type(count)
     stream = identity(group) if is_text else ""
-    if not stream or not identity(message.MessageId) or not attributes.keys() <= _ATTRIBUTES:
+    if not stream or is_reserved(stream) or not identity(message.MessageId) or not attributes.keys() <= _ATTRIBUTES:
         return None
     for name in _DOCUMENTED_DELIVERY:
         attributes.pop(name, None)
@@ -314,8 +311,10 @@ def _attributes(raw: bytes | None) -> dict[str, bytes]:
 
 
 def _stream(known: Mapping[str, bytes], body: bytes) -> str:
-    group = identity(text_of(known.get("messagegroupid")))
-    return group or _ticket_number(body) or UNGROUPED
+    group = identity(text_of(known.get("messagegroupid"))) or _ticket_number(body)
+    if is_reserved(group):
+        return SHELTER_PREFIX + group
+    return group or UNGROUPED
 
 
 def _ticket_number(body: bytes) -> str:

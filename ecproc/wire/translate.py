@@ -19,7 +19,7 @@ from ecproc.domain.events import (
     Transaction,
     Undecodable,
 )
-from ecproc.domain.ids import NO_SEQUENCE, identity
+from ecproc.domain.ids import NO_SEQUENCE, identity, is_reserved
 from ecproc.domain.times import format_time
 from ecproc.wire.files import read_attachment
 from ecproc.wire.lenient import SHOWN, parse_int, parse_sequence, parse_transaction
@@ -71,7 +71,8 @@ def _read_ordinary(content: Content, place: Place, message_id: str) -> Message |
     """A message of texts under the guide's own names, of which nothing is to be remarked, exactly as `_read_any` reads
     it; None for any other."""
     body = content.body
-    if isinstance(body, NoBody) or content.mended or is_derived(message_id):
+    group = content.attributes.MessageGroupId
+    if isinstance(body, NoBody) or content.mended or is_derived(message_id) or is_reserved(group):
         return None
     remarks: list[Remark] = []
     # What is left of the body, in its own order, when all that is no field is taken out are the fields.
@@ -136,6 +137,9 @@ def _read_any(content: Content, place: Place, message_id: str) -> Message | Unde
     group = identity(attributes.MessageGroupId)
     if not ticket_number and (not group or group.startswith('"')):  # a damaged one is kept in its quotes
         return _undecodable(place, at, QuarantineReason.UNROUTABLE, "neither MessageGroupId nor ticketNumber")
+    if is_reserved(group or ticket_number):
+        named = (group or ticket_number)[:SHOWN]
+        return _undecodable(place, at, QuarantineReason.RESERVED_GROUP, f"{named!r} is a name of our own")
     if content.mended:
         remarks.append(Remark(Anomaly.UNREADABLE_PART, "the body has characters that could not be read as they were"))
     message = _message(place, (message_id, at, ticket_number), attributes, body, remarks)

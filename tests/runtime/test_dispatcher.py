@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -17,6 +18,7 @@ from ecproc.desk.base import DeskAnswer, DeskCall
 from ecproc.domain.attempt import Attempt, Blamed, Deferred, Done, Held, Odd, Postponed, Uncertain
 from ecproc.domain.effects import LANES, Effect, EffectKind, Lane, Repeat
 from ecproc.domain.entry import Entry, EntryState
+from ecproc.domain.events import PAUSED_TICKET, Act, OperatorActed
 from ecproc.domain.ids import EffectKey, TicketNumber
 from ecproc.domain.log import Batch, NewEvent, RecordedEvent, Row
 from ecproc.errors import RowDamaged, StoreUnavailable
@@ -918,6 +920,97 @@ async def test_a_dead_create_that_is_armed_again_lets_its_generation_go_on() -> 
 
     assert bench.order_of() == ["create", "create", "create", "update", "close"]
     assert bench.dispatcher.idle
+
+
+# --- what a person does -----------------------------------------------------------------------------------------------
+
+
+async def act(bench: Bench, act: Act, ticket: str, key: str) -> bool:
+    """Let a person do that to an entry as its row stands."""
+    entry = await bench.entry(ticket, key)
+    acted = OperatorActed(act, "me", key=entry.effect.key, cause=entry.effect.position)
+    return await bench.dispatcher.act(ticket, entry, acted)
+
+
+async def test_a_dead_entry_is_tried_again_in_its_old_place() -> None:
+    bench = Bench()
+    bench.desk.script["first"] = [Blamed("no", final=True)]
+    bench.desk.script["second"] = [Held("503", retry_after=30.0)]
+    await bench.plan("e-1", (K.UPDATE, "first"), (K.UPDATE, "second"), (K.UPDATE, "third"))
+    await bench.run(5)
+    assert bench.order_of() == ["first", "second"]
+    assert (await bench.entry("e-1", "first")).state is S.PARKED
+
+    assert await act(bench, Act.RETRY, "e-1", "first")
+    await bench.run()
+
+    assert bench.order_of() == ["first", "second", "first", "second", "third"]
+    assert [kind for kind in await bench.events("e-1") if kind == "OperatorActed"] == ["OperatorActed"]
+    counts = Counter(after for _, after in bench.heard.states) - Counter(before for before, _ in bench.heard.states)
+    assert {state: count for state, count in counts.items() if state} == {"completed": 3}
+
+
+async def test_what_is_being_tried_is_left_alone_and_what_waits_can_be_given_up() -> None:
+    bench = Bench()
+    await bench.plan("e-1", (K.UPDATE, "first"), (K.UPDATE, "second"))
+
+    async def work() -> None:
+        await anyio.sleep(0.5)
+        assert not await act(bench, Act.DISCARD, "e-1", "first")
+        assert await act(bench, Act.DISCARD, "e-1", "second")
+
+    await bench.run(work=work)
+
+    assert bench.order_of() == ["first"]
+    assert [(await bench.entry("e-1", key)).state for key in ("first", "second")] == [S.COMPLETED, S.DISCARDED]
+
+
+async def test_whoever_waits_for_a_try_is_told_when_it_has_ended() -> None:
+    bench = Bench()
+    bench.desk.script["update"] = [Blamed("no", final=True), Held("503"), Done({})]
+    await bench.plan("e-1", (K.UPDATE, "update"))
+    ended: list[EntryState] = []
+
+    async def work() -> None:
+        await bench.dispatcher.wait_idle()
+        for _ in range(2):
+            before = await bench.entry("e-1", "update")
+            assert await act(bench, Act.RETRY, "e-1", "update")
+            await bench.dispatcher.wait_tried("e-1", before)
+            ended.append((await bench.entry("e-1", "update")).state)
+
+    await bench.run(work=work)
+
+    assert ended == [S.RETRYABLE, S.COMPLETED]
+
+
+@pytest.mark.parametrize("what", ["desk", PAUSED_TICKET])
+async def test_what_is_paused_is_not_performed_until_it_goes_on(what: str) -> None:
+    bench = Bench()
+    bench.dispatcher.pause("e-1", what, paused=True)
+    await bench.plan("e-1", (K.UPDATE, "update"), (K.RETURN_NUMBER, "number"))
+    await bench.plan("e-2", (K.UPDATE, "other"))
+    await bench.run(1000)
+    assert sorted(bench.order_of()) == (["number"] if what == "desk" else ["other"])
+
+    async def work() -> None:
+        bench.dispatcher.pause("e-1", what, paused=False)
+
+    await bench.run(work=work)
+
+    assert sorted(bench.order_of()) == ["number", "other", "update"]
+
+
+async def test_a_pause_holds_after_a_restart() -> None:
+    bench = Bench()
+    await bench.store.commit(Batch(rows=[Row("pause", "$control", "desk", 0, b"{}")]))
+    await bench.plan("e-1", (K.UPDATE, "update"), (K.RETURN_NUMBER, "number"))
+    bench.open_dispatcher()
+    await bench.dispatcher.recover()
+
+    await bench.run(1000)
+
+    assert bench.order_of() == ["number"]
 
 
 # --- performers -------------------------------------------------------------------------------------------------------

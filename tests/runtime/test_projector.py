@@ -547,6 +547,37 @@ async def test_a_ticket_our_code_cannot_take_is_parked_alone(poison: Callable[[]
     await bench.check_replay()
 
 
+async def test_a_parked_ticket_goes_on_where_it_can_once_a_person_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    defects = ["a defect"]
+    take_step = step.take_step
+
+    def stumble(fold: Any, **options: Any) -> Any:
+        if defects:
+            raise ZeroDivisionError(*defects)
+        return take_step(fold, **options)
+
+    monkeypatch.setattr(steps, "take_step", stumble)
+    bench = Bench()
+    messages = life("e-POISON")
+
+    async def work() -> None:
+        await bench.deliver(*messages[:2])
+        await bench.projector.wait_idle()
+        assert bench.projector.parked_by("e-POISON") == "ZeroDivisionError"
+        assert not await bench.projector.take_up("e-POISON")
+        defects.clear()
+        assert await bench.projector.take_up("e-POISON")
+        assert bench.projector.parked_by("e-POISON") is None
+        for message in messages[2:]:
+            await bench.deliver(message)
+        await bench.projector.wait_idle()
+
+    await bench.run(work)
+
+    assert (await bench.document("e-POISON"))["state"] == "closed"
+    await bench.check_replay()
+
+
 async def test_a_ticket_whose_rows_cannot_be_stored_is_parked_alone() -> None:
     bench = Bench(store=Picky(VirtualClock().now, TABLES))
 

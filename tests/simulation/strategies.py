@@ -12,6 +12,7 @@ from ecproc.domain import change as change_machine
 from ecproc.domain import incident as incident_machine
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.events import (
+    Act,
     ApprovalRequest,
     AttachmentInfo,
     Decided,
@@ -22,8 +23,10 @@ from ecproc.domain.events import (
     Fact,
     Message,
     Note,
+    OperatorActed,
     Outcome,
     Quarantined,
+    Released,
     TicketType,
     Transaction,
     Undecodable,
@@ -113,6 +116,10 @@ def outcomes(keys: st.SearchStrategy[EffectKey]) -> st.SearchStrategy[Outcome]:
     return st.builds(lambda key, outcome: outcome(key), keys, st.sampled_from(_OUTCOMES))
 
 
+def _act(act: Act, key: EffectKey) -> Outcome:
+    return OperatorActed(act, "somebody", key=key)
+
+
 _RESULTS: Final[list[dict[str, str]]] = [
     *[{"number": "LOCAL-1"}, {"number": "LOCAL-2"}, {"number": "LOCAL-3", "state": "closed"}] * 2,
     {},
@@ -126,6 +133,7 @@ _OUTCOMES: Final[list[Callable[[EffectKey], Outcome]]] = [
     *(partial(EffectFailed, reason="x", blamed=blamed, next_attempt_at=1) for blamed in (True, False)),
     *(partial(EffectFailed, reason="x", blamed=True, parked=parked) for parked in (True, False)),
     partial(EffectUnknown, reason="timeout", next_attempt_at=1),
+    *(partial(_act, act) for act in (Act.RETRY, Act.DISCARD)),
 ]
 
 
@@ -197,4 +205,8 @@ def any_facts() -> st.SearchStrategy[Fact | Decided]:
     undecodable = st.builds(Undecodable, position=_COUNTS, version=_COUNTS, at=_COUNTS, reason=_TEXTS, detail=_TEXTS)
     decided = st.builds(Decided, _COUNTS, st.lists(effects(), max_size=3).map(tuple))
     quarantined = st.builds(Quarantined, _COUNTS, _TEXTS, _TEXTS)
-    return st.one_of(any_messages(), any_messages(), outcomes(_KEYS), undecodable, quarantined, decided)
+    acted = st.builds(OperatorActed, st.sampled_from(Act), _TEXTS, _TEXTS, _KEYS, _COUNTS, _COUNTS, _TEXTS)
+    released = st.builds(Released, _COUNTS, any_messages() | undecodable)
+    return st.one_of(
+        any_messages(), any_messages(), outcomes(_KEYS), undecodable, quarantined, decided, acted, released
+    )

@@ -5,7 +5,16 @@ import pytest
 
 from ecproc.domain.effects import LANES, Effect, EffectKind, Lane
 from ecproc.domain.entry import DEAD, FINISHED, Entry, EntryState, apply_outcome
-from ecproc.domain.events import EffectFailed, EffectStarted, EffectSucceeded, EffectUnknown, Hold, Outcome
+from ecproc.domain.events import (
+    Act,
+    EffectFailed,
+    EffectStarted,
+    EffectSucceeded,
+    EffectUnknown,
+    Hold,
+    OperatorActed,
+    Outcome,
+)
 from ecproc.domain.ids import EffectKey, TicketNumber
 from ecproc.domain.plans import Plans
 from ecproc.fold.recorded import decode_entry, encode_entry
@@ -35,7 +44,7 @@ LEADS_TO: list[tuple[Outcome, EntryState]] = [
 
 
 @pytest.mark.requirement("R229", "I4")
-@pytest.mark.parametrize("before", list(EntryState))
+@pytest.mark.parametrize("before", [state for state in EntryState if state is not EntryState.DISCARDED])
 @pytest.mark.parametrize(("outcome", "after"), LEADS_TO)
 def test_an_outcome_counts_whatever_state_the_entry_was_in(
     before: EntryState, outcome: Outcome, after: EntryState
@@ -45,6 +54,57 @@ def test_an_outcome_counts_whatever_state_the_entry_was_in(
     assert ended.state is after
     assert ended.finished == (after in FINISHED)
     assert ended.next_attempt_at == getattr(outcome, "next_attempt_at", None)
+
+
+@pytest.mark.parametrize(("outcome", "after"), LEADS_TO)
+def test_what_was_discarded_during_an_attempt_stays_so_unless_that_took_effect(
+    outcome: Outcome, after: EntryState
+) -> None:
+    ended = apply_outcome(entry(EntryState.DISCARDED), outcome)
+
+    done = after is EntryState.COMPLETED
+    assert ended.state is (after if done else EntryState.DISCARDED)
+    assert (ended.finished, ended.next_attempt_at) == (True, None)
+
+
+ACTED: list[tuple[EntryState, EntryState, EntryState]] = [
+    (EntryState.AVAILABLE, EntryState.RETRYABLE, EntryState.DISCARDED),
+    (EntryState.EXECUTING, EntryState.EXECUTING, EntryState.DISCARDED),
+    (EntryState.UNKNOWN, EntryState.UNKNOWN, EntryState.DISCARDED),
+    (EntryState.RETRYABLE, EntryState.RETRYABLE, EntryState.DISCARDED),
+    (EntryState.COMPLETED, EntryState.COMPLETED, EntryState.COMPLETED),
+    (EntryState.CANCELLED, EntryState.CANCELLED, EntryState.CANCELLED),
+    (EntryState.DISCARDED, EntryState.RETRYABLE, EntryState.DISCARDED),
+    (EntryState.PARKED, EntryState.RETRYABLE, EntryState.DISCARDED),
+]
+
+
+@pytest.mark.parametrize(("before", "retried", "discarded"), ACTED)
+def test_a_person_brings_back_what_is_dead_and_gives_up_what_is_not_done(
+    before: EntryState, retried: EntryState, discarded: EntryState
+) -> None:
+    tried = Entry(effect=effect(), order=1, state=before, tries=3, blamed=3, attempts=3, next_attempt_at=9, reason="no")
+    once_more = apply_outcome(tried, OperatorActed(Act.RETRY, "me", key=KEY, cause=1))
+    given_up = apply_outcome(tried, OperatorActed(Act.DISCARD, "me", "of no use", key=KEY, cause=1))
+
+    assert (once_more.state, given_up.state) == (retried, discarded)
+    assert once_more.tries == given_up.tries == 3
+    if retried is not before or retried in (EntryState.RETRYABLE, EntryState.UNKNOWN):
+        assert (once_more.blamed, once_more.next_attempt_at) == (0, None)
+    if discarded is not before:
+        assert given_up.reason == "discarded by me: of no use"
+
+
+def test_an_act_on_another_plan_of_the_key_changes_nothing() -> None:
+    planned_anew = Entry(effect=effect(position=8), order=2)
+
+    assert apply_outcome(planned_anew, OperatorActed(Act.DISCARD, "me", key=KEY, cause=1)) == planned_anew
+
+
+def test_what_was_never_tried_is_available_again() -> None:
+    dead = entry(EntryState.DISCARDED)
+
+    assert apply_outcome(dead, OperatorActed(Act.RETRY, "me", key=KEY, cause=1)).state is EntryState.AVAILABLE
 
 
 def test_what_was_told_is_forgotten_but_which_file_was_fetched_is_not() -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from ecproc.domain.events import Place, Transaction, Undecodable
-from ecproc.domain.ids import NO_SEQUENCE, message_key
+from ecproc.domain.ids import NO_SEQUENCE, UNGROUPED, message_key
 from ecproc.wire.lenient import parse_int, parse_sequence, parse_transaction
 from ecproc.wire.payload import attributes_of, body_of
-from ecproc.wire.queue import UNGROUPED, BadAnswer, Envelope, Received, decode_answer, decode_message
+from ecproc.wire.queue import BadAnswer, Envelope, Received, decode_answer, decode_message
 from ecproc.wire.translate import translate
 
 RESPONSES = Path(__file__).parents[1] / "fixtures" / "responses"
@@ -397,3 +397,19 @@ def test_an_empty_answer_is_empty_however_long_it_is() -> None:
     assert received(json.dumps({"ReceiveMessageResponse": envelope}).encode()).messages == ()
     beside = json.dumps({"ReceiveMessageResponse": envelope, "errorMessage": "boom"}).encode()
     assert isinstance(decode_answer(beside), BadAnswer)
+
+
+@pytest.mark.parametrize("group", ["client:1", "job:x", "oncall:x", "pe:x", "bridge:x", "$control", "ungrouped"])
+def test_a_group_with_the_name_of_a_stream_of_our_own_is_kept_apart_and_told(group: str) -> None:
+    envelope = decode({"MessageId": "m-1", "Body": {"ticketType": "Incident"}, "Attributes": {"MessageGroupId": group}})
+
+    fact = translate(envelope.payload, Place(1, 1, 1), envelope.message_id)
+
+    assert envelope.stream == f"bridge:{group}"
+    assert isinstance(fact, Undecodable)
+    assert fact.reason == "reserved_group"
+
+
+def test_a_group_that_only_looks_like_one_is_a_tickets() -> None:
+    for group in ("client", "e-CS1:job:", "clients:1"):
+        assert decode({"Body": {}, "Attributes": {"MessageGroupId": group}}).stream == group
