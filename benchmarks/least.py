@@ -249,6 +249,7 @@ class Folding:
             "state": ticket.state,
             "client_ticket": ticket.number,
             "generation": 1,
+            "paused": False,
             "version": version,
             "position": position,
             "opened_at": _time(ticket.opened),

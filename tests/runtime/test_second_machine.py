@@ -39,7 +39,7 @@ from tests.simulation.peers import SimulatedDesk
 from tests.simulation.scripted_bridge import EMPTY, ScriptedBridge, give_queue, number
 from tests.simulation.world import CONFIG, World, WorldPlan
 
-JOB: Final = "job:prod:PAYROLL"
+JOB: Final = "toy:prod:PAYROLL"
 TABLES_WITH_SUBJECT: Final = msgspec.structs.replace(TABLES, names=TABLES.names | {"subject"})
 
 
@@ -85,7 +85,7 @@ class JobMachine:
         place = {"version": seen.version, "position": seen.position, "updated_at": format_time(seen.at)}
         known: dict[str, object] = {"subject": state.stream, "kind": "job", "state": state.state}
         header = {**known, **place, "links": links, "data": {}}
-        row = Row("subject", state.stream, state.stream, 0, msgspec.json.encode(header), f"job:{state.state}")
+        row = Row("subject", state.stream, state.stream, 0, msgspec.json.encode(header), f"toy:{state.state}")
         return [row, *delta_rows(state.stream, deltas)]
 
     def counted(self, state: Job) -> None:
@@ -97,7 +97,7 @@ class JobMachine:
         return Moved(before, after, event, place.position, place.at, state.journal.moves)
 
 
-MACHINES: Final = Machines(TicketMachine(), {"job:": JobMachine()})
+MACHINES: Final = Machines(TicketMachine(), {"toy:": JobMachine()})
 
 
 class Room:

@@ -277,8 +277,8 @@ BAD_FILES = [
         ],
     ),
     (
-        '[web]\ncommand_token = "0123456789abcdef"\n',
-        [("unknown key web.command_token", "ecproc.toml:2", "did you mean web.read_token?")],
+        '[web]\ncomand_token = "0123456789abcdef"\n',
+        [("unknown key web.comand_token", "ecproc.toml:2", "did you mean web.command_token?")],
     ),
     ("[bridge]\nurl = \n", [("not valid TOML: Invalid value", "ecproc.toml:2", "")]),
     ('[bridge]\nurl = "x', [("not valid TOML: Unterminated string", "ecproc.toml:2", "")]),

@@ -34,6 +34,7 @@ CONTRACT = {
     "ecproc_effects_total": {"kind", "outcome"},
     "ecproc_effect_duration_seconds": {"kind"},
     "ecproc_breaker_open": {"destination"},
+    "ecproc_paused": {"what"},
     "ecproc_replay_events_total": set(),
     "ecproc_web_refusals_total": {"reason"},
 }
@@ -183,12 +184,14 @@ def test_outbox_entries_move_between_states(telemetry: Telemetry, sample: Sample
 
 def test_effects_and_breakers_are_measured(telemetry: Telemetry, sample: Samples) -> None:
     telemetry.effect_finished("download_attachment", "succeeded", 2.0)
+    telemetry.paused("ticket", 3)
     telemetry.breaker("bridge", is_open=True)
     telemetry.breaker("desk", is_open=True)
     telemetry.breaker("desk", is_open=False)
     assert sample("effects_total", kind="download_attachment", outcome="succeeded") == 1
     assert sample("effect_duration_seconds_sum", kind="download_attachment") == 2
     assert (sample("breaker_open", destination="bridge"), sample("breaker_open", destination="desk")) == (1, 0)
+    assert (sample("paused", what="ticket"), sample("paused", what="desk")) == (3, 0)
 
 
 @pytest.mark.requirement("I7")
@@ -219,7 +222,7 @@ def test_unknown_words_share_one_label_value(
 def test_the_silent_telemetry_answers_every_report() -> None:
     silent = Telemetry()
     reports = [name for name, value in vars(Telemetry).items() if inspect.isfunction(value)]
-    assert len(reports) == 22
+    assert len(reports) == 23
     for name in reports:
         report = getattr(silent, name)
         arguments = {
