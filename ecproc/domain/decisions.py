@@ -4,12 +4,14 @@ to stands with them, in its own file."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 from ecproc.domain.deltas import (
     AttachmentChanged,
     ClientTicket,
     ClientTicketChanged,
     Delta,
+    Echoed,
     FieldsChanged,
     GenerationStarted,
     NoteAdded,
@@ -20,12 +22,15 @@ from ecproc.domain.events import AttachmentInfo, Note, Place
 from ecproc.domain.ids import EffectKey, attachment_key, create_key, note_key, return_key
 from ecproc.domain.state import TicketState
 
+_NO_ECHO: Final = Echoed()
+
 
 class Draft:
-    """Effects of one fact, numbered as they come."""
+    """Effects of one fact, numbered as they come; `echo` is what of it repeats our own words."""
 
-    def __init__(self, state: TicketState, place: Place) -> None:
+    def __init__(self, state: TicketState, place: Place, echo: Echoed = _NO_ECHO) -> None:
         self.state = state
+        self.echo = echo
         self.effects: list[Effect] = []
         self._place = place
 
@@ -82,7 +87,7 @@ def begin(draft: Draft, delta: Delta) -> bool:
 def hand_over(draft: Draft, delta: Delta) -> None:
     """What comes behind the record's own news: notes and files."""
     match delta:
-        case NoteAdded(note=note) if draft.state.generation.started:
+        case NoteAdded(note=note) if draft.state.generation.started and note.id not in draft.echo.notes:
             _comment(draft, note)
         case AttachmentChanged(announced=AttachmentInfo() as info):
             _download(draft, info)
@@ -95,11 +100,13 @@ def return_number(draft: Draft, known: ClientTicket, *, rearm: bool = False) -> 
 
 
 def list_news(deltas: Iterable[Delta]) -> dict[str, str]:
-    """All fields these deltas set, without the bookkeeping that is no news to the desk (R61)."""
+    """All fields these deltas set, without the bookkeeping that is no news to the desk (R61), and our own words."""
     fields: dict[str, str] = {}
     for delta in deltas:
         if isinstance(delta, FieldsChanged):
             fields.update(delta.fields)
+        elif isinstance(delta, Echoed):  # it comes behind all of them
+            fields = {name: value for name, value in fields.items() if name not in delta.fields}
     fields.pop("updatedOn", None)
     return fields
 

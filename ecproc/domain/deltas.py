@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
+from ecproc.domain.commands import ClientLinked, Comment, EnsonoNumberReturned, KnownCommand
+from ecproc.domain.effects import EffectKind
 from ecproc.domain.entry import Entry
-from ecproc.domain.events import ApprovalRequest, AttachmentInfo, Note
-from ecproc.domain.ids import ClientNumber
+from ecproc.domain.events import ApprovalRequest, AttachmentInfo, Note, Noticed
+from ecproc.domain.ids import ClientNumber, EffectKey
 
 
 class Delta(msgspec.Struct, frozen=True):
@@ -60,6 +64,51 @@ class QuarantineLeft(Delta, frozen=True):
     """The message at that position is in quarantine no more."""
 
     position: int
+
+
+class Tells(Delta, frozen=True):
+    """Another stream is told a fact, by the transaction that holds this step; with `if_held` only if it holds
+    something. A replay does not tell it again: the fact stands there."""
+
+    stream: str
+    fact: ClientLinked | EnsonoNumberReturned | Noticed
+    if_held: bool = False
+
+
+# --- of commands ------------------------------------------------------------------------------------------------------
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One call that a command leads to. `number` is the client number it is about, where that is not the ticket's own;
+    `generation` the only one in which it means anything, 0 for any."""
+
+    kind: EffectKind
+    key: EffectKey
+    command: EffectKey
+    fields: Mapping[str, str] = {}
+    comments: tuple[Comment, ...] = ()
+    number: str = ""
+    generation: int = 0
+
+
+class CommandChanged(Delta, frozen=True):
+    """A command was accepted, or is known better than before."""
+
+    command: KnownCommand
+
+
+class PartsDue(Delta, frozen=True):
+    """Calls that can be made now: the ticket's client number, where they need it, is known."""
+
+    parts: tuple[Part, ...]
+
+
+class Echoed(Delta, frozen=True):
+    """What a message repeats of what we told Ensono ourselves: fields, the state it moved to, notes by id (R215)."""
+
+    fields: frozenset[str] = frozenset()
+    moved: bool = False
+    notes: frozenset[str] = frozenset()
 
 
 # --- of tickets -------------------------------------------------------------------------------------------------------

@@ -31,6 +31,15 @@ class EffectKind(StrEnum):
     REOPEN = "reopen_client_ticket"
     RETURN_NUMBER = "return_client_number"
     DOWNLOAD = "download_attachment"
+    CREATE_TICKET = "create_ticket"
+    UPDATE_TICKET = "update_ticket"
+    ADD_COMMENTS = "add_comments"
+    RESOLVE_TICKET = "resolve_ticket"
+    CLOSE_TICKET = "close_ticket"
+    CANCEL_TICKET = "cancel_ticket"
+    APPROVE_CHANGE = "approve_change"
+    REJECT_CHANGE = "reject_change"
+    UPLOAD = "upload_attachment"
 
 
 LANES: Final[Mapping[EffectKind, Lane]] = {
@@ -43,6 +52,15 @@ LANES: Final[Mapping[EffectKind, Lane]] = {
     EffectKind.REOPEN: Lane.DESK,
     EffectKind.RETURN_NUMBER: Lane.BRIDGE,
     EffectKind.DOWNLOAD: Lane.ATTACHMENTS,
+    EffectKind.CREATE_TICKET: Lane.BRIDGE,
+    EffectKind.UPDATE_TICKET: Lane.BRIDGE,
+    EffectKind.ADD_COMMENTS: Lane.BRIDGE,
+    EffectKind.RESOLVE_TICKET: Lane.BRIDGE,
+    EffectKind.CLOSE_TICKET: Lane.BRIDGE,
+    EffectKind.CANCEL_TICKET: Lane.BRIDGE,
+    EffectKind.APPROVE_CHANGE: Lane.BRIDGE,
+    EffectKind.REJECT_CHANGE: Lane.BRIDGE,
+    EffectKind.UPLOAD: Lane.ATTACHMENTS,
 }
 
 
@@ -86,8 +104,8 @@ class Effect(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `position` and `ordinal` name the cause, the event and the place among its effects; `at` is when that event was
     recorded. `ticket` is Ensono's number as paths need it, `number` the client ticket where it was known when the
-    effect was decided. `hurry`: what it needs may end before its deadline, so it goes first. Times are microseconds
-    UTC.
+    effect was decided. `hurry`: what it needs may end before its deadline, so it goes first. `done`: it was seen to
+    have come about, so nothing is left to do under its key, and `fields` are its result. Times are microseconds UTC.
     """
 
     key: EffectKey
@@ -103,6 +121,7 @@ class Effect(msgspec.Struct, frozen=True, omit_defaults=True):
     deadline: int | None = None
     rearm: bool = False
     hurry: bool = False
+    done: bool = False
 
     @property
     def lane(self) -> Lane:

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from ecproc.domain.commands import ClientLinked, CommandAccepted, EnsonoNumberReturned
 from ecproc.domain.effects import Effect
 from ecproc.domain.ids import NO_SEQUENCE, EffectKey
 
@@ -115,6 +116,7 @@ class QuarantineReason(StrEnum):
     TOO_DEEP = "too_deep"
     UNROUTABLE = "unroutable"
     RESERVED_GROUP = "reserved_group"
+    """Its group is called as streams are that hold no ticket of Ensono's."""
 
 
 class Undecodable(msgspec.Struct, frozen=True, kw_only=True):
@@ -256,7 +258,9 @@ class EffectOutcome(StrEnum):
 Outcome = EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown | OperatorActed
 """What changes an outbox entry."""
 OUTCOMES: Final = (EffectStarted, EffectSucceeded, EffectFailed, EffectUnknown, OperatorActed)
-Fact = Message | Undecodable | Outcome | Quarantined | Noticed | Released
+OwnFact = Outcome | Noticed | CommandAccepted | ClientLinked | EnsonoNumberReturned
+"""What was not received."""
+Fact = Message | Undecodable | Quarantined | Released | OwnFact
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):

@@ -41,9 +41,11 @@ def identity(text: str | None) -> str:
 
 UNGROUPED: Final = "ungrouped"
 """The stream of messages that name neither a group nor a ticket."""
+CLIENT_PREFIX: Final = "client:"
+"""What the streams of our own creates are called by (decision 11)."""
 SHELTER_PREFIX: Final = "bridge:"
 """Begins the stream of messages whose group has a name that streams of our own have."""
-_RESERVED: Final = (SHELTER_PREFIX, "client:", "job:", "oncall:", "pe:", "$")
+_RESERVED: Final = (SHELTER_PREFIX, CLIENT_PREFIX, "job:", "oncall:", "pe:", "$")
 
 
 def is_reserved(group: str) -> bool:
@@ -106,3 +108,28 @@ def message_effect_key(verb: str, ticket: str, message_id: str) -> EffectKey:
 def generation_key(verb: str, ticket: str, generation: int) -> EffectKey:
     """Key of what ends a generation (`close`, `cancel`)."""
     return EffectKey(f"{verb}:{ticket}:g{generation}")
+
+
+def client_stream(number: str) -> str:
+    """The stream in which the client ticket of that number is opened at Ensono's."""
+    return CLIENT_PREFIX + number
+
+
+def client_create_key(number: str) -> EffectKey:
+    """Key of opening our ticket at Ensono's: one for ever (R96)."""
+    return EffectKey(f"ec-create:{number}")
+
+
+def command_key(verb: str, number: str, time: int) -> EffectKey:
+    """Key of what our ticket goes through once each time it is worked on (`resolve`, `close`, `cancel`)."""
+    return EffectKey(f"ec-{verb}:{number}:{time}")
+
+
+def decision_key(ticket: str, generation: int) -> EffectKey:
+    """Key of approving or rejecting a change: only the first answer of a generation counts (R177)."""
+    return EffectKey(f"decision:{ticket}:g{generation}")
+
+
+def upload_key(ticket: str, sha256: str, name: str) -> EffectKey:
+    """Key of handing a file to Ensono: by content and name."""
+    return EffectKey(f"ec-att:{ticket}:{sha256}:{name}")

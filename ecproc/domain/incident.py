@@ -14,6 +14,8 @@ applied and flagged, as is anything said about a ticket that is final. A state t
 *One client ticket.* An incident is generation 1 for ever. Coming back re-opens the same client ticket (R213); cancelled
 once more after that it is cancelled there once more, under a key of its own.
 
+*Our own changes* that come back are folded as any others; the desk, which they came from, is not told (`echoes.py`).
+
 *Pending* has a reason and an end of its own; both are dropped when the ticket goes on, and the desk is told so.
 """
 
@@ -223,7 +225,7 @@ def decide(draft: Draft, message: Message, deltas: Sequence[Delta]) -> None:
 
 def _follow_record(draft: Draft, message: Message, deltas: Sequence[Delta], *, fresh: bool) -> None:
     """Bring the client ticket to the ticket's new state and fields, in one effect."""
-    moved = next((delta for delta in deltas if isinstance(delta, Moved)), None)
+    moved = None if draft.echo.moved else next((delta for delta in deltas if isinstance(delta, Moved)), None)
     fields = list_news(deltas)
     kind = _desk_kind(moved) if moved else EffectKind.UPDATE
     if kind is EffectKind.UPDATE and (fresh or not (moved or fields)):

@@ -8,13 +8,15 @@ import msgspec
 
 
 class NewEvent(msgspec.Struct, frozen=True, gc=False):
-    """An event to append. `wanted` marks a fact that an actor still has to decide (see StreamCounters)."""
+    """An event to append. `wanted` marks a fact that an actor still has to decide (see StreamCounters); with `if_held`
+    it is left out where its stream holds nothing yet."""
 
     stream: str
     kind: str
     payload: bytes
     message_key: bytes | None = None
     wanted: bool = False
+    if_held: bool = False
 
 
 class RecordedEvent(msgspec.Struct, frozen=True, gc=False):

@@ -13,6 +13,7 @@ from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.events import EffectFailed, EffectSucceeded, Hold, OperatorActed, Outcome, Place
 from ecproc.domain.ids import ClientNumber, identity
+from ecproc.domain.sending import COMMAND_EFFECTS, settle_command
 from ecproc.domain.state import AttachmentStatus, TicketState, flag, flag_once
 
 _SIZE_DIGITS: Final = 18
@@ -32,6 +33,8 @@ def evolve_outcome(state: TicketState, outcome: Outcome, place: Place) -> list[D
     if isinstance(outcome, EffectFailed) and outcome.held is Hold.ODD_ANSWER:
         detail = f"{effect.kind}: {outcome.reason[:200]}"
         return flag_once(state, Anomaly.ODD_ANSWER, detail, place.position)
+    if effect.kind in COMMAND_EFFECTS:
+        return settle_command(state, effect, outcome, place)
     if not isinstance(outcome, EffectSucceeded):
         return []
     if effect.kind is EffectKind.CREATE:
@@ -118,4 +121,22 @@ def _update_client_ticket(state: TicketState, effect: Effect, result: Mapping[st
             updated = msgspec.structs.replace(known, state=result.get("state", known.state))
         state.client_tickets[index] = updated
         return [ClientTicketChanged(updated)] if updated != known else []
-    return []
+    return _adopt_returned(state, effect, place) if effect.kind is EffectKind.RETURN_NUMBER else []
+
+
+def _adopt_returned(state: TicketState, effect: Effect, place: Place) -> list[Delta]:
+    """A number that a person had us return is the ticket's newest, which Ensono has (R122)."""
+    if not effect.number:
+        return []
+    generation = state.generation
+    if generation.started == 0:
+        generation.started, generation.live = generation.number, True
+    returned = ClientTicket(
+        number=ClientNumber(effect.number),
+        generation=generation.started,
+        returned=True,
+        state="open",
+        returned_at=place.at,
+    )
+    state.client_tickets.append(returned)
+    return [ClientTicketChanged(returned, adopted=True)]

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import field
 
 from ecproc.domain.anomalies import Anomaly
+from ecproc.domain.commands import KnownCommand
 from ecproc.domain.deltas import (
     Approval,
     Attachment,
@@ -21,9 +22,10 @@ from ecproc.domain.deltas import (
     GenerationEnded,
     GenerationStarted,
     Moved,
+    Part,
 )
 from ecproc.domain.events import Message, Note, Place, TicketType
-from ecproc.domain.ids import NO_SEQUENCE, TicketNumber
+from ecproc.domain.ids import NO_SEQUENCE, EffectKey, TicketNumber
 from ecproc.domain.plans import Plans
 
 _MOST_TOLD: Final = 1_000
@@ -121,6 +123,58 @@ class Memory(msgspec.Struct):
     dedups: dict[int, int] = {}
 
 
+class Overlaid(msgspec.Struct, frozen=True):
+    """What a command of ours set a field to, and which one."""
+
+    value: str
+    key: EffectKey
+
+
+class NotePrint(msgspec.Struct, frozen=True):
+    """What tells a comment of ours when it comes back: length and digest of its words, and what may follow them."""
+
+    length: int
+    text: int
+    signature: tuple[str, ...] = ()
+
+
+class Print(msgspec.Struct, frozen=True):
+    """What a call of ours told, by digests, so that it is known when it comes back; `since` it was accepted, and `at`
+    is when it was last heard of, in microseconds UTC."""
+
+    since: int
+    at: int
+    fields: dict[str, int] = {}
+    notes: tuple[NotePrint, ...] = ()
+
+
+class Commands(msgspec.Struct):
+    """What people asked of this ticket (`sending.py`).
+
+    `dead` are the keys of calls that came to a bad end, `waiting` the calls that need our number; `comments` has the
+    comments that were given, each with the call it went with. `turn` counts how often the ticket has been worked on: it
+    grows when it comes back.
+    """
+
+    known: dict[EffectKey, KnownCommand] = {}
+    dead: set[EffectKey] = set()
+    waiting: list[Part] = []
+    overlay: dict[str, Overlaid] = {}
+    prints: dict[EffectKey, Print] = {}
+    comments: dict[str, EffectKey] = {}
+    turn: int = 1
+
+    def is_dead(self, command: KnownCommand) -> bool:
+        """Whether something that it led to came to a bad end."""
+        return not self.dead.isdisjoint(command.entries)
+
+    def list_given(self, command: EffectKey) -> set[str]:
+        """The comments that were given by other commands, and did not come to a bad end."""
+        known = self.known.get(command)
+        own = set(known.entries) if known is not None else set[EffectKey]()
+        return {comment for comment, call in self.comments.items() if call not in self.dead and call not in own}
+
+
 class TicketState(StreamState):
     """The state of one ticket.
 
@@ -140,11 +194,18 @@ class TicketState(StreamState):
     attachments: dict[str, Attachment] = {}
     approvals: dict[str, Approval] = {}
     held_notes: list[Note] = []
+    commands: Commands = field(default_factory=Commands)
 
     @property
     def client_ticket(self) -> ClientTicket | None:
         """The newest generation's client ticket."""
         return self.client_tickets[-1] if self.client_tickets else None
+
+    @property
+    def current_number(self) -> str | None:
+        """The client number that calls about the current client ticket name; None while it is not known."""
+        newest = self.client_ticket
+        return newest.number if newest is not None and newest.generation == self.generation.started else None
 
     def number_of(self, generation: int) -> str | None:
         """The client number of a generation, where it is known."""

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from operator import itemgetter
 from typing import Final, Protocol, assert_never
 from zlib import crc32
 
@@ -15,18 +14,23 @@ import msgspec
 
 from ecproc.domain import change, incident
 from ecproc.domain.anomalies import Anomaly
+from ecproc.domain.commands import ClientLinked, CommandAccepted, EnsonoNumberReturned
 from ecproc.domain.decisions import Draft, return_number
+from ecproc.domain.dedups import flag_repeated, remember_dedup
 from ecproc.domain.deltas import (
     Attachment,
     AttachmentChanged,
     ClientTicket,
     ClientTicketChanged,
     Delta,
+    Echoed,
     NoteAdded,
     NumberMissing,
+    PartsDue,
     QuarantineLeft,
     Refused,
 )
+from ecproc.domain.echoes import find_echo
 from ecproc.domain.effects import Effect
 from ecproc.domain.events import (
     OTHER_BODY,
@@ -39,6 +43,7 @@ from ecproc.domain.events import (
     Message,
     Noticed,
     OperatorActed,
+    OwnFact,
     Place,
     Quarantined,
     QuarantineReason,
@@ -48,21 +53,18 @@ from ecproc.domain.events import (
     Undecodable,
 )
 from ecproc.domain.ids import NO_SEQUENCE, ClientNumber, TicketNumber
+from ecproc.domain.linking import evolve_linked, tell_create
 from ecproc.domain.outcomes import evolve_outcome
 from ecproc.domain.policy import Policy
-from ecproc.domain.state import AttachmentStatus, Memory, TicketState, digest, flag, flag_once
+from ecproc.domain.sending import draft_parts, evolve_command, note_message, release_waiting
+from ecproc.domain.state import AttachmentStatus, TicketState, digest, flag, flag_once
 
 FOLD_VERSION: Final = 4
 """Grows with every change to what a fold makes of a ticket's events: live rows of another version are rebuilt."""
 
-DEDUP_WINDOW: Final = 5 * 60 * 1_000_000
-"""Microseconds in which the queue itself drops a repeated MessageDeduplicationId."""
-
 RETURN_GRACE: Final = 5 * 60 * 1_000_000
 """Microseconds after which a message without our number means that Ensono lost it (decision 8)."""
 
-_MANY_DEDUPS: Final = 16
-"""Deduplication ids after which those that are older than the window are forgotten."""
 # A member of an enum looked up by its class costs CPython 3.11 as much as twenty attributes.
 _CHANGE: Final = TicketType.CHANGE
 _CREATE: Final = Transaction.CREATE
@@ -113,14 +115,25 @@ def evolve(state: TicketState, fact: Fact, place: Place) -> list[Delta]:
             return [Refused(fact.reason, fact.detail)]
         case Quarantined():
             return []
-        case Noticed(position=position, code=code, detail=detail):
-            state.touch(place)
-            return flag_once(state, code, detail, position)
-        case EffectStarted() | EffectSucceeded() | EffectFailed() | EffectUnknown() | OperatorActed():
-            state.touch(place)
-            return evolve_outcome(state, fact, place)
         case Released(position=position, fact=released):
             return _evolve_released(state, released, position, place)
+        case _:
+            state.touch(place)
+            return _evolve_own(state, fact, place)
+
+
+def _evolve_own(state: TicketState, fact: OwnFact, place: Place) -> list[Delta]:
+    match fact:
+        case Noticed(position=position, code=code, detail=detail):
+            return flag_once(state, code, detail, position)
+        case EffectStarted() | EffectSucceeded() | EffectFailed() | EffectUnknown() | OperatorActed():
+            return evolve_outcome(state, fact, place) + release_waiting(state)
+        case CommandAccepted():
+            return evolve_command(state, fact, place)
+        case ClientLinked():
+            return evolve_linked(state, fact, place) + release_waiting(state)
+        case EnsonoNumberReturned():
+            return []
         case _:
             assert_never(fact)
 
@@ -129,7 +142,8 @@ def decide(state: TicketState, fact: Fact, deltas: Sequence[Delta], place: Place
     """The effects of one fact, given the state just after it and what it changed. Never reads former decisions."""
     if not deltas:
         return []
-    draft = Draft(state, place)
+    echo = next((delta for delta in deltas if type(delta) is Echoed), None)
+    draft = Draft(state, place) if echo is None else Draft(state, place, echo)
     if isinstance(fact, Released):
         fact = fact.fact
     if isinstance(fact, Message):
@@ -139,6 +153,9 @@ def decide(state: TicketState, fact: Fact, deltas: Sequence[Delta], place: Place
         for delta in deltas:
             if isinstance(delta, ClientTicketChanged) and delta.created:
                 return_number(draft, delta.client_ticket)
+    for delta in deltas:
+        if type(delta) is PartsDue:
+            draft_parts(draft, delta.parts)
     return draft.effects
 
 
@@ -159,6 +176,7 @@ def evolve_ordinary(state: TicketState, message: Message) -> list[Delta] | None:
         or message.remarks
         or message.message_id in memory.message_ids
         or message.dedup in memory.dedups
+        or (state.commands.prints or state.commands.overlay)
         or (theirs if ours is None else theirs != ours.number or message.number_missing or not ours.returned)
     ):
         return None
@@ -168,7 +186,7 @@ def evolve_ordinary(state: TicketState, message: Message) -> list[Delta] | None:
         memory.message_ids.add(message.message_id)
         record.sequence = message.sequence
         if message.dedup:
-            _remember_dedup(memory, message.dedup, message.at)
+            remember_dedup(memory, message.dedup, message.at)
     return deltas
 
 
@@ -209,7 +227,11 @@ def evolve_in_full(state: TicketState, message: Message, *, released: bool = Fal
     if message.transaction is _CREATE and _is_repeat(state, message, kind):
         detail = "the Create came again under another MessageId"
         return [*deltas, flag(state, Anomaly.DUPLICATE, detail, message.position)]
-    return deltas + _apply_message(state, message, kind, late=late)
+    deltas += _apply_message(state, message, kind, late=late)
+    deltas += find_echo(state.commands, message, deltas)
+    if not late:
+        note_message(state, message, deltas)
+    return deltas + release_waiting(state)
 
 
 def _flag_other_body(state: TicketState, message: Message) -> list[Delta]:
@@ -233,38 +255,11 @@ def _flag_oddities(state: TicketState, message: Message, known: TicketType, *, l
         deltas.append(flag(state, Anomaly.LATE, detail, message.position))
     for remark in message.remarks:
         deltas += flag_once(state, remark.code, remark.detail, message.position)
-    deltas += _flag_repeated(state, message)
+    deltas += flag_repeated(state, message)
     if message.ticket_type not in (None, known):
         detail = f"ticketType {message.ticket_type} on a ticket of type {known}"
         deltas += flag_once(state, Anomaly.TYPE_CHANGED, detail, message.position)
     return deltas
-
-
-def _flag_repeated(state: TicketState, message: Message) -> list[Delta]:
-    """Flag a deduplication id that another message of the last minutes had: probably the same news twice (R41)."""
-    if not message.dedup:
-        return []
-    known = state.memory.dedups.get(message.dedup)
-    _remember_dedup(state.memory, message.dedup, message.at)
-    if known is None or known <= message.at - DEDUP_WINDOW:
-        return []
-    detail = "another message of the last five minutes had this MessageDeduplicationId"
-    return [flag(state, Anomaly.REPEATED_DEDUP_ID, detail, message.position)]
-
-
-def _remember_dedup(memory: Memory, dedup: int, at: int) -> None:
-    """Keep it behind all others, which stand in the order of their times, and forget the oldest: a burst has thousands
-    of them within the window."""
-    dedups = memory.dedups
-    dedups.pop(dedup, None)
-    is_newest = not dedups or at >= dedups[next(reversed(dedups))]
-    dedups[dedup] = at
-    if not is_newest:  # the clock was set back
-        dedups = memory.dedups = dict(sorted(dedups.items(), key=itemgetter(1)))
-    if len(dedups) > _MANY_DEDUPS:
-        oldest = at - DEDUP_WINDOW
-        while dedups and dedups[first := next(iter(dedups))] <= oldest:
-            del dedups[first]
 
 
 def _is_repeat(state: TicketState, message: Message, kind: TicketKind) -> bool:
@@ -284,8 +279,9 @@ def _apply_message(state: TicketState, message: Message, kind: TicketKind, *, la
         if state.ticket != state.stream:
             detail = f"ticketNumber {state.ticket[:80]} in group {state.stream[:80]}"
             deltas.append(flag(state, Anomaly.LINK_MISMATCH, detail, message.position))
-        deltas += _adopt(state, message) + kind.open_ticket(state, message)
+        deltas += _adopt(state, message) + tell_create(state, message, first=True) + kind.open_ticket(state, message)
     else:
+        deltas += tell_create(state, message, first=False)
         if not late:
             deltas += _compare_numbers(state, message)
         if message.transaction in _RECORDS:
@@ -301,7 +297,10 @@ def _apply_message(state: TicketState, message: Message, kind: TicketKind, *, la
 
 
 def _adopt(state: TicketState, message: Message) -> list[Delta]:
-    """Take over a ticket that has a client number already, or whose Create we never saw (decision 6)."""
+    """Take over a ticket that has a client number already, or whose Create we never saw (decision 6); one of which we
+    know that our own create made it has what it needs."""
+    if state.client_tickets:
+        return [ClientTicketChanged(state.client_tickets[-1], adopted=True), *_compare_numbers(state, message)]
     deltas: list[Delta] = []
     if message.transaction is not Transaction.CREATE:
         detail = f"first message is {message.transaction_name}"

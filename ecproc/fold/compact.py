@@ -32,7 +32,7 @@ class CompactMessage(msgspec.Struct, frozen=True, array_like=True, tag="m"):
 
 
 class CompactOutcome(msgspec.Struct, frozen=True, array_like=True, tag="o"):
-    """An outcome or a notice, as it stands in the log."""
+    """An event of our own, as it stands in the log."""
 
     position: int
     version: int

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from ecproc.domain.commands import ClientLinked, CommandAccepted, EnsonoNumberReturned, KnownCommand
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import (
     Decided,
@@ -21,7 +22,7 @@ from ecproc.domain.events import (
     Quarantined,
 )
 
-OwnEvent = Decided | Quarantined | Outcome | Noticed
+OwnEvent = Decided | Quarantined | Outcome | Noticed | CommandAccepted | ClientLinked | EnsonoNumberReturned
 
 
 class Kind(StrEnum):
@@ -37,6 +38,9 @@ class Kind(StrEnum):
     ANOMALY_NOTICED = "AnomalyNoticed"
     OPERATOR_ACTED = "OperatorActed"
     MESSAGE_RELEASED = "MessageReleased"
+    COMMAND_ACCEPTED = "CommandAccepted"
+    CLIENT_LINKED = "ClientLinked"
+    ENSONO_NUMBER_RETURNED = "EnsonoNumberReturned"
 
 
 _KINDS: Final[dict[type[OwnEvent], Kind]] = {
@@ -48,12 +52,16 @@ _KINDS: Final[dict[type[OwnEvent], Kind]] = {
     EffectUnknown: Kind.EFFECT_UNKNOWN,
     Noticed: Kind.ANOMALY_NOTICED,
     OperatorActed: Kind.OPERATOR_ACTED,
+    CommandAccepted: Kind.COMMAND_ACCEPTED,
+    ClientLinked: Kind.CLIENT_LINKED,
+    EnsonoNumberReturned: Kind.ENSONO_NUMBER_RETURNED,
 }
 _encode = msgspec.json.Encoder().encode
 _DECODERS: Final[dict[str, msgspec.json.Decoder[OwnEvent]]] = {
     kind.value: msgspec.json.Decoder(of) for of, kind in _KINDS.items()
 }
 _decode_entry = msgspec.json.Decoder(Entry).decode
+_decode_command = msgspec.json.Decoder(KnownCommand).decode
 
 
 def encode_event(event: OwnEvent) -> tuple[Kind, bytes]:
@@ -70,7 +78,14 @@ def decode_event(kind: str, payload: bytes) -> OwnEvent | None:
 def wants_decision(event: OwnEvent) -> bool:
     """Whether an actor has to look at this event: what leads to no effect and no change of a document does not."""
     match event:
-        case EffectSucceeded() | Noticed() | OperatorActed():
+        case (
+            EffectSucceeded()
+            | Noticed()
+            | OperatorActed()
+            | CommandAccepted()
+            | ClientLinked()
+            | EnsonoNumberReturned()
+        ):
             return True
         case EffectFailed(next_attempt_at=next_attempt_at, held=held):
             return next_attempt_at is None or held is Hold.ODD_ANSWER
@@ -111,3 +126,13 @@ def encode_entry(entry: Entry) -> bytes:
 def decode_entry(data: bytes) -> Entry:
     """The outbox entry in a live row."""
     return _decode_entry(data)
+
+
+def encode_command(command: KnownCommand) -> bytes:
+    """An accepted command as its live row keeps it."""
+    return _encode(command)
+
+
+def decode_command(data: bytes) -> KnownCommand:
+    """The accepted command in a live row."""
+    return _decode_command(data)

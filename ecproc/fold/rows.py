@@ -1,4 +1,4 @@
-"""A ticket's live rows: what a step of its actor writes, and nothing it did not change (decision 12)."""
+"""Live rows: what a step of a stream's actor writes, and nothing it did not change (decision 12)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from ecproc.domain.client_create import ClientCreate
+from ecproc.domain.commands import KnownCommand
 from ecproc.domain.deltas import (
     Approval,
     ApprovalChanged,
@@ -14,6 +16,7 @@ from ecproc.domain.deltas import (
     AttachmentChanged,
     ClientTicket,
     ClientTicketChanged,
+    CommandChanged,
     Delta,
     Flagged,
     Moved,
@@ -27,7 +30,7 @@ from ecproc.domain.ids import normalise_number
 from ecproc.domain.log import Row
 from ecproc.domain.state import TicketState
 from ecproc.domain.times import format_time
-from ecproc.fold.recorded import encode_entry
+from ecproc.fold.recorded import encode_command, encode_entry
 
 _encode = msgspec.json.Encoder().encode
 
@@ -58,6 +61,11 @@ def entry_row(stream: str, entry: Entry) -> Row:
     """An outbox entry's row; its lane is the tag until it came to a good end."""
     done = entry.state in (EntryState.COMPLETED, EntryState.CANCELLED)
     return Row("outbox", stream, entry.effect.key, entry.order, encode_entry(entry), None if done else entry.lane)
+
+
+def command_row(stream: str, command: KnownCommand) -> Row:
+    """An accepted command, by its key."""
+    return Row("command", stream, command.key, command.order, encode_command(command))
 
 
 def quarantine_row(stream: str, position: int, *, message_id: str, reason: str, detail: str) -> Row:
@@ -103,6 +111,10 @@ def _pause_row(stream: str, delta: PauseChanged) -> Row:
 
 def _taken_row(stream: str, delta: QuarantineLeft) -> Row:
     return Row("quarantine", stream, str(delta.position), delta.position, None)
+
+
+def _command_row(stream: str, delta: CommandChanged) -> Row:
+    return command_row(stream, delta.command)
 
 
 def _history_row(stream: str, moved: Moved) -> Row:
@@ -153,6 +165,7 @@ SHARED_ROWS: Final[Mapping[type[Delta], Callable[[str, Any], Row]]] = {
     Planned: _planned_row,
     PauseChanged: _pause_row,
     QuarantineLeft: _taken_row,
+    CommandChanged: _command_row,
 }
 """How what every kind of stream may go through becomes a row."""
 _TICKET_ROWS: Final[Mapping[type[Delta], Callable[[str, Any], Row]]] = {
@@ -168,6 +181,29 @@ def ticket_rows(state: TicketState, deltas: Iterable[Delta]) -> list[Row]:
     """The rows to write after a step: the ticket's header and one row per delta that has one."""
     rows = [] if state.type is None else [header_row(state)]
     return rows + delta_rows(state.stream, deltas, _TICKET_ROWS)
+
+
+def client_rows(state: ClientCreate, deltas: Iterable[Delta]) -> list[Row]:
+    """The rows to write after a step of a create of ours. Its header is that of a ticket without Ensono's number, found
+    by ours, until Ensono's own stream shows the ticket."""
+    header = Row("ticket", state.stream, normalise_number(state.number), 0, None)
+    if state.is_shown:
+        data = {
+            "ticket": None,
+            "type": state.type,
+            "state": None,
+            "client_ticket": state.number,
+            "generation": 1,
+            "version": state.seen.version,
+            "position": state.seen.position,
+            "opened_at": format_time(state.opened_at),
+            "updated_at": format_time(state.seen.at),
+            "fields": state.fields,
+            "history_count": state.journal.moves,
+            "anomalies_count": state.journal.anomalies,
+        }
+        header = msgspec.structs.replace(header, data=_encode(data), tag=f"{state.type}:")
+    return [header, *delta_rows(state.stream, deltas)]
 
 
 def delta_rows(

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from ecproc.domain.anomalies import Anomaly
-from ecproc.domain.deltas import ClientTicketChanged, Delta, Flagged, PauseChanged, Planned, Refused
+from ecproc.domain.deltas import ClientTicketChanged, Delta, Flagged, PauseChanged, Planned, Refused, Tells
 from ecproc.domain.effects import Effect
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import OUTCOMES, Decided, Fact, Message, Noticed, Quarantined
@@ -142,6 +142,7 @@ class _Taking:
         "_pauses",
         "_settled",
         "_state",
+        "_told",
         "_unknown_fields",
         "_wanted",
         "compact",
@@ -164,6 +165,7 @@ class _Taking:
         self._settled: dict[EffectKey, None] = {}
         self._linked: list[Link] = []
         self._pauses: list[PauseChanged] = []
+        self._told: list[NewEvent] = []
         self._wanted = 0
         self._unknown_fields = 0
 
@@ -178,6 +180,9 @@ class _Taking:
                 self._linked.append(Link(delta.client_ticket.number, event.position))
             elif isinstance(delta, PauseChanged):
                 self._pauses.append(delta)
+            elif isinstance(delta, Tells):
+                told = encode_event(delta.fact)
+                self._told.append(NewEvent(delta.stream, *told, wanted=True, if_held=delta.if_held))
         if event.position >= self._ahead_from and isinstance(fact, OUTCOMES):
             self._settled[fact.key] = None
         elif isinstance(fact, Message):
@@ -200,7 +205,8 @@ class _Taking:
         entries = tuple([known[key] for key in keys if key in known])
         deltas = [*self.deltas, *map(Planned, entries)]
         own: list[OwnEvent] = [*self.refused.values(), Decided(through=fold.through, effects=tuple(self.effects))]
-        events = [NewEvent(stream, *encode_event(event)) for event in own]
+        # What others are told stands first: the compact form goes by the last event, which has to be this stream's.
+        events = self._told + [NewEvent(stream, *encode_event(event)) for event in own]
         decided = events[-1].payload if self.effects else b""
         events += [notice_event(stream, notice) for notice in self._noticed.values()]
         covered = CompactStep(expected, fold.through, len(self.compact) + len(own), tuple(self.compact), decided)

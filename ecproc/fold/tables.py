@@ -31,11 +31,12 @@ TABLES: Final = LiveTables(
             "outbox",
             "quarantine",
             "pause",
+            "command",
         }
     ),
-    later=frozenset({"pause"}),
+    later=frozenset({"pause", "command"}),
     newest_stays=frozenset({"outbox"}),
-    searched_by_id=frozenset({"ticket", "client_ticket"}),
+    searched_by_id=frozenset({"ticket", "client_ticket", "command"}),
     searched_by_tag=frozenset({"outbox"}),
     grouped_by_tag=frozenset({"ticket"}),
 )

@@ -1,11 +1,13 @@
-"""The machine of tickets: incidents, requests and changes."""
+"""The machine of tickets: incidents, requests and changes; and that of every kind of stream."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from ecproc.domain import ticket
+from ecproc.domain.ids import CLIENT_PREFIX
 from ecproc.domain.state import TicketState
+from ecproc.fold.clients import ClientMachine
 from ecproc.fold.control import CONTROL_PREFIX, ControlMachine
 from ecproc.fold.machine import Machines
 from ecproc.fold.rows import ticket_rows
@@ -15,7 +17,7 @@ class TicketMachine:
     """See Machine; the transitions stand in domain/incident.py and domain/change.py."""
 
     fold_version: Final = ticket.FOLD_VERSION
-    snapshot_version: Final = ticket.FOLD_VERSION + 2  # its form has changed twice by itself
+    snapshot_version: Final = ticket.FOLD_VERSION + 3  # its form has changed three times by itself
 
     new = TicketState
     evolve = staticmethod(ticket.evolve)
@@ -27,5 +29,5 @@ class TicketMachine:
         return (state.type, state.state) if state.type else None
 
 
-MACHINES: Final = Machines(TicketMachine(), {CONTROL_PREFIX: ControlMachine()})
+MACHINES: Final = Machines(TicketMachine(), {CLIENT_PREFIX: ClientMachine(), CONTROL_PREFIX: ControlMachine()})
 """All kinds of streams there are."""

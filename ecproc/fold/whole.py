@@ -54,6 +54,8 @@ def fold_compact(stream: str, steps: Sequence[Compact], machine: AnyMachine) -> 
         fold.follow(decoded)
     stream, entries = fold.state.stream, fold.state.plans.entries.values()
     rows = fold.quarantine + machine.rows(fold.state, fold.deltas) + [entry_row(stream, entry) for entry in entries]
+    last_rows = {(row.table, row.id): row for row in rows}
+    rows = [row for row in last_rows.values() if row.data is not None]
     last = steps[-1].position if steps else 0
     return rows, StreamCounters(version=fold.events, through=fold.through, wanted=fold.through, last=last)
 

@@ -54,14 +54,15 @@ def _order_of(item: tuple[EffectKey, Entry]) -> int:
 class TicketLane:
     """One ticket's entries of one lane, by planned order; finished ones leave except a dead create.
 
-    `trying` is the key of the one that is being attempted.
+    `trying` is the key of the one that is being attempted; `ended` are those that were seen done meanwhile.
     """
 
-    __slots__ = ("creates", "entries", "trying")
+    __slots__ = ("creates", "ended", "entries", "trying")
 
     def __init__(self) -> None:
         self.entries: dict[EffectKey, Entry] = {}
         self.creates: dict[EffectKey, Entry] = {}
+        self.ended: dict[EffectKey, Entry] = {}
         self.trying: EffectKey | None = None
 
     def put(self, entry: Entry) -> Entry | None:
@@ -80,7 +81,18 @@ class TicketLane:
         if entry.finished and not (entry.state in DEAD and entry.effect.kind is EffectKind.CREATE):
             del self.entries[key]
             self.creates.pop(key, None)
+            if self.trying and entry.effect.done:  # what comes of an attempt under way must not stand in its place
+                self.ended[key] = entry
         return former
+
+    def newest(self, key: EffectKey) -> Entry | None:
+        """What stands under that key, also if it was seen done during an attempt; None where that is not known."""
+        return self.entries.get(key) or self.ended.get(key)
+
+    def rest(self) -> None:
+        """No attempt is under way any more."""
+        self.trying = None
+        self.ended.clear()
 
     def choose(self, now: int) -> Run | Wait | None:
         """What runs next."""

@@ -158,7 +158,7 @@ class Schedule:
     def find(self, stream: str, entry: Entry) -> Entry | None:
         """What stands under the entry's key now; None where that is not known any more."""
         ticket = self._ticket(stream, entry)
-        return ticket.entries.get(entry.effect.key) if ticket else None
+        return ticket.newest(entry.effect.key) if ticket else None
 
     def newest(self, stream: str, entry: Entry) -> Entry:
         """The same; the entry itself where that is not known any more."""
@@ -216,7 +216,7 @@ class Schedule:
         self.has_news = True
         ticket = lane.tickets.get(start.stream)
         if ticket is not None:
-            ticket.trying = None
+            ticket.rest()
             self._enqueue(lane, start.stream, now)
 
     def is_tried(self, stream: str, entry: Entry) -> bool:

@@ -190,7 +190,7 @@ class _Reports:
         """A step was written; so many events wait for others."""
         telemetry = self._telemetry
         telemetry.projection_lag(lag)
-        if step.after is not None and step.after != step.before:
+        if step.after != step.before:
             telemetry.ticket_changed(step.before, step.after)
         telemetry.unknown_fields(step.unknown_fields)
         for anomaly in step.anomalies:

@@ -46,7 +46,8 @@ class Tables(Protocol):
 
 
 class Committed(msgspec.Struct, frozen=True):
-    """What became of a batch: one entry per event, None where its message_key was in the log already.
+    """What became of a batch: one entry per event, None where its message_key was in the log already, or its stream is
+    not there (see `NewEvent.if_held`).
 
     `fenced` means that another owner decided first: nothing of the batch was written.
     """
@@ -258,7 +259,8 @@ class Store(ReadableStore, Protocol):
         """Write the batch durably (synced) and return what became of it, or raise with nothing acknowledged.
 
         Events get consecutive positions and versions in the order given. An event whose message_key is in the log
-        is left out. Calls that wait at the same time share one transaction; each batch is still all or nothing.
+        is left out, as is one with `if_held` for a stream that holds nothing. Calls that wait at the same time share
+        one transaction; each batch is still all or nothing.
         In a table of `newest_stays` a row of a lower ordinal than the one that stands there is left out.
         A caller's cancellation never undoes or tears a batch. After a storage fault every call raises StoreUnavailable.
         Where there is no room (another program's lock, no space), the call waits until there is: nothing is written of

@@ -164,6 +164,9 @@ class Group:
             stream, kind = event.stream, event.kind
             payload = event.payload if type(event.payload) is bytes else bytes(event.payload)
             state = streams.get(stream) or stream_state(stream)
+            if event.if_held and not state.version:
+                recorded.append(None)
+                continue
             position, version = position + 1, state.version + 1
             linked = link(linked, position, at, kind, stream, version, key, hashed)
             wanted = version if event.wanted else state.wanted

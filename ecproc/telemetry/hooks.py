@@ -77,8 +77,9 @@ class Telemetry:
     def tickets_counted(self, ticket_type: str, state: str, count: int) -> None:
         """That many tickets are in this state: said at start, before the first change."""
 
-    def ticket_changed(self, before: tuple[str, str | None] | None, after: tuple[str, str | None]) -> None:
-        """A ticket (type, state) came into being (`before` None) or went from one state to another."""
+    def ticket_changed(self, before: tuple[str, str | None] | None, after: tuple[str, str | None] | None) -> None:
+        """A ticket (type, state) came into being (`before` None), went from one state to another, or went into another
+        one (`after` None)."""
 
     def anomaly(self, code: str) -> None:
         """A fact the protocol does not foresee was applied and recorded: one of ANOMALY_CODES."""

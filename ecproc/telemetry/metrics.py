@@ -70,8 +70,7 @@ class PrometheusTelemetry(Telemetry):
     """Reports become metrics in `registry`; every known label set is there at 0 from the start."""
 
     def __init__(self, registry: CollectorRegistry, *, clock: Clock, version: str, python: str, sqlite: str) -> None:
-        # The `_created` samples double every counter and answer no question a dashboard asks.
-        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # they double every counter
         self.registry = registry
         ProcessCollector(registry=registry)
         Info("ecproc_build", "What is running.", registry=registry).info(
@@ -230,10 +229,11 @@ class PrometheusTelemetry(Telemetry):
     def tickets_counted(self, ticket_type: str, state: str, count: int) -> None:
         self._tickets.of(ticket_type, state).set(count)
 
-    def ticket_changed(self, before: tuple[str, str | None] | None, after: tuple[str, str | None]) -> None:
+    def ticket_changed(self, before: tuple[str, str | None] | None, after: tuple[str, str | None] | None) -> None:
         if before is not None:
             self._tickets.of(before[0], before[1] or _OTHER).dec()
-        self._tickets.of(after[0], after[1] or _OTHER).inc()
+        if after is not None:
+            self._tickets.of(after[0], after[1] or _OTHER).inc()
 
     def anomaly(self, code: str) -> None:
         self._anomalies.of(code).inc()

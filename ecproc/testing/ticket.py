@@ -7,18 +7,27 @@ from typing import Any, Final
 
 import msgspec
 
+from ecproc.domain.commands import ClientLinked, CommandAccepted, EnsonoNumberReturned
 from ecproc.domain.deltas import Delta, Flagged, Moved, NoteAdded, Planned, Refused
 from ecproc.domain.effects import Effect
 from ecproc.domain.entry import Entry
-from ecproc.domain.events import Decided, EffectFailed, EffectStarted, EffectSucceeded, EffectUnknown, Outcome
+from ecproc.domain.events import (
+    Decided,
+    EffectFailed,
+    EffectStarted,
+    EffectSucceeded,
+    EffectUnknown,
+    Noticed,
+    Outcome,
+)
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import NewEvent, RecordedEvent
 from ecproc.domain.policy import Policy
-from ecproc.domain.state import TicketState
-from ecproc.fold.recorded import Kind, decode_event, encode_event
+from ecproc.domain.state import StreamState, TicketState
+from ecproc.fold.recorded import Kind, OwnEvent, decode_event, encode_event
 from ecproc.fold.step import Step, take_step
 from ecproc.fold.stream import StreamFold
-from ecproc.fold.tickets import TicketMachine
+from ecproc.fold.tickets import MACHINES
 from ecproc.wire.queue import decode_message
 
 FIRST_SEQUENCE: Final = 18_875_507_807_458_288_128
@@ -39,7 +48,7 @@ class Answered(msgspec.Struct, frozen=True):
     outcome: Callable[[EffectKey], Outcome]
 
 
-Event = Sent | Answered | Outcome
+Event = Sent | Answered | Outcome | CommandAccepted | ClientLinked | EnsonoNumberReturned | Noticed
 
 
 def incident(transaction: str, **body: Any) -> Sent:
@@ -108,22 +117,32 @@ def lose(key: str) -> Answered:
     return Answered(key, lambda exact: EffectUnknown(exact, "timeout", 1))
 
 
-_MACHINE: Final = TicketMachine()
 _EVERYTHING: Final = 1_000_000_000
 
 
+def _open_fold(stream: str) -> StreamFold:
+    return StreamFold(stream, MACHINES.of(stream))
+
+
 class Life:
-    """One ticket's stream with its actor: the fold and the steps of the runtime, recorded as it records them."""
+    """One stream with its actor: the fold and the steps of the runtime, recorded as it records them; `told` is what
+    other streams were told."""
 
     def __init__(self, stream: str | None = None) -> None:
         self.stream = stream
-        self.fold = StreamFold(stream or "", _MACHINE)
+        self.fold = _open_fold(stream or "")
+        self.told: list[NewEvent] = []
         self.log: list[RecordedEvent] = []
         self.deltas: list[Delta] = []
         self.effects: list[Effect] = []
         self.new: list[Effect] = []
         self.step: Step | None = None
         self._counts = {"message": 0, "fact": 0, "number": 0}
+
+    @property
+    def whole(self) -> StreamState:
+        """The stream as folded so far, of whatever kind."""
+        return self.fold.state
 
     @property
     def state(self) -> TicketState:
@@ -177,10 +196,10 @@ class Life:
         """Lose the folded state, and a step that is not recorded, and fold again: from the log, or out of bytes."""
         if snapshot and self.step is None:
             waiting = [event for event, _ in self.fold.pending]
-            self.fold = StreamFold.from_snapshot(self.fold.snapshot(), _MACHINE)
+            self.fold = StreamFold.from_snapshot(self.fold.snapshot(), self.fold.machine)
             self._read(*waiting)
             return self
-        self.step, self.fold = None, StreamFold(self.stream or "", _MACHINE)
+        self.step, self.fold = None, _open_fold(self.stream or "")
         self.deltas = [delta for delta in self.fold.extend(self.log) if not isinstance(delta, Planned)]
         return self
 
@@ -280,7 +299,7 @@ class Life:
         envelope = decode_message(raw)
         if self.stream is None:
             self.stream = envelope.stream
-            self.fold = StreamFold(envelope.stream, _MACHINE)
+            self.fold = _open_fold(envelope.stream)
         self._read(self._record(Kind.MESSAGE_RECEIVED, envelope.payload, message_key=envelope.key))
 
     def _record(self, kind: str, payload: bytes, *, message_key: bytes | None = None) -> RecordedEvent:
@@ -294,14 +313,17 @@ class Life:
         self.fold.extend(events)
 
     def _take_up(self, event: NewEvent) -> None:
+        if event.stream != self.fold.state.stream:
+            self.told.append(event)
+            return
         recorded = self._record(event.kind, event.payload)
         if event.wanted or not self.fold.pass_own(recorded):
             self._read(recorded)
 
-    def _resolve(self, event: Answered | Outcome) -> Outcome:
+    def _resolve(self, event: Answered | OwnEvent) -> OwnEvent:
         if not isinstance(event, Answered):
             return event
-        entries = self.state.plans.entries
+        entries = self.whole.plans.entries
         found = [key for key in entries if key == event.key or key.startswith(event.key + ":")]
         assert found, f"no effect {event.key} among {list(entries)}"
         outcome = event.outcome(max(found, key=lambda key: entries[key].order))
@@ -311,7 +333,7 @@ class Life:
         return outcome
 
     def _ordered(self) -> list[Entry]:
-        return sorted(self.state.plans.entries.values(), key=lambda entry: entry.order)
+        return sorted(self.whole.plans.entries.values(), key=lambda entry: entry.order)
 
 
 def _read_effects(step: Step) -> list[Effect]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ecproc.domain import change as change_machine
 from ecproc.domain import incident as incident_machine
+from ecproc.domain.commands import ClientLinked, CommandAccepted, CommandKind, Comment, EnsonoNumberReturned
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.events import (
     Act,
@@ -23,6 +24,7 @@ from ecproc.domain.events import (
     Fact,
     Message,
     Note,
+    Noticed,
     OperatorActed,
     Outcome,
     Quarantined,
@@ -31,7 +33,7 @@ from ecproc.domain.events import (
     Transaction,
     Undecodable,
 )
-from ecproc.domain.ids import EffectKey
+from ecproc.domain.ids import ClientNumber, EffectKey, TicketNumber
 from ecproc.testing.ticket import Event, Life, Sent, approver, change, file, incident, note, sent
 
 _TRANSACTIONS: Final = st.sampled_from([*(item.value for item in Transaction), *["Update"] * 4])
@@ -137,10 +139,59 @@ _OUTCOMES: Final[list[Callable[[EffectKey], Outcome]]] = [
 ]
 
 
+_COMMAND_FIELDS: Final[list[dict[str, str]]] = [
+    {"priority": "2", "status": "pending"},
+    {"priority": "1", "status": "open"},
+    {"description": "d" * 9_000, "shortDescription": "s" * 300},
+    {"closeNotes": "done"},
+    {"closeNotes": "n" * 5_000, "resolveFirst": "true"},
+    {"approver": "a@x.com", "approvalid": "a1", "comment": "yes"},
+    {"name": "a.txt", "sha256": "00", "size": "1", "type": "text/plain"},
+    {},
+]
+_COMMENTS: Final = st.sampled_from(
+    [
+        *[()] * 3,
+        (Comment("text"),),
+        (Comment("one", "c1", "Jason Doe"), Comment("two" * 2_000, "c2")),
+        (Comment("one", "c1"),),
+    ]
+)
+
+
+def commands(kinds: st.SearchStrategy[CommandKind] | None = None) -> st.SearchStrategy[CommandAccepted]:
+    """Any command to a ticket, but returning a number that it does not have; keys come again."""
+    ordinary = st.sampled_from([kind for kind in CommandKind if kind is not CommandKind.RETURN_NUMBER])
+    return st.builds(
+        CommandAccepted,
+        key=st.sampled_from([EffectKey(f"ec-{number}") for number in range(6)]),
+        command=kinds or ordinary,
+        who=st.just("somebody"),
+        fields=st.sampled_from(_COMMAND_FIELDS),
+        comments=_COMMENTS,
+    )
+
+
+def links(stream: str = "e-1") -> st.SearchStrategy[ClientLinked]:
+    """A create of ours that led to that ticket."""
+    return st.builds(
+        ClientLinked,
+        ticket=st.just(TicketNumber(stream)),
+        number=st.sampled_from([ClientNumber("LOCAL-1"), ClientNumber("OURS")]),
+        ticket_type=st.sampled_from(["Incident", "Incident", "Request", "Change"]),
+        key=st.just(EffectKey("ec-create:OURS")),
+        fields=st.sampled_from([{}, {"priority": "3", "description": "d"}]),
+        comments=_COMMENTS,
+    )
+
+
 @st.composite
 def histories(draw: st.DrawFn, *, most: int = 25) -> History:
-    """What could really happen to one ticket: any messages, and outcomes of what was planned because of them."""
+    """What could really happen to one ticket: any messages and commands, and outcomes of what was planned because of
+    them."""
     kind = draw(st.sampled_from([incident_messages(), change_messages()]))
+    asked = commands() | links() if draw(st.booleans()) else kind
+    kind = st.one_of(kind, kind, asked)
     life, events, planned = Life("e-1"), [], []
     for _ in range(draw(st.integers(1, most))):
         keys = [entry.effect.key for entry in life.state.plans.entries.values()]
@@ -205,8 +256,20 @@ def any_facts() -> st.SearchStrategy[Fact | Decided]:
     undecodable = st.builds(Undecodable, position=_COUNTS, version=_COUNTS, at=_COUNTS, reason=_TEXTS, detail=_TEXTS)
     decided = st.builds(Decided, _COUNTS, st.lists(effects(), max_size=3).map(tuple))
     quarantined = st.builds(Quarantined, _COUNTS, _TEXTS, _TEXTS)
+    noticed = st.builds(Noticed, _COUNTS, _TEXTS, _TEXTS)
     acted = st.builds(OperatorActed, st.sampled_from(Act), _TEXTS, _TEXTS, _KEYS, _COUNTS, _COUNTS, _TEXTS)
     released = st.builds(Released, _COUNTS, any_messages() | undecodable)
+    ours = st.one_of(outcomes(_KEYS), any_links(), undecodable, quarantined, noticed, decided, acted, released)
+    return st.one_of(*[any_messages()] * 2, *[ours] * 5)
+
+
+def any_links() -> st.SearchStrategy[CommandAccepted | ClientLinked | EnsonoNumberReturned]:
+    """Commands and what links two streams, as nobody would write them."""
+    comments = st.lists(st.builds(Comment, _TEXTS, _TEXTS, _TEXTS), max_size=2).map(tuple)
+    told: st.SearchStrategy[dict[str, str]] = st.one_of(_FIELDS, *[st.just(fields) for fields in _COMMAND_FIELDS])
+    typed = st.one_of(told, st.just({"ticketType": "Incident", "description": "d"}))
     return st.one_of(
-        any_messages(), any_messages(), outcomes(_KEYS), undecodable, quarantined, decided, acted, released
+        st.builds(CommandAccepted, _KEYS, st.sampled_from(CommandKind), _TEXTS, typed, comments, _TEXTS),
+        st.builds(ClientLinked, _TEXTS, _TEXTS, _TEXTS | st.just("Incident"), _KEYS, told, comments),
+        st.builds(EnsonoNumberReturned, _TEXTS, _TEXTS, _COUNTS),
     )

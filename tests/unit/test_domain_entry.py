@@ -17,6 +17,7 @@ from ecproc.domain.events import (
 )
 from ecproc.domain.ids import EffectKey, TicketNumber
 from ecproc.domain.plans import Plans
+from ecproc.domain.sending import COMMAND_EFFECTS
 from ecproc.fold.recorded import decode_entry, encode_entry
 
 KEY = EffectKey("returnptn:e-CS1:A")
@@ -172,9 +173,11 @@ def test_planning_a_key_again_arms_only_what_is_over(before: EntryState, rearm: 
     assert plans.entries[KEY] == (Entry(effect=again, order=2) if armed else entry(before))
 
 
-def test_every_kind_has_a_lane_and_only_the_returns_go_to_the_bridge() -> None:
+def test_every_kind_has_a_lane_and_only_returns_and_commands_go_to_the_bridge() -> None:
     assert LANES.keys() == set(EffectKind)
-    assert [kind for kind in EffectKind if LANES[kind] is Lane.BRIDGE] == [EffectKind.RETURN_NUMBER]
+    commands = COMMAND_EFFECTS - {EffectKind.UPLOAD}
+    assert {kind for kind in EffectKind if LANES[kind] is Lane.BRIDGE} == {EffectKind.RETURN_NUMBER, *commands}
+    assert LANES[EffectKind.UPLOAD] is Lane.ATTACHMENTS
     assert entry().lane is Lane.BRIDGE
 
 

@@ -14,6 +14,7 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from ecproc.domain import incident, ticket
+from ecproc.domain.commands import CommandAccepted, CommandKind
 from ecproc.domain.deltas import Delta
 from ecproc.domain.events import (
     OTHER_BODY,
@@ -134,6 +135,7 @@ _MESSAGES: Final[st.SearchStrategy[dict[str, Any]]] = st.builds(
     opened_at=either(None, 7),
     remarks=either((), (OTHER_BODY,), (Remark("gap", "one"),)),
     again=either(None, "message_id", "dedup", "sequence", "late", "unordered", "early"),
+    asked=either("", "B", "A", "C"),
 )
 
 
@@ -153,12 +155,15 @@ def walk(members: Sequence[dict[str, Any]]) -> Iterator[tuple[Fact, Place]]:
                 transaction_name=str(given_["transaction"]),
                 sequence=max(number, 0).to_bytes(16),
                 dedup=max(count - (again == "dedup"), 0),
-                **{name: value for name, value in given_.items() if name != "again"},
+                **{name: value for name, value in given_.items() if name not in ("again", "asked")},
             ),
             place,
         )
         if count % 5 == 0:
             yield EffectSucceeded(EffectKey("create:e-1:g1"), {"number": "INC1"}), place
+        if given_["asked"]:
+            fields = {"group": given_["asked"]}
+            yield CommandAccepted(EffectKey(f"ec-{count}"), CommandKind.UPDATE, fields=fields), place
 
 
 def walks(most: int = 20) -> st.SearchStrategy[list[dict[str, Any]]]:

@@ -56,10 +56,13 @@ class Log:
             new = NewEvent(STREAM, Kind.MESSAGE_RECEIVED, envelope.payload, message_key=envelope.key, wanted=True)
             await self._commit(Batch(events=[new]))
         else:
-            outcome: Any = event
-            entry = self.entries[outcome.key] = apply_outcome(self.entries[outcome.key], outcome)
-            new = NewEvent(STREAM, *encode_event(outcome), wanted=wants_decision(outcome))
-            await self._commit(Batch(events=[new], rows=[entry_row(STREAM, entry)]))
+            fact: Any = event
+            rows = []
+            if isinstance(fact, OUTCOMES):
+                entry = self.entries[fact.key] = apply_outcome(self.entries[fact.key], fact)
+                rows = [entry_row(STREAM, entry)]
+            new = NewEvent(STREAM, *encode_event(fact), wanted=wants_decision(fact))
+            await self._commit(Batch(events=[new], rows=rows))
 
     async def step(self, *, limit: int = NEVER, snapshot_events: int = NEVER) -> Step | None:
         """Decide at most so many facts of those that wait."""
@@ -113,8 +116,7 @@ async def live_through(history: History, actions: list[str], log: Log) -> Log:
         if history.cause_of(index) > decided:
             await finish(log)
             decided = index - 1
-        key = getattr(event, "key", None)
-        if key is not None and key not in log.entries:
+        if isinstance(event, OUTCOMES) and event.key not in log.entries:
             continue
         await log.append(event)
         match actions[index % len(actions)]:
