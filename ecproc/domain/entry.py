@@ -74,8 +74,8 @@ def apply_outcome(entry: Entry, outcome: Outcome) -> Entry:
     """The entry after that outcome. Total: an outcome counts whatever state the entry was in.
 
     Only that of another plan does not: the key was planned again while the attempt was under way, and what stands there
-    now has another cause. So it makes no difference which of the two the log has first. What was discarded during an
-    attempt stays so, unless that succeeded.
+    now has another cause. So it makes no difference which of the two the log has first. And none is of a plan that was
+    seen done: nobody performs it. What was discarded during an attempt stays so, unless that succeeded.
     """
     ended = _follow(entry, outcome)
     if entry.state is not EntryState.DISCARDED or isinstance(outcome, (EffectSucceeded, OperatorActed)):
@@ -85,6 +85,8 @@ def apply_outcome(entry: Entry, outcome: Outcome) -> Entry:
 
 def _follow(entry: Entry, outcome: Outcome) -> Entry:
     change = msgspec.structs.replace
+    if entry.effect.done:
+        return entry
     if isinstance(outcome, EffectStarted):
         return change(entry, state=EntryState.EXECUTING, next_attempt_at=None)
     if outcome.cause not in (0, entry.effect.position):

@@ -48,6 +48,19 @@ class StreamTests(StoreCase):
 
     # --- their events
 
+    @pytest.mark.requirement("I2")
+    async def test_an_event_for_a_stream_that_has_to_hold_something_is_left_out_where_it_does_not(
+        self, tmp_path: Path
+    ) -> None:
+        told = NewEvent("a", "Told", b"{}", if_held=True)
+        async with self.store_in(tmp_path) as store:
+            left_out = await store.commit(Batch(events=[told, NewEvent("b", "X", b"{}")]))
+            assert [event and (event.stream, event.version) for event in left_out.events] == [None, ("b", 1)]
+            assert await store.stream_state("a") == StreamCounters()
+            both = await store.commit(Batch(events=[NewEvent("a", "X", b"{}"), told]))
+            assert [event and event.version for event in both.events] == [1, 2]
+            assert [event.kind for event in await store.read_stream("a")] == ["X", "Told"]
+
     @pytest.mark.requirement("R230")
     async def test_log_is_read_stream_by_stream(self, tmp_path: Path) -> None:
         async with self.store_in(tmp_path) as store:

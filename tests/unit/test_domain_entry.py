@@ -143,6 +143,24 @@ def test_an_outcome_of_another_plan_changes_nothing(
     assert apply_outcome(known, told) == (apply_outcome(known, outcome) if counts else known)
 
 
+@pytest.mark.requirement("R97", "I4")
+@pytest.mark.parametrize("before", list(EntryState))
+@pytest.mark.parametrize("outcome", [outcome for outcome, _ in LEADS_TO])
+def test_what_was_seen_done_is_done_whatever_comes_of_an_attempt_under_way(
+    before: EntryState, outcome: Outcome
+) -> None:
+    plans = Plans({KEY: entry(before)}, count=1)
+    seen = effect(position=2, done=True, fields={"number": "A"})
+
+    planned = plans.plan([seen])
+
+    assert planned == ([] if before is EntryState.COMPLETED else [seen])
+    if planned:
+        plans.settle(outcome)
+        known = plans.entries[KEY]
+        assert (known.state, known.order, known.result) == (EntryState.COMPLETED, 2, {"number": "A"})
+
+
 @pytest.mark.parametrize("next_outcome", [outcome for outcome, _ in LEADS_TO if outcome != EffectStarted(KEY)])
 def test_what_an_entry_waits_for_is_what_its_last_attempt_said(next_outcome: Outcome) -> None:
     failed = EffectFailed(KEY, "too large", blamed=False, next_attempt_at=7, held=Hold.CONFIGURATION)

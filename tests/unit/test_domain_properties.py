@@ -30,7 +30,7 @@ ACTIONS = ["wait", "wait", "wait", "step", "step", "begin", "end", "crash", "sna
 
 def play(history: History, actions: list[str]) -> Life:
     """Let the actor take its steps where `actions` say, but never hear of an effect before that was planned."""
-    life, decided = Life("e-1"), -1
+    life, decided = Life(history.life.stream), -1
     for index, event in enumerate(history.events):
         if history.cause_of(index) > decided:
             finish(life)
@@ -63,7 +63,8 @@ def told(life: Life) -> Any:
     places["announced"] = places["position"]
     places["version"] = {place.version: index for index, place in enumerate(facts, 1)}
     deltas = [item for item in life.deltas if not isinstance(item, Refused)]
-    return count_in_facts([life.state, life.effects, deltas], places)
+    told_others = [(event.stream, event.kind) for event in life.told]
+    return count_in_facts([life.whole, life.effects, deltas, told_others], places)
 
 
 def count_in_facts(value: Any, places: Mapping[str, Mapping[int, int]]) -> Any:
