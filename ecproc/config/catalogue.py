@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from ecproc.config.options import (
     AttachmentsConfig,
     BridgeConfig,
+    CommandsConfig,
     DataConfig,
     DeskConfig,
     LogConfig,
@@ -29,6 +30,7 @@ SECTIONS: Final[Mapping[str, type[Struct]]] = {
     "desk": DeskConfig,
     "outbox": OutboxConfig,
     "outbox.slots": OutboxSlots,
+    "commands": CommandsConfig,
     "web": WebConfig,
     "log": LogConfig,
 }

@@ -238,6 +238,19 @@ class OutboxSlots(Struct, frozen=True, kw_only=True):
     attachments: Annotated[Places, Meta(description="downloads; 0 is an equal share")] = 0
 
 
+class CommandsConfig(Struct, frozen=True, kw_only=True):
+    """What the client asks of Ensono, where the guide leaves it a choice."""
+
+    close_open: Annotated[
+        Literal["refuse", "resolve_first"], Meta(description="closing a ticket that is not resolved")
+    ] = "refuse"
+    overflow: Annotated[
+        Literal["comment", "refuse"], Meta(description="over-long text: comment is numbered comments")
+    ] = "comment"
+    contact_name: Annotated[str, Meta(description="contact of creates that name none")] = ""
+    contact_email: Annotated[str, Meta(description="its address")] = ""
+
+
 class WebConfig(Struct, frozen=True, kw_only=True):
     """The built-in HTTP server."""
 
@@ -311,6 +324,7 @@ class Config(Struct, frozen=True, kw_only=True):
     desk: DeskConfig = DeskConfig()
     outbox: OutboxConfig = OutboxConfig()
     outbox_slots: OutboxSlots = OutboxSlots()
+    commands: CommandsConfig = CommandsConfig()
     web: WebConfig = WebConfig()
     log: LogConfig = LogConfig()
     limits: Limits = Limits()

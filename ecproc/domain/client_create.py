@@ -33,7 +33,7 @@ from ecproc.domain.commands import (
     EnsonoNumberReturned,
     KnownCommand,
 )
-from ecproc.domain.deltas import CommandChanged, Delta, Moved, Part, PartsDue, Refused, Tells
+from ecproc.domain.deltas import CallsDue, CommandCall, CommandChanged, Delta, Moved, Refused, Tells
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.events import (
     Act,
@@ -54,7 +54,7 @@ from ecproc.domain.events import (
 )
 from ecproc.domain.ids import CLIENT_PREFIX, ClientNumber, EffectKey, TicketNumber, identity, normalise_number
 from ecproc.domain.policy import Policy
-from ecproc.domain.sending import encode_part, list_parts, name_wanted_group
+from ecproc.domain.sending import encode_call, list_calls, name_wanted_group
 from ecproc.domain.state import StreamState, flag, flag_once
 
 FOLD_VERSION: Final = 1
@@ -181,22 +181,22 @@ def decide(state: ClientCreate, fact: Fact, deltas: Sequence[Delta], place: Plac
     effects: list[Effect] = []
     for delta in deltas:
         match delta:
-            case PartsDue(parts=parts):
-                effects += [_plan(state, part, place, ordinal) for ordinal, part in enumerate(parts, len(effects))]
+            case CallsDue(calls=calls):
+                effects += [_plan(state, call, place, ordinal) for ordinal, call in enumerate(calls, len(effects))]
             case SeenDone(key=key, ticket=ticket):
                 result = {"number": ticket, "answer": "told by a message"}
-                part = Part(EffectKind.CREATE_TICKET, key, key, result)
-                effects.append(msgspec.structs.replace(_plan(state, part, place, len(effects)), done=True))
+                call = CommandCall(EffectKind.CREATE_TICKET, key, key, result)
+                effects.append(msgspec.structs.replace(_plan(state, call, place, len(effects)), done=True))
             case _:
                 pass
     return effects
 
 
-def _plan(state: ClientCreate, part: Part, place: Place, ordinal: int) -> Effect:
-    creates = part.kind is EffectKind.CREATE_TICKET
+def _plan(state: ClientCreate, call: CommandCall, place: Place, ordinal: int) -> Effect:
+    creates = call.kind is EffectKind.CREATE_TICKET
     return Effect(
-        key=part.key,
-        kind=part.kind,
+        key=call.key,
+        kind=call.kind,
         generation=1,
         position=place.position,
         at=place.at,
@@ -204,7 +204,7 @@ def _plan(state: ClientCreate, part: Part, place: Place, ordinal: int) -> Effect
         ticket_type=state.type,
         ordinal=ordinal,
         number=state.number,
-        fields=encode_part(part),
+        fields=encode_call(call),
     )
 
 
@@ -223,7 +223,7 @@ def _accept(state: ClientCreate, accepted: CommandAccepted, place: Place) -> lis
     if known is not None and not known.refused and (key != state.key or state.state is not State.REJECTED):
         return []
     refused = _refuse(state, accepted)
-    parts = [] if refused else list_parts(accepted)
+    calls = [] if refused else list_calls(accepted)
     command = KnownCommand(
         key=key,
         command=accepted.command,
@@ -232,7 +232,7 @@ def _accept(state: ClientCreate, accepted: CommandAccepted, place: Place) -> lis
         who=accepted.who,
         digest=accepted.digest,
         client_ticket=state.number,
-        entries=tuple(part.key for part in parts),
+        entries=tuple(call.key for call in calls),
         refused=refused,
     )
     state.known[key] = command
@@ -240,9 +240,9 @@ def _accept(state: ClientCreate, accepted: CommandAccepted, place: Place) -> lis
         return [CommandChanged(command)]
     state.key, state.type = key, accepted.fields["ticketType"]
     state.fields = {name: value for name, value in accepted.fields.items() if name != "ticketType"}
-    state.comments = parts[0].comments
+    state.comments = calls[0].comments
     state.opened_at = state.opened_at or place.at
-    return [CommandChanged(command), *_move(state, Word.ACCEPTED, place), PartsDue(tuple(parts))]
+    return [CommandChanged(command), *_move(state, Word.ACCEPTED, place), CallsDue(tuple(calls))]
 
 
 def _refuse(state: ClientCreate, accepted: CommandAccepted) -> str:
@@ -286,7 +286,7 @@ def _take_answer(state: ClientCreate, outcome: EffectSucceeded, place: Place) ->
     command = state.known[state.key]
     state.known[state.key] = msgspec.structs.replace(command, entries=(*command.entries, note.key))
     deltas = _link(state, Word.ANSWERED, (ticket, ticket), place)
-    return [*deltas, CommandChanged(state.known[state.key]), PartsDue((note,))]
+    return [*deltas, CommandChanged(state.known[state.key]), CallsDue((note,))]
 
 
 def _link(state: ClientCreate, word: Word, found: tuple[TicketNumber, str], place: Place) -> list[Delta]:

@@ -78,7 +78,7 @@ class Tells(Delta, frozen=True):
 # --- of commands ------------------------------------------------------------------------------------------------------
 
 
-class Part(msgspec.Struct, frozen=True):
+class CommandCall(msgspec.Struct, frozen=True):
     """One call that a command leads to. `number` is the client number it is about, where that is not the ticket's own;
     `generation` the only one in which it means anything, 0 for any."""
 
@@ -97,10 +97,10 @@ class CommandChanged(Delta, frozen=True):
     command: KnownCommand
 
 
-class PartsDue(Delta, frozen=True):
+class CallsDue(Delta, frozen=True):
     """Calls that can be made now: the ticket's client number, where they need it, is known."""
 
-    parts: tuple[Part, ...]
+    calls: tuple[CommandCall, ...]
 
 
 class Echoed(Delta, frozen=True):

@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from ecproc.domain.commands import Comment
-from ecproc.domain.deltas import Delta, Echoed, FieldsChanged, Moved, NoteAdded, Part
+from ecproc.domain.deltas import CommandCall, Delta, Echoed, FieldsChanged, Moved, NoteAdded
 from ecproc.domain.events import Message
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.state import Commands, NotePrint, Print, digest
@@ -41,10 +41,10 @@ _UNTOLD: Final = frozenset({"approver", "approvalid", "comment", "comments"})
 """Arguments that come back in no field."""
 
 
-def remember(commands: Commands, parts: Iterable[Part], at: int) -> None:
+def remember(commands: Commands, calls: Iterable[CommandCall], at: int) -> None:
     """Keep a print of each of these calls, accepted at that time."""
-    for part in parts:
-        keep_print(commands, part.key, make_print(part.fields, part.comments, at))
+    for call in calls:
+        keep_print(commands, call.key, make_print(call.fields, call.comments, at))
 
 
 def keep_print(commands: Commands, key: EffectKey, kept: Print) -> None:

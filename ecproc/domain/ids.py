@@ -120,9 +120,9 @@ def client_create_key(number: str) -> EffectKey:
     return EffectKey(f"ec-create:{number}")
 
 
-def command_key(verb: str, number: str, time: int) -> EffectKey:
-    """Key of what our ticket goes through once each time it is worked on (`resolve`, `close`, `cancel`)."""
-    return EffectKey(f"ec-{verb}:{number}:{time}")
+def command_key(verb: str, ticket: str, turn: int) -> EffectKey:
+    """Key of what Ensono's ticket goes through once each time it is worked on (`resolve`, `close`, `cancel`)."""
+    return EffectKey(f"ec-{verb}:{ticket}:{turn}")
 
 
 def decision_key(ticket: str, generation: int) -> EffectKey:

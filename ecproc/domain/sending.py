@@ -32,7 +32,16 @@ from ecproc.domain.commands import (
     encode_comments,
 )
 from ecproc.domain.decisions import Draft
-from ecproc.domain.deltas import ApprovalChanged, CommandChanged, Delta, Echoed, FieldsChanged, Moved, Part, PartsDue
+from ecproc.domain.deltas import (
+    ApprovalChanged,
+    CallsDue,
+    CommandCall,
+    CommandChanged,
+    Delta,
+    Echoed,
+    FieldsChanged,
+    Moved,
+)
 from ecproc.domain.echoes import hear_of, keep_print, make_print, remember
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.events import (
@@ -85,36 +94,39 @@ _VOIDED: Final = "the change was redrafted before it could be sent"
 # --- the calls of a command -------------------------------------------------------------------------------------------
 
 
-def list_parts(accepted: CommandAccepted, *, sent: Set[str] = frozenset(), generation: int = 0) -> list[Part]:
+def list_calls(accepted: CommandAccepted, *, sent: Set[str] = frozenset(), generation: int = 0) -> list[CommandCall]:
     """The calls of a command, in order; comments with a key of `sent` are left out, so that there may be none."""
     kind, key, fields = accepted.command, accepted.key, accepted.fields
     comments = [comment for comment in accepted.comments if not comment.key or comment.key not in sent]
-    said = [part for comment in comments for part in split_comment(comment)]
+    said = [piece for comment in comments for piece in split_comment(comment)]
     match kind:
         case CommandKind.CREATE:
             within, rest = _fit(fields)
             within.pop("ticketType", None)
-            return [Part(EffectKind.CREATE_TICKET, key, key, within, (*rest, *said))]
+            return [CommandCall(EffectKind.CREATE_TICKET, key, key, within, (*rest, *said))]
         case CommandKind.UPDATE if fields:
             within, rest = _fit(fields)
-            return [Part(EffectKind.UPDATE_TICKET, key, key, within), *_say(accepted, "comments", [*rest, *said])]
+            return [
+                CommandCall(EffectKind.UPDATE_TICKET, key, key, within),
+                *_say(accepted, "comments", [*rest, *said]),
+            ]
         case CommandKind.UPDATE | CommandKind.NOTE:
-            return [Part(EffectKind.ADD_COMMENTS, key, key, comments=tuple(said))] if said else []
+            return [CommandCall(EffectKind.ADD_COMMENTS, key, key, comments=tuple(said))] if said else []
         case CommandKind.RESOLVE | CommandKind.CLOSE | CommandKind.CANCEL:
             return _end(accepted, said)
         case CommandKind.APPROVE | CommandKind.REJECT:
             before, comment = _say_before(fields.get("comment", ""))
-            call = Part(_DECISIONS[kind][0], key, key, {**fields, "comment": comment}, generation=generation)
+            call = CommandCall(_DECISIONS[kind][0], key, key, {**fields, "comment": comment}, generation=generation)
             return [*_say(accepted, "notes", [*said, *before], generation=generation), call]
         case CommandKind.ATTACH:
-            return [Part(EffectKind.UPLOAD, key, key, fields)]
+            return [CommandCall(EffectKind.UPLOAD, key, key, fields)]
         case CommandKind.RETURN_NUMBER:
-            return [Part(EffectKind.RETURN_NUMBER, key, key, number=fields.get("clientTicketNumber", ""))]
+            return [CommandCall(EffectKind.RETURN_NUMBER, key, key, number=fields.get("clientTicketNumber", ""))]
         case _:
             assert_never(kind)
 
 
-def name_wanted_group(command: EffectKey, outcome: EffectSucceeded) -> Part | None:
+def name_wanted_group(command: EffectKey, outcome: EffectSucceeded) -> CommandCall | None:
     """The comment that names the group which was asked for, where Ensono did not take it and a default one did (R203);
     None where it took it."""
     wanted = outcome.result.get("wanted_group", "")
@@ -123,12 +135,12 @@ def name_wanted_group(command: EffectKey, outcome: EffectSucceeded) -> Part | No
     used = outcome.result.get("group", "")
     key = EffectKey(f"{outcome.key}:group")
     comment = Comment(f"Asked for group {wanted}, which was not accepted; sent to group {used} instead.", key=key)
-    return Part(EffectKind.ADD_COMMENTS, key, command, comments=(comment,))
+    return CommandCall(EffectKind.ADD_COMMENTS, key, command, comments=(comment,))
 
 
-def encode_part(part: Part) -> dict[str, str]:
+def encode_call(call: CommandCall) -> dict[str, str]:
     """The call's arguments as an effect carries them."""
-    return {**part.fields, **({"comments": encode_comments(part.comments)} if part.comments else {})}
+    return {**call.fields, **({"comments": encode_comments(call.comments)} if call.comments else {})}
 
 
 def _fit(fields: Mapping[str, str]) -> tuple[dict[str, str], list[Comment]]:
@@ -141,15 +153,15 @@ def _fit(fields: Mapping[str, str]) -> tuple[dict[str, str], list[Comment]]:
     return within, rest
 
 
-def _end(accepted: CommandAccepted, said: Sequence[Comment]) -> list[Part]:
+def _end(accepted: CommandAccepted, said: Sequence[Comment]) -> list[CommandCall]:
     """What ends a ticket, its comments before it: Ensono ignores those that come along (R108)."""
     key, (kind, status) = accepted.key, STATUSES[accepted.command]
     before, notes = _say_before(accepted.fields.get("closeNotes", ""))
     calls = _say(accepted, "notes", [*said, *before])
     if accepted.fields.get(RESOLVE_FIRST):
         first, resolved = STATUSES[CommandKind.RESOLVE]
-        calls.append(Part(first, EffectKey(f"{key}:resolve"), key, {"status": resolved, "closeNotes": notes}))
-    return [*calls, Part(kind, key, key, {"status": status, "closeNotes": notes})]
+        calls.append(CommandCall(first, EffectKey(f"{key}:resolve"), key, {"status": resolved, "closeNotes": notes}))
+    return [*calls, CommandCall(kind, key, key, {"status": status, "closeNotes": notes})]
 
 
 def _say_before(text: str) -> tuple[list[Comment], str]:
@@ -158,11 +170,13 @@ def _say_before(text: str) -> tuple[list[Comment], str]:
     return [Comment(body) for body in before], last
 
 
-def _say(accepted: CommandAccepted, word: str, comments: Sequence[Comment], *, generation: int = 0) -> list[Part]:
+def _say(
+    accepted: CommandAccepted, word: str, comments: Sequence[Comment], *, generation: int = 0
+) -> list[CommandCall]:
     if not comments:
         return []
     key = EffectKey(f"{accepted.key}:{word}")
-    return [Part(EffectKind.ADD_COMMENTS, key, accepted.key, comments=tuple(comments), generation=generation)]
+    return [CommandCall(EffectKind.ADD_COMMENTS, key, accepted.key, comments=tuple(comments), generation=generation)]
 
 
 # --- of a ticket ------------------------------------------------------------------------------------------------------
@@ -175,7 +189,7 @@ def evolve_command(state: TicketState, accepted: CommandAccepted, place: Place) 
     if known is not None and not known.refused and not commands.is_dead(known):
         return []
     refused = _refuse(state, accepted)
-    parts = [] if refused else _list_parts_of(state, accepted)
+    calls = [] if refused else _list_calls_of(state, accepted)
     command = KnownCommand(
         key=key,
         command=accepted.command,
@@ -185,18 +199,18 @@ def evolve_command(state: TicketState, accepted: CommandAccepted, place: Place) 
         digest=accepted.digest,
         ticket=state.ticket,
         client_ticket=state.current_number or "",
-        entries=tuple(part.key for part in parts),
+        entries=tuple(call.key for call in calls),
         approval=accepted.fields.get("approvalid", ""),
         refused=refused,
-        answer="" if parts or refused else _SENT_BEFORE,
+        answer="" if calls or refused else _SENT_BEFORE,
     )
     commands.known[key] = command
-    if parts:
+    if calls:
         commands.dead.difference_update(command.entries)
-        commands.comments |= {comment.key: part.key for part in parts for comment in part.comments if comment.key}
-        remember(commands, parts, place.at)
+        commands.comments |= {comment.key: call.key for call in calls for comment in call.comments if comment.key}
+        remember(commands, calls, place.at)
         _overlay(state, accepted)
-    return [CommandChanged(command), *_make_due(state, parts)]
+    return [CommandChanged(command), *_make_due(state, calls)]
 
 
 def release_waiting(state: TicketState) -> list[Delta]:
@@ -205,12 +219,12 @@ def release_waiting(state: TicketState) -> list[Delta]:
     if not commands.waiting or state.current_number is None:
         return []
     waiting, commands.waiting = commands.waiting, []
-    void = dict.fromkeys(part.command for part in waiting if part.generation not in (0, state.generation.number))
+    void = dict.fromkeys(call.command for call in waiting if call.generation not in (0, state.generation.number))
     deltas: list[Delta] = []
     for key in void:
         commands.known[key] = msgspec.structs.replace(commands.known[key], refused=_VOIDED)
         deltas.append(CommandChanged(commands.known[key]))
-    return [*deltas, PartsDue(tuple(part for part in waiting if part.command not in void))]
+    return [*deltas, CallsDue(tuple(call for call in waiting if call.command not in void))]
 
 
 def settle_command(state: TicketState, effect: Effect, outcome: Outcome, place: Place) -> list[Delta]:
@@ -258,23 +272,23 @@ def note_message(state: TicketState, message: Message, deltas: Sequence[Delta]) 
         del state.commands.overlay[name]
 
 
-def draft_parts(draft: Draft, parts: Iterable[Part]) -> None:
+def draft_calls(draft: Draft, calls: Iterable[CommandCall]) -> None:
     """Draft the effects of these calls."""
     number = draft.state.current_number
-    for part in parts:
+    for call in calls:
         draft.add(
-            part.kind,
-            part.key,
-            fields=encode_part(part),
-            generation=part.generation or None,
-            number=part.number or number,
-            rearm=part.kind is EffectKind.RETURN_NUMBER,
+            call.kind,
+            call.key,
+            fields=encode_call(call),
+            generation=call.generation or None,
+            number=call.number or number,
+            rearm=call.kind is EffectKind.RETURN_NUMBER,
         )
 
 
-def _list_parts_of(state: TicketState, accepted: CommandAccepted) -> list[Part]:
+def _list_calls_of(state: TicketState, accepted: CommandAccepted) -> list[CommandCall]:
     sent = state.commands.list_given(accepted.key)
-    return list_parts(accepted, sent=sent, generation=state.generation.number)
+    return list_calls(accepted, sent=sent, generation=state.generation.number)
 
 
 def _refuse(state: TicketState, accepted: CommandAccepted) -> str:
@@ -283,11 +297,11 @@ def _refuse(state: TicketState, accepted: CommandAccepted) -> str:
     return "a create is no command to a ticket" if accepted.command is CommandKind.CREATE else ""
 
 
-def _make_due(state: TicketState, parts: Sequence[Part]) -> list[Delta]:
+def _make_due(state: TicketState, calls: Sequence[CommandCall]) -> list[Delta]:
     if state.current_number is None:
-        state.commands.waiting += [part for part in parts if part.kind not in _WITHOUT_NUMBER]
-        parts = [part for part in parts if part.kind in _WITHOUT_NUMBER]
-    return [PartsDue(tuple(parts))] if parts else []
+        state.commands.waiting += [call for call in calls if call.kind not in _WITHOUT_NUMBER]
+        calls = [call for call in calls if call.kind in _WITHOUT_NUMBER]
+    return [CallsDue(tuple(calls))] if calls else []
 
 
 def _overlay(state: TicketState, accepted: CommandAccepted) -> None:
@@ -326,11 +340,11 @@ def _answer_approvals(state: TicketState, effect: Effect, command: EffectKey) ->
 
 
 def _add_group_note(state: TicketState, command: EffectKey, outcome: EffectSucceeded, place: Place) -> list[Delta]:
-    part, known = name_wanted_group(command, outcome), state.commands.known.get(command)
-    if part is None or known is None:
+    call, known = name_wanted_group(command, outcome), state.commands.known.get(command)
+    if call is None or known is None:
         return []
-    remember(state.commands, [part], place.at)
-    if part.key not in known.entries:
-        known = msgspec.structs.replace(known, entries=(*known.entries, part.key))
+    remember(state.commands, [call], place.at)
+    if call.key not in known.entries:
+        known = msgspec.structs.replace(known, entries=(*known.entries, call.key))
         state.commands.known[command] = known
-    return [CommandChanged(known), *_make_due(state, [part])]
+    return [CommandChanged(known), *_make_due(state, [call])]

@@ -16,13 +16,13 @@ from ecproc.domain.deltas import (
     Approval,
     Attachment,
     ClientTicket,
+    CommandCall,
     Delta,
     FieldsChanged,
     Flagged,
     GenerationEnded,
     GenerationStarted,
     Moved,
-    Part,
 )
 from ecproc.domain.events import Message, Note, Place, TicketType
 from ecproc.domain.ids import NO_SEQUENCE, EffectKey, TicketNumber
@@ -158,7 +158,7 @@ class Commands(msgspec.Struct):
 
     known: dict[EffectKey, KnownCommand] = {}
     dead: set[EffectKey] = set()
-    waiting: list[Part] = []
+    waiting: list[CommandCall] = []
     overlay: dict[str, Overlaid] = {}
     prints: dict[EffectKey, Print] = {}
     comments: dict[str, EffectKey] = {}

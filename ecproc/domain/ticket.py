@@ -20,13 +20,13 @@ from ecproc.domain.dedups import flag_repeated, remember_dedup
 from ecproc.domain.deltas import (
     Attachment,
     AttachmentChanged,
+    CallsDue,
     ClientTicket,
     ClientTicketChanged,
     Delta,
     Echoed,
     NoteAdded,
     NumberMissing,
-    PartsDue,
     QuarantineLeft,
     Refused,
 )
@@ -56,7 +56,7 @@ from ecproc.domain.ids import NO_SEQUENCE, ClientNumber, TicketNumber
 from ecproc.domain.linking import evolve_linked, tell_create
 from ecproc.domain.outcomes import evolve_outcome
 from ecproc.domain.policy import Policy
-from ecproc.domain.sending import draft_parts, evolve_command, note_message, release_waiting
+from ecproc.domain.sending import draft_calls, evolve_command, note_message, release_waiting
 from ecproc.domain.state import AttachmentStatus, TicketState, digest, flag, flag_once
 
 FOLD_VERSION: Final = 4
@@ -154,8 +154,8 @@ def decide(state: TicketState, fact: Fact, deltas: Sequence[Delta], place: Place
             if isinstance(delta, ClientTicketChanged) and delta.created:
                 return_number(draft, delta.client_ticket)
     for delta in deltas:
-        if type(delta) is PartsDue:
-            draft_parts(draft, delta.parts)
+        if type(delta) is CallsDue:
+            draft_calls(draft, delta.calls)
     return draft.effects
 
 

@@ -28,6 +28,7 @@ from ecproc.fold.tickets import MACHINES
 from ecproc.outbox.dispatcher import Dispatcher
 from ecproc.outbox.retry import RetryPolicy
 from ecproc.outbox.schedule import OutboxBounds
+from ecproc.reading.commands import ShownCommand, read_command
 from ecproc.reading.queries import Queries
 from ecproc.rebuild.streams import RebuildOrder, rebuild
 from ecproc.runtime.projector import Projector
@@ -340,7 +341,8 @@ async def test_a_file_holds_both_sides(tmp_path: Path) -> None:
         scene.seconds = 0.0
         await link(scene)
         assert await store.read_rows("ticket", stream=STREAM) == []
-        (row,) = await store.read_rows("command", id=KEY)
-        assert row.stream == STREAM
+        shown = await read_command(store, KEY)
+        assert shown == ShownCommand("e-CS1", "INC1", KEY, "done", "e-CS1")
+        assert await read_command(store, "another") is None
     finally:
         await store.aclose()

@@ -228,7 +228,7 @@ BAD_FILES = [
             )
         ],
     ),
-    ("[commands]\ndefault_group = 'x'\n", [("unknown section [commands]", "ecproc.toml:1", "")]),
+    ("[zebra]\ndefault_group = 'x'\n", [("unknown section [zebra]", "ecproc.toml:1", "")]),
     (
         "[outbox]\nunknown_retry = [120, 60]\nmax_attempts = 0\n",
         [
