@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from ecproc.domain import change, incident
+from ecproc.domain import change, client_create, incident
+from ecproc.domain.client_create import ClientCreate
+from ecproc.domain.commands import CommandAccepted, CommandKind, EnsonoNumberReturned
 from ecproc.domain.deltas import Flagged
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import FINISHED, Entry, EntryState, apply_outcome
@@ -19,13 +21,14 @@ from ecproc.domain.events import (
     EffectStarted,
     EffectSucceeded,
     EffectUnknown,
+    Fact,
     Message,
     Outcome,
     Place,
     TicketType,
     Transaction,
 )
-from ecproc.domain.ids import EffectKey, TicketNumber
+from ecproc.domain.ids import EffectKey, TicketNumber, client_create_key
 from ecproc.domain.plans import Plans
 from ecproc.domain.policy import Policy
 from ecproc.domain.state import Generation, Record, TicketState
@@ -46,6 +49,18 @@ OUTCOMES: Final[Sequence[tuple[str, Outcome]]] = (
     ("EffectFailed, kept for a person", EffectFailed(KEY, "", blamed=True, parked=True)),
 )
 
+CREATE_KEY: Final = client_create_key("INC1")
+TICKET: Final = TicketNumber("e-CS1")
+WORDS: Final[Sequence[tuple[str, Fact]]] = (
+    ("CommandAccepted", CommandAccepted(CREATE_KEY, CommandKind.CREATE, fields={"ticketType": "Incident"})),
+    ("EffectStarted", EffectStarted(CREATE_KEY)),
+    ("EffectUnknown", EffectUnknown(CREATE_KEY, "", 1)),
+    ("EffectFailed, to be tried again", EffectFailed(CREATE_KEY, "", blamed=False, next_attempt_at=1)),
+    ("EffectFailed, for good", EffectFailed(CREATE_KEY, "", blamed=True)),
+    ("EffectSucceeded", EffectSucceeded(CREATE_KEY, {"number": TICKET})),
+    ("EnsonoNumberReturned", EnsonoNumberReturned(TICKET, TICKET, 1)),
+)
+
 PAGE: Final = """\
 # State machines
 
@@ -57,7 +72,12 @@ reports is applied too and flagged (`unexpected_state`, `skipped_state`, `backwa
 ## Incidents and requests
 
 {incidents}
-{changes}## Outbox entries
+{changes}## Tickets that the client opens at Ensono
+
+An arrow is what is heard of the request; a word that has none leaves the state as it is.
+
+{creates}
+## Outbox entries
 
 An outcome counts whatever state the entry was in; drawn are those of entries that are not finished. A finished entry is
 armed again by a new fact that plans the same key.
@@ -127,6 +147,20 @@ def find_edges(
     return edges
 
 
+def find_create_edges() -> Edges:
+    """Give every step of a ticket that the client opens, with what is heard."""
+    edges: dict[tuple[str, str], str] = {}
+    for source in (None, *client_create.State):
+        for name, word in WORDS:
+            linked = TICKET if source is client_create.State.LINKED else TicketNumber("")
+            state = ClientCreate("client:INC1", state=source, key=CREATE_KEY, type="Incident", ticket=linked)
+            client_create.evolve(state, word, Place(1, 1, 1))
+            if state.state is not None and state.state is not source:
+                known = edges.get((source or START, state.state))
+                edges[source or START, state.state] = name if known is None else f"{known} or {name}"
+    return edges
+
+
 def find_entry_edges() -> Edges:
     """Give every step of an outbox entry that is not finished, and what arms a finished one again."""
     effect = Effect(KEY, EffectKind.RETURN_NUMBER, 1, 1, 1, TicketNumber("e-1"), "Incident")
@@ -182,9 +216,12 @@ def render_page() -> str:
         changes += f"## Changes of type {kind.value}\n\n{draw(edges, group, 'under_way')}\n"
     active = [state.value for state in incident.State if state not in {*incident.FINAL, incident.State.RESOLVED}]
     unfinished = [state.value for state in EntryState if state not in FINISHED]
+    done = {client_create.State.LINKED, client_create.State.REJECTED}
+    opening = [state.value for state in client_create.State if state not in done]
     return PAGE.format(
         incidents=draw(find_incident_edges(), active, "active"),
         changes=changes,
+        creates=draw(find_create_edges(), opening, "under_way"),
         entries=draw(find_entry_edges(), unfinished, "unfinished"),
     )
 

@@ -12,7 +12,7 @@ REPOSITORY: Final = Path(__file__).parents[2]
 
 MOST_EXCEPTIONS: Final = 5
 EXCEPTIONS: Final[Mapping[str, str]] = {
-    "State": "incidents and changes each have their own; both are always written with their module, `incident.State`",
+    "State": "incidents, changes and creates have their own, always written with their module, as `incident.State`",
 }
 """Names that may be defined twice, each with the reason."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ecproc.domain import change, incident
+from ecproc.domain import change, client_create, incident
 from ecproc.domain.entry import EntryState
 
 REPOSITORY = Path(__file__).parents[2]
@@ -39,8 +39,10 @@ def test_a_stale_page_is_found_and_written_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("R228")
-@pytest.mark.parametrize("machine", [incident.State, change.State, EntryState])
-def test_every_state_is_drawn(machine: type[incident.State] | type[change.State] | type[EntryState]) -> None:
+@pytest.mark.parametrize("machine", [incident.State, change.State, client_create.State, EntryState])
+def test_every_state_is_drawn(
+    machine: type[incident.State] | type[change.State] | type[client_create.State] | type[EntryState],
+) -> None:
     words = set(PAGE.read_text().split())
 
     assert {state.value for state in machine} <= words
