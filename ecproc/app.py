@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 
 from ecproc.attachments.fetch import HttpFetcher
 from ecproc.attachments.store import ContentStore
+from ecproc.attachments.upload import HttpUploader
 from ecproc.bridge.fast import FastBridge
 from ecproc.clock import Clock, SystemClock
 from ecproc.collector import spare_the_collector
@@ -217,6 +218,8 @@ class Processor:
         stack.push_async_callback(bridge.aclose)
         fetcher = _open_fetcher(config, content, clock=clock)
         stack.push_async_callback(fetcher.aclose)
+        uploader = _open_uploader(config, content, clock=clock)
+        stack.push_async_callback(uploader.aclose)
         pipeline = Pipeline(
             config,
             store=store,
@@ -229,6 +232,7 @@ class Processor:
             telemetry=telemetry,
             machines=MACHINES,
             policy=Policy(),
+            uploader=uploader,
         )
         reloading.on_new_key = pipeline.ingest.try_now
         return cls(
@@ -336,6 +340,18 @@ async def _open_desk(config: Config, store: Store, *, clock: Clock, room: Room) 
 
 def _open_fetcher(config: Config, content: ContentStore, *, clock: Clock) -> HttpFetcher:
     return HttpFetcher(
+        content,
+        allowed_hosts=config.attachments.allowed_hosts,
+        max_bytes=config.attachments.max_bytes,
+        timeout=config.limits.download_seconds,
+        max_connections=config.limits.bridge_connections,
+        clock=clock,
+        proxy=config.bridge.proxy_address,
+    )
+
+
+def _open_uploader(config: Config, content: ContentStore, *, clock: Clock) -> HttpUploader:
+    return HttpUploader(
         content,
         allowed_hosts=config.attachments.allowed_hosts,
         max_bytes=config.attachments.max_bytes,

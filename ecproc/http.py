@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
@@ -186,13 +186,14 @@ class HttpClient:
         target: str,
         *,
         headers: Mapping[str, str] | None = None,
-        content: bytes | None = None,
+        content: bytes | AsyncIterable[bytes] | None = None,
         resolve: Resolve = leave_to_system,
         on_sent: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[HttpResponse]:
         """Send a request and give its answer of any status; everything until the end of the block is on the deadline.
 
-        `target` is ASCII and is sent byte for byte. `resolve` chooses the address to connect to, while TLS and the Host
+        `target` is ASCII and is sent byte for byte. Content in pieces needs a Content-Length among the headers, and is
+        taken once. `resolve` chooses the address to connect to, while TLS and the Host
         header keep the name; without keep-alive only, since connections are told apart by address, and not asked where
         a proxy connects. `on_sent` hears when the request begins to leave. Raises `HttpFault`, also out of the block
         when time runs out.
@@ -263,7 +264,7 @@ class _Call(msgspec.Struct, frozen=True, kw_only=True):
     origin: Origin
     target: str
     headers: Mapping[str, str]
-    content: bytes | None
+    content: bytes | AsyncIterable[bytes] | None
     place: str
     """What its faults name."""
 

@@ -9,7 +9,7 @@ from typing import Final
 import anyio
 from anyio.abc import TaskStatus
 
-from ecproc.attachments.base import Fetcher
+from ecproc.attachments.base import Fetcher, Uploader
 from ecproc.bridge.base import Bridge, Queue
 from ecproc.clock import Clock
 from ecproc.config import Config
@@ -25,6 +25,7 @@ from ecproc.outbox.dispatcher import Dispatcher
 from ecproc.outbox.perform.attachments import AttachmentPerformer
 from ecproc.outbox.perform.bridge import BridgePerformer
 from ecproc.outbox.perform.desk import DeskPerformer
+from ecproc.outbox.perform.uploads import UploadPerformer
 from ecproc.outbox.retry import RetryPolicy
 from ecproc.outbox.schedule import OutboxBounds
 from ecproc.runtime.ingest import Ingest
@@ -33,11 +34,13 @@ from ecproc.store.base import Store
 from ecproc.telemetry.hooks import Telemetry
 
 _ATTEMPT_MARGIN: Final = 60.0
-"""Seconds that an attempt may take beyond the longest call: each call has its own deadline, this one is for defects."""
+"""Seconds that an attempt may take beyond its calls: each call has its own deadline, this one is for defects."""
+_CALLS: Final = 2
+"""Calls of the bridge that one attempt may make."""
 
 
 class Pipeline:
-    """Ingest, projector and dispatcher."""
+    """Ingest, projector and dispatcher. Without an uploader no file is sent."""
 
     def __init__(
         self,
@@ -53,14 +56,16 @@ class Pipeline:
         telemetry: Telemetry,
         machines: Machines,
         policy: Policy,
+        uploader: Uploader | None = None,
     ) -> None:
         limits = config.limits
         self.dispatcher = Dispatcher(
             store,
             [
                 DeskPerformer(desk, store),
-                BridgePerformer(bridge, store, client_name=config.bridge.client_name),
+                BridgePerformer(bridge, store, client_name=config.bridge.client_name, commands=config.commands),
                 AttachmentPerformer(fetcher, store, clock=clock),
+                *([UploadPerformer(bridge, uploader)] if uploader else []),
             ],
             take_in=self._take_in_outcome,
             wake=self._deliver_outcomes,
@@ -78,7 +83,7 @@ class Pipeline:
                 },
                 max_pending=config.outbox.max_pending,
                 breaker_seconds=limits.breaker_seconds,
-                attempt_seconds=max(limits.download_seconds, config.bridge.timeout) + _ATTEMPT_MARGIN,
+                attempt_seconds=_bound_attempt(config),
                 arguments_bytes=limits.arguments_bytes,
             ),
             clock=clock,
@@ -188,3 +193,10 @@ class Pipeline:
 
     def _deliver_outcomes(self, events: Sequence[RecordedEvent], wake: bool) -> None:
         self.projector.deliver(events, wake=wake)
+
+
+def _bound_attempt(config: Config) -> float:
+    """Seconds that an attempt may take: its calls, their turns, and a margin; each call ends by itself before that."""
+    bridge = config.bridge
+    turns = config.outbox.max_in_flight / bridge.requests_per_second if bridge.requests_per_second else 0.0
+    return config.limits.download_seconds + _CALLS * (bridge.timeout + turns) + _ATTEMPT_MARGIN

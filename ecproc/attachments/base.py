@@ -80,3 +80,69 @@ class Fetcher(Protocol):
 
     async def aclose(self) -> None:
         """Close every connection."""
+
+
+class FileRefused(EcprocError):
+    """A file of the user's own that is not taken in; `hint` says what to do."""
+
+    def __init__(self, place: str, reason: str, *, hint: str = "") -> None:
+        super().__init__(f"{place} cannot be attached: {reason}")
+        self.hint = hint
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """Content of the store on its way to Ensono; `name` is what it is called there, `type` its media type. With
+    `base64` it is sent as Base64 (R135)."""
+
+    sha256: str
+    size: int
+    name: str
+    type: str
+    base64: bool = False
+
+
+class Uploaded(msgspec.Struct, frozen=True):
+    """What the storage host answered: its status, and its own name for the request."""
+
+    status: int
+    request_id: str = ""
+
+
+class UploadFailed(EcprocError):
+    """The file was not sent, or nobody knows what became of it.
+
+    `uncertain`: the whole of it had left. `status` is the host's answer if there was one; the rest as in FetchFailed.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        failure: Failure,
+        *,
+        uncertain: bool = False,
+        status: int | None = None,
+        retry_after: float | None = None,
+        hint: str = "",
+        request_id: str = "",
+    ) -> None:
+        super().__init__(f"the file could not be sent: {reason}")
+        self.reason = reason
+        self.failure = failure
+        self.uncertain = uncertain
+        self.status = status
+        self.retry_after = retry_after
+        self.hint = hint
+        self.request_id = request_id
+
+
+class Uploader(Protocol):
+    """Puts content of the store to addresses that the bridge gave."""
+
+    async def examine(self, file: Outgoing) -> None:
+        """Raise UploadFailed where this file would not be taken, whatever the address."""
+
+    async def upload(self, file: Outgoing, url: str) -> Uploaded:
+        """Put the file to `url`, once. Raises UploadFailed; its failure is `expired` where another address may do."""
+
+    async def aclose(self) -> None:
+        """Close every connection."""

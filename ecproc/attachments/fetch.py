@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,10 +18,11 @@ from ecproc.attachments.answers import (
     resolve_redirect,
 )
 from ecproc.attachments.base import Failure, FetchFailed, OutOfRoom, Stored
+from ecproc.attachments.client import LateClient, read_error_text
 from ecproc.attachments.rate import CONNECT_SECONDS, Patience, TooSlow
 from ecproc.attachments.resolve import AddressRefused, resolve_global, resolve_loopback
 from ecproc.attachments.store import ContentStore, Decoding, Upload
-from ecproc.attachments.url import REFUSALS, CheckedUrl, check_url
+from ecproc.attachments.url import CheckedUrl, check_url
 from ecproc.clock import Clock
 from ecproc.config.proxy import Proxy
 from ecproc.descriptors import is_out_of_files
@@ -32,12 +32,11 @@ from ecproc.room import is_no_room
 from ecproc.wire.urls import normalise_url
 
 if TYPE_CHECKING:
-    from ecproc.http import HttpClient, HttpResponse
+    from ecproc.http import HttpResponse
 
 _MOST_REDIRECTS: Final = 3
 _REDIRECTED_SECONDS: Final = 1.0
 """What redirects may take beyond the time of one request."""
-_ERROR_TEXT_BYTES: Final = 64 * 1024
 
 
 class HttpFetcher:
@@ -64,11 +63,13 @@ class HttpFetcher:
         self._max_bytes = max_bytes
         self._timeout = timeout
         self._clock = clock
-        self._make_client = partial(
-            _make_client, timeout=timeout, max_connections=max_connections, ca_file=ca_file, proxy=proxy
+        self._client = LateClient(
+            timeout=timeout,
+            connect_seconds=CONNECT_SECONDS,
+            max_connections=max_connections,
+            ca_file=ca_file,
+            proxy=proxy,
         )
-        self._made: HttpClient | None = None
-        self._making = anyio.Lock()
 
     async def fetch(self, url: str, *, announced_size: int | None) -> Stored:
         """Download `url` and keep what it holds, durably, whatever size was announced; 0 announces none.
@@ -80,32 +81,21 @@ class HttpFetcher:
             raise self._too_large(f"{announced_size} bytes announced")
         with _translating_disk_errors():
             async with self._store.receive(announced_size or 0) as upload:
-                await self._client()  # now, so that no download's time is spent on it
+                await self._client.get()  # now, so that no download's time is spent on it
                 await self._download(checked, upload, announced_size or None)
                 return await upload.keep()
 
     async def aclose(self) -> None:
         """Close every connection."""
-        if self._made is not None:
-            await self._made.aclose()
-
-    async def _client(self) -> HttpClient:
-        """The client, loaded and made when it is first needed: most processes start long before their first file."""
-        async with self._making:
-            if self._made is None:
-                self._made = await anyio.to_thread.run_sync(self._make_client)
-            return self._made
+        await self._client.aclose()
 
     def _check(self, url: str) -> CheckedUrl:
         """The address as it may be asked; raises FetchFailed."""
         checked = check_url(normalise_url(url), self._allowed_hosts)
         if isinstance(checked, CheckedUrl):
             return checked
-        if checked.reason == "not_allowed":
-            reason = f"host {checked.host} is not in attachments.allowed_hosts"
-            hint = f"if it is Ensono's, add {checked.host} to attachments.allowed_hosts and start again"
-            raise FetchFailed(reason, Failure.CONFIGURATION, hint=hint)
-        raise FetchFailed(f"url_{checked.reason}: {REFUSALS[checked.reason]}", Failure.REFUSED)
+        failure = Failure.CONFIGURATION if checked.host else Failure.REFUSED
+        raise FetchFailed(checked.explanation, failure, hint=checked.hint)
 
     async def _download(self, url: CheckedUrl, upload: Upload, announced: int | None) -> None:
         with anyio.move_on_after(self._timeout + _REDIRECTED_SECONDS):
@@ -131,7 +121,7 @@ class HttpFetcher:
         resolve = resolve_loopback if url.loopback else resolve_global
         origin = Origin(url.scheme, url.host, url.port)
         try:
-            client = await self._client()
+            client = await self._client.get()
             asked = client.open("GET", origin, url.target, resolve=resolve, on_sent=patience.note_asked)
             async with asked as response:
                 answered = True
@@ -154,7 +144,9 @@ class HttpFetcher:
         request_id = response.header("x-amz-request-id") or ""
         if response.status not in GIVES:
             wait = parse_retry_after(response.header("retry-after"), now=self._clock.now())
-            raise judge_refusal(response.status, await _read_text(response), retry_after=wait, request_id=request_id)
+            raise judge_refusal(
+                response.status, await read_error_text(response), retry_after=wait, request_id=request_id
+            )
         await response.copy_to(patience.writing(upload.write), self._max_bytes)
         patience.rest()
         if is_coded(response.header("content-encoding")) and upload.size != announced:
@@ -184,28 +176,9 @@ class HttpFetcher:
         return FetchFailed(str(fault), Failure.COUNTED if answered else Failure.HELD)
 
 
-def _make_client(*, timeout: float, max_connections: int, ca_file: Path | None, proxy: Proxy | None) -> HttpClient:
-    from ecproc.http import HttpClient  # a start need not wait for it
-
-    return HttpClient(
-        timeout=timeout,
-        connect_seconds=CONNECT_SECONDS,
-        max_connections=max_connections,
-        ca_file=ca_file,
-        keep_alive=False,
-        proxy=proxy,
-    )
-
-
 def _is_framed(response: HttpResponse) -> bool:
     """Whether the answer says where it ends; else it ends with the connection, which may break too early."""
     return response.header("content-length") is not None or response.header("transfer-encoding") is not None
-
-
-async def _read_text(response: HttpResponse) -> bytes:
-    with suppress(HttpFault):
-        return await response.read(_ERROR_TEXT_BYTES)
-    return b""
 
 
 @contextmanager

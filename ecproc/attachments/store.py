@@ -6,18 +6,19 @@ import errno
 import hashlib
 import os
 import secrets
+import stat
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import BinaryIO, Final, TypeVar
 
 import anyio
 import anyio.to_thread
 
-from ecproc.attachments.base import Stored
+from ecproc.attachments.base import FileRefused, Stored
 from ecproc.failpoints import failpoint
 from ecproc.room import Promise, Room
 
@@ -150,6 +151,25 @@ class ContentStore:
         """Make the folders and remove what a crash left unfinished; to be called once, before any upload."""
         return await _in_thread(self._sweep)
 
+    def locate(self, sha256: str) -> Path:
+        """Where content with that digest stands if it was kept."""
+        return self._folder / sha256[:2] / sha256
+
+    async def take(self, source: Path, most: int) -> Stored:
+        """Keep a copy of a file as it is now; when this returns it is durable.
+
+        Raises FileRefused where `source` is no file that can be read, or has more than `most` bytes, and OSError where
+        there is no room for it.
+        """
+        file = await _in_thread(partial(_open_source, source, most))
+        with file:
+            async with self.receive(os.fstat(file.fileno()).st_size) as upload:
+                while piece := await _in_thread(partial(_read_source, source, file)):
+                    await upload.write(piece)
+                    if upload.size > most:  # it grew meanwhile
+                        raise _refuse_size(source, upload.size, most)
+                return await upload.keep()
+
     @asynccontextmanager
     async def receive(self, size: int = 0) -> AsyncIterator[Upload]:
         """A place for new content of about that size; unless it is kept nothing remains of it.
@@ -186,6 +206,35 @@ class ContentStore:
         for path in left:
             path.unlink()
         return len(left)
+
+
+def _open_source(source: Path, most: int) -> BinaryIO:
+    try:
+        # A pipe that nobody writes to would hold us up.
+        descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise FileRefused(str(source), error.strerror or "it cannot be read") from None
+    file = os.fdopen(descriptor, "rb", buffering=0)
+    status = os.fstat(descriptor)
+    refused = None if stat.S_ISREG(status.st_mode) else FileRefused(str(source), "it is no regular file")
+    if status.st_size > most:
+        refused = _refuse_size(source, status.st_size, most)
+    if refused is not None:
+        file.close()
+        raise refused
+    return file
+
+
+def _read_source(source: Path, file: BinaryIO) -> bytes:
+    try:
+        return file.read(_BUFFERED)
+    except OSError as error:
+        raise FileRefused(str(source), error.strerror or "it cannot be read") from None
+
+
+def _refuse_size(source: Path, size: int, most: int) -> FileRefused:
+    hint = "raise attachments.max_bytes, or send it another way"
+    return FileRefused(str(source), f"it has {size} bytes, and attachments.max_bytes is {most}", hint=hint)
 
 
 def _create_upload(folder: Path, promise: Promise | None) -> Upload:

@@ -56,6 +56,20 @@ class UrlRefused(msgspec.Struct, frozen=True):
     reason: str
     host: str = ""
 
+    @property
+    def explanation(self) -> str:
+        """What is wrong with the address, in words that name no more of it than its host."""
+        if self.host:
+            return f"host {self.host} is not in attachments.allowed_hosts"
+        return f"url_{self.reason}: {REFUSALS[self.reason]}"
+
+    @property
+    def hint(self) -> str:
+        """What a person can do about it, empty for nothing."""
+        if not self.host:
+            return ""
+        return f"if it is Ensono's, add {self.host} to attachments.allowed_hosts and start again"
+
 
 def check_url(url: str, allowed_hosts: Collection[str]) -> CheckedUrl | UrlRefused:
     """Take `url` apart if it is https on 443 at an allowed host.

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
 
 from ecproc.bridge.base import Answer, Deleted
+from ecproc.clock import Clock
 from ecproc.config import BridgeConfig, Secret
 from ecproc.errors import BridgeRefused, BridgeUnavailable
 from ecproc.network import Origin
@@ -32,6 +33,23 @@ class ApiKey(Protocol):
 
     def settle(self, worked: Secret) -> None:
         """From now on send the value that was taken."""
+
+
+class Pacing:
+    """Turns for ticket calls, so many per second at most; 0 is as many as there are."""
+
+    def __init__(self, per_second: float, clock: Clock) -> None:
+        self._interval = 1 / per_second if per_second else 0.0
+        self._clock = clock
+        self._next = 0.0
+
+    async def wait_turn(self) -> None:
+        """Return when the next call may leave; those that wait go in the order they came."""
+        now = self._clock.monotonic()
+        at = max(self._next, now)
+        self._next = at + self._interval
+        if at > now:
+            await self._clock.sleep(at - now)
 
 
 def split_url(url: str) -> tuple[Origin, str]:

@@ -20,6 +20,7 @@ from ecproc.bridge.calls import (
     DELETE_BYTES,
     FORBIDDEN,
     ApiKey,
+    Pacing,
     encode_handle,
     name_client,
     read_key,
@@ -50,6 +51,7 @@ class FastBridge:
     def __init__(self, config: BridgeConfig, *, api_key: ApiKey, limits: Limits, clock: Clock) -> None:
         self._api_key = api_key
         self._name, name_headers = name_client(config)
+        self._pacing = Pacing(config.requests_per_second, clock)
         tls = _make_tls(config)
         self._queue = _open_route(config.queue_url, config, tls=tls, limits=limits, clock=clock)
         self._tickets = _open_route(config.base_url, config, tls=tls, limits=limits, clock=clock)
@@ -87,6 +89,7 @@ class FastBridge:
 
     async def send(self, request: Request) -> Answer:
         """A ticket call; in the echo environment it goes to echo while the queue is dev's (R9)."""
+        await self._pacing.wait_turn()
         path, body, headers = self._tickets.prefix + request.path, request.body, self._named
         if body is None:
             path += self._name.replace("?", "&", 1) if "?" in path else self._name

@@ -12,6 +12,7 @@ from ecproc.bridge.base import Answer, Deleted, Request
 from ecproc.bridge.calls import (
     DELETE_BYTES,
     ApiKey,
+    Pacing,
     delete_each,
     encode_handle,
     name_client,
@@ -39,6 +40,7 @@ class HttpBridge:
         self._most_bytes = limits.response_bytes
         self._places = asyncio.Semaphore(limits.deletes_at_once)
         self._name, self._name_headers = name_client(config)
+        self._pacing = Pacing(config.requests_per_second, clock)
         self._queue = _Route(_make_client(config, limits, keep_alive=True), *split_url(config.queue_url))
         self._tickets = _Route(_make_client(config, limits, keep_alive=False), *split_url(config.base_url))
 
@@ -56,6 +58,7 @@ class HttpBridge:
 
     async def send(self, request: Request) -> Answer:
         """A ticket call; in the echo environment it goes to echo while the queue is dev's (R9)."""
+        await self._pacing.wait_turn()
         return await self._call(self._tickets, request)
 
     async def aclose(self) -> None:

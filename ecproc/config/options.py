@@ -122,6 +122,9 @@ class BridgeConfig(Struct, frozen=True, kw_only=True):
             " hold two lines, the second for when the first is refused; or ECPROC_BRIDGE__API_KEY; required by run"
         ),
     ] = Secret()
+    requests_per_second: Annotated[
+        float, Meta(ge=0, le=1_000, description="our own ceiling for ticket calls; 0 is none")
+    ] = 0.0
     poll_interval: Annotated[
         Seconds,
         Meta(description="seconds between reads while idle; reads follow at once while messages come"),
@@ -241,6 +244,7 @@ class OutboxSlots(Struct, frozen=True, kw_only=True):
 class CommandsConfig(Struct, frozen=True, kw_only=True):
     """What the client asks of Ensono, where the guide leaves it a choice."""
 
+    default_group: Annotated[str, Meta(description="tried once when Ensono rejects a group")] = ""
     close_open: Annotated[
         Literal["refuse", "resolve_first"], Meta(description="closing a ticket that is not resolved")
     ] = "refuse"
@@ -249,6 +253,12 @@ class CommandsConfig(Struct, frozen=True, kw_only=True):
     ] = "comment"
     contact_name: Annotated[str, Meta(description="contact of creates that name none")] = ""
     contact_email: Annotated[str, Meta(description="its address")] = ""
+    approval_id_name: Annotated[
+        Literal["approvalid", "approvalId"], Meta(description="how an approval's id is spelled when it is answered")
+    ] = "approvalid"
+    change_note_type: Annotated[
+        Literal["Change", "Incident"], Meta(description="the ticketType that comments on a change name")
+    ] = "Change"
 
 
 class WebConfig(Struct, frozen=True, kw_only=True):

@@ -25,10 +25,16 @@ class Done(msgspec.Struct, frozen=True):
 
 
 class Odd(msgspec.Struct, frozen=True):
-    """It was answered, in words nobody knows: not done, nobody's fault, and asked again once an hour at most."""
+    """It was answered, in words nobody knows: not done, nobody's fault, and asked again once an hour at most.
+
+    `final`: it is not repeated by itself, for nobody could tell whether that did it twice. `call`, here and below, is
+    what was asked of whom and the answer's status (R202).
+    """
 
     text: str
     request_id: str = ""
+    final: bool = False
+    call: Mapping[str, str] = {}
 
     @property
     def reason(self) -> str:
@@ -47,6 +53,7 @@ class Blamed(msgspec.Struct, frozen=True):
     lost: bool = False
     hint: str = ""
     request_id: str = ""
+    call: Mapping[str, str] = {}
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -57,6 +64,7 @@ class Held(msgspec.Struct, frozen=True):
     down: bool = False
     hint: str = ""
     request_id: str = ""
+    call: Mapping[str, str] = {}
 
     @property
     def wait(self) -> float:
@@ -71,6 +79,7 @@ class Postponed(msgspec.Struct, frozen=True):
     wait: float = LONGEST_POSTPONED
     hint: str = ""
     request_id: str = ""
+    call: Mapping[str, str] = {}
 
 
 class Uncertain(msgspec.Struct, frozen=True):
@@ -79,6 +88,7 @@ class Uncertain(msgspec.Struct, frozen=True):
     reason: str
     hint: str = ""
     request_id: str = ""
+    call: Mapping[str, str] = {}
 
 
 class Deferred(msgspec.Struct, frozen=True):

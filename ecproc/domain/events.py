@@ -184,7 +184,8 @@ class EffectFailed(msgspec.Struct, frozen=True):
 
     `blamed`: the answer was about this entry and costs it an attempt; otherwise its destination was in trouble, or
     `held` says what it waits for. `next_attempt_at` in microseconds UTC, None once it is over: `parked` waits for a
-    person or a new fact, else discarded. `request_id` is the receiver's own name for the call, for support cases.
+    person or a new fact, else discarded. `request_id` is the receiver's own name for the call, for support cases;
+    `call`, here and below, has its method and path and the answer's status, as far as there were any (R202).
     """
 
     key: EffectKey
@@ -195,6 +196,7 @@ class EffectFailed(msgspec.Struct, frozen=True):
     held: Hold | None = None
     request_id: str = ""
     cause: int = 0
+    call: Mapping[str, str] = {}
 
 
 class EffectUnknown(msgspec.Struct, frozen=True):
@@ -205,6 +207,7 @@ class EffectUnknown(msgspec.Struct, frozen=True):
     next_attempt_at: int | None = None
     request_id: str = ""
     cause: int = 0
+    call: Mapping[str, str] = {}
 
 
 class Act(StrEnum):

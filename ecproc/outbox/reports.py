@@ -19,6 +19,7 @@ from ecproc.telemetry.hooks import Telemetry
 log = structlog.get_logger()
 
 _ODD_HINT: Final = "nothing to do unless it goes on: it counts as done once a message shows that it was"
+_ODD_END_HINT: Final = "see whether Ensono has it: if not, retry it, else discard it"
 _PARKED_HINT: Final = "it is kept and waits until somebody mends the cause; see: ecproc outbox list"
 _UNSERVED_HINT: Final = "it waits until something that does it is configured; see: ecproc outbox list"
 _GONE_HINT: Final = "nothing brings it back; what it was for stands in: ecproc outbox list"
@@ -98,8 +99,8 @@ def _hint(attempt: Attempt) -> str:
     match attempt:
         case Blamed(hint=hint) | Held(hint=hint) | Postponed(hint=hint) | Uncertain(hint=hint):
             return hint
-        case Odd():
-            return _ODD_HINT
+        case Odd(final=final):
+            return _ODD_END_HINT if final else _ODD_HINT
         case Done():
             return ""
         case _:

@@ -52,7 +52,8 @@ def conclude(entry: Entry, attempt: Attempt, *, now: int, rng: Random, policy: R
         case Done():
             return _succeed(entry, attempt)
         case Odd():
-            return _hold(entry, attempt, now + int(LONGEST_POSTPONED * SECOND), held=Hold.ODD_ANSWER)
+            at = None if attempt.final else now + int(LONGEST_POSTPONED * SECOND)
+            return _hold(entry, attempt, at, held=Hold.ODD_ANSWER)
         case Postponed(wait=wait):
             return _hold(entry, attempt, now + int(min(wait, LONGEST_POSTPONED) * SECOND), held=Hold.CONFIGURATION)
         case Held():
@@ -60,10 +61,8 @@ def conclude(entry: Entry, attempt: Attempt, *, now: int, rng: Random, policy: R
             return _hold(entry, attempt, now + int(wait * SECOND))
         case Blamed():
             return _blame(entry, attempt, now=now, rng=rng, policy=policy)
-        case Uncertain(reason=reason, request_id=request_id):
-            at = now + int(rng.uniform(*policy.unknown_retry) * SECOND)
-            effect = entry.effect
-            return EffectUnknown(effect.key, _clean(reason), at, _clean(request_id), cause=effect.position)
+        case Uncertain():
+            return _leave_unknown(entry, attempt, now + int(rng.uniform(*policy.unknown_retry) * SECOND))
         case _:
             assert_never(attempt)
 
@@ -72,9 +71,14 @@ def supersede(outcome: Ended, *, now: int) -> Ended:
     """The outcome of an attempt whose key was planned anew meanwhile: it ends nothing, the new plan is due at once."""
     if isinstance(outcome, EffectSucceeded):
         return outcome
-    reason, request_id = outcome.reason, outcome.request_id
     return EffectFailed(
-        outcome.key, reason, blamed=False, next_attempt_at=now, request_id=request_id, cause=outcome.cause
+        outcome.key,
+        outcome.reason,
+        blamed=False,
+        next_attempt_at=now,
+        request_id=outcome.request_id,
+        cause=outcome.cause,
+        call=outcome.call,
     )
 
 
@@ -102,15 +106,28 @@ def _succeed(entry: Entry, attempt: Done) -> EffectSucceeded:
     return EffectSucceeded(entry.effect.key, result, cause=entry.effect.position)
 
 
-def _hold(entry: Entry, attempt: Odd | Postponed | Held, at: int, *, held: Hold | None = None) -> EffectFailed:
+def _leave_unknown(entry: Entry, attempt: Uncertain, at: int) -> EffectUnknown:
+    return EffectUnknown(
+        entry.effect.key,
+        _clean(attempt.reason),
+        at,
+        _clean(attempt.request_id),
+        cause=entry.effect.position,
+        call=attempt.call,
+    )
+
+
+def _hold(entry: Entry, attempt: Odd | Postponed | Held, at: int | None, *, held: Hold | None = None) -> EffectFailed:
     return EffectFailed(
         entry.effect.key,
         _clean(attempt.reason),
         blamed=False,
         next_attempt_at=at,
+        parked=at is None,
         held=held,
         request_id=_clean(attempt.request_id),
         cause=entry.effect.position,
+        call=attempt.call,
     )
 
 
@@ -125,6 +142,7 @@ def _blame(entry: Entry, attempt: Blamed, *, now: int, rng: Random, policy: Retr
         parked=over and not attempt.lost,
         request_id=_clean(attempt.request_id),
         cause=entry.effect.position,
+        call=attempt.call,
     )
 
 

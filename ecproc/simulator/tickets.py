@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,9 @@ CREATED = (
     *("cis", "contactName", "contactEmail", "contactPhone"),
 )
 UPDATED = ("status", "closeNotes", "description", "shortDescription", "group", "priority", "impact", "urgency")
+FREE_TEXT = frozenset({*LIMITS, "contactName", "contactEmail", "contactPhone"})
+_ESCAPE = re.compile(r'\\([\\"nrt])')
+_MEANT = {"\\": "\\", '"': '"', "n": "\n", "r": "\r", "t": "\t"}
 NO_CREATE = "This ticket cannot be created."
 NO_UPDATE = "This ticket cannot be updated."
 
@@ -222,7 +226,7 @@ class TicketSystem:
 
     def _read_payload(self, body: bytes) -> dict[str, Any] | Reply:
         try:
-            payload = msgspec.json.decode(body, type=_Payload).payload
+            payload = _open_texts(msgspec.json.decode(body, type=_Payload).payload)
         except msgspec.DecodeError:
             return UNREADABLE
         if payload.get("clientName") != self._client_name:
@@ -244,6 +248,27 @@ def list_comments(payload: Mapping[str, Any]) -> list[str]:
     if not isinstance(comments, list):
         return []
     return [str(comment.get("body", "")) for comment in comments if isinstance(comment, dict)]
+
+
+def unescape(text: str) -> str:
+    """The text that was meant: what was escaped twice is opened once by whoever decodes the JSON (R99)."""
+    return _ESCAPE.sub(lambda found: _MEANT[found[1]], text)
+
+
+def _open_texts(payload: dict[str, Any]) -> dict[str, Any]:
+    """The payload with its free texts as they were meant."""
+    opened = {name: _open(value) if name in FREE_TEXT else value for name, value in payload.items()}
+    comments = payload.get("comments")
+    if isinstance(comments, list):
+        opened["comments"] = [
+            {name: _open(value) for name, value in comment.items()} if isinstance(comment, dict) else comment
+            for comment in comments
+        ]
+    return opened
+
+
+def _open(value: Any) -> Any:
+    return unescape(value) if isinstance(value, str) else value
 
 
 def _read_object(text: bytes) -> dict[str, Any]:

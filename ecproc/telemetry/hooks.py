@@ -28,8 +28,8 @@ ENTRY_STATES: Final = tuple(item.value for item in EntryState)
 EFFECT_KINDS: Final = tuple(item.value for item in EffectKind)
 EFFECT_OUTCOMES: Final = tuple(item.value for item in EffectOutcome)
 WEB_REFUSALS: Final = tuple(item.value for item in WebRefusal)
-DESTINATIONS: Final = ("bridge", "desk", "attachments")
-PAUSABLE: Final = (*DESTINATIONS, PAUSED_TICKET)
+DESTINATIONS: Final = ("bridge", "desk", "attachments", "uploads")
+PAUSABLE: Final = ("bridge", "desk", "attachments", PAUSED_TICKET)
 
 
 class Telemetry:

@@ -7,7 +7,7 @@ gateway's `message`, a Lambda's `errorMessage`, ServiceNow's `error`, a code in 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Final
 
@@ -112,8 +112,12 @@ _TAG: Final = re.compile(r"<[^<>]*>")
 _HANDLE: Final = re.compile(r"AQEB[^\s\"',;]*")
 
 
-def judge_answer(status: int, body: bytes) -> Judgement:
-    """Judge the answer to a ticket call."""
+def _is_success(text: str) -> bool:
+    return text.lower() in _SUCCESS
+
+
+def judge_answer(status: int, body: bytes, *, is_done: Callable[[str], bool] = _is_success) -> Judgement:
+    """Judge the answer to a ticket call, one whose words, without blanks around them, mean done where `is_done`."""
     value = _value(body)
     status = _inner_status(value, status)
     text, listed = _words(value, body)
@@ -126,7 +130,7 @@ def judge_answer(status: int, body: bytes) -> Judgement:
     if status not in _OK:
         told = f"HTTP {status} {text}".strip()[:_TEXT_LIMIT]
         return Judgement(_judge_status(status, text), told, _hint_of(status), own)
-    success = text.strip().lower() in _SUCCESS and len(body) <= _LARGEST
+    success = is_done(text.strip()) and len(body) <= _LARGEST
     if _tells_error(value):
         told = f"{text!r} and an error without words" if success else text or "an error without words"
         return Judgement(_judge_error(value, text), told, "", own)

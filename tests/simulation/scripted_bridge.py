@@ -67,6 +67,7 @@ class ScriptedBridge:
         self.deletes: deque[Line] = deque()
         self.sends: deque[Line] = deque()
         self.calls: list[Call] = []
+        self.requests: list[Request] = []
 
     async def receive(self) -> Answer:
         return await self._answer("receive", "", self.receives, EMPTY)
@@ -78,6 +79,7 @@ class ScriptedBridge:
         await delete_each(self.delete, receipt_handles, deleted, places=self._places, within=within)
 
     async def send(self, request: Request) -> Answer:
+        self.requests.append(request)
         return await self._answer("send", f"{request.method} {request.path}", self.sends, ACCEPTED)
 
     def times(self, verb: str) -> list[float]:

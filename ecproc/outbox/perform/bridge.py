@@ -1,19 +1,43 @@
-"""Effects at Ensono's side: returning our ticket's number (R119)."""
+"""Effects at Ensono's side: returning our ticket's number (R119), and every command but a file."""
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Mapping
+from typing import Final, assert_never
 
 import msgspec
+from msgspec.structs import replace
 
 from ecproc.bridge.base import Answer, Bridge, Request
+from ecproc.config import CommandsConfig
 from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Odd, Uncertain
 from ecproc.domain.effects import Effect, EffectKind, Repeat
 from ecproc.domain.entry import Entry
 from ecproc.errors import BridgeUnavailable
 from ecproc.store.base import Reader
-from ecproc.wire.requests import return_number
-from ecproc.wire.responses import Verdict, judge_answer
+from ecproc.wire.answers import blames_group, judge_call
+from ecproc.wire.requests import Spelling, TicketCall, write_call
+from ecproc.wire.responses import Judgement, Verdict
+
+REPEATS: Final[Mapping[EffectKind, Repeat]] = {
+    EffectKind.RETURN_NUMBER: Repeat.IDEMPOTENT,
+    EffectKind.CREATE_TICKET: Repeat.LOOK_UP,
+    EffectKind.UPDATE_TICKET: Repeat.IDEMPOTENT,
+    EffectKind.ADD_COMMENTS: Repeat.BLIND,
+    EffectKind.RESOLVE_TICKET: Repeat.IDEMPOTENT,
+    EffectKind.CLOSE_TICKET: Repeat.IDEMPOTENT,
+    EffectKind.CANCEL_TICKET: Repeat.IDEMPOTENT,
+    EffectKind.APPROVE_CHANGE: Repeat.IDEMPOTENT,
+    EffectKind.REJECT_CHANGE: Repeat.IDEMPOTENT,
+}
+"""Why repeating a call is harmless: a PUT sets values and of decisions the first counts (R177), a create is looked up,
+and comments may come twice (R117)."""
+_UNTOLD: Final = CommandsConfig()
+_GROUP_HINT: Final = "name a group that Ensono knows, and send the command again; commands.default_group may be one"
+_OURS: Final = "client:"
+"""What the streams of our own creates begin with: a number there says nothing about a ticket at Ensono."""
+_TURNED_AWAY: Final = frozenset({408, 425, 429, 503})
+"""Statuses of calls that nobody began to carry out."""
 
 
 class _ClientTicket(msgspec.Struct):
@@ -22,37 +46,63 @@ class _ClientTicket(msgspec.Struct):
     returned: bool = False
 
 
+class _Header(msgspec.Struct):
+    """As much as is needed here of a ticket's live row."""
+
+    ticket: str
+
+
 _decode_client_ticket = msgspec.json.Decoder(_ClientTicket).decode
+_decode_header = msgspec.json.Decoder(_Header).decode
 
 
 class BridgePerformer:
-    """Sends to the bridge."""
+    """Sends to the bridge.
+
+    A create that is repeated asks first whether a message has brought its number meanwhile. What is refused for its
+    group goes out once more with the default one, in the same attempt.
+    """
 
     name = "bridge"
-    kinds = (EffectKind.RETURN_NUMBER,)
+    kinds = tuple(REPEATS)
 
-    def __init__(self, bridge: Bridge, store: Reader, *, client_name: str) -> None:
+    def __init__(self, bridge: Bridge, store: Reader, *, client_name: str, commands: CommandsConfig = _UNTOLD) -> None:
         self._bridge = bridge
         self._store = store
-        self._client_name = client_name
+        self._default_group = commands.default_group
+        self._spelling = Spelling(
+            client_name=client_name,
+            approval_id_name=commands.approval_id_name,
+            change_note_type=commands.change_note_type,
+        )
 
     def repeat_of(self, kind: EffectKind) -> Repeat:
-        return Repeat.IDEMPOTENT  # PUT returnptn sets a value
+        return REPEATS[kind]
 
     async def perform(self, stream: str, entry: Entry) -> Attempt:
         effect = entry.effect
-        if entry.tries and not effect.rearm and await self._is_shown(stream, effect):
-            return Done({"answer": "shown by a message"})
-        method, path, body = return_number(
-            self._client_name, effect.ticket, ticket_type=effect.ticket_type, number=effect.number or ""
-        )
-        try:
-            answer = await self._bridge.send(Request(method, path, body, repeatable=True))
-        except BridgeUnavailable as error:
-            if error.sent:
-                return Uncertain(str(error), error.hint)
-            return Held(str(error), hint=error.hint)
-        return _judge(answer)
+        shown = await self._find_shown(stream, entry) if entry.tries else None
+        if shown is not None:
+            return Done({"answer": "shown by a message", **shown})
+        attempt = await self._call(effect)
+        wanted, default = effect.fields.get("group", ""), self._default_group
+        if not (isinstance(attempt, Blamed) and blames_group(attempt.reason)) or default in ("", wanted):
+            return attempt
+        again = await self._call(replace(effect, fields={**effect.fields, "group": default}))
+        if isinstance(again, Done):
+            told = {**again.result, "group": default, "wanted_group": wanted, "refusal": attempt.reason}
+            return replace(again, result=told)
+        return again
+
+    async def _find_shown(self, stream: str, entry: Entry) -> Mapping[str, str] | None:
+        """What messages have told meanwhile of what was tried before."""
+        effect = entry.effect
+        if effect.kind is EffectKind.CREATE_TICKET:
+            ticket = await self._find_ticket(effect.number or "")
+            return {"number": ticket} if ticket else None
+        if effect.kind is EffectKind.RETURN_NUMBER and not effect.rearm and await self._is_shown(stream, effect):
+            return {}
+        return None
 
     async def _is_shown(self, stream: str, effect: Effect) -> bool:
         """Whether a message has shown the number since. An entry that was armed again asks itself nothing of the kind:
@@ -60,23 +110,60 @@ class BridgePerformer:
         rows = await self._store.read_rows("client_ticket", stream=stream, id=effect.number or "")
         return any(_decode_client_ticket(row.data or b"{}").returned for row in rows)
 
+    async def _find_ticket(self, number: str) -> str:
+        """Ensono's number of the ticket that has ours, by whatever message it came; empty if there is none (R97)."""
+        for found in await self._store.read_rows("client_ticket", id=number):
+            if not found.stream.startswith(_OURS):
+                for header in await self._store.read_rows("ticket", stream=found.stream):
+                    return _decode_header(header.data or b"").ticket
+        return ""
 
-def _judge(answer: Answer) -> Attempt:
-    judgement = judge_answer(answer.status, answer.body)
+    async def _call(self, effect: Effect) -> Attempt:
+        """What comes of one call, with what was asked and the answer's status (R202)."""
+        call = write_call(effect, self._spelling)
+        repeatable = self.repeat_of(effect.kind) is Repeat.IDEMPOTENT
+        try:
+            answer = await self._bridge.send(Request(*call, repeatable=repeatable))
+        except BridgeUnavailable as error:
+            return explain_silence(error, call)
+        judgement = judge_call(effect.kind, answer.status, answer.body)
+        return conclude_answer(effect.kind, answer, judgement, record_call(call, answer))
+
+
+def record_call(call: TicketCall, answer: Answer | None = None) -> dict[str, str]:
+    """What was asked and the answer's status, as outcomes keep it (R202)."""
+    asked = {"method": call.method, "path": call.path}
+    return asked if answer is None else asked | {"status": str(answer.status)}
+
+
+def explain_silence(error: BridgeUnavailable, call: TicketCall) -> Held | Uncertain:
+    """What a call without an answer leads to."""
+    if error.sent:
+        return Uncertain(str(error), error.hint, call=record_call(call))
+    return Held(str(error), hint=error.hint, call=record_call(call))
+
+
+def conclude_answer(kind: EffectKind, answer: Answer, judgement: Judgement, call: Mapping[str, str]) -> Attempt:
+    """What an answer to a command leads to; `call` is what outcomes keep of it."""
     named = answer.request_id or judgement.request_id
-    text, hint = judgement.text, judgement.hint
+    text, hint, wait = judgement.text, judgement.hint, answer.retry_after
+    repeatable = REPEATS[kind] is Repeat.IDEMPOTENT
     match judgement.verdict:
         case Verdict.ACCEPTED:
-            return Done({"answer": text}, named)
+            told = {"number": text.strip()} if kind is EffectKind.CREATE_TICKET else {}
+            return Done({"answer": text, **call, **told}, named)
         case Verdict.ODD:
-            return Odd(text, named)
+            return Odd(text, named, final=not repeatable, call=call)
         case Verdict.TIMED_OUT:
-            return Uncertain(text, hint, named)
+            return Uncertain(text, hint, named, call)
         case Verdict.MISCONFIGURED:
-            return Held(text, answer.retry_after, down=True, hint=hint, request_id=named)
-        case Verdict.TROUBLE:
-            return Held(text, answer.retry_after, hint=hint, request_id=named)
+            return Held(text, wait, down=True, hint=hint, request_id=named, call=call)
+        case Verdict.TROUBLE if repeatable or answer.status in _TURNED_AWAY:
+            return Held(text, wait, hint=hint, request_id=named, call=call)
+        case Verdict.TROUBLE:  # it failed somewhere in its work, which may have been done by then
+            return Uncertain(text, hint, named, call)
         case Verdict.REFUSED | Verdict.EXPIRED | Verdict.INVALID:
-            return Blamed(text, hint=hint, request_id=named)
+            hint = _GROUP_HINT if blames_group(text) else hint
+            return Blamed(text, final=kind is not EffectKind.RETURN_NUMBER, hint=hint, request_id=named, call=call)
         case _:
             assert_never(judgement.verdict)

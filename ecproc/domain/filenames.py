@@ -1,0 +1,37 @@
+"""What a file is called at Ensono: the guide's rule for names, and the one type it forbids (R132, R133, R135)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+LONGEST_FILE_NAME: Final = 100
+"""Characters of a name that is sent: the guide names no bound, ServiceNow's own is 100."""
+BASE64_SUFFIX: Final = ".base64"
+"""What stands behind the name of a file that is sent as Base64."""
+
+_OTHERS: Final = re.compile(r"[^A-Za-z0-9.-]")
+_RUNS: Final = re.compile(r"([.-])[.-]*")
+_NAMELESS: Final = "file"
+
+
+def name_upload(name: str) -> str:
+    """The name with a hyphen for whatever is no letter, digit, hyphen or dot, one for several, a letter or digit first,
+    and the extension kept. Naming it once more changes nothing."""
+    stem, _, extension = re.split(r"[/\\]", name)[-1].rstrip(". ").rpartition(".")
+    stem, extension = (stem, extension) if stem or _ else (extension, "")
+    behind = _clean(extension)[: LONGEST_FILE_NAME // 2]
+    before = _clean(stem)[: LONGEST_FILE_NAME - len(behind) - 1].rstrip(".-") or _NAMELESS
+    return f"{before}.{behind}" if behind else before
+
+
+def refuse_name(name: str) -> str:
+    """Why a file of that name is not sent, empty where it may be."""
+    bare = name_upload(name).lower()
+    if bare.endswith(BASE64_SUFFIX):
+        return f"a name that ends with {BASE64_SUFFIX} is Ensono's sign for content sent as Base64: leave that out"
+    return "Ensono takes no exe files: pack it into a zip" if bare.endswith(".exe") or bare == "exe" else ""
+
+
+def _clean(text: str) -> str:
+    return _RUNS.sub(r"\1", _OTHERS.sub("-", text)).strip(".-")
