@@ -19,7 +19,7 @@ _TEXT: Final = frozenset(
 _SIGNED: Final = frozenset(
     {
         *("pdf", "png", "jpg", "jpeg", "gif", "bmp", "tif", "tiff", "zip", "gz", "7z", "rar", "rtf"),
-        *("docx", "xlsx", "pptx", "doc", "xls", "ppt", "msg"),
+        *("docx", "xlsx", "pptx", "doc", "xls", "ppt"),
     }
 )
 """Extensions of what always begins as its kind does; other kinds have more beginnings than anybody lists."""

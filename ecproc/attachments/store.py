@@ -214,15 +214,14 @@ def _open_source(source: Path, most: int) -> BinaryIO:
         descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise FileRefused(str(source), error.strerror or "it cannot be read") from None
-    file = os.fdopen(descriptor, "rb", buffering=0)
     status = os.fstat(descriptor)
-    refused = None if stat.S_ISREG(status.st_mode) else FileRefused(str(source), "it is no regular file")
-    if status.st_size > most:
-        refused = _refuse_size(source, status.st_size, most)
+    refused = _refuse_size(source, status.st_size, most) if status.st_size > most else None
+    if not stat.S_ISREG(status.st_mode):
+        refused = FileRefused(str(source), "it is no regular file")
     if refused is not None:
-        file.close()
+        os.close(descriptor)
         raise refused
-    return file
+    return os.fdopen(descriptor, "rb", buffering=0)
 
 
 def _read_source(source: Path, file: BinaryIO) -> bytes:

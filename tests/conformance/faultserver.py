@@ -34,6 +34,10 @@ class Peer:
         self._received.append(received)
         return received
 
+    async def take(self, size: int) -> None:
+        """Read that many bytes of whatever comes."""
+        await self._reader.readexactly(size)
+
     async def send(self, data: bytes) -> None:
         """Write bytes as they are."""
         if self._writer.is_closing():

@@ -7,13 +7,14 @@ import gzip
 import hashlib
 import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
 import pytest
 
 from ecproc.attachments import store as store_module
-from ecproc.attachments.base import Stored
+from ecproc.attachments.base import FileRefused, Stored
 from ecproc.attachments.store import ContentStore, Decoding
 
 
@@ -196,3 +197,56 @@ async def test_full_disk_leaves_nothing(store: ContentStore, tmp_path: Path, mon
         await put(store, b"rocket")
     monkeypatch.undo()
     assert files_below(tmp_path) == []
+
+
+# --- a file of the user's own -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 7, 2_500_000])
+async def test_a_local_file_is_copied_as_it_is(store: ContentStore, tmp_path: Path, size: int) -> None:
+    content, source = os.urandom(size), tmp_path / "report.pdf"
+    source.write_bytes(content)
+
+    stored = await store.take(source, size)
+
+    digest = hashlib.sha256(content).hexdigest()
+    assert stored == Stored(digest, size, f"attachments/{digest[:2]}/{digest}")
+    assert store.locate(digest).read_bytes() == content
+    source.write_bytes(b"changed meanwhile")
+    assert store.locate(digest).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: None, "No such file"),
+        (Path.mkdir, "no regular file"),
+        (os.mkfifo, "no regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "no regular file"),
+        (lambda path: path.write_bytes(bytes(101)), "101 bytes, and attachments.max_bytes is 100"),
+    ],
+)
+async def test_what_is_no_file_or_too_large_is_refused_and_leaves_nothing(
+    store: ContentStore, tmp_path: Path, make: Callable[[Path], object], words: str
+) -> None:
+    source = tmp_path / "source"
+    make(source)
+
+    with pytest.raises(FileRefused, match=words) as caught:
+        await store.take(source, 100)
+
+    assert str(source) in str(caught.value)
+    assert files_below(tmp_path / "attachments") == []
+
+
+async def test_a_file_that_grows_while_it_is_read_is_cut_off(
+    store: ContentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "growing.log"
+    source.write_bytes(bytes(10))
+    monkeypatch.setattr(store_module, "_read_source", lambda *_: bytes(60))
+
+    with pytest.raises(FileRefused, match=r"100$"):
+        await store.take(source, 100)
+
+    assert files_below(tmp_path / "attachments") == []

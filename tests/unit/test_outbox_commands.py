@@ -296,7 +296,7 @@ async def test_where_that_does_not_help_it_ends_with_the_reason(
 
 @pytest.mark.requirement("R97")
 async def test_a_second_call_that_got_lost_is_as_unknown_as_a_first() -> None:
-    lines = [say(GROUP_ERROR), BridgeUnavailable("timeout", sent=True)]
+    lines: list[Line] = [say(GROUP_ERROR), BridgeUnavailable("timeout", sent=True)]
 
     attempt, _ = await perform(make_entry(K.CREATE_TICKET, WANTED), *lines, commands=DEFAULT)
 
