@@ -26,10 +26,11 @@ from ecproc.simulator.exchange import (
 )
 from ecproc.simulator.faults import CallKind, Fault, FaultSource, QueueFault
 from ecproc.simulator.files import FileStore
+from ecproc.simulator.late import LateRequests
 from ecproc.simulator.ledger import Ledger
 from ecproc.simulator.queue import FifoQueue, HandleOutcome, QueueMessage
 from ecproc.simulator.settings import SimulatorConfig
-from ecproc.simulator.tickets import Ticket, TicketSystem
+from ecproc.simulator.tickets import Ticket, TicketSystem, open_texts
 
 INSTANCES = {"dev": "dev", "echo": "dev", "cert": "cert", "prod": "prod"}
 GARBAGE = b"<html><body><h1>200 OK</h1></body>"
@@ -45,7 +46,11 @@ class RawMessage(msgspec.Struct, frozen=True):
 
 
 class EnvisionBridge:
-    """One client's bridge in all four environments. `clock` gives seconds since the epoch and never runs backwards."""
+    """One client's bridge in all four environments. `clock` gives seconds since the epoch and never runs backwards.
+
+    `on_decided` hears of each accepted approve (True) and reject: the ticket's number, and which it was. `late` holds
+    what is still to take effect.
+    """
 
     def __init__(self, config: SimulatorConfig, *, url_base: str, clock: Callable[[], float], rng: Random) -> None:
         self.config = config
@@ -67,6 +72,8 @@ class EnvisionBridge:
             for name in self.queues
         }
         self.files = FileStore(self.ledger)
+        self.late = LateRequests()
+        self.on_decided: Callable[[str, bool], None] = lambda number, approved: None
 
     def send(self, message: QueueMessage, env: str | None = None) -> QueueMessage:
         """Put a message into an environment's queue and give it as it will be delivered."""
@@ -94,16 +101,21 @@ class EnvisionBridge:
     def answer(self, request: HttpRequest) -> Reply:
         """Answer one request, or let it suffer the fault that is due."""
         self.ledger.record_started()
+        for late in self.late.take_due(self.clock()):
+            self._announce_unheard(late, self._apply(late, _find_lane(late.path)))
         lane = _find_lane(request.path)
         fault = self.faults.draw_call(lane)
         delay = self.faults.draw_latency(lane)
         match fault:
             case Fault.ERROR_BEFORE:
-                return self._fail(delay)
+                return _fail(self.faults, delay)
             case Fault.THROTTLE:
                 body = b'{"message": "Too Many Requests"}'
                 return Reply(status=429, body=body, delay=delay, retry_after=self.faults.plan.retry_after)
             case Fault.HANG:
+                return Reply(status=504, dropped=True, delay=self.faults.plan.hang_seconds)
+            case Fault.LATE:
+                self.late.put(request, self.clock() + self.faults.draw_lateness())
                 return Reply(status=504, dropped=True, delay=self.faults.plan.hang_seconds)
             case _:
                 reply = self._apply(request, lane)
@@ -113,7 +125,7 @@ class EnvisionBridge:
             case Fault.LOST:
                 return msgspec.structs.replace(reply, dropped=True, delay=delay)
             case Fault.ERROR_AFTER:
-                return self._fail(delay)
+                return _fail(self.faults, delay)
             case Fault.GARBAGE:
                 return Reply(status=200, body=GARBAGE, content_type="text/html", delay=delay)
             case _:
@@ -195,11 +207,13 @@ class EnvisionBridge:
                 operation = "attachments"
                 reply = system.accepts_files(number) or self._offer_upload(number, name, now)
             case (("GET" | "PUT" | "POST"), _):
-                operation, reply = "unrouted", self._refuse_path()
+                operation, reply = "unrouted", refuse({"Response": BAD_PATH}, self.config.refusal_status)
             case _:
                 operation, reply = "unrouted", MISSING_TOKEN
         if not reply.refused:
             self.ledger.calls[operation] += 1
+            if operation in ("approve", "reject"):
+                self.on_decided(parts[0], operation == "approve")
             if env == "echo" and request.method != "GET":
                 number = _read_number(reply) if operation == "create" else parts[0]
                 self._mirror(request, operation, system.tickets[number])
@@ -208,17 +222,14 @@ class EnvisionBridge:
     def _offer_upload(self, number: str, name: str, now: float) -> Reply:
         url = self.files.open_slot(self.url_base, number, name, now)
         if url is None:
-            return self._refuse_path()
+            return refuse({"Response": BAD_PATH}, self.config.refusal_status)
         return give_json({"Response": {"code": 200, "body": url}})
-
-    def _refuse_path(self) -> Reply:
-        return refuse({"Response": BAD_PATH}, self.config.refusal_status)
 
     def _mirror(self, request: HttpRequest, operation: str, ticket: Ticket) -> None:
         """Send an echoed call to the dev queue, incidents and requests only (R8-R10)."""
         if ticket.kind == "Change":
             return
-        payload = msgspec.json.decode(request.body)["payload"]
+        payload = open_texts(msgspec.json.decode(request.body)["payload"])
         for message in mirror_call(operation, ticket, payload, self.config.client_name, rng=self._rng):
             self.send(message, "dev")
 
@@ -230,12 +241,12 @@ class EnvisionBridge:
         ticket = self.systems[INSTANCES[env]].tickets[_read_number(reply)]
         self.send(announce_number(ticket, self.config.client_name, self._rng), env)
 
-    def _fail(self, delay: float) -> Reply:
-        status = self.faults.draw_server_error()
-        return Reply(status=status, body=b'{"message": "Internal server error"}', delay=delay)
-
     def _make_id(self) -> str:
         return str(uuid.UUID(int=self._rng.getrandbits(128), version=4))
+
+
+def _fail(faults: FaultSource, delay: float) -> Reply:
+    return Reply(status=faults.draw_server_error(), body=b'{"message": "Internal server error"}', delay=delay)
 
 
 def _find_lane(path: str) -> CallKind:

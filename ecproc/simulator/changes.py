@@ -308,6 +308,19 @@ def be_noted_after_close(change: ChangeScript) -> None:
     change.anomalies.append("after_final")
 
 
+def go_on_after_approval(change: ChangeScript) -> None:
+    """Row 1 behind the client's approval."""
+    change.approve()
+    change.pass_through("Authorize", "Scheduled", "Implement", "Review")
+    change.close("Successful")
+
+
+def go_on_after_rejection(change: ChangeScript) -> None:
+    """Row 8 behind the client's rejection."""
+    change.reject()
+    change.cancel()
+
+
 STORIES: dict[str, tuple[int, Callable[[ChangeScript], None]]] = {
     "row-1": (2, close_after_approval("Successful")),
     "row-2": (1, close_after_approval("Successful with issues")),

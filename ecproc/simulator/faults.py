@@ -27,6 +27,7 @@ class Fault(StrEnum):
     ERROR_BEFORE = "error_before"
     THROTTLE = "throttle"
     HANG = "hang"
+    LATE = "late"
     LOST = "lost"
     ERROR_AFTER = "error_after"
     GARBAGE = "garbage"
@@ -43,13 +44,15 @@ class QueueFault(StrEnum):
 class CallFaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Shares (0 to 1) of one lane's calls; error_before, throttle and hang are not applied, the others are.
 
-    `hang` gives no answer for `hang_seconds`, then closes; `lost` closes at once; `garbage` answers 200 with no JSON.
+    `hang` gives no answer for `hang_seconds`, then closes; `late` does so too, and takes effect some time within
+    `late_seconds`; `lost` closes at once; `garbage` answers 200 with no JSON.
     `latency` is the range in seconds that every answer of the lane takes.
     """
 
     error_before: float = 0.0
     throttle: float = 0.0
     hang: float = 0.0
+    late: float = 0.0
     lost: float = 0.0
     error_after: float = 0.0
     garbage: float = 0.0
@@ -76,6 +79,7 @@ class FaultPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     files: CallFaults = CallFaults()
     messages: MessageFaults = MessageFaults()
     hang_seconds: float = 60.0
+    late_seconds: tuple[float, float] = (1.0, 240.0)
     retry_after: int = 1
 
 
@@ -157,6 +161,10 @@ class FaultSource:
         """Give the seconds this answer takes."""
         low, high = self._latencies[lane]
         return self._rng.uniform(low, high) if high > 0 else 0.0
+
+    def draw_lateness(self) -> float:
+        """Give the seconds after which a late request takes effect."""
+        return self._rng.uniform(*self.plan.late_seconds)
 
     def draw_server_error(self) -> int:
         """Give one of the 5xx statuses a gateway answers with."""

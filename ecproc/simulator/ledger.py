@@ -56,6 +56,8 @@ class LedgerDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     `delivered` goes by MessageId, `created` (Ensono's numbers) by client number, `downloads` by attachment id, `calls`
     and `refused` by operation. `returnptn` lists every accepted call in order, `numbers` the one that holds now.
+    `doubles` are those of `created` with more than one number; `repeated_notes` counts comments that their ticket had
+    word for word already.
     """
 
     messages: MessageCounts
@@ -72,6 +74,8 @@ class LedgerDocument(msgspec.Struct, frozen=True, kw_only=True):
     refused: Mapping[str, int]
     faults: Mapping[str, int]
     leaked_keys: int
+    doubles: Mapping[str, list[str]]
+    repeated_notes: int
     in_flight: int
     max_in_flight: int
 
@@ -143,6 +147,14 @@ class Ledger:
         waiting = (message for queue in self._queues for message in queue.waiting())
         return [message for message in waiting if _identify(message) not in self._deleted]
 
+    def list_doubles(self) -> dict[str, list[str]]:
+        """Give the client numbers that several tickets were created for."""
+        return {number: tickets for number, tickets in self.created.items() if len(tickets) > 1}
+
+    def count_repeated_notes(self) -> int:
+        """Count the comments that their ticket had word for word already."""
+        return sum(len(bodies) - len(set(bodies)) for bodies in self.notes.values())
+
     def describe(self) -> LedgerDocument:
         """Give everything as data that later calls don't change."""
         document = LedgerDocument(
@@ -160,6 +172,8 @@ class Ledger:
             refused=self.refused,
             faults=self._faults,
             leaked_keys=self.leaked_keys,
+            doubles=self.list_doubles(),
+            repeated_notes=self.count_repeated_notes(),
             in_flight=self.in_flight,
             max_in_flight=self.max_in_flight,
         )

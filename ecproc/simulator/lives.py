@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from random import Random
 
@@ -12,9 +12,10 @@ from ecproc.simulator import cases, changes
 from ecproc.simulator.cases import CaseScript
 from ecproc.simulator.changes import ChangeScript
 from ecproc.simulator.queue import FIRST_SEQUENCE, SEQUENCE_STEP, QueueMessage
-from ecproc.simulator.script import ScriptedLife, Setting
+from ecproc.simulator.script import ScriptedLife, Sequel, Setting
 
 MESSAGE_GAP_MS = 7
+_FIRST_ASKED = 9_000_000
 STORIES = {**cases.STORIES, **changes.STORIES}
 DECK_SIZE = sum(share for share, _ in STORIES.values())
 
@@ -42,6 +43,30 @@ def generate_lives(
             deck = _shuffle_deck(rng)
         lives.append(_write_life(world, deck.pop(), number))
     return _stamp(lives, rng, base_time_ms)
+
+
+def ask_client(
+    seed: int, *, base_time_ms: int, url_base: str = "http://127.0.0.1", client_name: str = "testClient"
+) -> ScriptedLife:
+    """Give a Normal change that goes on only once the client has approved or rejected it, whichever comes first."""
+
+    def play(go_on: Callable[[ChangeScript], None] | None) -> ScriptedLife:
+        world = Setting(rng=Random(seed), base_time_ms=base_time_ms, url_base=url_base, client_name=client_name)
+        change = ChangeScript(world, ticket=f"e-CHG{_FIRST_ASKED + seed}", type_name="Normal")
+        changes.begin_normally(change)
+        if go_on is not None:
+            go_on(change)
+        return change.finish("change-asked")
+
+    (asked,) = _stamp([play(None)], Random(seed), base_time_ms)
+
+    def follow(go_on: Callable[[ChangeScript], None]) -> Sequel:
+        life = play(go_on)
+        return Sequel(messages=life.messages[len(asked.messages) :], outcome=life.outcome)
+
+    return msgspec.structs.replace(
+        asked, approved=follow(changes.go_on_after_approval), rejected=follow(changes.go_on_after_rejection)
+    )
 
 
 def order_messages(lives: Iterable[ScriptedLife]) -> list[QueueMessage]:

@@ -100,14 +100,26 @@ class Expected(msgspec.Struct, frozen=True, kw_only=True):
 _OF_FILE: Final = ("id", "name", "type", "size", "sha256", "status")
 
 
+class Sequel(msgspec.Struct, frozen=True, kw_only=True):
+    """How a life goes on after the client's answer, and what must stand in its books then."""
+
+    messages: tuple[QueueMessage, ...]
+    outcome: Expected
+
+
 class ScriptedLife(msgspec.Struct, frozen=True, kw_only=True):
-    """One ticket from its first message to its last; `story` names the plot, `files` are what its URLs lead to."""
+    """One ticket from its first message to its last; `story` names the plot, `files` are what its URLs lead to.
+
+    One that asks the client waits behind `messages` for its first answer: `approved` or `rejected` is what follows.
+    """
 
     story: str
     ticket: str
     messages: tuple[QueueMessage, ...]
     files: tuple[File, ...]
     outcome: Expected
+    approved: Sequel | None = None
+    rejected: Sequel | None = None
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):

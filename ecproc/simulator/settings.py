@@ -9,9 +9,13 @@ from ecproc.simulator.queue import QueueRules
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Scripted ticket lives to send; `rate` is in messages per second, None sends all at once."""
+    """Scripted ticket lives to send; `rate` is in messages per second, None sends all at once.
+
+    `asked` changes come besides, which go on only once the client has approved or rejected them.
+    """
 
     tickets: int = 50
+    asked: int = 0
     seed: int = 0
     rate: float | None = None
 

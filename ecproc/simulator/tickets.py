@@ -185,7 +185,8 @@ class TicketSystem:
         if ticket.kind != "Change":
             return self._refuse(BAD_PATH)
         comment = "\n".join(list_comments(payload))
-        approver, approval_id = str(payload.get("approver") or ""), str(payload.get("approvalid") or "")
+        approver = str(payload.get("approver") or "")
+        approval_id = str(payload.get("approvalid") or payload.get("approvalId") or "")  # the guide has both (C14)
         if not approver or not approval_id or not comment:
             return self._refuse(["Mandatory fields missing: approver, approvalid, comments", NO_UPDATE])
         self._ledger.decisions[ticket.number].append(Decision(approved, approver, approval_id, comment))
@@ -226,7 +227,7 @@ class TicketSystem:
 
     def _read_payload(self, body: bytes) -> dict[str, Any] | Reply:
         try:
-            payload = _open_texts(msgspec.json.decode(body, type=_Payload).payload)
+            payload = open_texts(msgspec.json.decode(body, type=_Payload).payload)
         except msgspec.DecodeError:
             return UNREADABLE
         if payload.get("clientName") != self._client_name:
@@ -255,7 +256,7 @@ def unescape(text: str) -> str:
     return _ESCAPE.sub(lambda found: _MEANT[found[1]], text)
 
 
-def _open_texts(payload: dict[str, Any]) -> dict[str, Any]:
+def open_texts(payload: dict[str, Any]) -> dict[str, Any]:
     """The payload with its free texts as they were meant."""
     opened = {name: _open(value) if name in FREE_TEXT else value for name, value in payload.items()}
     comments = payload.get("comments")

@@ -376,3 +376,88 @@ def test_later_messages_show_the_returned_number_when_asked_to() -> None:
         assert (first["Body"]["clientTicketNumber"], first["Attributes"]["ClientReferenceAvailable"]) == ("", False)
         assert second["Body"]["clientTicketNumber"] == ("LOCAL-1" if reflect else "")
         assert second["Attributes"]["ClientReferenceAvailable"] is reflect
+
+
+@pytest.mark.requirement("R99", "R8")
+def test_texts_that_were_escaped_twice_are_kept_as_they_were_meant(caller: Caller) -> None:
+    text, escaped = 'a "b"\r\n\tC:\\temp', r"a \"b\"\r\n\tC:\\temp"
+    path = f"/testclient/echo/tickets/{TICKET}"
+    caller.call("PUT", path, {**IDENTITY, "description": escaped, "group": escaped})
+    caller.call("PUT", f"{path}/notes", {**IDENTITY, "comments": [{"body": escaped}]})
+
+    assert caller.bridge.ledger.updates[TICKET] == [{"description": text, "group": escaped}]
+    assert caller.bridge.ledger.notes[TICKET] == [text]
+    bodies = [message["Body"] for message in caller.receive() if message["Body"]["ticketNumber"] == TICKET]
+    assert bodies[-1].get("notes", {}).get("body") in (text, None)
+
+
+def test_a_text_is_measured_as_it_was_meant(caller: Caller) -> None:
+    for size, kept in ((4000, True), (4001, False)):
+        notes = {**IDENTITY, "comments": [{"body": "x" + r"\n" * (size - 1)}]}
+        reply = caller.call("PUT", f"/testclient/dev/tickets/{TICKET}/notes", notes)
+        assert (reply.status == 200) == kept
+
+
+def test_what_came_twice_is_counted(caller: Caller) -> None:
+    for _ in range(2):
+        caller.call("POST", "/testclient/dev/tickets", CREATE)
+        caller.call("POST", "/testclient/dev/tickets", {**CREATE, "clientTicketNumber": f"INC{_ + 7}"})
+        for body in ("again", f"only once {_}"):
+            caller.call("PUT", f"/testclient/dev/tickets/{TICKET}/notes", {**IDENTITY, "comments": [{"body": body}]})
+
+    document = caller.bridge.ledger.describe()
+    assert document.doubles == {"INC1": ["e-CS5000001", "e-CS5000003"]}
+    assert document.repeated_notes == 1
+
+
+@pytest.mark.requirement("R221")
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_a_group_that_nobody_knows_is_refused(method: str) -> None:
+    caller = Caller(SimulatorConfig(groups=frozenset({"Ensono Service Desk"})))
+    caller.learn("incident-create")
+    path = "/testclient/dev/tickets" if method == "POST" else f"/testclient/dev/tickets/{TICKET}"
+
+    refused = caller.call(method, path, {**CREATE, "group": "No Such Group"})
+    taken = caller.call(method, path, {**CREATE, "group": "Ensono Service Desk"})
+
+    assert read(refused) == read_fixture("error-invalid-group")
+    assert taken.status in (200, 202)
+
+
+@pytest.mark.requirement("R173", "R177")
+@pytest.mark.parametrize(("first", "last_state"), [("approve", "Closed"), ("reject", "Cancelled")])
+def test_a_change_that_asks_goes_on_once_the_client_has_answered(first: str, last_state: str) -> None:
+    caller = Caller()
+    stage = Stage(caller.bridge, lambda *_: None)
+    (life,) = stage.start(Scenario(tickets=0, asked=1, seed=3))
+    assert life.approved and life.rejected
+    sent = caller.bridge.ledger.sent
+    payload = {
+        **IDENTITY,
+        "ticketType": "Change",
+        "approver": "cab@client.example",
+        "approvalid": life.outcome.approvals[0],
+        "comments": [{"body": "decided"}],
+    }
+    path = f"/testclient/dev/tickets/{life.ticket}"
+
+    assert life.outcome.state == "Assess"
+    assert caller.call("PUT", f"{path}/{first}", {**payload, "approvalid": ""}).refused
+    assert caller.bridge.ledger.sent == sent
+    for operation in (first, "reject", "approve"):
+        caller.call("PUT", f"{path}/{operation}", payload)
+
+    sequel = life.approved if first == "approve" else life.rejected
+    assert caller.bridge.ledger.sent == sent + len(sequel.messages)
+    assert [known.outcome for known in stage.lives] == [sequel.outcome]
+    assert sequel.outcome.state == last_state
+    assert sequel.outcome.history[: len(life.outcome.history)] == life.outcome.history
+
+
+@pytest.mark.requirement("R124", "C42")
+@pytest.mark.parametrize(("env", "shown"), [("dev", True), ("echo", True), ("cert", False), ("prod", False)])
+def test_a_ticket_is_shown_where_the_guide_says(env: str, shown: bool) -> None:
+    caller = Caller()
+    number = read(caller.call("POST", f"/testclient/{env}/tickets", CREATE))["Response"]
+
+    assert caller.call("GET", f"/testclient/{env}/tickets/{number}").refused == (not shown)

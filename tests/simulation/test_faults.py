@@ -140,7 +140,7 @@ def test_a_read_whose_answer_is_spoilt_has_hidden_its_messages(applied: Fault) -
     assert reader.bridge.ledger.count_messages().redelivered == received
 
 
-@pytest.mark.parametrize("before", [Fault.ERROR_BEFORE, Fault.THROTTLE, Fault.HANG])
+@pytest.mark.parametrize("before", [Fault.ERROR_BEFORE, Fault.THROTTLE, Fault.HANG, Fault.LATE])
 def test_a_read_that_failed_first_has_touched_nothing(before: Fault) -> None:
     faults = msgspec.structs.replace(CallFaults(), **{before: 1.0})
     reader = Reader(FaultPlan(queue=faults, retry_after=3, hang_seconds=9.0), tickets=3)
@@ -150,6 +150,7 @@ def test_a_read_that_failed_first_has_touched_nothing(before: Fault) -> None:
         Fault.ERROR_BEFORE: (reply.status in (500, 502, 503, 504), None, False, 0.0),
         Fault.THROTTLE: (reply.status == 429, 3, False, 0.0),
         Fault.HANG: (True, None, True, 9.0),
+        Fault.LATE: (True, None, True, 9.0),
     }
     assert (True, reply.retry_after, reply.dropped, reply.delay) == expected[before]
 
@@ -162,3 +163,40 @@ def test_messages_that_are_never_deleted_are_counted_as_lost() -> None:
     assert counts.lost == counts.failed == counts.sent
     assert (counts.deleted, counts.left) == (0, 0)
     assert counts.redelivered == 2 * counts.sent
+
+
+CREATE = {
+    "clientName": "testClient",
+    "ticketType": "Incident",
+    "clientTicketNumber": "INC1",
+    "description": "It does not print.",
+    "shortDescription": "Printer",
+    "contactName": "Ann",
+    "contactEmail": "ann@client.example",
+}
+
+
+def create(reader: Reader) -> Reply:
+    body = json.dumps({"payload": CREATE}).encode()
+    return reader.bridge.answer(HttpRequest(method="POST", path=f"{ROOT}/tickets", headers=HEADERS, body=body))
+
+
+@pytest.mark.requirement("R97", "C25")
+@pytest.mark.parametrize("late", [True, False])
+def test_a_late_create_takes_effect_after_a_later_one(late: bool) -> None:
+    plan = FaultPlan(tickets=CallFaults(late=1.0) if late else CallFaults(hang=1.0), late_seconds=(150.0, 150.0))
+    reader = Reader(plan, tickets=0)
+
+    assert create(reader).dropped
+    reader.bridge.faults.change_plan(NONE)
+    reader.now += 100
+    reader.read()
+    assert reader.bridge.ledger.created == {}, "it is still on its way"
+    assert len(reader.bridge.late) == late
+    assert create(reader).status == 200
+    reader.now += 100
+    handles = reader.read()
+
+    assert reader.bridge.ledger.list_doubles() == ({"INC1": ["e-CS5000001", "e-CS5000002"]} if late else {})
+    assert len(handles or ()) == late, "the number of a create that nobody heard of is announced"
+    assert len(reader.bridge.late) == 0
