@@ -1,1 +1,1 @@
-"""Attachments from Ensono: which addresses may be asked, the download, and where the content stands."""
+"""Attachments: which addresses may be asked, download and upload, and where the content stands."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from base64 import b64encode
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ _TAKEN: Final = range(200, 300)
 _TURNED_AWAY: Final = 503
 """The one status from 500 on of a host that did not look at the file."""
 _FORBIDDEN_HINT: Final = "send it under the extension that it has, or packed into a zip"
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _BASE64_TYPE: Final = "text/plain"
 
 
@@ -94,6 +96,8 @@ class HttpUploader:
 
     @contextmanager
     def _open(self, file: Outgoing) -> Iterator[BinaryIO]:
+        if not _DIGEST.fullmatch(file.sha256):
+            raise UploadFailed("its content has no digest", Failure.REFUSED)
         try:
             content = self._store.locate(file.sha256).open("rb", buffering=0)
         except OSError as error:

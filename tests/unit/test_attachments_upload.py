@@ -222,6 +222,7 @@ async def test_what_would_not_be_taken_is_found_before(tmp_path: Path) -> None:
         (await bench.keep(b"MZ\x90\x00\x03" + bytes(100), "notes.txt"), F.REFUSED, "program"),
         (await bench.keep(bytes(LIMIT + 1), "a.bin"), F.CONFIGURATION, "attachments.max_bytes"),
         (msgspec.structs.replace(fit, sha256="0" * 64), F.REFUSED, "cannot be read"),
+        (msgspec.structs.replace(fit, sha256=f"../{fit.sha256}"), F.REFUSED, "no digest"),
         (msgspec.structs.replace(fit, size=fit.size + 1), F.REFUSED, "not what was taken in"),
     ]
     for file, failure, words in unfit:

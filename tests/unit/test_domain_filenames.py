@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecproc.domain.filenames import LONGEST_FILE_NAME, name_upload, refuse_name
+from ecproc.domain.filenames import LONGEST_FILE_NAME, name_type, name_upload, refuse_name
 
 
 @pytest.mark.requirement("R132", "C36")
@@ -58,3 +58,20 @@ def test_every_name_obeys_the_rule_and_is_settled(name: str) -> None:
 )
 def test_programs_are_refused_however_they_are_written(name: str, refused: bool) -> None:
     assert bool(refuse_name(name)) == refused
+
+
+@pytest.mark.requirement("R128")
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("test1.pdf", "application/pdf"),
+        ("A.TXT", "text/plain"),
+        ("rocket.jpg", "image/jpeg"),
+        ("a.html", "text/html"),
+        ("a.docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+        ("a.unknown", "application/octet-stream"),
+        ("no-extension", "application/octet-stream"),
+    ],
+)
+def test_a_name_says_what_it_is_sent_as(name: str, told: str) -> None:
+    assert name_type(name) == told

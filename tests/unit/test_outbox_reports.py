@@ -101,6 +101,7 @@ async def test_each_end_has_its_line(attempt: Attempt, level: str, event: str, w
         (Blamed("no", final=True), EffectKind.UPDATE, "ecproc outbox list"),
         (Blamed("gone", lost=True), EffectKind.COMMENT, "nothing brings it back"),
         (Blamed("no", final=True, hint="name another group"), EffectKind.UPDATE, "name another group"),
+        (Odd("Thank you", final=True), EffectKind.CREATE_TICKET, "see whether Ensono has it"),
     ],
 )
 async def test_a_loss_says_what_to_do(attempt: Attempt, kind: EffectKind, hint: str) -> None:

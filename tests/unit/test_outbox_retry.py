@@ -15,7 +15,7 @@ from ecproc.domain.effects import Effect, EffectKind, Repeat
 from ecproc.domain.entry import Entry, EntryState, apply_outcome
 from ecproc.domain.events import EffectFailed, EffectSucceeded, EffectUnknown, Hold
 from ecproc.domain.ids import EffectKey, TicketNumber
-from ecproc.fold.recorded import encode_event
+from ecproc.fold.recorded import Kind, decode_event, encode_event
 from ecproc.outbox.retry import SECOND, RetryPolicy, back_off, conclude, interrupt, supersede, take_up
 
 NOW = 1_700_000_000 * SECOND
@@ -238,3 +238,51 @@ def test_a_new_process_waits_no_longer_than_a_retry_may_take_nor_for_what_it_may
     entry = make_entry(state=EntryState.RETRYABLE, held=held, next_attempt_at=at)
 
     assert take_up(entry, now=NOW, policy=POLICY) == msgspec.structs.replace(entry, next_attempt_at=due)
+
+
+# --- what was asked of whom -------------------------------------------------------------------------------------------
+
+CALL = {"method": "PUT", "path": "/tickets/e-CS1", "status": "503"}
+
+
+@pytest.mark.requirement("R202")
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        Odd("?", call=CALL),
+        Blamed("no", call=CALL),
+        Held("HTTP 503", call=CALL),
+        Postponed("not allowed", call=CALL),
+        Uncertain("no answer", call=CALL),
+    ],
+)
+def test_every_end_keeps_the_call(attempt: Attempt) -> None:
+    outcome = end(attempt)
+    kind, payload = encode_event(outcome)
+
+    assert outcome.call == CALL
+    assert decode_event(kind, payload) == outcome
+    assert supersede(outcome, now=NOW).call == CALL  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        (Kind.EFFECT_FAILED, b'{"key":"k","reason":"HTTP 503","blamed":false,"next_attempt_at":1}'),
+        (Kind.EFFECT_UNKNOWN, b'{"key":"k","reason":"no answer","next_attempt_at":1}'),
+    ],
+)
+def test_an_older_log_knows_of_no_call(kind: Kind, payload: bytes) -> None:
+    outcome = decode_event(kind, payload)
+
+    assert isinstance(outcome, EffectFailed | EffectUnknown)
+    assert outcome.call == {}
+
+
+@pytest.mark.requirement("I4")
+def test_an_odd_answer_to_what_must_not_be_repeated_waits_for_a_person() -> None:
+    outcome = end(Odd("Thank you", final=True))
+    entry = apply_outcome(make_entry(), outcome)
+
+    assert (outcome.held, outcome.blamed, outcome.next_attempt_at) == (Hold.ODD_ANSWER, False, None)
+    assert (entry.state, entry.next_attempt_at, entry.reason) == (EntryState.PARKED, None, "odd answer: Thank you")

@@ -96,6 +96,18 @@ async def test_base64_says_so_in_the_name_that_is_asked_for() -> None:
     assert storage.puts[0][0].base64
 
 
+@pytest.mark.requirement("R128")
+@pytest.mark.parametrize(
+    ("told", "sent"), [("text/csv", "text/csv"), ("", "application/pdf"), ("a/b\r\nx-evil: 1", "application/pdf")]
+)
+async def test_a_type_that_no_header_can_carry_gives_way_to_what_the_name_says(told: str, sent: str) -> None:
+    storage = Storage()
+
+    await perform(storage, type=told)
+
+    assert storage.puts[0][0].type == sent
+
+
 @pytest.mark.requirement("R133", "R12")
 @pytest.mark.parametrize("name", ["setup.exe", "SETUP.EXE", "setup.exe.base64", "setup.exe. ", "x.pdf.base64"])
 async def test_a_forbidden_name_is_refused_before_anybody_is_asked(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final, assert_never
 
@@ -12,7 +13,7 @@ from ecproc.bridge.base import Bridge, Request
 from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Odd, Postponed, Uncertain
 from ecproc.domain.effects import Effect, EffectKind, Repeat
 from ecproc.domain.entry import Entry
-from ecproc.domain.filenames import BASE64_SUFFIX, name_upload, refuse_name
+from ecproc.domain.filenames import BASE64_SUFFIX, name_type, name_upload, refuse_name
 from ecproc.errors import BridgeUnavailable
 from ecproc.outbox.perform.bridge import record_call
 from ecproc.wire.answers import judge_upload_url
@@ -21,7 +22,7 @@ from ecproc.wire.responses import Verdict
 
 _ADDRESSES: Final = 2
 """How many one attempt asks for: one lives for 120 s, and a file may have waited for its connection."""
-_UNNAMED_TYPE: Final = "application/octet-stream"
+_MEDIA_TYPE: Final = re.compile(r"[A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+")
 
 
 class _Given(msgspec.Struct, frozen=True):
@@ -97,11 +98,12 @@ class UploadPerformer:
 
 def _describe_file(effect: Effect) -> Outgoing:
     fields = effect.fields
+    name, size, told = name_upload(fields.get("name", "")), fields.get("size", ""), fields.get("type", "")
     return Outgoing(
         sha256=fields.get("sha256", ""),
-        size=int(fields.get("size", "0")),
-        name=name_upload(fields.get("name", "")),
-        type=fields.get("type") or _UNNAMED_TYPE,
+        size=int(size) if size.isdecimal() else 0,
+        name=name,
+        type=told if _MEDIA_TYPE.fullmatch(told) else name_type(name),
         base64=fields.get("base64") == "true",
     )
 
