@@ -193,10 +193,9 @@ class HttpClient:
         """Send a request and give its answer of any status; everything until the end of the block is on the deadline.
 
         `target` is ASCII and is sent byte for byte. Content in pieces needs a Content-Length among the headers, and is
-        taken once. `resolve` chooses the address to connect to, while TLS and the Host
-        header keep the name; without keep-alive only, since connections are told apart by address, and not asked where
-        a proxy connects. `on_sent` hears when the request begins to leave. Raises `HttpFault`, also out of the block
-        when time runs out.
+        taken once. `resolve` chooses the address to connect to, while TLS and the Host header keep the name; without
+        keep-alive only, since connections are told apart by address, and not asked where a proxy connects. `on_sent`
+        hears when the request begins to leave. Raises `HttpFault`, also out of the block when time runs out.
         """
         progress = _Progress(on_sent)
         place = origin.place if self._proxy is None else f"{origin.place} through {self._proxy.place}"

@@ -13,6 +13,9 @@ from ecproc.domain.entry import Entry
 LONGEST_POSTPONED: Final = 3_600.0
 """Seconds after which what our configuration refuses, or what was answered oddly, is tried once more."""
 
+LOOK_HINT: Final = "see whether Ensono has it: if not, retry it, else discard it"
+"""What a person can do about what may have been done and must not be done twice."""
+
 _LONGEST_ASKED: Final = 300.0
 """Seconds that a destination may ask us to wait."""
 

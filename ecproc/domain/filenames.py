@@ -34,8 +34,9 @@ _ANY_TYPE: Final = "application/octet-stream"
 def name_upload(name: str) -> str:
     """The name with a hyphen for whatever is no letter, digit, hyphen or dot, one for several, a letter or digit first,
     and the extension kept. Naming it once more changes nothing."""
-    stem, _, extension = re.split(r"[/\\]", name)[-1].rstrip(". ").rpartition(".")
-    stem, extension = (stem, extension) if stem or _ else (extension, "")
+    stem, dot, extension = re.split(r"[/\\]", name)[-1].rstrip(". ").rpartition(".")
+    if not dot:
+        stem, extension = extension, ""
     behind = _clean(extension)[: LONGEST_FILE_NAME // 2]
     before = _clean(stem)[: LONGEST_FILE_NAME - len(behind) - 1].rstrip(".-") or _NAMELESS
     return f"{before}.{behind}" if behind else before

@@ -8,7 +8,7 @@ from typing import Any, Final, assert_never
 import structlog
 
 from ecproc.clock import Clock
-from ecproc.domain.attempt import Attempt, Blamed, Deferred, Done, Held, Odd, Postponed, Uncertain
+from ecproc.domain.attempt import LOOK_HINT, Attempt, Blamed, Deferred, Done, Held, Odd, Postponed, Uncertain
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import EffectFailed, EffectOutcome, EffectSucceeded, EffectUnknown
@@ -19,7 +19,6 @@ from ecproc.telemetry.hooks import Telemetry
 log = structlog.get_logger()
 
 _ODD_HINT: Final = "nothing to do unless it goes on: it counts as done once a message shows that it was"
-_ODD_END_HINT: Final = "see whether Ensono has it: if not, retry it, else discard it"
 _PARKED_HINT: Final = "it is kept and waits until somebody mends the cause; see: ecproc outbox list"
 _UNSERVED_HINT: Final = "it waits until something that does it is configured; see: ecproc outbox list"
 _GONE_HINT: Final = "nothing brings it back; what it was for stands in: ecproc outbox list"
@@ -100,7 +99,7 @@ def _hint(attempt: Attempt) -> str:
         case Blamed(hint=hint) | Held(hint=hint) | Postponed(hint=hint) | Uncertain(hint=hint):
             return hint
         case Odd(final=final):
-            return _ODD_END_HINT if final else _ODD_HINT
+            return LOOK_HINT if final else _ODD_HINT
         case Done():
             return ""
         case _:

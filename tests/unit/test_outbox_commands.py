@@ -251,6 +251,30 @@ async def test_no_other_command_is_done_by_a_number_that_came() -> None:
             assert len(bridge.requests) == 1
 
 
+@pytest.mark.requirement("I4", "R97", "R117")
+@pytest.mark.parametrize("kind", SUCCESSES)
+@pytest.mark.parametrize(
+    ("members", "ends"),
+    [
+        ({"attempts": 9, "state": EntryState.UNKNOWN}, False),
+        ({"attempts": 10, "state": EntryState.UNKNOWN}, True),
+        ({"attempts": 12, "blamed": 3, "state": EntryState.UNKNOWN}, False),
+        ({"attempts": 10, "state": EntryState.AVAILABLE}, False),  # a person retried it
+    ],
+)
+async def test_what_is_unknown_again_and_again_waits_for_a_person_unless_repeats_are_harmless(
+    kind: EffectKind, members: Mapping[str, Any], ends: bool
+) -> None:
+    attempt, bridge = await perform(make_entry(kind, tries=12, reason="no answer", **members), say(SUCCESSES[kind]))
+
+    if ends and kind in ONCE:
+        assert isinstance(attempt, Blamed)
+        assert (attempt.final, attempt.reason) == (True, "unknown 10 times, lastly: no answer")
+        assert bridge.requests == []
+    else:
+        assert isinstance(attempt, Done)
+
+
 # --- groups -----------------------------------------------------------------------------------------------------------
 
 DEFAULT: Final = CommandsConfig(default_group="Ensono Service Desk")

@@ -13,7 +13,7 @@ from ecproc.attachments.base import Failure, Outgoing, Uploaded, UploadFailed
 from ecproc.bridge.base import Answer
 from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Odd, Postponed, Uncertain
 from ecproc.domain.effects import Effect, EffectKind
-from ecproc.domain.entry import Entry
+from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.ids import EffectKey, TicketNumber
 from ecproc.errors import BridgeUnavailable
 from ecproc.outbox.perform.uploads import UploadPerformer
@@ -219,3 +219,25 @@ async def test_without_an_address_nothing_was_sent_and_nothing_is_unknown(line: 
 def without_hint(attempt: Attempt) -> Attempt:
     """The attempt without what the judge advises, which is tested there."""
     return attempt if isinstance(attempt, Done | Odd) else msgspec.structs.replace(attempt, hint="")
+
+
+@pytest.mark.requirement("I4")
+async def test_a_file_that_is_unknown_again_and_again_waits_for_a_person() -> None:
+    storage, bridge = Storage(), ScriptedBridge(give_url("1.pdf"))
+    effect = Effect(
+        key=EffectKey("k"),
+        kind=EffectKind.UPLOAD_ATTACHMENT,
+        generation=1,
+        position=1,
+        at=0,
+        ticket=TicketNumber("e-CS1"),
+        ticket_type="Incident",
+        fields={"name": "a.pdf"},
+    )
+    entry = Entry(effect, 1, EntryState.UNKNOWN, attempts=10, tries=10, reason="no answer")
+
+    attempt = await UploadPerformer(bridge, storage).perform("e-CS1", entry)
+
+    assert isinstance(attempt, Blamed)
+    assert attempt.final
+    assert (bridge.calls, storage.puts) == ([], [])

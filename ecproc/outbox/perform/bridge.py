@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from ecproc.bridge.base import Answer, Bridge, Request
 from ecproc.config import CommandsConfig
-from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Odd, Uncertain
+from ecproc.domain.attempt import LOOK_HINT, Attempt, Blamed, Done, Held, Odd, Uncertain
 from ecproc.domain.effects import Effect, EffectKind, Repeat
-from ecproc.domain.entry import Entry
+from ecproc.domain.entry import Entry, EntryState
 from ecproc.errors import BridgeUnavailable
 from ecproc.store.base import Reader
 from ecproc.wire.answers import blames_group, judge_call
@@ -33,6 +33,8 @@ REPEATS: Final[Mapping[EffectKind, Repeat]] = {
 """Why repeating a call is harmless: a PUT sets values and of decisions the first counts (R177), a create is looked up,
 and comments may come twice (R117)."""
 _UNTOLD: Final = CommandsConfig()
+_MOST_UNKNOWN: Final = 10
+"""How often what must not be done twice is sent without anybody knowing what became of it (decision 9)."""
 _GROUP_HINT: Final = "name a group that Ensono knows, and send the command again; commands.default_group may be one"
 _OURS: Final = "client:"
 """What the streams of our own creates begin with: a number there says nothing about a ticket at Ensono."""
@@ -84,6 +86,9 @@ class BridgePerformer:
         shown = await self._find_shown(stream, entry) if entry.tries else None
         if shown is not None:
             return Done({"answer": "shown by a message", **shown})
+        given_up = give_up(entry, self.repeat_of(effect.kind))
+        if given_up is not None:
+            return given_up
         attempt = await self._call(effect)
         wanted, default = effect.fields.get("group", ""), self._default_group
         if not (isinstance(attempt, Blamed) and blames_group(attempt.reason)) or default in ("", wanted):
@@ -128,6 +133,15 @@ class BridgePerformer:
             return explain_silence(error, call)
         judgement = judge_call(effect.kind, answer.status, answer.body)
         return conclude_answer(effect.kind, answer, judgement, record_call(call, answer))
+
+
+def give_up(entry: Entry, repeat: Repeat) -> Blamed | None:
+    """The end of what must not be done twice and was left unknown again and again: a person has to look. One that a
+    person retries is sent once more."""
+    unknown = entry.attempts - entry.blamed
+    if not repeat.leaves_intent or entry.state is not EntryState.UNKNOWN or unknown < _MOST_UNKNOWN:
+        return None
+    return Blamed(f"unknown {unknown} times, lastly: {entry.reason}", final=True, hint=LOOK_HINT)
 
 
 def record_call(call: TicketCall, answer: Answer | None = None) -> dict[str, str]:

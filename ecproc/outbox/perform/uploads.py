@@ -15,7 +15,7 @@ from ecproc.domain.effects import Effect, EffectKind, Repeat
 from ecproc.domain.entry import Entry
 from ecproc.domain.filenames import BASE64_SUFFIX, name_type, name_upload, refuse_name
 from ecproc.errors import BridgeUnavailable
-from ecproc.outbox.perform.bridge import record_call
+from ecproc.outbox.perform.bridge import give_up, record_call
 from ecproc.wire.answers import judge_upload_url
 from ecproc.wire.requests import TicketCall, ask_upload_url
 from ecproc.wire.responses import Verdict
@@ -47,6 +47,9 @@ class UploadPerformer:
 
     async def perform(self, stream: str, entry: Entry) -> Attempt:
         effect = entry.effect
+        given_up = give_up(entry, Repeat.BLIND)
+        if given_up is not None:
+            return given_up
         refusal = refuse_name(effect.fields.get("name", ""))
         if refusal:
             return Blamed(refusal, final=True)
