@@ -47,7 +47,7 @@ from ecproc.room import Room
 from ecproc.starting import Front, Opening
 from ecproc.store.base import Damage, Store
 from ecproc.store.opening import open_reader, open_store, verify_log
-from ecproc.telemetry.hooks import DESTINATIONS
+from ecproc.telemetry.hooks import PAUSABLE
 from ecproc.telemetry.metrics import PrometheusTelemetry
 
 if TYPE_CHECKING:
@@ -289,7 +289,7 @@ class Processor:
         reads, commands = (self._reloading.secrets[f"web.{name}"] for name in ("read_token", "command_token"))
         entries = self._config.limits.document_entries
         queries = Queries(self._store, tables=TABLES.names, machines=MACHINES, entries=entries)
-        steering = Steering(self._store, self._pipeline, machines=MACHINES, pausable=DESTINATIONS)
+        steering = Steering(self._store, self._pipeline, machines=MACHINES, pausable=PAUSABLE)
         return self._front.build_pages(
             queries,
             self._health,

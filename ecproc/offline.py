@@ -22,7 +22,7 @@ from ecproc.rebuild.live import renew_live_state
 from ecproc.rebuild.parts import Team
 from ecproc.runtime.projector import Projector
 from ecproc.store.opening import open_reader, open_store
-from ecproc.telemetry.hooks import DESTINATIONS, Telemetry
+from ecproc.telemetry.hooks import PAUSABLE, Telemetry
 
 
 @asynccontextmanager
@@ -55,7 +55,7 @@ async def take_data_dir(config: Config) -> AsyncIterator[Steering]:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(projector.run)
             await projector.wait_idle()
-            yield Steering(store, _Alone(projector), machines=MACHINES, pausable=DESTINATIONS)
+            yield Steering(store, _Alone(projector), machines=MACHINES, pausable=PAUSABLE)
             tasks.cancel_scope.cancel()
     finally:
         await store.aclose()

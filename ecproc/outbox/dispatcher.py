@@ -38,6 +38,8 @@ _NO_ROOM: Final = Deferred(
 )
 _REPLANNED_SECONDS: Final = 1.0
 """How long an entry waits in whose row we met a newer plan: we are told of that one in a moment."""
+_HELD_WITH: Final = {"bridge": ("bridge", "uploads")}
+"""What is not performed while a destination is paused, where that is more than itself: files go to Ensono, too."""
 _DAMAGED_SECONDS: Final = 60.0
 """How long an effect waits that depends on a live row which is not as it was written: a start mends it."""
 
@@ -90,7 +92,7 @@ class Dispatcher:
         if what == PAUSED_TICKET:
             count = self._schedule.pause_ticket(stream, self._now(), paused=paused)
         else:
-            count = self._schedule.pause(what, paused=paused)
+            count = self._schedule.pause(_HELD_WITH.get(what, (what,)), paused=paused)
         self._reports.paused(stream, what, count, paused=paused)
         self._tell()
 

@@ -229,9 +229,9 @@ class Schedule:
         newest = self.find(stream, entry)
         return newest is None or newest.finished or newest.tries > entry.tries
 
-    def pause(self, destination: str, *, paused: bool) -> int:
-        """Start nothing more at that destination, or go on with it; how often it is paused now."""
-        (self._paused.add if paused else self._paused.discard)(destination)
+    def pause(self, destinations: Collection[str], *, paused: bool) -> int:
+        """Start nothing more at these destinations, or go on with them; how often they are paused now."""
+        (self._paused.update if paused else self._paused.difference_update)(destinations)
         self.has_news = True
         return int(paused)
 

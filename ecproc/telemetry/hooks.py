@@ -9,7 +9,7 @@ from ecproc.domain import change, incident
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.effects import EffectKind, Lane
 from ecproc.domain.entry import EntryState
-from ecproc.domain.events import PAUSED_TICKET, EffectOutcome, QuarantineReason, TicketType, Transaction
+from ecproc.domain.events import EffectOutcome, QuarantineReason, TicketType, Transaction
 from ecproc.domain.queue import DeleteOutcome, PollOutcome
 from ecproc.domain.refusals import WebRefusal
 
@@ -29,7 +29,8 @@ EFFECT_KINDS: Final = tuple(item.value for item in EffectKind)
 EFFECT_OUTCOMES: Final = tuple(item.value for item in EffectOutcome)
 WEB_REFUSALS: Final = tuple(item.value for item in WebRefusal)
 DESTINATIONS: Final = ("bridge", "desk", "attachments", "uploads")
-PAUSABLE: Final = ("bridge", "desk", "attachments", PAUSED_TICKET)
+PAUSABLE: Final = ("bridge", "desk", "attachments")
+"""What a person may pause by name; uploads stop with the bridge."""
 
 
 class Telemetry:
@@ -100,7 +101,7 @@ class Telemetry:
         """A destination's breaker opened or closed: one of DESTINATIONS."""
 
     def paused(self, what: str, count: int) -> None:
-        """So many of one of PAUSABLE are paused now: of a destination one or none."""
+        """So many of one of PAUSABLE, or tickets, are paused now: of a destination one or none."""
 
     def replay_events(self, count: int) -> None:
         """A rebuild has folded that many more events."""

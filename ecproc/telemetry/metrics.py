@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.metrics import MetricWrapperBase
 
 from ecproc.clock import Clock
+from ecproc.domain.events import PAUSED_TICKET
 from ecproc.telemetry.hooks import (
     ANOMALY_CODES,
     DELETE_OUTCOMES,
@@ -183,7 +184,7 @@ class PrometheusTelemetry(Telemetry):
             [(kind,) for kind in EFFECT_KINDS],
         )
         paused = Gauge("ecproc_paused", "What a person paused; of tickets, how many.", ["what"], registry=registry)
-        self._paused = _Children(paused, [(what,) for what in PAUSABLE])
+        self._paused = _Children(paused, [(what,) for what in (*PAUSABLE, PAUSED_TICKET)])
         left = Gauge("ecproc_breaker_open", "1 while a destination is left alone.", ["destination"], registry=registry)
         self._breakers = _Children(left, [(destination,) for destination in DESTINATIONS])
 

@@ -162,7 +162,7 @@ async def test_a_read_names_the_client_where_it_is_to(adapter: Adapter, name_in:
         config = make_config(f"{server.url}/testclient/dev", name_in=name_in)
         async with open_bridge(adapter, config) as bridge, open_uploader(tmp_path) as (uploader, content):
             fields = await keep(content, "rep ort.pdf", PDF)
-            await perform(UploadPerformer(bridge, uploader), make_entry(K.UPLOAD_ATTACHMENT, fields))
+            await perform(UploadPerformer(bridge, uploader), make_entry(K.UPLOAD, fields))
             await bridge.send(Request(*show_ticket("e-CS1")))
             await bridge.receive()
             await bridge.delete("h")
@@ -392,7 +392,7 @@ async def test_a_file_arrives_as_it_is_and_the_key_does_not(adapter: Adapter, tm
     ):
         ticket = (await do(performer, K.CREATE_TICKET, **CREATE))["number"]
         fields = await keep(content, "rep ort.pdf", data, **({"base64": "true"} if base64 else {}))
-        told = await do(UploadPerformer(bridge, uploader), K.UPLOAD_ATTACHMENT, ticket, **fields)
+        told = await do(UploadPerformer(bridge, uploader), K.UPLOAD, ticket, **fields)
     (upload,) = simulator.ledger.uploads
     assert (upload.ticket, upload.name, upload.size, upload.sha256) == (
         ticket,
@@ -429,7 +429,7 @@ async def test_an_address_that_expired_on_the_way_is_asked_for_again(adapter: Ad
         async with open_bridge(adapter, make_config(simulator.url), key="simulator-key") as bridge:
             ticket = (await do(make_performer(bridge), K.CREATE_TICKET, **CREATE))["number"]
             fields = await keep(content, "a.pdf", PDF)
-            await do(UploadPerformer(bridge, uploader), K.UPLOAD_ATTACHMENT, ticket, **fields)
+            await do(UploadPerformer(bridge, uploader), K.UPLOAD, ticket, **fields)
         await uploader.aclose()
         books = simulator.ledger.describe()
     assert [upload.ticket for upload in books.uploads] == [ticket]

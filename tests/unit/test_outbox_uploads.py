@@ -226,7 +226,7 @@ async def test_a_file_that_is_unknown_again_and_again_waits_for_a_person() -> No
     storage, bridge = Storage(), ScriptedBridge(give_url("1.pdf"))
     effect = Effect(
         key=EffectKey("k"),
-        kind=EffectKind.UPLOAD_ATTACHMENT,
+        kind=EffectKind.UPLOAD,
         generation=1,
         position=1,
         at=0,
