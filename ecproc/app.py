@@ -5,10 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing
 from functools import partial
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 
 import anyio
 import msgspec
@@ -22,6 +22,7 @@ from ecproc.attachments.upload import HttpUploader
 from ecproc.bridge.fast import FastBridge
 from ecproc.clock import Clock, SystemClock
 from ecproc.collector import spare_the_collector
+from ecproc.commands.intake import Intake
 from ecproc.commands.steering import Steering
 from ecproc.config import Config, DataConfig, LiveSecret
 from ecproc.descriptors import Reserve, raise_limit
@@ -34,6 +35,7 @@ from ecproc.failpoints import arm_failpoints
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.interrupts import Interrupts
+from ecproc.offline import open_intake
 from ecproc.pipeline import Pipeline
 from ecproc.privacy import find_exposures
 from ecproc.reading.queries import Queries
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+Errand: TypeAlias = Callable[[Intake], Awaitable[ExitCode]]
+"""What a processor is started for, and how it ends."""
 FEW_FILES: Final = 512
 """Descriptors below which calls may have to wait for each other's."""
 _SHUT_DOWN_SHARE: Final = 0.75
@@ -104,8 +108,10 @@ async def run_processor(
     accept_loss: bool = False,
     learn: Callable[[str], None],
     interrupts: Interrupts,
+    errand: Errand | None = None,
 ) -> ExitCode:
-    """Run until a signal, or with `drain` until nothing is left to do; that many seconds at most.
+    """Run until a signal, or with `drain` until nothing is left to do, that many seconds at most, or with an `errand`
+    until that is done, with the exit code that it gives.
 
     `accept_loss` goes on with a log that ends before its anchor, as after a restore: effects behind its end are decided
     again, which their keys make harmless where the receiver honours them, and the built-in desk skips a million
@@ -137,7 +143,9 @@ async def run_processor(
         began = clock.monotonic()
         processor = await start.run(opening, seconds=drain)
         left = None if drain is None else max(drain - (clock.monotonic() - began), 0)
-        code = start.exit_code if processor is None else await processor.run(drain=left, interrupts=interrupts)
+        code = start.exit_code
+        if processor is not None:
+            code = await processor.run(drain=left, errand=errand, interrupts=interrupts)
         tasks.cancel_scope.cancel()
     log.info("stopped", exit_code=int(code))
     return code
@@ -152,6 +160,7 @@ class Processor:
         pipeline: Pipeline,
         *,
         store: Store,
+        content: ContentStore,
         room: Room,
         desk: LocalDesk,
         front: Front,
@@ -163,6 +172,7 @@ class Processor:
         self._config = config
         self._pipeline = pipeline
         self._store = store
+        self._intake = open_intake(config, store, pipeline, content=content, clock=clock)
         self._room = room
         self._desk = desk
         self._front = front
@@ -239,6 +249,7 @@ class Processor:
             config,
             pipeline,
             store=store,
+            content=content,
             room=room,
             desk=desk,
             front=start.front,
@@ -248,7 +259,7 @@ class Processor:
             clock=clock,
         )
 
-    async def run(self, *, drain: float | None, interrupts: Interrupts) -> ExitCode:
+    async def run(self, *, drain: float | None, interrupts: Interrupts, errand: Errand | None = None) -> ExitCode:
         """Start the parts, wait for an end, and take them down in order."""
         spare_the_collector()
         await self._reporting.count_tickets()
@@ -267,6 +278,8 @@ class Processor:
                 tasks.start_soon(self._unchecked.finish)
             if drain is not None:
                 tasks.start_soon(self._ending.watch_drain, drain)
+            if errand is not None:
+                tasks.start_soon(self._ending.watch_errand, partial(errand, self._intake))
             await self._ending.wait()
             with anyio.move_on_after(self._config.limits.shutdown_seconds * _SHUT_DOWN_SHARE):
                 self._health.draining = True
@@ -294,6 +307,7 @@ class Processor:
             queries,
             self._health,
             steering=steering,
+            intake=self._intake,
             read_token=lambda: reads.value,
             command_token=lambda: commands.value,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import anyio
 import structlog
@@ -57,6 +57,13 @@ class Ending:
         seconds = self._clock.monotonic() - started
         await self._reporting.tell_drained(seconds, done=self._pipeline.done, waiting=waiting)
         self._ended.set()
+
+    async def watch_errand(self, errand: Callable[[], Awaitable[ExitCode]]) -> None:
+        """End when that is done, with the exit code that it gives."""
+        code = await errand()
+        if not self._ended.is_set():
+            self.exit_code = code
+            self._ended.set()
 
     def take_signal(self, number: signal.Signals) -> None:
         """End because of this one, unless the end has begun."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import NamedTuple
 
 import anyio
 import msgspec
 
-from ecproc.clock import SystemClock
+from ecproc.attachments.store import ContentStore
+from ecproc.clock import Clock, SystemClock
+from ecproc.commands.intake import Intake, Submitting
 from ecproc.commands.steering import NotPossible, Steering
 from ecproc.config import Config
 from ecproc.domain.entry import Entry
@@ -21,13 +24,35 @@ from ecproc.outbox.settling import act_on
 from ecproc.rebuild.live import renew_live_state
 from ecproc.rebuild.parts import Team
 from ecproc.runtime.projector import Projector
+from ecproc.store.base import Reader
 from ecproc.store.opening import open_reader, open_store
 from ecproc.telemetry.hooks import PAUSABLE, Telemetry
 
 
+class Taken(NamedTuple):
+    """What a person can do with a data directory."""
+
+    steering: Steering
+    intake: Intake
+
+
+def open_intake(config: Config, store: Reader, log: Submitting, *, content: ContentStore, clock: Clock) -> Intake:
+    """What takes commands in for whoever has that log."""
+    return Intake(
+        store,
+        log,
+        machines=MACHINES,
+        options=config.commands,
+        environment=config.bridge.identity.environment,
+        content=content,
+        max_bytes=config.attachments.max_bytes,
+        clock=clock,
+    )
+
+
 @asynccontextmanager
-async def take_data_dir(config: Config) -> AsyncIterator[Steering]:
-    """What a person can do while no processor runs: acts are recorded and decided, and performed at the next start.
+async def take_data_dir(config: Config) -> AsyncIterator[Taken]:
+    """What a person can do while no processor runs: it is recorded and decided, and performed at the next start.
 
     Raises DataDirInUse where one does run, and StoreError.
     """
@@ -55,7 +80,12 @@ async def take_data_dir(config: Config) -> AsyncIterator[Steering]:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(projector.run)
             await projector.wait_idle()
-            yield Steering(store, _Alone(projector), machines=MACHINES, pausable=PAUSABLE)
+            alone, content = _Alone(projector), ContentStore(config.data.directory)
+            await content.sweep()
+            yield Taken(
+                Steering(store, alone, machines=MACHINES, pausable=PAUSABLE),
+                open_intake(config, store, alone, content=content, clock=clock),
+            )
             tasks.cancel_scope.cancel()
     finally:
         await store.aclose()
@@ -77,7 +107,9 @@ class _LeftForLater:
 
 
 class _Alone:
-    """See Acting."""
+    """See Acting and Submitting."""
+
+    has_room = True
 
     def __init__(self, projector: Projector) -> None:
         self.submit = projector.submit
@@ -87,6 +119,9 @@ class _Alone:
     async def act(self, stream: str, entry: Entry, acted: OperatorActed) -> bool:
         await self.submit(act_on(stream, entry, acted))
         return True
+
+    async def wait_change(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
 
     async def wait_tried(self, stream: str, entry: Entry) -> None:
         raise NotPossible(

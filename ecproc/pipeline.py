@@ -113,7 +113,17 @@ class Pipeline:
         self._recovered = anyio.Event()
         self._received = anyio.Event()
 
-    # --- what a person wants: see `commands.steering.Acting` ---
+    # --- what a person wants: see `commands.steering.Acting` and `commands.intake.Submitting` ---
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the outbox takes more."""
+        return self.dispatcher.has_room
+
+    async def wait_change(self, seconds: float) -> None:
+        """Return when an attempt has ended, or after that time."""
+        with anyio.move_on_after(seconds):
+            await self.dispatcher.ended.wait_next()
 
     async def act(self, stream: str, entry: Entry, acted: OperatorActed) -> bool:
         """Record an act on an entry; False, with nothing recorded, while the entry is being tried."""

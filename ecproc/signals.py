@@ -21,9 +21,13 @@ class Signal:
             changed, self._changed = self._changed, None
             changed.set()
 
+    async def wait_next(self) -> None:
+        """Return when something changes."""
+        if self._changed is None:
+            self._changed = anyio.Event()
+        await self._changed.wait()
+
     async def wait_until(self, holds: Callable[[], bool]) -> None:
         """Return at a moment when `holds` is true; at once where it is so already."""
         while not holds():
-            if self._changed is None:
-                self._changed = anyio.Event()
-            await self._changed.wait()
+            await self.wait_next()

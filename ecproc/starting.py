@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ecproc.clock import Clock
+from ecproc.commands.intake import Intake
 from ecproc.commands.steering import Steering
 from ecproc.config import Config, Secret
 from ecproc.descriptors import Reserve
@@ -77,6 +78,7 @@ class Front:
         health: Health,
         *,
         steering: Steering | None,
+        intake: Intake | None,
         read_token: Callable[[], Secret],
         command_token: Callable[[], Secret],
     ) -> Starlette:
@@ -86,6 +88,7 @@ class Front:
             queries,
             health,
             steering=steering,
+            intake=intake,
             hosts=HostRule(web.host, web.hosts),
             read_token=read_token,
             command_token=command_token,
@@ -126,6 +129,7 @@ class Front:
             None,
             start,
             steering=None,
+            intake=None,
             read_token=lambda: web.read_token,
             command_token=lambda: web.command_token,
         )

@@ -71,6 +71,7 @@ def serve_log(
         Queries(reader, tables=TABLES.names, machines=MACHINES, entries=limits.document_entries),
         Well(),
         steering=None if acting is None else Steering(reader, acting, machines=MACHINES, pausable=pausable),
+        intake=None,
         hosts=HostRule("127.0.0.1", ()),
         read_token=lambda: Secret(token),
         command_token=lambda: Secret(token),

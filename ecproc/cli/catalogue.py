@@ -43,6 +43,16 @@ COMMANDS: Final = (
     Command("quarantine show", "ecproc.cli.quarantine:show", "Show one of them: why, its body, would it be taken now."),
     Command("quarantine retry", "ecproc.cli.steer:retry_messages", "Have messages in quarantine taken after all."),
     Command("quarantine discard", "ecproc.cli.steer:discard_messages", "Take messages out of quarantine for good."),
+    Command("send create", "ecproc.cli.send:create", "Open a ticket of ours at Ensono's."),
+    Command("send update", "ecproc.cli.send:update", "Change fields of a ticket."),
+    Command("send note", "ecproc.cli.send:note", "Comment on a ticket."),
+    Command("send resolve", "ecproc.cli.send:resolve", "Resolve a ticket."),
+    Command("send close", "ecproc.cli.send:close", "Close a resolved ticket."),
+    Command("send cancel", "ecproc.cli.send:cancel", "Cancel a ticket."),
+    Command("send attach", "ecproc.cli.send:attach", "Send a file to a ticket."),
+    Command("send approve", "ecproc.cli.send:approve", "Approve a change."),
+    Command("send reject", "ecproc.cli.send:reject", "Reject a change, with the reason."),
+    Command("send return-number", "ecproc.cli.send:return_number", "Tell Ensono the number of our ticket."),
     Command("pause", "ecproc.cli.steer:pause", "Perform nothing more at a destination, or of a ticket."),
     Command("resume", "ecproc.cli.steer:resume", "Go on with what was paused, or with a ticket that is parked."),
     Command("log verify", "ecproc.cli.log:verify", "Check the whole log: hash chain, order and anchor."),
@@ -52,6 +62,7 @@ COMMANDS: Final = (
 )
 
 GROUPS: Final = {
+    "send": "What the client asks of Ensono.",
     "outbox": "Side effects that were written down.",
     "quarantine": "Messages that could not be taken.",
     "log": "The event log itself.",

@@ -206,7 +206,9 @@ def _carry_out(session: Session, call: _Call, do: Callable[[Steering, Person], A
     config = session.load_config()
     require_log(config)
     note = getattr(call.order, "note", "")
-    return session.run_unless_stopped(partial(_carry_out_anywhere, session, config, call, Person(_login(), note), do))
+    return session.run_unless_stopped(
+        partial(_carry_out_anywhere, session, config, call, Person(name_login(), note), do)
+    )
 
 
 async def _carry_out_anywhere(
@@ -221,8 +223,8 @@ async def _carry_out_anywhere(
             return report
     from ecproc.offline import take_data_dir
 
-    async with take_data_dir(session.load_config(require_bridge=True)) as steering:
-        return await do(steering, person)
+    async with take_data_dir(session.load_config(require_bridge=True)) as taken:
+        return await do(taken.steering, person)
 
 
 def _read(answer: ControlAnswer, shape: type[T]) -> T:
@@ -231,10 +233,10 @@ def _read(answer: ControlAnswer, shape: type[T]) -> T:
             return msgspec.json.decode(answer.body, type=shape)
         except msgspec.ValidationError:
             pass
-    raise Failed(_reason_of(answer))
+    raise Failed(reason_of(answer))
 
 
-def _reason_of(answer: ControlAnswer) -> str:
+def reason_of(answer: ControlAnswer) -> str:
     try:
         told = msgspec.json.decode(answer.body, type=dict[str, object])
     except msgspec.DecodeError:
@@ -242,7 +244,7 @@ def _reason_of(answer: ControlAnswer) -> str:
     return str(told.get("detail") or told.get("error") or f"the processor answered {answer.status}")
 
 
-def _login() -> str:
+def name_login() -> str:
     """The login name; the number of the user where it has none."""
     try:
         return getpass.getuser()

@@ -48,7 +48,8 @@ class Dispatcher:
     """Performs the outbox. Entries of one ticket and lane finish in planned order; lanes do not wait for each other.
 
     An entry that none of the performers takes stays in the outbox as it is: it holds nobody, nobody waits for its end,
-    and the first start with a performer for it takes it up. `succeeded` is how many effects did since the start.
+    and the first start with a performer for it takes it up. `succeeded` is how many effects did since the start;
+    `ended` tells when an attempt has.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class Dispatcher:
         self._reports = Reports(telemetry, clock)
         self._schedule = Schedule({kind: one.name for kind, one in self._performers.items()}, bounds=bounds, rng=rng)
         self._settling = Settling(store, self._schedule, take_in=take_in, wake=wake, put=self._put)
-        self._news, self._room, self._rest, self._ended = Signal(), Signal(), Signal(), Signal()
+        self._news, self._room, self._rest, self.ended = Signal(), Signal(), Signal(), Signal()
 
     async def wait_for_room(self) -> None:
         """Return when fewer entries are pending than the bound; once full, not before a fifth of it is done."""
@@ -108,7 +109,7 @@ class Dispatcher:
 
     async def wait_tried(self, stream: str, entry: Entry) -> None:
         """Return when an attempt has ended since the entry stood like this, or none is to come."""
-        await self._ended.wait_until(lambda: self._schedule.has_tried(stream, entry))
+        await self.ended.wait_until(lambda: self._schedule.has_tried(stream, entry))
 
     @property
     def has_room(self) -> bool:
@@ -181,7 +182,7 @@ class Dispatcher:
         finally:
             self._schedule.end(start, self._now())
             self._tell()
-            self._ended.notify()
+            self.ended.notify()
 
     async def _try(self, stream: str, entry: Entry) -> Attempt | Deferred:
         """What comes of one attempt, the intent recorded before where there has to be one."""

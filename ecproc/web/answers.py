@@ -27,9 +27,9 @@ def read_limit(asked: Given, limits: Limits) -> int:
     return asked.number("limit", min(_DEFAULT_LIMIT, limits.web_tickets))
 
 
-def answer_document(body: bytes) -> Response:
+def answer_document(body: bytes, status: int = 200) -> Response:
     """One JSON document."""
-    return Response(one_line(body), media_type=JSON)
+    return Response(one_line(body), status, media_type=JSON)
 
 
 async def answer_list(documents: AsyncIterator[bytes]) -> Response:

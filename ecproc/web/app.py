@@ -13,11 +13,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ecproc.clock import Clock
+from ecproc.commands.intake import Intake
 from ecproc.commands.steering import NotFound, NotPossible, Steering
 from ecproc.config import Limits, Secret
 from ecproc.errors import RowDamaged, StoreError
 from ecproc.reading.queries import Queries
 from ecproc.web.answers import answer_document
+from ecproc.web.commands import CommandPages
 from ecproc.web.events import EventPages
 from ecproc.web.guard import Guard, Refusals
 from ecproc.web.hosts import HostRule
@@ -37,6 +39,7 @@ def build_app(
     health: Health,
     *,
     steering: Steering | None,
+    intake: Intake | None,
     hosts: HostRule,
     read_token: Callable[[], Secret],
     command_token: Callable[[], Secret],
@@ -45,8 +48,8 @@ def build_app(
     clock: Clock,
 ) -> Starlette:
     """The ASGI application; with a `read_token` all but health is for its bearers only, and what changes something for
-    bearers of the `command_token`. Without `queries` there are no tickets to show, without `steering` nothing can be
-    changed.
+    bearers of the `command_token`. Without `queries` there are no tickets to show, without `steering` and `intake`
+    nothing can be changed.
 
     Tokens are asked for at every request, so a rotated one counts at once. What is not called by one of `hosts` gets
     probes only. No answer may be cached, and errors are problem documents.
@@ -64,6 +67,7 @@ def build_app(
     operations = ProcessPages(health, Scraper(health.registry, clock)).list_operations()
     if queries is not None:
         changes = Orders(steering).list_operations() if steering is not None else ()
+        changes += CommandPages(intake).list_operations() if intake is not None else ()
         # A wrong method is refused by the first path that fits: what may be anything comes behind what has a name.
         operations = describe_all((*operations, *changes, *list_operations(queries, limits, clock)))
     return Starlette(

@@ -66,7 +66,7 @@ def _describe(operation: Operation, known: Mapping[Any, Any]) -> dict[str, Any]:
         ],
         **taken,
         "responses": {
-            "200": {"description": operation.text, "content": good},
+            str(operation.status): {"description": operation.text, "content": good},
             **{str(status): {"description": text, "content": problem} for status, text in sorted(fails.items())},
         },
     }

@@ -59,8 +59,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that can be asked.
 
     `path` names its one variable part, which may hold anything, in braces. Where `parameters` is None any may be given.
-    `takes` is the type of the document that is to be sent, None for none. `answers` are the kinds of a good answer: the
-    type of its document, or None for text. `fails` are its own statuses, beside those that any request may get.
+    `takes` is the type of the document that is to be sent, None for none. `answers` are the kinds of a good answer, and
+    `status` is its own: the type of its document, or None for text. `fails` are its own statuses, beside those that any
+    request may get.
     """
 
     path: str
@@ -68,6 +69,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     answer: Callable[[Request, Given], Awaitable[Response]]
     method: str = "GET"
+    status: int = 200
     parameters: tuple[Parameter, ...] | None = None
     takes: Any = None
     answers: Mapping[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Any, Final
 from urllib.parse import unquote
 
 import msgspec
@@ -40,14 +40,12 @@ _REMOTE: Final = "command"
 _SHOWN: Final = 80
 _UNKNOWN: Final = re.compile(r"unknown field `(.*?)`")
 _MEMBER: Final = re.compile(r"at `\$\.(\w+)")
-_FAILS: Final = {
+FAILS: Final = {
     403: "Nothing may be changed here: there is no command token.",
     404: "What is named is not there.",
     409: "It cannot be done as things stand; nothing was changed.",
     415: "The document is not said to be JSON.",
 }
-
-T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Orders:
@@ -69,7 +67,7 @@ class Orders:
     def _about_entries(self, act: Act) -> Operation:
         async def steer(request: Request, asked: Given) -> Response:
             order = await read_body(request, EntriesOrder)
-            return _answer(await steer_entries(self._steering, act, order, _person(request, order.note)))
+            return _answer(await steer_entries(self._steering, act, order, person_of(request, order.note)))
 
         text = f"{act.capitalize()} these outbox entries, or all that a filter finds."
         return _post(f"/api/v1/outbox/{act}", f"{act}_entries", text, steer, (EntriesOrder, EntriesReport))
@@ -78,7 +76,7 @@ class Orders:
         async def steer(request: Request, asked: Given) -> Response:
             order = await read_body(request, EntryOrder)
             keys = EntriesOrder(keys=(request.path_params["key"],), force=order.force)
-            report = await steer_entries(self._steering, act, keys, _person(request, order.note))
+            report = await steer_entries(self._steering, act, keys, person_of(request, order.note))
             if refused := report.entries[0].refused:
                 raise HTTPException(409, refused)
             return _answer(report.entries[0])
@@ -89,7 +87,7 @@ class Orders:
     def _about_message(self, act: Act) -> Operation:
         async def steer(request: Request, asked: Given) -> Response:
             order, name = await read_body(request, NoteOrder), request.path_params["name"]
-            report = await steer_message(self._steering, act, name, _person(request, order.note))
+            report = await steer_message(self._steering, act, name, person_of(request, order.note))
             if report.reason:
                 raise HTTPException(409, f"it cannot be taken: {report.reason}")
             return _answer(report)
@@ -100,7 +98,7 @@ class Orders:
     def _about_pause(self, act: Act) -> Operation:
         async def steer(request: Request, asked: Given) -> Response:
             order = await read_body(request, PauseOrder)
-            report = await steer_pause(self._steering, act, order, _person(request, order.note))
+            report = await steer_pause(self._steering, act, order, person_of(request, order.note))
             if report.reason:
                 raise HTTPException(409, report.reason)
             return _answer(report)
@@ -127,11 +125,11 @@ def _post(
         parameters=(),
         takes=takes,
         answers={JSON: answers},
-        fails=_FAILS,
+        fails=FAILS,
     )
 
 
-def _person(request: Request, note: str) -> Person:
+def person_of(request: Request, note: str) -> Person:
     """Who asks: by the control socket the login name that the command tells, else the role."""
     told = request.headers.get(WHO_HEADER, "") if find_role(request.scope) == LOCAL else ""
     return Person(unquote(told)[:_LONGEST_NAME] or _REMOTE, note)
@@ -141,7 +139,7 @@ def _answer(report: msgspec.Struct) -> Response:
     return answer_document(msgspec.json.encode(report))
 
 
-async def read_body(request: Request, shape: type[T]) -> T:
+async def read_body(request: Request, shape: Any) -> Any:
     """The request's body as that document; no body is an empty one. A browser sends a form elsewhere without asking,
     but no JSON. Raises HTTPException."""
     body = await request.body()  # whose length the connection bounds
@@ -154,11 +152,11 @@ async def read_body(request: Request, shape: type[T]) -> T:
         raise _blame(str(error), shape) from None
 
 
-def _blame(reason: str, shape: type[msgspec.Struct]) -> HTTPException:
+def _blame(reason: str, shape: Any) -> HTTPException:
     """The refusal, with the member that is to blame where there is one."""
     unknown, named = _UNKNOWN.search(reason), _MEMBER.search(reason)
     if unknown is not None:
-        known = [field.encode_name for field in msgspec.structs.fields(shape)]
+        known = [field.encode_name for field in msgspec.structs.fields(shape)] if isinstance(shape, type) else ()
         return BadRequest(f"unknown member {unknown[1][:_SHOWN]}", field=unknown[1][:_SHOWN], allowed=known)
     if named is not None:
         return BadRequest(f"{named[1]}: {reason}", field=named[1])

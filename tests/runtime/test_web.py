@@ -145,6 +145,7 @@ def app_of(
         state,
         hosts=hosts or HostRule("127.0.0.1", ()),
         steering=None,
+        intake=None,
         read_token=read_token,
         command_token=Secret,
         limits=limits,

@@ -1,0 +1,171 @@
+"""Commands as they are asked for: the arguments of `ecproc send`, and the documents of `POST /api/v1/commands`."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from ecproc.commands.checks import CommandRequest
+from ecproc.domain.commands import CommandKind, Comment
+
+Ticket: TypeAlias = Annotated[str, Meta(min_length=1, description="Ensono's number or ours.")]
+Grade: TypeAlias = str | int
+
+
+class Create(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="create"):
+    """Open a ticket of ours at Ensono's."""
+
+    type: str
+    number: str
+    short: str
+    description: str
+    contact_name: str | None = None
+    contact_email: str | None = None
+    contact_phone: str | None = None
+    group: str | None = None
+    priority: Grade | None = None
+    impact: Grade | None = None
+    urgency: Grade | None = None
+    cis: str | tuple[str, ...] | None = None
+    comment: tuple[str, ...] = ()
+
+
+class Update(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="update"):
+    """Change fields of a ticket."""
+
+    ticket: Ticket
+    short: str | None = None
+    description: str | None = None
+    group: str | None = None
+    priority: Grade | None = None
+    impact: Grade | None = None
+    urgency: Grade | None = None
+    status: str | None = None
+
+
+class NoteOn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="note"):
+    """Comment on a ticket; `at` is the time of the comment as RFC 3339."""
+
+    ticket: Ticket
+    body: str
+    author: str = ""
+    email: str = ""
+    phone: str = ""
+    at: str = ""
+
+
+class Resolve(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="resolve"):
+    """Resolve a ticket."""
+
+    ticket: Ticket
+    notes: str
+
+
+class Close(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="close"):
+    """Close a resolved ticket."""
+
+    ticket: Ticket
+    notes: str
+
+
+class Cancel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="cancel"):
+    """Cancel a ticket."""
+
+    ticket: Ticket
+    notes: str
+
+
+class Attach(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="attach"):
+    """Send a file: its `content` in Base64 under a `name`, or, by the control socket only, a `file` of this machine."""
+
+    ticket: Ticket
+    file: str | None = None
+    name: str | None = None
+    content: bytes | None = None
+    base64: bool = False
+
+
+class Approve(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="approve"):
+    """Approve a change; `approver` is an e-mail address."""
+
+    ticket: Ticket
+    approver: str
+    comment: str
+    approval_id: str | None = None
+
+
+class Reject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="reject"):
+    """Reject a change, with the reason."""
+
+    ticket: Ticket
+    approver: str
+    comment: str
+    approval_id: str | None = None
+
+
+class ReturnNumber(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="return-number"
+):
+    """Tell Ensono the number of the client ticket."""
+
+    ticket: Ticket
+    number: str
+
+
+AnyCommand: TypeAlias = Create | Update | NoteOn | Resolve | Close | Cancel | Attach | Approve | Reject | ReturnNumber
+"""One of them, told apart by `kind`."""
+
+_GUIDE: dict[str, str] = {
+    "type": "ticketType",
+    "short": "shortDescription",
+    "contact_name": "contactName",
+    "contact_email": "contactEmail",
+    "contact_phone": "contactPhone",
+    "notes": "closeNotes",
+    "approval_id": "approvalid",
+    "number": "clientTicketNumber",
+}
+"""Arguments that the guide calls otherwise."""
+_BESIDE = frozenset({"kind", "ticket"})
+
+
+def write_request(command: AnyCommand, *, key: str, who: str) -> CommandRequest:
+    """The command in the guide's names; `key` is empty for one by nature. Not for a file, which is to be read first."""
+    kind = kind_of(command)
+    match command:
+        case NoteOn():
+            comment = Comment(
+                command.body,
+                key=key,
+                commenter=command.author,
+                commenter_email=command.email,
+                commenter_phone=command.phone,
+                comment_time=command.at,
+            )
+            return CommandRequest(kind=kind, comments=(comment,), key=key, who=who)
+        case Create(comment=texts):
+            comments = tuple(Comment(text) for text in texts)
+            return CommandRequest(kind=kind, fields=_list_fields(command), comments=comments, key=key, who=who)
+        case _:
+            return CommandRequest(kind=kind, fields=_list_fields(command), key=key, who=who)
+
+
+def kind_of(command: AnyCommand) -> CommandKind:
+    """What kind of command it is."""
+    return CommandKind(str(command.__struct_config__.tag))
+
+
+def name_argument(field: str) -> str:
+    """What the argument is called that becomes the guide's field."""
+    return next((argument for argument, guide in _GUIDE.items() if guide == field), field)
+
+
+def _list_fields(command: AnyCommand) -> dict[str, str]:
+    told = {name: getattr(command, name) for name in command.__struct_fields__ if name not in _BESIDE}
+    return {
+        _GUIDE.get(name, name): ",".join(value) if isinstance(value, tuple) else str(value)
+        for name, value in told.items()
+        if (value is not None and name != "comment") or (name == "comment" and isinstance(value, str))
+    }
