@@ -128,7 +128,7 @@ class HttpUploader:
         except AddressRefused:
             failed = UploadFailed("address: the host's name does not lead to the public internet", Failure.COUNTED)
         except HttpFault as fault:
-            failed = UploadFailed(str(fault), Failure.HELD, uncertain=body.whole)
+            failed = UploadFailed(str(fault), Failure.HELD, uncertain=fault.sent and body.whole)
         try:
             raise failed
         finally:

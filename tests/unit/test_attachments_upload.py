@@ -17,6 +17,7 @@ from ecproc.attachments.base import Failure, Outgoing, Uploaded, UploadFailed
 from ecproc.attachments.store import ContentStore
 from ecproc.attachments.upload import HttpUploader
 from ecproc.clock import SystemClock
+from ecproc.config.proxy import Proxy, parse_proxy
 from tests.conformance.faultserver import (
     FaultServer,
     Peer,
@@ -28,6 +29,7 @@ from tests.conformance.faultserver import (
     reset_after_request,
     reset_at_once,
 )
+from tests.conformance.loopback_proxy import LoopbackProxy
 
 F = Failure
 LIMIT: Final = 2_000_000
@@ -41,7 +43,9 @@ GUIDES_BASE64: Final = b"VGhpcyBpcyBhbiBhdHRhY2htZW50IHVwbG9hZCB0ZXN0"
 class Bench:
     """An uploader over a content store in a folder."""
 
-    def __init__(self, folder: Path, *, timeout: float = 60.0) -> None:
+    def __init__(self, folder: Path, *, timeout: float = 60.0, proxy: str = "") -> None:
+        behind = parse_proxy(f"http://{proxy}") if proxy else None
+        assert behind is None or isinstance(behind, Proxy)
         self.store = ContentStore(folder)
         self.uploader = HttpUploader(
             self.store,
@@ -50,6 +54,7 @@ class Bench:
             timeout=timeout,
             max_connections=4,
             clock=SystemClock(),
+            proxy=behind,
         )
 
     async def keep(self, content: bytes, name: str = "test1.pdf", **members: Any) -> Outgoing:
@@ -123,6 +128,27 @@ async def test_each_has_a_connection_of_its_own(tmp_path: Path) -> None:
         for _ in range(2):
             await bench.uploader.upload(await bench.keep(PDF), server.url + TARGET)
         assert len(server.peers) == 2
+
+
+async def test_through_a_proxy_it_is_the_same_file(tmp_path: Path) -> None:
+    content = os.urandom(500_000)
+    async with FaultServer(answering(200)) as server, LoopbackProxy() as proxy:
+        bench = Bench(tmp_path, proxy=proxy.place)
+        await bench.store.sweep()
+        await bench.uploader.upload(await bench.keep(content), server.url + TARGET)
+        await bench.uploader.aclose()
+    assert [put.body for put in server.requests] == [content]
+
+
+async def test_what_the_proxy_turned_away_was_not_sent(tmp_path: Path) -> None:
+    async with FaultServer(answering(407)) as server:
+        bench = Bench(tmp_path, proxy=server.place)
+        await bench.store.sweep()
+        with pytest.raises(UploadFailed) as caught:
+            await bench.uploader.upload(await bench.keep(PDF), "http://127.0.0.1:9" + TARGET)
+        await bench.uploader.aclose()
+    assert (caught.value.failure, caught.value.uncertain) == (F.HELD, False)
+    assert "bridge.proxy" in str(caught.value)
 
 
 # --- what each end counts as ------------------------------------------------------------------------------------------
