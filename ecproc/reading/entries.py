@@ -12,13 +12,14 @@ from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import RecordedEvent, Row
 from ecproc.domain.times import format_time
 from ecproc.fold.recorded import Kind, decode_entry
-from ecproc.reading.documents import is_text
 from ecproc.reading.events import describe_event
 from ecproc.reading.lanes import LaneState, find_waiting
 from ecproc.store.base import Reader
 
 _PAGE: Final = 500
 """Events of one stream that are read at once."""
+_MOST_PARTS: Final = 4
+"""Of a key, up to the end of its stream's name."""
 
 
 class ShownEntry(msgspec.Struct, frozen=True):
@@ -123,20 +124,22 @@ async def scan_entries(
 
 
 async def find_entry(reader: Reader, key: str) -> Row | None:
-    """The row of the entry with that key."""
-    if not is_text(key):
-        return None
-    _, _, rest = key.partition(":")
-    stream, _, _ = rest.partition(":")  # nearly every key names its stream, and no index has the keys
-    rows = await reader.read_rows("outbox", stream=stream, id=key) or await reader.read_rows("outbox", id=key)
+    """The row of the entry with that key, if the key names its stream as those of our own do."""
+    _, *parts = key.split(":", _MOST_PARTS)
+    for end in range(1, len(parts) + 1):
+        if rows := await reader.read_rows("outbox", stream=":".join(parts[:end]), id=key):
+            return rows[0]
+    return None
+
+
+async def search_entry(reader: Reader, key: str) -> Row | None:
+    """The row of the entry with that key, whatever it names: looks through all there are, for no index has keys."""
+    rows = await reader.read_rows("outbox", id=key)
     return rows[0] if rows else None
 
 
-async def read_entry(reader: Reader, key: str, *, reveal: bool) -> EntryDetail | None:
-    """The entry with that key and all that belongs to it; URL queries in its events are masked unless `reveal`."""
-    row = await find_entry(reader, key)
-    if row is None:
-        return None
+async def read_entry(reader: Reader, row: Row, *, reveal: bool) -> EntryDetail:
+    """An entry's row with all that belongs to it; URL queries in its events are masked unless `reveal`."""
     entry = decode_entry(row.data or b"")
     cause = await reader.read_event(entry.effect.position)
     lane = [found for found in await _read_stream_entries(reader, row.stream) if found.lane is entry.lane]

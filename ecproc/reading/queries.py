@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection
 
+import anyio
+
+from ecproc.domain.log import Row
 from ecproc.fold.machine import Machines
 from ecproc.reading.documents import document_of, find_stream, is_text, list_documents, read_document
-from ecproc.reading.entries import EntryDetail, EntryFilter, ShownEntry, find_entry, list_entries, read_entry
+from ecproc.reading.entries import (
+    EntryDetail,
+    EntryFilter,
+    ShownEntry,
+    find_entry,
+    list_entries,
+    read_entry,
+    search_entry,
+)
 from ecproc.reading.events import EventLines
 from ecproc.reading.join import LISTS
 from ecproc.reading.masking import mask_json, mask_struct
@@ -29,6 +40,7 @@ class Queries:
         self._headers = tuple(table for table in LISTS if table in tables)
         self._entries = entries
         self._reveal = reveal
+        self._searching = anyio.Lock()
 
     async def find_stream(self, name: str) -> str | None:
         """The stream of a ticket by either number, or any stream by its name, also one that has no document."""
@@ -105,7 +117,7 @@ class Queries:
     ) -> AsyncIterator[ShownEntry]:
         """Outbox entries by stream, in planned order, that are wanted, behind the entry with that key where one is
         given; none where there is no such entry."""
-        row = None if after is None else await find_entry(self._reader, after)
+        row = None if after is None else await self._find_entry(after)
         if after is not None and row is None:
             return
         async for entry in list_entries(self._reader, wanted, after=row):
@@ -113,12 +125,15 @@ class Queries:
 
     async def has_entry(self, key: str) -> bool:
         """Whether there is an outbox entry with that key."""
-        return await find_entry(self._reader, key) is not None
+        return await self._find_entry(key) is not None
 
     async def entry(self, key: str) -> EntryDetail | None:
         """The outbox entry with that key and all that belongs to it, None if there is none."""
-        found = await read_entry(self._reader, key, reveal=self._reveal)
-        return found if found is None or self._reveal else mask_struct(found)
+        row = await self._find_entry(key)
+        if row is None:
+            return None
+        found = await read_entry(self._reader, row, reveal=self._reveal)
+        return found if self._reveal else mask_struct(found)
 
     async def quarantine(self, *, after: int = 0, reason: str | None = None) -> AsyncIterator[QuarantinedMessage]:
         """Messages that could not be taken, by position, behind that one and for that reason where they are given."""
@@ -129,6 +144,15 @@ class Queries:
         """The message in quarantine at that position or with that MessageId, None if there is none."""
         found = await read_quarantined(self._reader, name, machines=self._machines, reveal=self._reveal)
         return found if found is None or self._reveal else mask_struct(found)
+
+    async def _find_entry(self, key: str) -> Row | None:
+        if not is_text(key):
+            return None
+        found = await find_entry(self._reader, key)
+        if found is None:
+            async with self._searching:  # it may take long, and the process needs its other readers
+                found = await search_entry(self._reader, key)
+        return found
 
     async def _find_document(self, name: str) -> str | None:
         return await find_stream(self._reader, name, headers=self._headers)

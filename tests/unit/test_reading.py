@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import Batch, Row
+from ecproc.fold.recorded import decode_entry, encode_entry
 from ecproc.fold.rows import quarantine_row
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
@@ -149,6 +151,19 @@ async def test_entries_go_on_behind_any_of_them_whatever_is_asked_for(ask: Calla
             behind = [found async for found in ask().entries(wanted, after=entry.key)]
             assert behind == entries[place:]
     assert [entry async for entry in ask().entries(after="create:e-CS9:g1")] == []
+
+
+async def test_an_entry_is_found_whatever_its_key_names(ask: Callable[..., Queries], disk: Disk) -> None:
+    (row,) = await disk.read_rows("outbox", stream=INCIDENT, id=f"att:{INCIDENT}:abc")
+    entry = decode_entry(row.data or b"")
+    for key in ("a key of somebody else's", f"x:y:{INCIDENT}", "", "note:client:OURS-1:7"):
+        effect = msgspec.structs.replace(entry.effect, key=EffectKey(key))
+        data = encode_entry(msgspec.structs.replace(entry, effect=effect))
+        assert await ask().entry(key) is None
+        await disk.commit(Batch(rows=[msgspec.structs.replace(row, id=key, data=data)]))
+        found = await ask().entry(key)
+        assert found is not None
+        assert found.key == key
 
 
 async def test_a_page_of_lines_is_as_long_as_is_asked_for(ask: Callable[..., Queries]) -> None:
