@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ecproc.errors import DataDirInUse, DataDirUnusable
-from ecproc.store.sqlite.datadir import DataDir, check_readable, describe_trouble
+from ecproc.store.sqlite.datadir import DataDir, check_readable, describe_trouble, find_holder
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,16 @@ def test_a_directory_in_use_is_told_as_such(tmp_path: Path) -> None:
             DataDir.acquire(tmp_path)
     finally:
         held.release()
+
+
+def test_who_holds_a_directory_is_told_and_asking_takes_nothing(tmp_path: Path) -> None:
+    assert find_holder(tmp_path / "missing") is None
+    for _ in range(2):
+        held = DataDir.acquire(tmp_path)
+        try:
+            holder = find_holder(tmp_path)
+            assert holder is not None
+            assert holder.pid == os.getpid()
+        finally:
+            held.release()
+        assert find_holder(tmp_path) is None
