@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, TypeAlias
@@ -230,9 +231,9 @@ def _send(session: Session, command: AnyCommand, way: Way) -> ExitCode:
         say(f"key: {key}")
     if way.dry_run:
         return session.run_unless_stopped(lambda: _show_calls(session, command, key, way))
-    code = session.run_unless_stopped(lambda: _send_running(session, command, key, way))
-    if code is not None:
-        return code
+    told = session.run_unless_stopped(lambda: _send_running(session, command, key, way))
+    if told:
+        return told[0]
     config = session.load_config(require_bridge=True)
     if not way.wait:
         return session.run_unless_stopped(lambda: _send_alone(config, command, key, way))
@@ -261,12 +262,12 @@ async def _send_alone(config: Config, command: AnyCommand, key: str, way: Way) -
     return _tell(document, way)
 
 
-async def _send_running(session: Session, command: AnyCommand, key: str, way: Way) -> ExitCode | None:
-    """Give it to the running processor; None if none runs."""
+async def _send_running(session: Session, command: AnyCommand, key: str, way: Way) -> Sequence[ExitCode]:
+    """Give it to the running processor, and tell what it said; nothing if none runs."""
     from ecproc.cli.control import connect
 
     async with connect(session.load_config()) as control:
-        return None if control is None else await _ask(control, command, key, way)
+        return () if control is None else (await _ask(control, command, key, way),)
 
 
 async def _ask(control: Control, command: AnyCommand, key: str, way: Way) -> ExitCode:
