@@ -29,7 +29,7 @@ from ecproc.store.opening import open_reader, open_store
 from ecproc.telemetry.hooks import PAUSABLE, Telemetry
 
 
-class Taken(NamedTuple):
+class TakenDir(NamedTuple):
     """What a person can do with a data directory."""
 
     steering: Steering
@@ -51,7 +51,7 @@ def open_intake(config: Config, store: Reader, log: Submitting, *, content: Cont
 
 
 @asynccontextmanager
-async def take_data_dir(config: Config) -> AsyncIterator[Taken]:
+async def take_data_dir(config: Config) -> AsyncIterator[TakenDir]:
     """What a person can do while no processor runs: it is recorded and decided, and performed at the next start.
 
     Raises DataDirInUse where one does run, and StoreError.
@@ -82,7 +82,7 @@ async def take_data_dir(config: Config) -> AsyncIterator[Taken]:
             await projector.wait_idle()
             alone, content = _Alone(projector), ContentStore(config.data.directory)
             await content.sweep()
-            yield Taken(
+            yield TakenDir(
                 Steering(store, alone, machines=MACHINES, pausable=PAUSABLE),
                 open_intake(config, store, alone, content=content, clock=clock),
             )

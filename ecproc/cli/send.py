@@ -16,7 +16,7 @@ from ecproc.cli.output import say, wants_json, write_document, write_text
 from ecproc.cli.session import Failed, Own, Session
 from ecproc.cli.words import choice
 from ecproc.commands.capability import Refusal
-from ecproc.commands.intake import SETTLED, Accepted, Answer, Conflict, Intake, Overloaded
+from ecproc.commands.intake import SETTLED, Accepted, Conflict, Intake, IntakeAnswer, Overloaded
 from ecproc.commands.requests import (
     AnyCommand,
     Approve,
@@ -26,7 +26,7 @@ from ecproc.commands.requests import (
     Create,
     NoteOn,
     Reject,
-    Resolve,
+    ResolveTicket,
     ReturnNumber,
     Update,
     name_argument,
@@ -45,16 +45,16 @@ _SLICE_SECONDS: Final = 20
 _ACCEPTED: Final = 202
 _UNKNOWN: Final = 404
 
-Ticket: TypeAlias = Annotated[str, Parameter(help="Ensono's number or ours, in any case, with or without e-.")]
-Short: TypeAlias = Annotated[str, Parameter(help="Short description.")]
-Description: TypeAlias = Annotated[str, Parameter(help="Description.")]
-Group: TypeAlias = Annotated[str | None, Parameter(help="Group at Ensono.")]
-Priority: TypeAlias = Annotated[str | None, choice(CLOSED["priority"], help="Priority.")]
-Impact: TypeAlias = Annotated[str | None, choice(CLOSED["impact"], help="Impact, with an urgency, for a priority.")]
-Urgency: TypeAlias = Annotated[str | None, choice(CLOSED["urgency"], help="Urgency.")]
-Notes: TypeAlias = Annotated[str, Parameter(help="Close notes.")]
-Approver: TypeAlias = Annotated[str, Parameter(help="E-mail address of who decided.")]
-ApprovalId: TypeAlias = Annotated[str | None, Parameter(help="Which request is answered, where there are several.")]
+_Ticket: TypeAlias = Annotated[str, Parameter(help="Ensono's number or ours, in any case, with or without e-.")]
+_Short: TypeAlias = Annotated[str, Parameter(help="Short description.")]
+_Description: TypeAlias = Annotated[str, Parameter(help="Description.")]
+_Group: TypeAlias = Annotated[str | None, Parameter(help="Group at Ensono.")]
+_Priority: TypeAlias = Annotated[str | None, choice(CLOSED["priority"], help="Priority.")]
+_Impact: TypeAlias = Annotated[str | None, choice(CLOSED["impact"], help="Impact, with an urgency, for a priority.")]
+_Urgency: TypeAlias = Annotated[str | None, choice(CLOSED["urgency"], help="Urgency.")]
+_Notes: TypeAlias = Annotated[str, Parameter(help="Close notes.")]
+_Approver: TypeAlias = Annotated[str, Parameter(help="E-mail address of who decided.")]
+_ApprovalId: TypeAlias = Annotated[str | None, Parameter(help="Which request is answered, where there are several.")]
 
 
 @Parameter(name="*")
@@ -80,15 +80,15 @@ def create(
     *,
     type: Annotated[str, choice(CLOSED["ticketType"], help="A change is asked for as a Request.")],
     number: Annotated[str, Parameter(help="Our ticket's number.")],
-    short: Short,
-    description: Description,
+    short: _Short,
+    description: _Description,
     contact_name: Annotated[str | None, Parameter(help="Contact; else commands.contact_name.")] = None,
     contact_email: Annotated[str | None, Parameter(help="The contact's address; else commands.contact_email.")] = None,
     contact_phone: Annotated[str | None, Parameter(help="The contact's phone.")] = None,
-    group: Group = None,
-    priority: Priority = None,
-    impact: Impact = None,
-    urgency: Urgency = None,
+    group: _Group = None,
+    priority: _Priority = None,
+    impact: _Impact = None,
+    urgency: _Urgency = None,
     cis: Annotated[str | None, Parameter(help="Configuration items, separated by commas.")] = None,
     comment: Annotated[tuple[str, ...], Parameter(help="A comment that was made before; may be repeated.")] = (),
     way: Way = _WAY,
@@ -114,15 +114,15 @@ def create(
 
 
 def update(
-    ticket: Ticket,
+    ticket: _Ticket,
     /,
     *,
     short: Annotated[str | None, Parameter(help="Short description.")] = None,
     description: Annotated[str | None, Parameter(help="Description.")] = None,
-    group: Group = None,
-    priority: Priority = None,
-    impact: Impact = None,
-    urgency: Urgency = None,
+    group: _Group = None,
+    priority: _Priority = None,
+    impact: _Impact = None,
+    urgency: _Urgency = None,
     status: Annotated[str | None, choice(CLOSED["status"], help="Status.")] = None,
     way: Way = _WAY,
     session: Own,
@@ -142,7 +142,7 @@ def update(
 
 
 def note(
-    ticket: Ticket,
+    ticket: _Ticket,
     /,
     *,
     body: Annotated[str, Parameter(help="The comment.")],
@@ -158,23 +158,23 @@ def note(
     return _send(session, command, way)
 
 
-def resolve(ticket: Ticket, /, *, notes: Notes, way: Way = _WAY, session: Own) -> ExitCode:
+def resolve(ticket: _Ticket, /, *, notes: _Notes, way: Way = _WAY, session: Own) -> ExitCode:
     """Resolve a ticket."""
-    return _send(session, Resolve(ticket=ticket, notes=notes), way)
+    return _send(session, ResolveTicket(ticket=ticket, notes=notes), way)
 
 
-def close(ticket: Ticket, /, *, notes: Notes, way: Way = _WAY, session: Own) -> ExitCode:
+def close(ticket: _Ticket, /, *, notes: _Notes, way: Way = _WAY, session: Own) -> ExitCode:
     """Close a resolved ticket; one that is not is refused, or resolved first (commands.close_open)."""
     return _send(session, Close(ticket=ticket, notes=notes), way)
 
 
-def cancel(ticket: Ticket, /, *, notes: Notes, way: Way = _WAY, session: Own) -> ExitCode:
+def cancel(ticket: _Ticket, /, *, notes: _Notes, way: Way = _WAY, session: Own) -> ExitCode:
     """Cancel a ticket."""
     return _send(session, Cancel(ticket=ticket, notes=notes), way)
 
 
 def attach(
-    ticket: Ticket,
+    ticket: _Ticket,
     file: Annotated[Path, Parameter(help="The file, which is copied into the data directory at once.")],
     /,
     *,
@@ -187,12 +187,12 @@ def attach(
 
 
 def approve(
-    ticket: Ticket,
+    ticket: _Ticket,
     /,
     *,
-    approver: Approver,
+    approver: _Approver,
     comment: Annotated[str, Parameter(help="What is said with it.")],
-    approval_id: ApprovalId = None,
+    approval_id: _ApprovalId = None,
     way: Way = _WAY,
     session: Own,
 ) -> ExitCode:
@@ -201,12 +201,12 @@ def approve(
 
 
 def reject(
-    ticket: Ticket,
+    ticket: _Ticket,
     /,
     *,
-    approver: Approver,
+    approver: _Approver,
     comment: Annotated[str, Parameter(help="The reason.")],
-    approval_id: ApprovalId = None,
+    approval_id: _ApprovalId = None,
     way: Way = _WAY,
     session: Own,
 ) -> ExitCode:
@@ -215,7 +215,7 @@ def reject(
 
 
 def return_number(
-    ticket: Ticket, number: Annotated[str, Parameter(help="Our ticket's number.")], /, *, way: Way = _WAY, session: Own
+    ticket: _Ticket, number: Annotated[str, Parameter(help="Our ticket's number.")], /, *, way: Way = _WAY, session: Own
 ) -> ExitCode:
     """Tell Ensono the number of our ticket."""
     return _send(session, ReturnNumber(ticket=ticket, number=number), way)
@@ -313,7 +313,7 @@ def _read(answer: ControlAnswer) -> ShownCommand:
     raise Failed(reason_of(answer))
 
 
-def _read_answer(answer: Answer) -> ShownCommand:
+def _read_answer(answer: IntakeAnswer) -> ShownCommand:
     match answer:
         case Accepted(document=document):
             return document

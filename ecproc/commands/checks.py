@@ -213,14 +213,18 @@ def _check_decision(request: CommandRequest, fields: Mapping[str, str], ticket: 
     if named and named not in {item.id for item in open_}:
         ids = tuple(item.id for item in open_)
         return Refusal(f"approval {named[:80]} is not open in generation {ticket.generation}", "approvalid", ids)
-    chosen = named or _choose(open_, fields["approver"])
-    return _accept(request, {**fields, "approvalid": chosen}, ticket)
+    chosen = next((item for item in open_ if item.id == named), None) or _choose(open_, fields["approver"])
+    name = {"approverName": chosen.name} if chosen.name and _is_of(chosen, fields["approver"]) else {}
+    return _accept(request, {**fields, **name, "approvalid": chosen.id}, ticket)
 
 
-def _choose(approvals: list[Approval], approver: str) -> str:
+def _choose(approvals: list[Approval], approver: str) -> Approval:
     """The request to the approver who decides if there is one, else the first."""
-    own = [item.id for item in approvals if item.email.strip().casefold() == approver.casefold()]
-    return own[0] if own else approvals[0].id
+    return next((item for item in approvals if _is_of(item, approver)), approvals[0])
+
+
+def _is_of(approval: Approval, approver: str) -> bool:
+    return approval.email.strip().casefold() == approver.casefold()
 
 
 def _say_why_none(ticket: KnownTicket) -> str:

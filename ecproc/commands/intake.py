@@ -69,7 +69,7 @@ class Examined(msgspec.Struct, frozen=True):
     stream: str
 
 
-Answer: TypeAlias = Accepted | Refusal | Conflict | Overloaded
+IntakeAnswer: TypeAlias = Accepted | Refusal | Conflict | Overloaded
 """What becomes of a command that is asked for."""
 
 
@@ -111,7 +111,7 @@ class Intake:
         self._max_bytes = max_bytes
         self._clock = clock
 
-    async def take(self, command: AnyCommand, *, key: str, who: str) -> Answer:
+    async def take(self, command: AnyCommand, *, key: str, who: str) -> IntakeAnswer:
         """Accept the command under that key, which is empty where it has one by nature."""
         request = await self._read(command, key=key, who=who)
         if isinstance(request, Refusal):
@@ -129,7 +129,7 @@ class Intake:
         await self._log.submit(Batch(events=[event]))
         return await self._tell(examined)
 
-    async def examine(self, command: AnyCommand, *, key: str, who: str) -> Examined | Answer:
+    async def examine(self, command: AnyCommand, *, key: str, who: str) -> Examined | IntakeAnswer:
         """What `take` would accept, with nothing written down."""
         request = await self._read(command, key=key, who=who)
         if isinstance(request, Refusal):
@@ -201,7 +201,7 @@ class Intake:
         fold.evolve_rest()
         return know_ticket(fold.state) if isinstance(fold.state, TicketState) else None
 
-    async def _find_known(self, request: CommandRequest, ticket: KnownTicket | None) -> Answer | None:
+    async def _find_known(self, request: CommandRequest, ticket: KnownTicket | None) -> IntakeAnswer | None:
         """What became of the request under its key before; None where it is asked anew.
 
         One under a key by nature may be asked anew once it came to nothing; under a key of its own that is another one.
@@ -217,7 +217,7 @@ class Intake:
             return Conflict(key)
         return Accepted(shown)
 
-    def _examine(self, request: CommandRequest, ticket: KnownTicket | None) -> Examined | Answer:
+    def _examine(self, request: CommandRequest, ticket: KnownTicket | None) -> Examined | IntakeAnswer:
         checked = check_command(request, ticket, self._options, environment=self._environment)
         if isinstance(checked, Refusal):
             return checked
@@ -228,7 +228,7 @@ class Intake:
             return Accepted(done)
         return Examined(checked, ticket, find_home(request, ticket))
 
-    async def _tell(self, examined: Examined) -> Answer:
+    async def _tell(self, examined: Examined) -> IntakeAnswer:
         """What became of what was just submitted; somebody else may have come first."""
         command, key = examined.command, examined.command.key
         rows = await self._reader.read_rows("command", id=key)

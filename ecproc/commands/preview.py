@@ -10,7 +10,7 @@ import msgspec
 
 from ecproc.attachments.store import ContentStore
 from ecproc.clock import SystemClock
-from ecproc.commands.intake import Answer, Examined, Intake
+from ecproc.commands.intake import Examined, Intake, IntakeAnswer
 from ecproc.commands.requests import AnyCommand
 from ecproc.config import Config
 from ecproc.domain.effects import Effect, EffectKind
@@ -46,7 +46,9 @@ class _Nobody:
         return
 
 
-async def preview_command(config: Config, command: AnyCommand, *, key: str, who: str) -> list[PreviewedCall] | Answer:
+async def preview_command(
+    config: Config, command: AnyCommand, *, key: str, who: str
+) -> list[PreviewedCall] | IntakeAnswer:
     """The calls of the command as its ticket stands now, or why it would not be taken. Raises StoreError."""
     with tempfile.TemporaryDirectory() as folder:
         content = ContentStore(Path(folder))

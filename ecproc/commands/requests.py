@@ -10,8 +10,8 @@ from msgspec import Meta
 from ecproc.commands.checks import CommandRequest
 from ecproc.domain.commands import CommandKind, Comment
 
-Ticket: TypeAlias = Annotated[str, Meta(min_length=1, description="Ensono's number or ours.")]
-Grade: TypeAlias = str | int
+_Ticket: TypeAlias = Annotated[str, Meta(min_length=1, description="Ensono's number or ours.")]
+_Grade: TypeAlias = str | int
 
 
 class Create(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="create"):
@@ -25,9 +25,9 @@ class Create(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     contact_email: str | None = None
     contact_phone: str | None = None
     group: str | None = None
-    priority: Grade | None = None
-    impact: Grade | None = None
-    urgency: Grade | None = None
+    priority: _Grade | None = None
+    impact: _Grade | None = None
+    urgency: _Grade | None = None
     cis: str | tuple[str, ...] | None = None
     comment: tuple[str, ...] = ()
 
@@ -35,20 +35,20 @@ class Create(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Update(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="update"):
     """Change fields of a ticket."""
 
-    ticket: Ticket
+    ticket: _Ticket
     short: str | None = None
     description: str | None = None
     group: str | None = None
-    priority: Grade | None = None
-    impact: Grade | None = None
-    urgency: Grade | None = None
+    priority: _Grade | None = None
+    impact: _Grade | None = None
+    urgency: _Grade | None = None
     status: str | None = None
 
 
 class NoteOn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="note"):
     """Comment on a ticket; `at` is the time of the comment as RFC 3339."""
 
-    ticket: Ticket
+    ticket: _Ticket
     body: str
     author: str = ""
     email: str = ""
@@ -56,31 +56,33 @@ class NoteOn(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     at: str = ""
 
 
-class Resolve(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="resolve"):
+class ResolveTicket(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="resolve"
+):
     """Resolve a ticket."""
 
-    ticket: Ticket
+    ticket: _Ticket
     notes: str
 
 
 class Close(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="close"):
     """Close a resolved ticket."""
 
-    ticket: Ticket
+    ticket: _Ticket
     notes: str
 
 
 class Cancel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="cancel"):
     """Cancel a ticket."""
 
-    ticket: Ticket
+    ticket: _Ticket
     notes: str
 
 
 class Attach(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="attach"):
     """Send a file: its `content` in Base64 under a `name`, or, by the control socket only, a `file` of this machine."""
 
-    ticket: Ticket
+    ticket: _Ticket
     file: str | None = None
     name: str | None = None
     content: bytes | None = None
@@ -90,7 +92,7 @@ class Attach(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class Approve(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="approve"):
     """Approve a change; `approver` is an e-mail address."""
 
-    ticket: Ticket
+    ticket: _Ticket
     approver: str
     comment: str
     approval_id: str | None = None
@@ -99,7 +101,7 @@ class Approve(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Reject(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="reject"):
     """Reject a change, with the reason."""
 
-    ticket: Ticket
+    ticket: _Ticket
     approver: str
     comment: str
     approval_id: str | None = None
@@ -110,11 +112,13 @@ class ReturnNumber(
 ):
     """Tell Ensono the number of the client ticket."""
 
-    ticket: Ticket
+    ticket: _Ticket
     number: str
 
 
-AnyCommand: TypeAlias = Create | Update | NoteOn | Resolve | Close | Cancel | Attach | Approve | Reject | ReturnNumber
+AnyCommand: TypeAlias = (
+    Create | Update | NoteOn | ResolveTicket | Close | Cancel | Attach | Approve | Reject | ReturnNumber
+)
 """One of them, told apart by `kind`."""
 
 _GUIDE: dict[str, str] = {

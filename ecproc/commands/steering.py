@@ -20,7 +20,7 @@ from ecproc.fold.control import CONTROL_STREAM
 from ecproc.fold.machine import Machines
 from ecproc.fold.recorded import Kind, Release, decode_entry, encode_event, encode_release
 from ecproc.reading.documents import find_stream
-from ecproc.reading.entries import EntryFilter, find_entry, scan_entries
+from ecproc.reading.entries import EntryFilter, find_entry, scan_entries, search_entry
 from ecproc.reading.quarantine import QuarantineRow, find_quarantined, try_again
 from ecproc.store.base import Reader
 
@@ -108,7 +108,7 @@ class Steering:
         """The entries of these keys with their streams. Raises NotFound."""
         found = []
         for key in keys:
-            row = await find_entry(self._reader, key)
+            row = await find_entry(self._reader, key) or await search_entry(self._reader, key)
             if row is None:
                 raise NotFound(f"no outbox entry has the key {key!r}", hint="ecproc outbox list --all shows the keys")
             found.append((row.stream, decode_entry(row.data or b"")))

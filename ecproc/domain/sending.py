@@ -88,6 +88,8 @@ _WITHOUT_NUMBER: Final = frozenset({EffectKind.UPLOAD, EffectKind.RETURN_NUMBER}
 _WORKING: Final = frozenset({"open", "workinprogress", "pending"})
 _ENDED: Final = frozenset({"resolved", "closed", "cancelled"})
 _SENT_BEFORE: Final = "its comments were given before"
+_AROUND_DECISION: Final = 300
+"""Characters that are said around the comment of an approval or rejection, beside who decided (R175)."""
 _VOIDED: Final = "the change was redrafted before it could be sent"
 
 
@@ -115,7 +117,8 @@ def list_calls(accepted: CommandAccepted, *, sent: Set[str] = frozenset(), gener
         case CommandKind.RESOLVE | CommandKind.CLOSE | CommandKind.CANCEL:
             return _end(accepted, said)
         case CommandKind.APPROVE | CommandKind.REJECT:
-            before, comment = _say_before(fields.get("comment", ""))
+            around = _AROUND_DECISION + len(fields.get("approver", "")) + len(fields.get("approverName", ""))
+            before, comment = _say_before(fields.get("comment", ""), COMMENT_LIMIT - around)
             call = CommandCall(_DECISIONS[kind][0], key, key, {**fields, "comment": comment}, generation=generation)
             return [*_say(accepted, "notes", [*said, *before], generation=generation), call]
         case CommandKind.ATTACH:
@@ -164,9 +167,9 @@ def _end(accepted: CommandAccepted, said: Sequence[Comment]) -> list[CommandCall
     return [*calls, CommandCall(kind, key, key, {"status": status, "closeNotes": notes})]
 
 
-def _say_before(text: str) -> tuple[list[Comment], str]:
-    """A text as the comments to say first, and what is left of it for the call itself."""
-    *before, last = split_text(text, COMMENT_LIMIT)
+def _say_before(text: str, limit: int = COMMENT_LIMIT) -> tuple[list[Comment], str]:
+    """A text as the comments to say first, and what is left of it for the call itself, which has room for so much."""
+    *before, last = split_text(text, limit, limit)
     return [Comment(body) for body in before], last
 
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ecproc.commands.capability import Refusal
-from ecproc.commands.intake import Accepted, Answer, Conflict, Intake, Overloaded
+from ecproc.commands.intake import Accepted, Conflict, Intake, IntakeAnswer, Overloaded
 from ecproc.commands.requests import AnyCommand, Attach, NoteOn, Update, name_argument
 from ecproc.reading.commands import ShownCommand
 from ecproc.web.answers import answer_document
@@ -89,7 +89,7 @@ class CommandPages:
         return answer_document(msgspec.json.encode(document))
 
 
-def _read_answer(answer: Answer) -> ShownCommand:
+def _read_answer(answer: IntakeAnswer) -> ShownCommand:
     match answer:
         case Accepted(document=document):
             return document

@@ -306,7 +306,11 @@ def asking() -> Life:
 
 @pytest.mark.requirement("R173", "R178")
 def test_a_decision_is_about_the_approvers_own_request_else_the_first() -> None:
-    assert accepted(ask(K.APPROVE, asking(), **DECIDE)).fields == {**DECIDE, "approvalid": "b"}
+    assert accepted(ask(K.APPROVE, asking(), **DECIDE)).fields == {
+        **DECIDE,
+        "approverName": "Approver b",
+        "approvalid": "b",
+    }
     assert accepted(ask(K.REJECT, asking(), **{**DECIDE, "approver": "z@x.com"})).fields["approvalid"] == "a"
     assert accepted(ask(K.APPROVE, asking(), **DECIDE, approvalid="c")).fields["approvalid"] == "c"
     assert accepted(ask(K.APPROVE, asking(), **DECIDE)).key == "decision:e-CHG1:g1"

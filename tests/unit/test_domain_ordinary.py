@@ -292,7 +292,7 @@ _ERRORS: Final = [
     (ticket.evolve_ordinary, " or not ours.returned", ""),
     (ticket.evolve_ordinary, "memory.message_ids.add(message.message_id)", "pass"),
     (ticket.evolve_ordinary, "record.sequence = message.sequence", "pass"),
-    (ticket.evolve_ordinary, "_remember_dedup(memory, message.dedup, message.at)", "pass"),
+    (ticket.evolve_ordinary, "remember_dedup(memory, message.dedup, message.at)", "pass"),
     (ticket.evolve_ordinary, "state.touch(message)", "pass"),
     (incident.apply_ordinary, '"status" in changed or ', ""),
     (incident.apply_ordinary, "known in FINAL or ", ""),

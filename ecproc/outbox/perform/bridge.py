@@ -13,6 +13,7 @@ from ecproc.config import CommandsConfig
 from ecproc.domain.attempt import LOOK_HINT, Attempt, Blamed, Done, Held, Odd, Uncertain
 from ecproc.domain.effects import Effect, EffectKind, Repeat
 from ecproc.domain.entry import Entry, EntryState
+from ecproc.domain.ids import CLIENT_PREFIX
 from ecproc.errors import BridgeUnavailable
 from ecproc.store.base import Reader
 from ecproc.wire.answers import blames_group, judge_call
@@ -36,8 +37,6 @@ _UNTOLD: Final = CommandsConfig()
 _MOST_UNKNOWN: Final = 10
 """How often what must not be done twice is sent without anybody knowing what became of it (decision 9)."""
 _GROUP_HINT: Final = "name a group that Ensono knows, and send the command again; commands.default_group may be one"
-_OURS: Final = "client:"
-"""What the streams of our own creates begin with: a number there says nothing about a ticket at Ensono."""
 _TURNED_AWAY: Final = frozenset({408, 425, 429, 503})
 """Statuses of calls that nobody began to carry out."""
 
@@ -118,7 +117,7 @@ class BridgePerformer:
     async def _find_ticket(self, number: str) -> str:
         """Ensono's number of the ticket that has ours, by whatever message it came; empty if there is none (R97)."""
         for found in await self._store.read_rows("client_ticket", id=number):
-            if not found.stream.startswith(_OURS):
+            if not found.stream.startswith(CLIENT_PREFIX):
                 for header in await self._store.read_rows("ticket", stream=found.stream):
                     return _decode_header(header.data or b"").ticket
         return ""
