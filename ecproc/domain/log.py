@@ -109,3 +109,9 @@ class Batch(msgspec.Struct, frozen=True):
     snapshot: Snapshot | None = None
     compact: bytes | None = None
     foreseen: Foreseen | None = None
+
+    @property
+    def likely_events(self) -> int:
+        """How many events it probably appends: what another stream is told if it holds something is nearly always told
+        to nobody."""
+        return len(self.events) - sum([event.if_held for event in self.events])

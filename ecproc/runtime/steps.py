@@ -108,7 +108,7 @@ class Steps:
                     self._boxes.finish([stream])
                 elif fold is not None:
                     steps.append((fold, self._take_step(fold, ahead=Ahead(coming, position, at))))
-                    position += len(steps[-1][1].batch.events)
+                    position += steps[-1][1].batch.likely_events
             except Exception as error:
                 self._park(stream, error)
         if steps:

@@ -63,7 +63,7 @@ class Outlook:
 
     def add(self, batches: Sequence[Prepared]) -> None:
         """A call would append all of these batches' events."""
-        events = sum([len(one.batch.events) for one in batches])
+        events = sum([one.batch.likely_events for one in batches])
         self._counts.append(events)
         self.next_position += events
 
