@@ -42,6 +42,9 @@ STORIES: Final = (
 )
 ODD_TICKET: Final = "e-CS0700001"
 ODD_CHANGE: Final = "e-CHG0700002"
+UNTYPED: Final = "e-CS0700009"
+ASKED: Final = "e-CHG0700010"
+HELD: Final = "e-CS0700011"
 ODD_CASE: Final = {
     "ticketType": "Incident",
     "ticketNumber": ODD_TICKET,
@@ -120,6 +123,14 @@ async def record_history(name: str) -> None:
             await world.die_at("claim.committed", 5)
             await world.drain()
             world.simulator.bridge.send_raw(write_latecomer())
+            await world.drain()
+            for message in write_untyped():
+                world.simulator.bridge.send_raw(message)
+            await world.drain()
+            for command in list_commands(Path(work)):
+                answer = await world.ask(*command)
+                if answer.code != 0:
+                    raise SystemExit(f"{' '.join(command)}: {answer.err}")
             await world.drain()
             folder.mkdir(parents=True)
             packed = gzip.compress((world.data / DATABASE).read_bytes(), mtime=0)
@@ -202,6 +213,43 @@ def write_irregularities() -> Iterator[RawMessage]:
 def write_latecomer() -> RawMessage:
     """A message that was overtaken by all others of its ticket."""
     return write_message(3, "Update", {**ODD_CASE, "status": "pending", "changed": {"priority": "4", "impact": "2"}})
+
+
+def write_untyped() -> Iterator[RawMessage]:
+    """A message that goes into quarantine, and one behind it with which it can be taken; a change that waits for an
+    answer, and a ticket whose time is over."""
+    untyped = {name: value for name, value in ODD_CASE.items() if name != "ticketType"} | {"ticketNumber": UNTYPED}
+    note = {"type": "comments", "id": "n1", "body": "before its time"}
+    yield write_message(1, "Notes", {**untyped, "notes": note}, group=UNTYPED, message_id=f"{UNTYPED}-1")
+    yield write_message(2, "Create", {**untyped, "ticketType": "Incident", "status": "open"}, group=UNTYPED)
+    change = {**ODD_CASE, "ticketType": "Change", "ticketNumber": ASKED, "type": "Normal", "state": "Assess"}
+    yield write_message(1, "Create", change, group=ASKED)
+    asked = {"approvalId": "a1", "approvalState": "Requested", "approverName": "A", "approverEmail": "a@example.com"}
+    yield write_message(2, "Approval Request", {**change, **asked}, group=ASKED)
+    held = {**ODD_CASE, "ticketNumber": HELD, "status": "pending", "offHoldDate": "2023-03-01T08:00:00Z"}
+    yield write_message(1, "Create", held, group=HELD)
+
+
+def list_commands(folder: Path) -> Iterator[Sequence[str]]:
+    """What people do beside the processor, in order: each is recorded, and carried out by the next start."""
+    file = folder / "readme.txt"
+    file.write_text("read me\n", encoding="utf-8")
+    contact = ("--contact-name", "Ann", "--contact-email", "ann@example.com")
+    create = ("send", "create", "--type", "Incident", "--description", "it rattles", *contact)
+    yield (*create, "--number", "INC1", "--short", "a fan", "--comment", "since Monday")
+    yield (*create, "--number", "INC2", "--short", "another fan")
+    yield ("send", "update", UNTYPED, "--priority", "1", "--group", "Fans")
+    yield ("send", "note", UNTYPED, "--body", "x" * 5_000, "--author", "Ann")
+    yield ("send", "attach", UNTYPED, str(file))
+    yield ("send", "resolve", UNTYPED, "--notes", "oiled")
+    yield ("send", "approve", ASKED, "--approver", "a@example.com", "--comment", "go ahead")
+    yield ("quarantine", "retry", f"{UNTYPED}-1", "--note", "the type is known now")
+    yield ("quarantine", "discard", "e-CS0700003-1")
+    yield ("outbox", "retry", "--all", "--kind", "download_attachment", "--note", "once more")
+    yield ("outbox", "discard", "--all", "--ticket", UNTYPED, "--kind", "upload_attachment")
+    yield ("pause", "bridge")
+    yield ("resume", "bridge")
+    yield ("pause", ODD_CHANGE, "--note", "left alone")
 
 
 def write_message(
