@@ -28,9 +28,9 @@ _NO_ECHO: Final = Echoed()
 class Draft:
     """Effects of one fact, numbered as they come; `echo` is what of it repeats our own words."""
 
-    def __init__(self, state: TicketState, place: Place, echo: Echoed = _NO_ECHO) -> None:
+    def __init__(self, state: TicketState, place: Place) -> None:
         self.state = state
-        self.echo = echo
+        self.echo = _NO_ECHO
         self.effects: list[Effect] = []
         self._place = place
 

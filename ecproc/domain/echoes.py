@@ -6,6 +6,9 @@ ticket moved to that very state, or a note has those very words, white space asi
 signature that Ensono appends (R115). Such a part is folded as any other and shown, and nobody is told at the desk;
 whatever else the message brings is.
 
+Each part of a print is used once, by the first message that repeats it. Where a message sets a field or a state to
+something else, which is told to the desk, no print of it is left: ours is news then, if it comes back.
+
 A print is fresh from the acceptance of its command, for the message may overtake the answer, until an hour after the
 call was last heard of; the clocks of both sides may differ by five minutes. A call that came to a bad end left nothing.
 """
@@ -15,8 +18,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
-
-import msgspec
 
 from ecproc.domain.commands import Comment
 from ecproc.domain.deltas import CommandCall, Delta, Echoed, FieldsChanged, Moved, NoteAdded
@@ -35,8 +36,6 @@ _LABELS: Final = frozenset(
     {"by", "comment", "commenter", "date", "e", "email", "from", "mail", "name", "phone", "time"}
 )
 """Words with which a signature may be introduced."""
-
-
 _UNTOLD: Final = frozenset({"approver", "approvalid", "comment", "comments"})
 """Arguments that come back in no field."""
 
@@ -61,7 +60,7 @@ def make_print(told: Mapping[str, str], comments: Sequence[Comment], at: int) ->
     notes = [_print_note(comment) for comment in comments]
     if told.get("comment"):
         notes.append(_print_note(Comment(told["comment"])))
-    return Print(at, at, fields, tuple(notes))
+    return Print(at, at, fields, notes)
 
 
 def _print_note(comment: Comment) -> NotePrint:
@@ -73,38 +72,52 @@ def hear_of(commands: Commands, key: EffectKey, at: int) -> None:
     """That call was heard of at that time."""
     known = commands.prints.get(key)
     if known is not None:
-        commands.prints[key] = msgspec.structs.replace(known, at=max(known.at, at))
+        known.at = max(known.at, at)
 
 
 def find_echo(commands: Commands, message: Message, deltas: Sequence[Delta]) -> list[Delta]:
-    """What of these changes, which the message made, repeats what we told; prints that are over are forgotten."""
+    """What of these changes, which the message made, repeats what we told; that is used up, and prints that are over
+    are forgotten."""
     if not commands.prints:
         return []
-    for key in [key for key, known in commands.prints.items() if message.at > known.at + ECHO_WINDOW]:
-        del commands.prints[key]
-    fresh = [known for known in commands.prints.values() if message.at >= known.since - CLOCK_SKEW]
-    fields = frozenset(name for name, value in _list_fields(deltas) if _has_field(fresh, name, value))
-    moved = any(isinstance(delta, Moved) and _has_field(fresh, "status", delta.after) for delta in deltas)
+    prints = {key: known for key, known in commands.prints.items() if message.at <= known.at + ECHO_WINDOW}
+    fresh = [known for known in prints.values() if message.at >= known.since - CLOCK_SKEW]
+    changed = _list_fields(deltas)
+    fields = {name for name, value in changed if _use_field(fresh, prints.values(), name, value)}
+    steps = [delta.after for delta in deltas if isinstance(delta, Moved)]
+    moved = any([_use_field(fresh, prints.values(), "status", after) for after in steps])
     if moved:  # what a state takes with it goes with ours
-        fields |= {name for name, value in _list_fields(deltas) if not value}
-    notes = frozenset(
-        delta.note.id for delta in deltas if isinstance(delta, NoteAdded) and _has_note(fresh, delta.note.body)
-    )
-    return [Echoed(fields, moved, notes)] if fields or moved or notes else []
+        fields |= {name for name, value in changed if not value}
+    notes = {delta.note.id for delta in deltas if isinstance(delta, NoteAdded) and _use_note(fresh, delta.note.body)}
+    commands.prints = {key: known for key, known in prints.items() if known.fields or known.notes}
+    return [Echoed(frozenset(fields), moved, frozenset(notes))] if fields or moved or notes else []
 
 
 def _list_fields(deltas: Iterable[Delta]) -> list[tuple[str, str]]:
     return [item for delta in deltas if isinstance(delta, FieldsChanged) for item in delta.fields.items()]
 
 
-def _has_field(prints: Iterable[Print], name: str, value: str) -> bool:
+def _use_field(fresh: Iterable[Print], prints: Iterable[Print], name: str, value: str) -> bool:
+    """Whether one of the fresh prints set that, which it then has done. Another value is somebody else's: the desk has
+    that now, and is to hear of ours when it comes back."""
     told = digest(_bare(value))
-    return any(known.fields.get(name) == told for known in prints)
+    for known in fresh:
+        if known.fields.get(name) == told:
+            del known.fields[name]
+            return True
+    for known in prints:
+        known.fields.pop(name, None)
+    return False
 
 
-def _has_note(prints: Iterable[Print], body: str) -> bool:
+def _use_note(prints: Iterable[Print], body: str) -> bool:
     text = _bare(body)
-    return any(_is_ours(text, note) for known in prints for note in known.notes)
+    for known in prints:
+        for note in known.notes:
+            if _is_ours(text, note):
+                known.notes.remove(note)
+                return True
+    return False
 
 
 def _is_ours(text: str, note: NotePrint) -> bool:

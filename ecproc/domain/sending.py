@@ -263,16 +263,17 @@ def _give_up(state: TicketState, key: EffectKey, command: EffectKey) -> None:
 def note_message(state: TicketState, message: Message, deltas: Sequence[Delta]) -> None:
     """What a message tells is acknowledged by Ensono, whatever our commands set before; a ticket that came back, by
     no doing of ours, is worked on once more."""
-    told = set(message.changed or ())
-    ours = any(isinstance(delta, Echoed) and delta.moved for delta in deltas)
+    commands = state.commands
+    moved = next((delta for delta in deltas if type(delta) is Moved), None)
+    if moved is not None and moved.before in _ENDED and moved.after in _WORKING:
+        commands.turn += not any(isinstance(delta, Echoed) and delta.moved for delta in deltas)
+    if not commands.overlay:
+        return
+    told = {*(message.changed or ()), *(["status"] if moved is not None else [])}
     for delta in deltas:
         if isinstance(delta, FieldsChanged):
             told |= delta.fields.keys()
-        elif isinstance(delta, Moved):
-            told.add("status")
-            state.commands.turn += delta.before in _ENDED and delta.after in _WORKING and not ours
-    for name in told & state.commands.overlay.keys():
-        del state.commands.overlay[name]
+    commands.overlay = {name: known for name, known in commands.overlay.items() if name not in told}
 
 
 def draft_calls(draft: Draft, calls: Iterable[CommandCall]) -> None:

@@ -138,14 +138,14 @@ class NotePrint(msgspec.Struct, frozen=True):
     signature: tuple[str, ...] = ()
 
 
-class Print(msgspec.Struct, frozen=True):
+class Print(msgspec.Struct):
     """What a call of ours told, by digests, so that it is known when it comes back; `since` it was accepted, and `at`
     is when it was last heard of, in microseconds UTC."""
 
     since: int
     at: int
     fields: dict[str, int] = {}
-    notes: tuple[NotePrint, ...] = ()
+    notes: list[NotePrint] = []
 
 
 class Commands(msgspec.Struct):

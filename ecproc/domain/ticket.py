@@ -23,6 +23,7 @@ from ecproc.domain.deltas import (
     CallsDue,
     ClientTicket,
     ClientTicketChanged,
+    CommandCall,
     Delta,
     Echoed,
     NoteAdded,
@@ -142,8 +143,12 @@ def decide(state: TicketState, fact: Fact, deltas: Sequence[Delta], place: Place
     """The effects of one fact, given the state just after it and what it changed. Never reads former decisions."""
     if not deltas:
         return []
-    echo = next((delta for delta in deltas if type(delta) is Echoed), None)
-    draft = Draft(state, place) if echo is None else Draft(state, place, echo)
+    draft, due = Draft(state, place), list[CommandCall]()
+    for delta in deltas:
+        if type(delta) is Echoed:
+            draft.echo = delta
+        elif type(delta) is CallsDue:
+            due += delta.calls
     if isinstance(fact, Released):
         fact = fact.fact
     if isinstance(fact, Message):
@@ -153,9 +158,8 @@ def decide(state: TicketState, fact: Fact, deltas: Sequence[Delta], place: Place
         for delta in deltas:
             if isinstance(delta, ClientTicketChanged) and delta.created:
                 return_number(draft, delta.client_ticket)
-    for delta in deltas:
-        if type(delta) is CallsDue:
-            draft_calls(draft, delta.calls)
+    if due:
+        draft_calls(draft, due)
     return draft.effects
 
 

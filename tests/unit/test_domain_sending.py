@@ -356,3 +356,29 @@ def test_the_window_of_an_echo_ends_and_a_refused_call_leaves_none() -> None:
     life = ours().when(ask(CommandKind.UPDATE, priority="2")).when(EffectFailed(K, "refused", blamed=True))
     life.when(update(priority="2"))
     assert [effect.fields for effect in life.new] == [{"priority": "2"}]
+
+
+@pytest.mark.requirement("R215", "I10")
+def test_a_value_that_somebody_else_sets_in_between_makes_ours_news_again() -> None:
+    life = ours().when(ask(CommandKind.UPDATE, priority="2")).when(succeed("K", answer="ok"))
+    for priority in ("1", "2"):
+        life.when(update(priority=priority))
+        assert [effect.fields for effect in life.new] == [{"priority": priority}]
+
+
+@pytest.mark.requirement("R215", "I10")
+def test_what_comes_back_comes_back_once() -> None:
+    life = ours().when(ask(CommandKind.UPDATE, status="pending"), ask(CommandKind.NOTE, Comment("text"), key="K2"))
+    life.when(update(status="pending"))
+    life.when(incident("Notes", clientTicketNumber="INC1", notes=note("n1", "text")))
+    assert life.keys == ["K", "K2"]
+    life.when(update(status="open")).when(update(status="pending"))
+    life.when(incident("Notes", clientTicketNumber="INC1", notes=note("n2", "text")))
+    assert [key.partition(":")[0] for key in life.keys[2:]] == ["upd", "upd", "note"]
+
+
+@pytest.mark.requirement("R215")
+def test_two_of_our_own_updates_come_back_one_after_the_other() -> None:
+    life = ours().when(ask(CommandKind.UPDATE, priority="2"), ask(CommandKind.UPDATE, key="K2", priority="1"))
+    life.when(update(priority="2")).when(update(priority="1"))
+    assert life.keys == ["K", "K2"]
