@@ -22,8 +22,8 @@ from ecproc.domain.state import TicketState, flag_once
 
 _CREATED: Final = {kind.value: kind for kind in (TicketType.INCIDENT, TicketType.REQUEST)}
 """What a client can open at Ensono's (R87)."""
-_NAMING: Final = frozenset({Transaction.CREATE, Transaction.RETURN_ENSONO_NUM})
-"""Messages that tell whose number the ticket was opened with, whenever they come (R97)."""
+NAMING: Final = frozenset({Transaction.CREATE, Transaction.RETURN_ENSONO_NUM})
+"""Messages that tell whose number the ticket was opened with, whenever they come (R97); of any other the first does."""
 
 
 def evolve_linked(state: TicketState, linked: ClientLinked, place: Place) -> list[Delta]:
@@ -40,11 +40,9 @@ def evolve_linked(state: TicketState, linked: ClientLinked, place: Place) -> lis
     return _adopt(state, linked, place) + _take_fields(state, linked) + _open(state, place)
 
 
-def tell_create(state: TicketState, message: Message, *, first: bool) -> list[Delta]:
+def tell_create(state: TicketState, message: Message) -> list[Delta]:
     """Tell the create of the number that this message names, if there is one, that it led to this ticket."""
     if not message.client_number or state.type is TicketType.CHANGE:
-        return []
-    if not (first or message.transaction in _NAMING):
         return []
     told = EnsonoNumberReturned(state.ticket, state.stream, message.position)
     return [Tells(client_stream(message.client_number), told, if_held=True)]

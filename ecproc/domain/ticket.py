@@ -54,7 +54,7 @@ from ecproc.domain.events import (
     Undecodable,
 )
 from ecproc.domain.ids import NO_SEQUENCE, ClientNumber, TicketNumber
-from ecproc.domain.linking import evolve_linked, tell_create
+from ecproc.domain.linking import NAMING, evolve_linked, tell_create
 from ecproc.domain.outcomes import evolve_outcome
 from ecproc.domain.policy import Policy
 from ecproc.domain.sending import draft_calls, evolve_command, note_message, release_waiting
@@ -143,7 +143,8 @@ def decide(state: TicketState, fact: Fact, deltas: Sequence[Delta], place: Place
     """The effects of one fact, given the state just after it and what it changed. Never reads former decisions."""
     if not deltas:
         return []
-    draft, due = Draft(state, place), list[CommandCall]()
+    draft = Draft(state, place)
+    due: list[CommandCall] = []
     for delta in deltas:
         if type(delta) is Echoed:
             draft.echo = delta
@@ -232,10 +233,12 @@ def evolve_in_full(state: TicketState, message: Message, *, released: bool = Fal
         detail = "the Create came again under another MessageId"
         return [*deltas, flag(state, Anomaly.DUPLICATE, detail, message.position)]
     deltas += _apply_message(state, message, kind, late=late)
-    deltas += find_echo(state.commands, message, deltas)
+    commands = state.commands
+    if commands.prints:
+        deltas += find_echo(commands, message, deltas)
     if not late:
         note_message(state, message, deltas)
-    return deltas + release_waiting(state)
+    return deltas + release_waiting(state) if commands.waiting else deltas
 
 
 def _flag_other_body(state: TicketState, message: Message) -> list[Delta]:
@@ -283,9 +286,10 @@ def _apply_message(state: TicketState, message: Message, kind: TicketKind, *, la
         if state.ticket != state.stream:
             detail = f"ticketNumber {state.ticket[:80]} in group {state.stream[:80]}"
             deltas.append(flag(state, Anomaly.LINK_MISMATCH, detail, message.position))
-        deltas += _adopt(state, message) + tell_create(state, message, first=True) + kind.open_ticket(state, message)
+        deltas += _adopt(state, message) + tell_create(state, message) + kind.open_ticket(state, message)
     else:
-        deltas += tell_create(state, message, first=False)
+        if message.transaction in NAMING:
+            deltas += tell_create(state, message)
         if not late:
             deltas += _compare_numbers(state, message)
         if message.transaction in _RECORDS:
