@@ -56,7 +56,7 @@ from ecproc.domain.events import (
 )
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.state import ApprovalState, Overlaid, TicketState
-from ecproc.domain.texts import COMMENT_LIMIT, LIMITS, split_comment, split_text
+from ecproc.domain.texts import LIMITS, split_comment, split_text
 
 COMMAND_EFFECTS: Final = frozenset(
     {
@@ -88,8 +88,6 @@ _WITHOUT_NUMBER: Final = frozenset({EffectKind.UPLOAD, EffectKind.RETURN_NUMBER}
 _WORKING: Final = frozenset({"open", "workinprogress", "pending"})
 _ENDED: Final = frozenset({"resolved", "closed", "cancelled"})
 _SENT_BEFORE: Final = "its comments were given before"
-_AROUND_DECISION: Final = 300
-"""Characters that are said around the comment of an approval or rejection, beside who decided (R175)."""
 _VOIDED: Final = "the change was redrafted before it could be sent"
 
 
@@ -117,8 +115,7 @@ def list_calls(accepted: CommandAccepted, *, sent: Set[str] = frozenset(), gener
         case CommandKind.RESOLVE | CommandKind.CLOSE | CommandKind.CANCEL:
             return _end(accepted, said)
         case CommandKind.APPROVE | CommandKind.REJECT:
-            around = _AROUND_DECISION + len(fields.get("approver", "")) + len(fields.get("approverName", ""))
-            before, comment = _say_before(fields.get("comment", ""), COMMENT_LIMIT - around)
+            before, comment = _say_before(fields.get("comment", ""), LIMITS["comment"])
             call = CommandCall(_DECISIONS[kind][0], key, key, {**fields, "comment": comment}, generation=generation)
             return [*_say(accepted, "notes", [*said, *before], generation=generation), call]
         case CommandKind.ATTACH:
@@ -159,7 +156,7 @@ def _fit(fields: Mapping[str, str]) -> tuple[dict[str, str], list[Comment]]:
 def _end(accepted: CommandAccepted, said: Sequence[Comment]) -> list[CommandCall]:
     """What ends a ticket, its comments before it: Ensono ignores those that come along (R108)."""
     key, (kind, status) = accepted.key, STATUSES[accepted.command]
-    before, notes = _say_before(accepted.fields.get("closeNotes", ""))
+    before, notes = _say_before(accepted.fields.get("closeNotes", ""), LIMITS["closeNotes"])
     calls = _say(accepted, "notes", [*said, *before])
     if accepted.fields.get(RESOLVE_FIRST):
         first, resolved = STATUSES[CommandKind.RESOLVE]
@@ -167,8 +164,8 @@ def _end(accepted: CommandAccepted, said: Sequence[Comment]) -> list[CommandCall
     return [*calls, CommandCall(kind, key, key, {"status": status, "closeNotes": notes})]
 
 
-def _say_before(text: str, limit: int = COMMENT_LIMIT) -> tuple[list[Comment], str]:
-    """A text as the comments to say first, and what is left of it for the call itself, which has room for so much."""
+def _say_before(text: str, limit: int) -> tuple[list[Comment], str]:
+    """A text as the comments to say first, and what is left of it for the call itself."""
     *before, last = split_text(text, limit, limit)
     return [Comment(body) for body in before], last
 

@@ -15,9 +15,10 @@ LIMITS: Final[Mapping[str, int]] = {
     "description": 4_000,
     "shortDescription": 160,
     "closeNotes": 4_000,
-    "comment": COMMENT_LIMIT,
+    "comment": 3_500,
 }
-"""Characters of the fields that have a limit."""
+"""Characters of the fields that have a limit; a decision's comment leaves room for whom and what it has to name beside
+its reason (R175)."""
 
 _LABEL: Final = 20
 """Characters kept free for whatever Ensono sets before each thing that it appends to a comment (R115)."""

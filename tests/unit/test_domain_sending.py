@@ -202,6 +202,15 @@ def test_the_first_decision_counts_and_the_others_are_superseded(command: Comman
     assert life.state.generation.rejected == (word == "rejected")
 
 
+@pytest.mark.requirement("R175", "R88")
+def test_a_reason_that_is_too_long_is_told_before_the_decision() -> None:
+    accepted = decide_as(CommandKind.REJECT)
+    life = asking().when(msgspec.structs.replace(accepted, fields={**accepted.fields, "comment": "r" * 5_000}))
+    assert life.new_keys == ["decision:e-CHG1:g1:notes", "decision:e-CHG1:g1"]
+    assert life.new[1].fields["comment"].startswith("(2/2) r")
+    assert len(read(life.new[0])[0]["body"]) <= 3_500
+
+
 @pytest.mark.requirement("R180")
 def test_an_answer_that_comes_after_a_redraft_decides_nothing() -> None:
     life = asking().when(decide_as(CommandKind.REJECT))
