@@ -171,7 +171,7 @@ class _Taking:
 
     def note(self, event: RecordedEvent, fact: Fact, deltas: Sequence[Delta]) -> None:
         """Keep what there is to tell of a fact beside its effects and rows."""
-        self.facts += 1
+        self.facts += not isinstance(fact, Quarantined)  # which is no work, and may have been passed by before
         self._wanted += wants_actor(fact)
         for delta in deltas:
             if isinstance(delta, Refused):

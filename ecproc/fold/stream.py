@@ -95,7 +95,8 @@ class StreamFold:
     def is_followed_by(self, events: Sequence[NewEvent], *, limit: int) -> bool:
         """Whether a step of so many facts at most can decide these before they are recorded: nothing is undecided,
         messages come in order and behind all that came, and they are small enough that nobody waits for that."""
-        if self.undecided or len(self.pending) + len(events) > limit:
+        waiting = sum([not isinstance(fact, Quarantined) for _, fact in self.pending])
+        if self.undecided or waiting + len(events) > limit:
             return False
         before = self.highest_key
         for event in events:
