@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import socket
+import time
 from pathlib import Path
+from typing import Final
 
 from ecproc.control import CONTROL, shorten_path
+
+_LOOK: Final = 0.01
+"""Seconds until another try."""
 
 
 def dial_control(data: Path) -> socket.socket:
@@ -13,5 +18,10 @@ def dial_control(data: Path) -> socket.socket:
     client = socket.socket(socket.AF_UNIX)
     client.settimeout(10)
     with shorten_path(data) as folder:
-        client.connect(f"{folder}/{CONTROL}")
-    return client
+        while True:
+            try:
+                client.connect(f"{folder}/{CONTROL}")
+            except BlockingIOError:  # as many wait to be taken as may
+                time.sleep(_LOOK)
+            else:
+                return client

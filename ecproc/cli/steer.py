@@ -43,7 +43,6 @@ T = TypeVar("T", bound=msgspec.Struct)
 _WAIT_SECONDS: Final = 24 * 3_600.0
 """How long a command that waits for outcomes hears nothing, at most."""
 _OK: Final = 200
-_CONFLICT: Final = 409
 _COLUMNS: Final = ("state", "key", "reason")
 
 _Why: TypeAlias = Annotated[str, Parameter(help="Why, for whoever reads the log later.")]
@@ -228,11 +227,8 @@ async def _carry_out_anywhere(
 
 
 def _read(answer: ControlAnswer, shape: type[T]) -> T:
-    if answer.status in (_OK, _CONFLICT):
-        try:
-            return msgspec.json.decode(answer.body, type=shape)
-        except msgspec.ValidationError:
-            pass
+    if answer.status == _OK:
+        return msgspec.json.decode(answer.body, type=shape)
     raise Failed(reason_of(answer))
 
 

@@ -15,7 +15,7 @@ from ecproc.errors import ExitCode
 from ecproc.fold.tables import TABLES
 from ecproc.simulator.faults import MILD
 from tests.acceptance.claims import check_claims
-from tests.acceptance.test_integrity import NO_OBJECT
+from tests.acceptance.test_integrity import NO_OBJECT, steer
 from tests.acceptance.test_mutants import Change, copy_package
 from tests.acceptance.world import Plan, Running, open_world
 
@@ -71,6 +71,8 @@ async def test_what_is_to_be_done_is_made_anew_from_the_log_before_anything_is_s
 async def test_a_byte_of_every_row_of_every_table_is_mended_at_the_start(tmp_path: Path) -> None:
     async with open_world(tmp_path, msgspec.structs.replace(PLAN, rate=None)) as world:
         world.simulator.bridge.send_raw(NO_OBJECT)
+        await world.drain()
+        await steer(world)
         await world.drain()
         with altered(world.data) as file:
             for table in TABLES.names:

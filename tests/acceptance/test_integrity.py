@@ -64,10 +64,33 @@ EDITS: Final = {
     "anomaly": "DELETE FROM anomaly WHERE stream = (SELECT max(stream) FROM anomaly)",
     "outbox": "INSERT INTO outbox SELECT stream, id || 'x', ordinal, tag, data FROM outbox LIMIT 1",
     "quarantine": "UPDATE quarantine SET tag = 'unknown'",
+    "pause": "UPDATE pause SET data = data || ' '",
+    "command": "UPDATE command SET data = data || ' '",
 }
 """One row changed, added or taken away in each live table."""
 
 BIG_LOG_TICKETS: Final = 800
+
+
+async def steer(world: World) -> None:
+    """Let a person pause what is not needed any more, and send something."""
+    contact = ("--contact-name", "Ann", "--contact-email", "ann@example.com")
+    create = (
+        "send",
+        "create",
+        "--type",
+        "Incident",
+        "--number",
+        "INC1",
+        "--short",
+        "a",
+        "--description",
+        "b",
+        *contact,
+    )
+    for command in (("pause", "attachments"), create):
+        answer = await world.ask(*command)
+        assert answer.code == 0, answer.err
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +99,8 @@ async def drained(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wor
     async with open_world(tmp_path_factory.mktemp("drained"), Plan(tickets=8, seed=5, visibility=1.0)) as world:
         world.simulator.stage.play([write_redrafts(world, 1)])
         world.simulator.bridge.send_raw(NO_OBJECT)
+        await world.drain()
+        await steer(world)
         await world.drain()
         yield world
 
