@@ -22,11 +22,11 @@ def add_approval(
     generation is answered there, where it decides nothing any more (R180); `unneeded` says why nobody should ask."""
     known = state.approvals.get(asked.id)
     if late and message.sequence < state.generation.began:
-        return _add_former(state, asked) if known is None else []
+        return _add_former(state, asked, message.at) if known is None else []
     if known is not None and not _is_news(state, known, asked.state):
         return _flag_former(state, message, asked, known)
     word = ApprovalState.SUPERSEDED if asked.state in DECISIONS and _is_decided(state) else asked.state
-    deltas = _put(state, asked, word, state.generation.number, asked=asked)
+    deltas = _put(state, asked, word, state.generation.number, at=message.at, asked=asked)
     if unneeded:
         deltas += flag_once(state, Anomaly.APPROVAL_UNEXPECTED, unneeded, message.position)
     if word not in DECISIONS:
@@ -69,13 +69,19 @@ def _flag_former(state: TicketState, message: Message, asked: ApprovalRequest, k
     return flag_once(state, Anomaly.APPROVAL_UNEXPECTED, detail, message.position)
 
 
-def _add_former(state: TicketState, asked: ApprovalRequest) -> list[Delta]:
-    open_ = asked.state == ApprovalState.REQUESTED
-    return _put(state, asked, ApprovalState.VOID if open_ else ApprovalState.SUPERSEDED, state.generation.number - 1)
+def _add_former(state: TicketState, asked: ApprovalRequest, at: int) -> list[Delta]:
+    word = ApprovalState.VOID if asked.state == ApprovalState.REQUESTED else ApprovalState.SUPERSEDED
+    return _put(state, asked, word, state.generation.number - 1, at=at)
 
 
 def _put(
-    state: TicketState, told: ApprovalRequest, word: str, generation: int, *, asked: ApprovalRequest | None = None
+    state: TicketState,
+    told: ApprovalRequest,
+    word: str,
+    generation: int,
+    *,
+    at: int,
+    asked: ApprovalRequest | None = None,
 ) -> list[Delta]:
     known = state.approvals.get(told.id)
     approval = Approval(
@@ -85,6 +91,7 @@ def _put(
         generation=generation,
         state=word,
         order=known.order if known else len(state.approvals) + 1,
+        asked_at=at,
     )
     state.approvals[told.id] = approval
     return [ApprovalChanged(approval, asked=asked)]

@@ -50,6 +50,7 @@ from ecproc.domain.events import (
     Quarantined,
     QuarantineReason,
     Released,
+    TimerElapsed,
     Undecodable,
 )
 from ecproc.domain.ids import CLIENT_PREFIX, ClientNumber, EffectKey, TicketNumber, identity, normalise_number
@@ -169,7 +170,7 @@ def evolve(state: ClientCreate, fact: Fact, place: Place) -> list[Delta]:
         case EffectStarted() | EffectSucceeded() | EffectFailed() | EffectUnknown() | OperatorActed():
             state.touch(place)
             return _hear(state, fact, place) if fact.key == state.key else []
-        case ClientLinked():
+        case ClientLinked() | TimerElapsed():
             state.touch(place)
             return []
         case _:

@@ -9,7 +9,7 @@ import msgspec
 from ecproc.domain.commands import ClientLinked, Comment, EnsonoNumberReturned, KnownCommand
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.entry import Entry
-from ecproc.domain.events import ApprovalRequest, AttachmentInfo, Note, Noticed
+from ecproc.domain.events import ApprovalRequest, AttachmentInfo, Note, Noticed, TimerName
 from ecproc.domain.ids import ClientNumber, EffectKey
 
 
@@ -141,7 +141,8 @@ class Attachment(msgspec.Struct, frozen=True):
 
 
 class Approval(msgspec.Struct, frozen=True):
-    """One approver's request: `state` is an ApprovalState, or the word that Ensono told."""
+    """One approver's request: `state` is an ApprovalState, or the word that Ensono told; it was asked at `asked_at`, in
+    microseconds UTC."""
 
     id: str
     name: str
@@ -149,6 +150,30 @@ class Approval(msgspec.Struct, frozen=True):
     generation: int
     state: str
     order: int
+    asked_at: int = 0
+
+
+class Timer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a ticket waits for: `about` tells this wait from the next of its kind, `due_at` is None where nobody knows
+    when it should be over, `elapsed_at` when it was told that it was not. Times are microseconds UTC."""
+
+    timer: TimerName
+    about: str
+    since: int
+    due_at: int | None = None
+    elapsed_at: int | None = None
+
+    @property
+    def key(self) -> str:
+        """What it is called by in its stream."""
+        return f"{self.timer}:{self.about}"
+
+
+class TimerChanged(Delta, frozen=True):
+    """A timer began, is for another time or elapsed; or its wait is `over`."""
+
+    timer: Timer
+    over: bool = False
 
 
 class FieldsChanged(Delta, frozen=True):

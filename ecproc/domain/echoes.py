@@ -93,6 +93,16 @@ def find_echo(commands: Commands, message: Message, deltas: Sequence[Delta]) -> 
     return [Echoed(frozenset(fields), moved, frozenset(notes))] if fields or moved or notes else []
 
 
+def is_shown(told: Print, fields: Mapping[str, str], bodies: Iterable[str]) -> bool:
+    """Whether any of these values, or the words of any of these notes, is what that call told; one of which nobody
+    knows what it told is shown by anything."""
+    if not (told.fields or told.notes):
+        return True
+    if any(_has_field([told], name, value) for name, value in fields.items()):
+        return True
+    return any(_has_note([told], body) for body in bodies)
+
+
 def _list_fields(deltas: Iterable[Delta]) -> list[tuple[str, str]]:
     return [item for delta in deltas if isinstance(delta, FieldsChanged) for item in delta.fields.items()]
 

@@ -246,6 +246,22 @@ class Released(msgspec.Struct, frozen=True):
     fact: Message | Undecodable
 
 
+class TimerName(StrEnum):
+    """What a ticket may wait for until a time (`timers.py`)."""
+
+    CONFIRMATION = "confirmation"
+    APPROVAL = "approval"
+    OFF_HOLD = "off_hold"
+    PRESUMED_CLOSED = "presumed_closed"
+
+
+class TimerElapsed(msgspec.Struct, frozen=True):
+    """The time of a wait came before its end. It moves nothing (R78)."""
+
+    timer: TimerName
+    about: str
+
+
 class EffectOutcome(StrEnum):
     """How one attempt of an effect ended, in one word."""
 
@@ -261,7 +277,7 @@ class EffectOutcome(StrEnum):
 Outcome = EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown | OperatorActed
 """What changes an outbox entry."""
 OUTCOMES: Final = (EffectStarted, EffectSucceeded, EffectFailed, EffectUnknown, OperatorActed)
-OwnFact = Outcome | Noticed | CommandAccepted | ClientLinked | EnsonoNumberReturned
+OwnFact = Outcome | Noticed | CommandAccepted | ClientLinked | EnsonoNumberReturned | TimerElapsed
 """What was not received."""
 Fact = Message | Undecodable | Quarantined | Released | OwnFact
 

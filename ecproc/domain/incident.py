@@ -111,7 +111,7 @@ def apply_ordinary(state: TicketState, message: Message, changed: Mapping[str, s
     """What `apply_record` makes of a newer update that leaves a ticket in its state, and no value of which could be
     unknown; of any other None, with the state as it was."""
     status, known = message.status, state.state
-    if "status" in changed or known in FINAL or not VALUES.keys().isdisjoint(changed):
+    if "status" in changed or "offHoldDate" in changed or known in FINAL or not VALUES.keys().isdisjoint(changed):
         return None
     if status and known is not None and status != known:
         return None

@@ -57,6 +57,7 @@ from ecproc.domain.events import (
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.state import ApprovalState, Overlaid, TicketState
 from ecproc.domain.texts import LIMITS, split_comment, split_text
+from ecproc.domain.timers import expect_confirmation
 
 COMMAND_EFFECTS: Final = frozenset(
     {
@@ -243,6 +244,7 @@ def settle_command(state: TicketState, effect: Effect, outcome: Outcome, place: 
         case EffectSucceeded():
             commands.dead.discard(outcome.key)
             hear_of(commands, outcome.key, place.at)
+            expect_confirmation(state, effect.kind, outcome.key, place.at)
             return _answer_approvals(state, effect, key) + _add_group_note(state, key, outcome, place)
         case _:
             hear_of(commands, outcome.key, place.at)

@@ -23,7 +23,9 @@ from ecproc.domain.deltas import (
     GenerationEnded,
     GenerationStarted,
     Moved,
+    Timer,
 )
+from ecproc.domain.effects import EffectKind
 from ecproc.domain.events import Message, Note, Place, TicketType
 from ecproc.domain.ids import NO_SEQUENCE, EffectKey, TicketNumber
 from ecproc.domain.plans import Plans
@@ -148,12 +150,20 @@ class Print(msgspec.Struct):
     notes: list[NotePrint] = []
 
 
+class Unconfirmed(msgspec.Struct, frozen=True):
+    """A call that Ensono took at that time, in microseconds UTC, and no message has shown; `told` is its print."""
+
+    kind: EffectKind
+    at: int
+    told: Print
+
+
 class Commands(msgspec.Struct):
     """What people asked of this ticket (`sending.py`).
 
     `dead` are the keys of calls that came to a bad end, `waiting` the calls that need our number; `comments` has the
-    comments that were given, each with the call it went with. `turn` counts how often the ticket has been worked on: it
-    grows when it comes back.
+    comments that were given, each with the call it went with, `unconfirmed` the calls that no message has shown. `turn`
+    counts how often the ticket has been worked on: it grows when it comes back.
     """
 
     known: dict[EffectKey, KnownCommand] = {}
@@ -162,6 +172,7 @@ class Commands(msgspec.Struct):
     overlay: dict[str, Overlaid] = {}
     prints: dict[EffectKey, Print] = {}
     comments: dict[str, EffectKey] = {}
+    unconfirmed: dict[EffectKey, Unconfirmed] = {}
     turn: int = 1
 
     def is_dead(self, command: KnownCommand) -> bool:
@@ -178,8 +189,8 @@ class Commands(msgspec.Struct):
 class TicketState(StreamState):
     """The state of one ticket.
 
-    `opened` turns true with the first message that is understood; `opened_at` is 0 while nothing readable says it.
-    `held_notes` wait for a client ticket.
+    `opened` turns true with the first message that is understood; `opened_at` is 0 while nothing readable says it,
+    `moved_at` is when it came into its state. `held_notes` wait for a client ticket. Times are microseconds UTC.
     """
 
     ticket: TicketNumber = TicketNumber("")
@@ -187,6 +198,7 @@ class TicketState(StreamState):
     state: str | None = None
     opened: bool = False
     opened_at: int = 0
+    moved_at: int = 0
     generation: Generation = field(default_factory=Generation)
     record: Record = field(default_factory=Record)
     memory: Memory = field(default_factory=Memory)
@@ -195,6 +207,7 @@ class TicketState(StreamState):
     approvals: dict[str, Approval] = {}
     held_notes: list[Note] = []
     commands: Commands = field(default_factory=Commands)
+    timers: dict[str, Timer] = {}
 
     @property
     def client_ticket(self) -> ClientTicket | None:
@@ -237,7 +250,7 @@ def digest(text: str) -> int:
 
 def move(state: TicketState, after: str, message: Message) -> Moved:
     """Put the ticket into a state and return the step for its history."""
-    before, state.state = state.state, after
+    before, state.state, state.moved_at = state.state, after, message.at
     state.journal.moves += 1
     return Moved(
         before=before,

@@ -32,7 +32,7 @@ from ecproc.domain.deltas import (
     Refused,
 )
 from ecproc.domain.echoes import find_echo
-from ecproc.domain.effects import Effect
+from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.events import (
     OTHER_BODY,
     AttachmentInfo,
@@ -50,6 +50,7 @@ from ecproc.domain.events import (
     QuarantineReason,
     Released,
     TicketType,
+    TimerElapsed,
     Transaction,
     Undecodable,
 )
@@ -59,8 +60,9 @@ from ecproc.domain.outcomes import evolve_outcome
 from ecproc.domain.policy import Policy
 from ecproc.domain.sending import draft_calls, evolve_command, note_message, release_waiting
 from ecproc.domain.state import AttachmentStatus, TicketState, digest, flag, flag_once
+from ecproc.domain.timers import confirm_calls, evolve_elapsed, expect_confirmation, follow_timers
 
-FOLD_VERSION: Final = 4
+FOLD_VERSION: Final = 5
 """Grows with every change to what a fold makes of a ticket's events: live rows of another version are rebuilt."""
 
 RETURN_GRACE: Final = 5 * 60 * 1_000_000
@@ -120,7 +122,7 @@ def evolve(state: TicketState, fact: Fact, place: Place) -> list[Delta]:
             return _evolve_released(state, released, position, place)
         case _:
             state.touch(place)
-            return _evolve_own(state, fact, place)
+            return _evolve_own(state, fact, place) + follow_timers(state)
 
 
 def _evolve_own(state: TicketState, fact: OwnFact, place: Place) -> list[Delta]:
@@ -132,9 +134,13 @@ def _evolve_own(state: TicketState, fact: OwnFact, place: Place) -> list[Delta]:
         case CommandAccepted():
             return evolve_command(state, fact, place)
         case ClientLinked():
+            if not state.opened:
+                expect_confirmation(state, EffectKind.CREATE_TICKET, fact.key, place.at)
             return evolve_linked(state, fact, place) + release_waiting(state)
         case EnsonoNumberReturned():
             return []
+        case TimerElapsed():
+            return evolve_elapsed(state, fact, place)
         case _:
             assert_never(fact)
 
@@ -181,7 +187,7 @@ def evolve_ordinary(state: TicketState, message: Message) -> list[Delta] | None:
         or message.remarks
         or message.message_id in memory.message_ids
         or message.dedup in memory.dedups
-        or (state.commands.prints or state.commands.overlay)
+        or (state.commands.prints or state.commands.overlay or state.commands.unconfirmed)
         or (theirs if ours is None else theirs != ours.number or message.number_missing or not ours.returned)
     ):
         return None
@@ -238,7 +244,10 @@ def evolve_in_full(state: TicketState, message: Message, *, released: bool = Fal
         deltas += find_echo(commands, message, deltas)
     if not late:
         note_message(state, message, deltas)
-    return deltas + release_waiting(state) if commands.waiting else deltas
+    if commands.waiting:
+        deltas += release_waiting(state)
+    confirm_calls(state, message, deltas)
+    return deltas + follow_timers(state)
 
 
 def _flag_other_body(state: TicketState, message: Message) -> list[Delta]:

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from ecproc.domain.commands import ClientLinked, CommandAccepted, EnsonoNumberReturned, KnownCommand
+from ecproc.domain.deltas import Timer
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import (
     Decided,
@@ -20,9 +21,12 @@ from ecproc.domain.events import (
     OperatorActed,
     Outcome,
     Quarantined,
+    TimerElapsed,
 )
 
-OwnEvent = Decided | Quarantined | Outcome | Noticed | CommandAccepted | ClientLinked | EnsonoNumberReturned
+OwnEvent = (
+    Decided | Quarantined | Outcome | Noticed | CommandAccepted | ClientLinked | EnsonoNumberReturned | TimerElapsed
+)
 
 
 class Kind(StrEnum):
@@ -41,6 +45,7 @@ class Kind(StrEnum):
     COMMAND_ACCEPTED = "CommandAccepted"
     CLIENT_LINKED = "ClientLinked"
     ENSONO_NUMBER_RETURNED = "EnsonoNumberReturned"
+    TIMER_ELAPSED = "TimerElapsed"
 
 
 _KINDS: Final[dict[type[OwnEvent], Kind]] = {
@@ -55,6 +60,7 @@ _KINDS: Final[dict[type[OwnEvent], Kind]] = {
     CommandAccepted: Kind.COMMAND_ACCEPTED,
     ClientLinked: Kind.CLIENT_LINKED,
     EnsonoNumberReturned: Kind.ENSONO_NUMBER_RETURNED,
+    TimerElapsed: Kind.TIMER_ELAPSED,
 }
 _encode = msgspec.json.Encoder().encode
 _DECODERS: Final[dict[str, msgspec.json.Decoder[OwnEvent]]] = {
@@ -62,6 +68,7 @@ _DECODERS: Final[dict[str, msgspec.json.Decoder[OwnEvent]]] = {
 }
 _decode_entry = msgspec.json.Decoder(Entry).decode
 _decode_command = msgspec.json.Decoder(KnownCommand).decode
+_decode_timer = msgspec.json.Decoder(Timer).decode
 
 
 def encode_event(event: OwnEvent) -> tuple[Kind, bytes]:
@@ -85,6 +92,7 @@ def wants_decision(event: OwnEvent) -> bool:
             | CommandAccepted()
             | ClientLinked()
             | EnsonoNumberReturned()
+            | TimerElapsed()
         ):
             return True
         case EffectFailed(next_attempt_at=next_attempt_at, held=held):
@@ -136,3 +144,13 @@ def encode_command(command: KnownCommand) -> bytes:
 def decode_command(data: bytes) -> KnownCommand:
     """The accepted command in a live row."""
     return _decode_command(data)
+
+
+def encode_timer(timer: Timer) -> bytes:
+    """A ticket's timer as its live row keeps it."""
+    return _encode(timer)
+
+
+def decode_timer(data: bytes) -> Timer:
+    """The timer in a live row."""
+    return _decode_timer(data)

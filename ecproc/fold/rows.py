@@ -24,13 +24,15 @@ from ecproc.domain.deltas import (
     PauseChanged,
     Planned,
     QuarantineLeft,
+    Timer,
+    TimerChanged,
 )
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.ids import normalise_number
 from ecproc.domain.log import Row
 from ecproc.domain.state import TicketState
 from ecproc.domain.times import format_time
-from ecproc.fold.recorded import encode_command, encode_entry
+from ecproc.fold.recorded import encode_command, encode_entry, encode_timer
 
 _encode = msgspec.json.Encoder().encode
 
@@ -66,6 +68,13 @@ def entry_row(stream: str, entry: Entry) -> Row:
 def command_row(stream: str, command: KnownCommand) -> Row:
     """An accepted command, by its key."""
     return Row("command", stream, command.key, command.order, encode_command(command))
+
+
+def timer_row(stream: str, timer: Timer, *, over: bool = False) -> Row:
+    """A ticket's timer; it is tagged while it may elapse."""
+    waits = timer.due_at is not None and timer.elapsed_at is None
+    data, tag = (None, None) if over else (encode_timer(timer), timer.timer.value if waits else None)
+    return Row("timer", stream, timer.key, timer.due_at or 0, data, tag)
 
 
 def quarantine_row(stream: str, position: int, *, message_id: str, reason: str, detail: str) -> Row:
@@ -115,6 +124,10 @@ def _taken_row(stream: str, delta: QuarantineLeft) -> Row:
 
 def _command_row(stream: str, delta: CommandChanged) -> Row:
     return command_row(stream, delta.command)
+
+
+def _timer_row(stream: str, delta: TimerChanged) -> Row:
+    return timer_row(stream, delta.timer, over=delta.over)
 
 
 def _history_row(stream: str, moved: Moved) -> Row:
@@ -174,6 +187,7 @@ _TICKET_ROWS: Final[Mapping[type[Delta], Callable[[str, Any], Row]]] = {
     AttachmentChanged: _attachment_row,
     ApprovalChanged: _approval_row,
     ClientTicketChanged: _client_ticket_row,
+    TimerChanged: _timer_row,
 }
 
 

@@ -32,12 +32,13 @@ TABLES: Final = LiveTables(
             "quarantine",
             "pause",
             "command",
+            "timer",
         }
     ),
-    later=frozenset({"pause", "command"}),
+    later=frozenset({"pause", "command", "timer"}),
     newest_stays=frozenset({"outbox"}),
     searched_by_id=frozenset({"ticket", "client_ticket", "command"}),
-    searched_by_tag=frozenset({"outbox"}),
+    searched_by_tag=frozenset({"outbox", "timer"}),
     grouped_by_tag=frozenset({"ticket"}),
 )
 """What our folds write. One that is added here is named in `later` too."""

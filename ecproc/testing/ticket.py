@@ -19,6 +19,7 @@ from ecproc.domain.events import (
     EffectUnknown,
     Noticed,
     Outcome,
+    TimerElapsed,
 )
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import NewEvent, RecordedEvent
@@ -48,7 +49,7 @@ class Answered(msgspec.Struct, frozen=True):
     outcome: Callable[[EffectKey], Outcome]
 
 
-Event = Sent | Answered | Outcome | CommandAccepted | ClientLinked | EnsonoNumberReturned | Noticed
+Event = Sent | Answered | Outcome | CommandAccepted | ClientLinked | EnsonoNumberReturned | Noticed | TimerElapsed
 
 
 def incident(transaction: str, **body: Any) -> Sent:
@@ -184,6 +185,11 @@ class Life:
     def when(self, *events: Event) -> Life:
         """Append the events and take one step for all of them; its effects are `new`."""
         return self.append(*events).begin().end()
+
+    def wait(self, seconds: float) -> Life:
+        """Let time pass before what happens next."""
+        self._counts["fact"] += int(seconds)
+        return self
 
     def settle(self) -> Life:
         """Answer every entry that is not finished with success, until none is left."""

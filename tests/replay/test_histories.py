@@ -34,7 +34,7 @@ ANOMALIES: Final = frozenset(
 )
 """All that a log recorded here can hold: no desk of ours creates twice, no answer is odd, no time is long over."""
 
-AWAITED: Final = frozenset({Kind.COMMAND_ACCEPTED, Kind.CLIENT_LINKED, Kind.ENSONO_NUMBER_RETURNED})
+AWAITED: Final = frozenset({Kind.COMMAND_ACCEPTED, Kind.CLIENT_LINKED, Kind.ENSONO_NUMBER_RETURNED, Kind.TIMER_ELAPSED})
 """Kinds that no recorded build could write: the next history has them."""
 
 

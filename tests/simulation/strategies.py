@@ -30,6 +30,8 @@ from ecproc.domain.events import (
     Quarantined,
     Released,
     TicketType,
+    TimerElapsed,
+    TimerName,
     Transaction,
     Undecodable,
 )
@@ -56,6 +58,7 @@ _EXTRAS: Final[list[Sent]] = [
     *({"clientTicketNumber": number} for number in ("LOCAL-1", "LOCAL-2", "OTHER")),
     *({"ticketType": name} for name in (None, "Request", "Incident", "Change", "Task")),
     *({"cis": value} for value in ("a,b", "", None, 7, ["a"])),
+    *({"offHoldDate": date} for date in ("2023-02-08 16:25:44", "2030-01-01T00:00:00Z", "soon")),
     {"statusNextAction": "pending-caller", "notes": note("n3"), **file("f1")},
 ]
 _EXTRA: Final = st.sampled_from(_EXTRAS)
@@ -71,6 +74,7 @@ _CHANGES: Final = st.sampled_from(
 _TYPES: Final = st.sampled_from(["Normal", "Normal", "Standard", "Emergency", "Odd", ""])
 _APPROVALS: Final[list[Sent]] = [
     *(approver(name, word) for name in ("a1", "a2", "a3") for word in ("Requested", "Approved", "Rejected")),
+    *({"startDate": date, **approver("a4")} for date in ("2023-02-08 16:25:44", "2030-01-01T00:00:00Z")),
 ]
 
 
@@ -187,8 +191,8 @@ def links(stream: str = "e-1") -> st.SearchStrategy[ClientLinked]:
 
 @st.composite
 def histories(draw: st.DrawFn, *, most: int = 25) -> History:
-    """What could really happen to one ticket: any messages and commands, and outcomes of what was planned because of
-    them."""
+    """What could really happen to one ticket: any messages and commands, outcomes of what was planned because of them,
+    and timers, due or not."""
     kind = draw(st.sampled_from([incident_messages(), change_messages()]))
     asked = commands() | links() if draw(st.booleans()) else kind
     kind = st.one_of(kind, kind, asked)
@@ -196,7 +200,9 @@ def histories(draw: st.DrawFn, *, most: int = 25) -> History:
     for _ in range(draw(st.integers(1, most))):
         keys = [entry.effect.key for entry in life.state.plans.entries.values()]
         answered = bool(keys) and draw(st.booleans())
-        event: Event = draw(outcomes(st.sampled_from(keys)) if answered else kind)
+        timers = [TimerElapsed(timer.timer, timer.about) for timer in life.state.timers.values()]
+        told = st.one_of(kind, kind, st.sampled_from(timers)) if timers else kind
+        event: Event = draw(outcomes(st.sampled_from(keys)) if answered else told)
         life.when(event)
         events.append(event)
         planned.append(tuple(effect.key for effect in life.new))
@@ -259,7 +265,8 @@ def any_facts() -> st.SearchStrategy[Fact | Decided]:
     noticed = st.builds(Noticed, _COUNTS, _TEXTS, _TEXTS)
     acted = st.builds(OperatorActed, st.sampled_from(Act), _TEXTS, _TEXTS, _KEYS, _COUNTS, _COUNTS, _TEXTS)
     released = st.builds(Released, _COUNTS, any_messages() | undecodable)
-    ours = st.one_of(outcomes(_KEYS), any_links(), undecodable, quarantined, noticed, decided, acted, released)
+    elapsed = st.builds(TimerElapsed, st.sampled_from(TimerName), _TEXTS)
+    ours = st.one_of(outcomes(_KEYS), any_links(), undecodable, quarantined, noticed, decided, acted, released, elapsed)
     return st.one_of(*[any_messages()] * 2, *[ours] * 5)
 
 

@@ -127,7 +127,11 @@ _MESSAGES: Final[st.SearchStrategy[dict[str, Any]]] = st.builds(
     status=either("open", None, "", "Open", "pending", "closed", "on ice"),
     fields=either({"group": "A", "cis": "a"}, {}, {"group": "B", "cis": "c"}, {"priority": "9", "note": "x"}),
     changed=st.sampled_from(
-        [*_ORDINARY * 4, None, {"priority": "7"}, {"closeCode": "x"}, {"priority": "2"}, {"status": "resolved"}]
+        [
+            *_ORDINARY * 4,
+            *(None, {"priority": "7"}, {"closeCode": "x"}, {"priority": "2"}, {"status": "resolved"}),
+            *({"status": "pending"}, {"offHoldDate": "2023-02-08 16:25:44"}),
+        ]
     ),
     notes=either((), (Note("n1", "text", "", ""),)),
     attachment=either(None, AttachmentInfo("f1", "f", "t", None, None)),
@@ -251,7 +255,7 @@ def fold_both(members: Sequence[dict[str, Any]]) -> tuple[list[Row], list[Row]]:
             deltas += evolve_fact(MACHINE, state, fact, place)
     folded = fold_compact("e-1", steps, MACHINE)
     assert folded is not None
-    return keep_last(folded[0]), keep_last(MACHINE.rows(state, deltas))
+    return keep_last(folded[0]), [row for row in keep_last(MACHINE.rows(state, deltas)) if row.data is not None]
 
 
 def keep_last(rows: Iterable[Row]) -> list[Row]:
@@ -295,6 +299,7 @@ _ERRORS: Final = [
     (ticket.evolve_ordinary, "remember_dedup(memory, message.dedup, message.at)", "pass"),
     (ticket.evolve_ordinary, "state.touch(message)", "pass"),
     (incident.apply_ordinary, '"status" in changed or ', ""),
+    (incident.apply_ordinary, '"offHoldDate" in changed or ', ""),
     (incident.apply_ordinary, "known in FINAL or ", ""),
     (incident.apply_ordinary, " or not VALUES.keys().isdisjoint(changed)", ""),
     (incident.apply_ordinary, " and status != known", " and False"),
