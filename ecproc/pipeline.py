@@ -30,6 +30,7 @@ from ecproc.outbox.retry import RetryPolicy
 from ecproc.outbox.schedule import OutboxBounds
 from ecproc.runtime.ingest import Ingest
 from ecproc.runtime.projector import Projector
+from ecproc.runtime.timers import Timers
 from ecproc.store.base import Store
 from ecproc.telemetry.hooks import Telemetry
 
@@ -40,7 +41,7 @@ _CALLS: Final = 2
 
 
 class Pipeline:
-    """Ingest, projector and dispatcher. Without an uploader no file is sent."""
+    """Ingest, projector, dispatcher and timers. Without an uploader no file is sent."""
 
     def __init__(
         self,
@@ -90,6 +91,7 @@ class Pipeline:
             rng=rng,
             telemetry=telemetry,
         )
+        self._timers = Timers(store, clock)
         self.projector = Projector(
             store,
             self.dispatcher,
@@ -99,6 +101,7 @@ class Pipeline:
             limits=limits,
             clock=clock,
             telemetry=telemetry,
+            note_timers=self._timers.note,
         )
         self.ingest = Ingest(
             queue,
@@ -185,6 +188,7 @@ class Pipeline:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self.projector.run)
             tasks.start_soon(self.dispatcher.run)
+            tasks.start_soon(self._timers.run, self.projector.submit)
             task_status.started()
             await self.ingest.run(idle_interval=idle_interval)
             self._received.set()
@@ -192,6 +196,7 @@ class Pipeline:
     async def shut_down(self) -> None:
         """Receive and begin nothing more; returns when what is in flight has ended and what was received is decided."""
         self.ingest.stop()
+        self._timers.stop()
         if not self._recovered.is_set():
             return  # nothing was begun, and what a former process left may wait for room for ever
         await self.dispatcher.stop()  # before the actors come to rest: they no longer wait for room in the outbox

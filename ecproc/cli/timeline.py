@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from rich.console import RenderableType
@@ -14,6 +14,13 @@ from rich.text import Text
 from ecproc.cli.printable import printable, printable_line
 
 _Item = dict[str, Any]
+
+_TURNS: Final = {
+    "nobody": "it goes on by itself",
+    "operator": "it is the operator's turn",
+    "client": "it is the client's turn",
+    "ensono": "it is Ensono's turn",
+}
 
 
 class _Document(msgspec.Struct):
@@ -34,6 +41,7 @@ class _Document(msgspec.Struct):
     client_ticket: str | None = None
     generation: int = 0
     opened_at: str | None = None
+    waiting_for: _Item | None = None
     links: list[_Item] = []
     data: dict[str, Any] = {}
     fields: dict[str, Any] = {}
@@ -46,9 +54,11 @@ class _Document(msgspec.Struct):
 
 
 def draw_document(document: bytes) -> Iterator[RenderableType]:
-    """The document's header and one section for each of its lists that is not empty."""
+    """The document's header, what it waits for, and one section for each of its lists that is not empty."""
     drawn = msgspec.json.decode(document, type=_Document)
     yield _headline(drawn)
+    if drawn.subject is None:
+        yield Padding(_verdict(drawn.waiting_for), (0, 0, 1, 2), expand=False)
     yield Padding(_facts(drawn), (0, 0, 0, 2), expand=False)
     links = [_columns(item, "rel", "number", "reference", "url") for item in drawn.links]
     yield from _section("Links", ("", "number", "reference", "url"), links)
@@ -78,6 +88,18 @@ def _headline(drawn: _Document) -> Text:
     title.append(f"  {_plain(drawn.type or drawn.kind)}  ", style="default")
     title.append(_plain(drawn.state or "no state"), style="bold cyan")
     return title
+
+
+def _verdict(waits: _Item | None) -> Text:
+    if waits is None:
+        return Text("waits for nothing", style="green")
+    verdict = Text("waits for ", style="yellow")
+    verdict.append(_plain(waits["what"]).replace("_", " "), style="bold yellow")
+    for word in ("since", "until"):
+        if waits[word] is not None:
+            verdict.append(f" {word} ").append_text(_short_time(waits[word]))
+    verdict.append(f"; {_TURNS.get(waits['who'], '')}")
+    return verdict.append("\n").append(_plain(waits["hint"]), style="default")
 
 
 def _facts(drawn: _Document) -> Table:

@@ -98,6 +98,8 @@ class BridgeIdentity(Struct, frozen=True):
     """What stands before the environment: `/yourclient`."""
     environment: str
     client_name: str
+    guide: str = "1.2"
+    """The version of the guide that it was begun by, which makes it no other log."""
 
 
 class BridgeConfig(Struct, frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ class EntryState(StrEnum):
 
 FINISHED: Final = frozenset({EntryState.COMPLETED, EntryState.CANCELLED, EntryState.DISCARDED, EntryState.PARKED})
 """States that nothing but a person or a new fact leads out of."""
+_DISCARDED_BY: Final = "discarded by "
 DEAD: Final = frozenset({EntryState.DISCARDED, EntryState.PARKED})
 """Ends without success: a new fact that plans the same key arms the entry again (decision 8), and so does a person."""
 
@@ -68,6 +69,11 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     def finished(self) -> bool:
         """Whether the dispatcher has nothing left to do for it."""
         return self.state in FINISHED
+
+    @property
+    def is_dead_letter(self) -> bool:
+        """Whether it came to a bad end that no person has looked at."""
+        return self.state in DEAD and not self.reason.startswith(_DISCARDED_BY)
 
 
 def apply_outcome(entry: Entry, outcome: Outcome) -> Entry:
@@ -138,7 +144,7 @@ def _obey(entry: Entry, acted: OperatorActed) -> Entry:
             fresh = EntryState.RETRYABLE if entry.tries else EntryState.AVAILABLE
             return change(entry, state=entry.state if waits else fresh, blamed=0, next_attempt_at=None, held=None)
         case Act.DISCARD:
-            reason = f"discarded by {acted.who}" + (f": {acted.note}" if acted.note else "")
+            reason = f"{_DISCARDED_BY}{acted.who}" + (f": {acted.note}" if acted.note else "")
             return change(entry, state=EntryState.DISCARDED, next_attempt_at=None, held=None, reason=reason)
         case _:
             return entry

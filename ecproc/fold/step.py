@@ -9,7 +9,16 @@ from typing import Final
 import msgspec
 
 from ecproc.domain.anomalies import Anomaly
-from ecproc.domain.deltas import ClientTicketChanged, Delta, Flagged, PauseChanged, Planned, Refused, Tells
+from ecproc.domain.deltas import (
+    ClientTicketChanged,
+    Delta,
+    Flagged,
+    PauseChanged,
+    Planned,
+    Refused,
+    Tells,
+    TimerChanged,
+)
 from ecproc.domain.effects import Effect
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import OUTCOMES, Decided, Fact, Message, Noticed, Quarantined
@@ -49,6 +58,7 @@ class Step(msgspec.Struct, frozen=True):
     quarantined: tuple[Quarantined, ...]
     linked: tuple[Link, ...]
     pauses: tuple[PauseChanged, ...]
+    timers: tuple[TimerChanged, ...]
     unknown_fields: int
     before: tuple[str, str | None] | None
     after: tuple[str, str | None] | None
@@ -142,6 +152,7 @@ class _Taking:
         "_pauses",
         "_settled",
         "_state",
+        "_timers",
         "_told",
         "_unknown_fields",
         "_wanted",
@@ -165,6 +176,7 @@ class _Taking:
         self._settled: dict[EffectKey, None] = {}
         self._linked: list[Link] = []
         self._pauses: list[PauseChanged] = []
+        self._timers: list[TimerChanged] = []
         self._told: list[NewEvent] = []
         self._wanted = 0
         self._unknown_fields = 0
@@ -180,6 +192,8 @@ class _Taking:
                 self._linked.append(Link(delta.client_ticket.number, event.position))
             elif isinstance(delta, PauseChanged):
                 self._pauses.append(delta)
+            elif isinstance(delta, TimerChanged):
+                self._timers.append(delta)
             elif isinstance(delta, Tells):
                 told = encode_event(delta.fact)
                 self._told.append(NewEvent(delta.stream, *told, wanted=True, if_held=delta.if_held))
@@ -223,6 +237,7 @@ class _Taking:
             quarantined=tuple(self.refused.values()),
             linked=tuple(self._linked),
             pauses=tuple(self._pauses),
+            timers=tuple(self._timers),
             unknown_fields=self._unknown_fields,
             before=before,
             after=fold.machine.counted(state),

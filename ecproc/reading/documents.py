@@ -14,6 +14,7 @@ from ecproc.domain.log import RecordedEvent, Row
 from ecproc.fold.machine import Machines
 from ecproc.fold.whole import fold_events
 from ecproc.reading.join import CAPPED, LISTS, join_document
+from ecproc.reading.waiting import Around, find_wait, look_around, read_wait
 from ecproc.store.base import Reader
 
 TICKETS: Final = ("ticket",)
@@ -38,7 +39,9 @@ async def find_stream(reader: Reader, name: str, *, headers: Sequence[str] = TIC
 async def read_document(reader: Reader, stream: str, *, entries: int, headers: Sequence[str] = TICKETS) -> bytes | None:
     """One stream's document, None if it has none; long lists show their last `entries`."""
     header = await _read_header(reader, stream, headers)
-    return None if header is None else await _read_lists(reader, header, entries=entries)
+    if header is None:
+        return None
+    return await _read_lists(reader, header, await look_around(reader), entries=entries)
 
 
 async def list_documents(
@@ -54,8 +57,9 @@ async def list_documents(
     if ticket_type is not None or state is not None:
         tags = [tag for tag in await reader.count_tags("ticket") if _matches(tag, ticket_type, state)]
     async for headers in reader.scan_rows("ticket", tags=tags, after=after or ""):
+        around = await look_around(reader)
         for header in headers:
-            yield await _read_lists(reader, header, entries=entries)
+            yield await _read_lists(reader, header, around, entries=entries)
 
 
 def document_of(stream: str, events: Sequence[RecordedEvent], *, machines: Machines, entries: int) -> bytes | None:
@@ -68,7 +72,8 @@ def document_of(stream: str, events: Sequence[RecordedEvent], *, machines: Machi
     if header is None:
         return None
     shown = {table: tables[table][-entries:] if table in CAPPED else tables[table] for table in LISTS[header.table]}
-    return join_document(header, shown, effects_count=len(tables["outbox"]))
+    waiting = find_wait(header, tables["outbox"], tables["timer"], tables["pause"], around=Around())
+    return join_document(header, shown, effects_count=len(tables["outbox"]), waiting_for=waiting)
 
 
 async def _read_header(reader: Reader, stream: str, headers: Sequence[str]) -> Row | None:
@@ -78,14 +83,15 @@ async def _read_header(reader: Reader, stream: str, headers: Sequence[str]) -> R
     return None
 
 
-async def _read_lists(reader: Reader, header: Row, *, entries: int) -> bytes:
+async def _read_lists(reader: Reader, header: Row, around: Around, *, entries: int) -> bytes:
     """The document of that header."""
     stream = header.stream
     rows = {
         table: await reader.read_rows(table, stream=stream, last=entries if table in CAPPED else None)
         for table in LISTS[header.table]
     }
-    return join_document(header, rows, effects_count=await reader.count_rows("outbox", stream))
+    waiting = await read_wait(reader, header, rows["outbox"], around)
+    return join_document(header, rows, effects_count=await reader.count_rows("outbox", stream), waiting_for=waiting)
 
 
 def is_text(name: str) -> bool:

@@ -9,6 +9,7 @@ import msgspec
 
 from ecproc.domain.log import Row
 from ecproc.fold.recorded import decode_entry
+from ecproc.reading.waiting import WaitingFor
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -36,12 +37,16 @@ _COUNTS: Final = ("history_count", "anomalies_count")
 """Members of a header that stand behind the lists they count."""
 
 
-def join_document(header: Row, rows: Mapping[str, Sequence[Row]], *, effects_count: int) -> bytes:
+def join_document(
+    header: Row, rows: Mapping[str, Sequence[Row]], *, effects_count: int, waiting_for: WaitingFor | None = None
+) -> bytes:
     """A stream's document as JSON."""
     document: dict[str, Any] = _decode(header.data or b"{}")
     counts = {name: document.pop(name) for name in _COUNTS if name in document}
     for table, member in LISTS[header.table].items():
         document[member] = [_item(row) for row in rows.get(table, ())]
+    if header.table == "ticket":
+        document["waiting_for"] = waiting_for
     return _encode({**document, **counts, "effects_count": effects_count})
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 
 import anyio
 import structlog
 
 from ecproc.clock import Clock
 from ecproc.config import Limits
+from ecproc.domain.deltas import TimerChanged
 from ecproc.domain.log import Batch, NewEvent, RecordedEvent
 from ecproc.domain.policy import Policy
 from ecproc.errors import StoreError
@@ -38,6 +39,7 @@ class Projector:
         limits: Limits,
         clock: Clock,
         telemetry: Telemetry,
+        note_timers: Callable[[str, Sequence[TimerChanged]], None] | None = None,
     ) -> None:
         self._store = store
         self._effects = effects
@@ -50,6 +52,7 @@ class Projector:
             self._boxes,
             effects,
             park=self._park,
+            note_timers=note_timers,
             policy=policy,
             client_name=client_name,
             limits=limits,

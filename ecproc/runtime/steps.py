@@ -11,7 +11,7 @@ import structlog
 
 from ecproc.clock import Clock
 from ecproc.config import Limits
-from ecproc.domain.deltas import Flagged
+from ecproc.domain.deltas import Flagged, TimerChanged
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import Quarantined
 from ecproc.domain.log import NewEvent, RecordedEvent
@@ -51,7 +51,7 @@ class EffectSink(Protocol):
 
 class Steps:
     """Takes tickets' steps, writes them, and puts what is written where it belongs; a defect costs its own ticket only,
-    which `park` is told of."""
+    which `park` is told of. `note_timers` is told of timers that changed."""
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class Steps:
         effects: EffectSink,
         *,
         park: Callable[[str, Exception], None],
+        note_timers: Callable[[str, Sequence[TimerChanged]], None] | None,
         policy: Policy,
         client_name: str,
         limits: Limits,
@@ -70,6 +71,7 @@ class Steps:
         self._boxes = boxes
         self._effects = effects
         self._park = park
+        self._note_timers = note_timers
         self._limit = limits.step_facts
         self._take_step = partial(
             take_step,
@@ -169,6 +171,8 @@ class Steps:
         self._effects.add(stream, step.entries)
         for pause in step.pauses:
             self._effects.pause(stream, pause.what, paused=pause.paused)
+        if step.timers and self._note_timers is not None:
+            self._note_timers(stream, step.timers)
 
 
 def _by_stream(events: Sequence[NewEvent]) -> dict[str, list[NewEvent]]:

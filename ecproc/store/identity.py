@@ -15,23 +15,30 @@ from ecproc.store.base import Store
 IDENTITY_STREAM: Final = "ecproc"
 IDENTITY_KIND: Final = "LogIdentified"
 """The log's first event: whose log this is, as the JSON object that a store is opened with."""
+NOTED: Final = frozenset({"guide"})
+"""Members that say how a log was begun, and make it nobody else's: the version of the guide. Older logs lack it."""
 
 
 async def identify_log(store: Store, identity: Mapping[str, str], *, place: Path) -> None:
-    """Write into a new log whose it is. Raises WrongEnvironment where an old one says otherwise."""
+    """Write into a new log whose it is. Raises WrongEnvironment where an old one says otherwise, NOTED aside."""
     first = await store.read_event(1)
     if first is None:
         payload = msgspec.json.encode(dict(identity), order="sorted")
         await store.commit(Batch(events=[NewEvent(IDENTITY_STREAM, IDENTITY_KIND, payload)]))
-    elif _read_identity(first) != dict(identity):
+    elif (written := _read_identity(first)) != (wanted := _leave_noted(identity)):
         raise WrongEnvironment(
-            f"the log in {place} was written for {_describe(_read_identity(first))}, "
-            f"the configuration says {_describe(identity)}"
+            f"the log in {place} was written for {_describe(written)}, the configuration says {_describe(wanted)}"
         )
 
 
 def _read_identity(first: RecordedEvent) -> dict[str, str] | None:
-    return msgspec.json.decode(first.payload, type=dict[str, str]) if first.kind == IDENTITY_KIND else None
+    if first.kind != IDENTITY_KIND:
+        return None
+    return _leave_noted(msgspec.json.decode(first.payload, type=dict[str, str]))
+
+
+def _leave_noted(identity: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in identity.items() if name not in NOTED}
 
 
 def _describe(identity: Mapping[str, str] | None) -> str:

@@ -177,6 +177,23 @@ async def test_the_first_event_says_whose_log_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.requirement("R6")
+@pytest.mark.parametrize(("begun", "opened"), [("1.2", None), (None, "1.2"), ("1.2", "1.3")])
+async def test_the_guides_version_is_recorded_and_makes_no_other_log(
+    tmp_path: Path, begun: str | None, opened: str | None
+) -> None:
+    def with_guide(version: str | None) -> dict[str, str]:
+        return IDENTITY if version is None else IDENTITY | {"guide": version}
+
+    async with sqlite_store(tmp_path, identity=with_guide(begun)):
+        pass
+    async with sqlite_store(tmp_path, identity=with_guide(opened)) as store:
+        first = await store.read_event(1)
+        assert (await store.head()).position == 1
+    assert first is not None
+    assert msgspec.json.decode(first.payload) == with_guide(begun)
+
+
+@pytest.mark.requirement("R6")
 async def test_a_log_of_another_environment_is_refused_by_both_names(tmp_path: Path) -> None:
     async with sqlite_store(tmp_path, identity=IDENTITY):
         pass

@@ -246,7 +246,7 @@ async def test_a_table_that_the_store_does_not_have_is_not_asked(
 ) -> None:
     assert await ask().ticket(JOB) is None
     assert await ask().ticket(INCIDENT) is not None
-    assert disk.asked == {"ticket", *LISTS["ticket"]}
+    assert disk.asked == {"ticket", "timer", "pause", *LISTS["ticket"]}
 
 
 def test_a_value_without_queries_stays_itself() -> None:
