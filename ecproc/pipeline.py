@@ -77,11 +77,7 @@ class Pipeline:
             ),
             bounds=OutboxBounds(
                 max_in_flight=config.outbox.max_in_flight,
-                slots={
-                    Lane.DESK: config.outbox_slots.desk,
-                    Lane.BRIDGE: config.outbox_slots.bridge,
-                    Lane.ATTACHMENTS: config.outbox_slots.attachments,
-                },
+                slots=_count_slots(config),
                 max_pending=config.outbox.max_pending,
                 breaker_seconds=limits.breaker_seconds,
                 attempt_seconds=_bound_attempt(config),
@@ -208,6 +204,11 @@ class Pipeline:
 
     def _deliver_outcomes(self, events: Sequence[RecordedEvent], wake: bool) -> None:
         self.projector.deliver(events, wake=wake)
+
+
+def _count_slots(config: Config) -> Mapping[Lane, int]:
+    slots = config.outbox_slots
+    return {Lane.DESK: slots.desk, Lane.BRIDGE: slots.bridge, Lane.ATTACHMENTS: slots.attachments}
 
 
 def _bound_attempt(config: Config) -> float:

@@ -20,10 +20,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from ecproc.domain.commands import Comment
-from ecproc.domain.deltas import CommandCall, Delta, Echoed, FieldsChanged, Moved, NoteAdded
+from ecproc.domain.deltas import Delta, Echoed, FieldsChanged, Moved, NoteAdded
 from ecproc.domain.events import Message
 from ecproc.domain.ids import EffectKey
-from ecproc.domain.state import Commands, NotePrint, Print, digest
+from ecproc.domain.state import Commands, NotePrint, Print, Unconfirmed, digest
 
 ECHO_WINDOW: Final = 60 * 60 * 1_000_000
 """Microseconds after the last word of a call in which what it told counts as its echo."""
@@ -38,12 +38,6 @@ _LABELS: Final = frozenset(
 """Words with which a signature may be introduced."""
 _UNTOLD: Final = frozenset({"approver", "approvalid", "comment", "comments"})
 """Arguments that come back in no field."""
-
-
-def remember(commands: Commands, calls: Iterable[CommandCall], at: int) -> None:
-    """Keep a print of each of these calls, accepted at that time."""
-    for call in calls:
-        keep_print(commands, call.key, make_print(call.fields, call.comments, at))
 
 
 def keep_print(commands: Commands, key: EffectKey, kept: Print) -> None:
@@ -93,14 +87,12 @@ def find_echo(commands: Commands, message: Message, deltas: Sequence[Delta]) -> 
     return [Echoed(frozenset(fields), moved, frozenset(notes))] if fields or moved or notes else []
 
 
-def is_shown(told: Print, fields: Mapping[str, str], bodies: Iterable[str]) -> bool:
-    """Whether any of these values, or the words of any of these notes, is what that call told; one of which nobody
-    knows what it told is shown by anything."""
-    if not (told.fields or told.notes):
+def is_shown(call: Unconfirmed, fields: Mapping[str, str], bodies: Iterable[str]) -> bool:
+    """Whether any of these values, or the words of any of these notes, is what that call tells."""
+    if any(call.fields.get(name) == digest(_bare(value)) for name, value in fields.items()):
         return True
-    if any(_has_field([told], name, value) for name, value in fields.items()):
-        return True
-    return any(_has_note([told], body) for body in bodies)
+    texts = [_bare(body) for body in bodies]
+    return any(_is_ours(text, note) for text in texts for note in call.notes)
 
 
 def _list_fields(deltas: Iterable[Delta]) -> list[tuple[str, str]]:

@@ -42,7 +42,7 @@ from ecproc.domain.deltas import (
     FieldsChanged,
     Moved,
 )
-from ecproc.domain.echoes import hear_of, keep_print, make_print, remember
+from ecproc.domain.echoes import hear_of, keep_print, make_print
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.events import (
     Act,
@@ -57,7 +57,7 @@ from ecproc.domain.events import (
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.state import ApprovalState, Overlaid, TicketState
 from ecproc.domain.texts import LIMITS, split_comment, split_text
-from ecproc.domain.timers import expect_confirmation
+from ecproc.domain.timers import expect_confirmation, watch_call
 
 COMMAND_EFFECTS: Final = frozenset(
     {
@@ -209,9 +209,17 @@ def evolve_command(state: TicketState, accepted: CommandAccepted, place: Place) 
     if calls:
         commands.dead.difference_update(command.entries)
         commands.comments |= {comment.key: call.key for call in calls for comment in call.comments if comment.key}
-        remember(commands, calls, place.at)
+        _remember(state, calls, place.at)
         _overlay(state, accepted)
     return [CommandChanged(command), *_make_due(state, calls)]
+
+
+def _remember(state: TicketState, calls: Iterable[CommandCall], at: int) -> None:
+    """Keep what these calls tell, accepted at that time: they come back, and are to be shown."""
+    for call in calls:
+        told = make_print(call.fields, call.comments, at)
+        keep_print(state.commands, call.key, told)
+        watch_call(state, call.kind, call.key, told)
 
 
 def release_waiting(state: TicketState) -> list[Delta]:
@@ -236,7 +244,9 @@ def settle_command(state: TicketState, effect: Effect, outcome: Outcome, place: 
             return []
         case OperatorActed(act=Act.RETRY):
             commands.dead.discard(outcome.key)
-            keep_print(commands, outcome.key, make_print(effect.fields, decode_comments(effect.fields), place.at))
+            told = make_print(effect.fields, decode_comments(effect.fields), place.at)
+            keep_print(commands, outcome.key, told)
+            watch_call(state, effect.kind, outcome.key, told)
         case OperatorActed():
             _give_up(state, outcome.key, key)
         case EffectFailed(next_attempt_at=None) if outcome.cause in (0, effect.position):
@@ -244,7 +254,7 @@ def settle_command(state: TicketState, effect: Effect, outcome: Outcome, place: 
         case EffectSucceeded():
             commands.dead.discard(outcome.key)
             hear_of(commands, outcome.key, place.at)
-            expect_confirmation(state, effect.kind, outcome.key, place.at)
+            expect_confirmation(state, outcome.key, place.at)
             return _answer_approvals(state, effect, key) + _add_group_note(state, key, outcome, place)
         case _:
             hear_of(commands, outcome.key, place.at)
@@ -256,6 +266,7 @@ def _give_up(state: TicketState, key: EffectKey, command: EffectKey) -> None:
     commands = state.commands
     commands.dead.add(key)
     commands.prints.pop(key, None)
+    commands.unconfirmed.pop(key, None)
     commands.overlay = {name: told for name, told in commands.overlay.items() if told.key != command}
 
 
@@ -346,7 +357,7 @@ def _add_group_note(state: TicketState, command: EffectKey, outcome: EffectSucce
     call, known = name_wanted_group(command, outcome), state.commands.known.get(command)
     if call is None or known is None:
         return []
-    remember(state.commands, [call], place.at)
+    _remember(state, [call], place.at)
     if call.key not in known.entries:
         known = msgspec.structs.replace(known, entries=(*known.entries, call.key))
         state.commands.known[command] = known

@@ -151,11 +151,14 @@ class Print(msgspec.Struct):
 
 
 class Unconfirmed(msgspec.Struct, frozen=True):
-    """A call that Ensono took at that time, in microseconds UTC, and no message has shown; `told` is its print."""
+    """A call that no message has shown: what it tells, as a print has it. It was accepted at `since`; Ensono took it at
+    `taken`, None while it did not. Times are microseconds UTC."""
 
     kind: EffectKind
-    at: int
-    told: Print
+    since: int
+    fields: dict[str, int] = {}
+    notes: tuple[NotePrint, ...] = ()
+    taken: int | None = None
 
 
 class Commands(msgspec.Struct):

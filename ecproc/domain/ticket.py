@@ -31,7 +31,7 @@ from ecproc.domain.deltas import (
     QuarantineLeft,
     Refused,
 )
-from ecproc.domain.echoes import find_echo
+from ecproc.domain.echoes import find_echo, make_print
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.events import (
     OTHER_BODY,
@@ -60,9 +60,9 @@ from ecproc.domain.outcomes import evolve_outcome
 from ecproc.domain.policy import Policy
 from ecproc.domain.sending import draft_calls, evolve_command, note_message, release_waiting
 from ecproc.domain.state import AttachmentStatus, TicketState, digest, flag, flag_once
-from ecproc.domain.timers import confirm_calls, evolve_elapsed, expect_confirmation, follow_timers
+from ecproc.domain.timers import confirm_calls, evolve_elapsed, expect_confirmation, follow_timers, watch_call
 
-FOLD_VERSION: Final = 5
+FOLD_VERSION: Final = 4
 """Grows with every change to what a fold makes of a ticket's events: live rows of another version are rebuilt."""
 
 RETURN_GRACE: Final = 5 * 60 * 1_000_000
@@ -135,7 +135,8 @@ def _evolve_own(state: TicketState, fact: OwnFact, place: Place) -> list[Delta]:
             return evolve_command(state, fact, place)
         case ClientLinked():
             if not state.opened:
-                expect_confirmation(state, EffectKind.CREATE_TICKET, fact.key, place.at)
+                watch_call(state, EffectKind.CREATE_TICKET, fact.key, make_print({}, (), place.at))
+                expect_confirmation(state, fact.key, place.at)
             return evolve_linked(state, fact, place) + release_waiting(state)
         case EnsonoNumberReturned():
             return []

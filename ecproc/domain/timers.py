@@ -21,11 +21,11 @@ import msgspec
 from ecproc.domain import change, incident
 from ecproc.domain.approvals import DECISIONS
 from ecproc.domain.deltas import Delta, Moved, Timer, TimerChanged
-from ecproc.domain.echoes import CLOCK_SKEW, is_shown, make_print
+from ecproc.domain.echoes import CLOCK_SKEW, is_shown
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.events import Message, Place, TimerElapsed, TimerName
 from ecproc.domain.ids import EffectKey
-from ecproc.domain.state import ApprovalState, TicketState, Unconfirmed
+from ecproc.domain.state import ApprovalState, Print, TicketState, Unconfirmed
 from ecproc.domain.times import format_time, parse_time
 
 CONFIRMED_WITHIN: Final = 3_600 * 1_000_000
@@ -40,13 +40,14 @@ _TIMED: Final = frozenset({incident.State.PENDING.value, incident.State.RESOLVED
 _UNSHOWN: Final = frozenset({EffectKind.UPLOAD, EffectKind.RETURN_NUMBER})
 """Calls that no message confirms, or that are watched otherwise."""
 _MOST: Final = 256
-"""Calls that wait for a confirmation at once; the oldest go first."""
+"""Calls of a ticket that are watched at once; the oldest go first."""
 
 
 def list_timers(state: TicketState) -> Iterator[Timer]:
     """The ticket's timers, as none of them had elapsed."""
     for key, call in state.commands.unconfirmed.items():
-        yield Timer(TimerName.CONFIRMATION, key, since=call.at, due_at=call.at + CONFIRMED_WITHIN)
+        if call.taken is not None:
+            yield Timer(TimerName.CONFIRMATION, key, since=call.taken, due_at=call.taken + CONFIRMED_WITHIN)
     starts_at = parse_time(state.record.fields.get("startDate", "")) if state.approvals else None
     for asked in state.approvals.values():
         if asked.state == ApprovalState.REQUESTED and asked.generation == state.generation.number:
@@ -91,15 +92,22 @@ def evolve_elapsed(state: TicketState, elapsed: TimerElapsed, place: Place) -> l
 # --- confirmation -----------------------------------------------------------------------------------------------------
 
 
-def expect_confirmation(state: TicketState, kind: EffectKind, key: EffectKey, at: int) -> None:
-    """Ensono took that call, at that time: a message should show it."""
+def watch_call(state: TicketState, kind: EffectKind, key: EffectKey, told: Print) -> None:
+    """A message may show this call from now on, whose print that is: before its answer, too."""
     if kind in _UNSHOWN:
         return
     waiting = state.commands.unconfirmed
     waiting.pop(key, None)
-    waiting[key] = Unconfirmed(kind, at, state.commands.prints.get(key) or make_print({}, (), at))
+    waiting[key] = Unconfirmed(kind, told.since, dict(told.fields), tuple(told.notes))
     while len(waiting) > _MOST:
         del waiting[next(iter(waiting))]
+
+
+def expect_confirmation(state: TicketState, key: EffectKey, at: int) -> None:
+    """Ensono took that call, at that time: a message should show it, if none has."""
+    call = state.commands.unconfirmed.get(key)
+    if call is not None:
+        state.commands.unconfirmed[key] = msgspec.structs.replace(call, taken=at)
 
 
 def confirm_calls(state: TicketState, message: Message, deltas: Sequence[Delta]) -> None:
@@ -110,8 +118,7 @@ def confirm_calls(state: TicketState, message: Message, deltas: Sequence[Delta])
 
 
 def _shows(state: TicketState, message: Message, deltas: Sequence[Delta], call: Unconfirmed) -> bool:
-    told = call.told
-    if message.at < told.since - CLOCK_SKEW:
+    if message.at < call.since - CLOCK_SKEW:
         return False
     match call.kind:
         case EffectKind.CREATE_TICKET:
@@ -121,4 +128,4 @@ def _shows(state: TicketState, message: Message, deltas: Sequence[Delta], call: 
             return answer in DECISIONS or any(isinstance(delta, Moved) for delta in deltas)
         case _:
             shown = {**message.fields, **(message.changed or {}), "status": state.state or ""}
-            return is_shown(told, shown, [note.body for note in message.notes])
+            return is_shown(call, shown, [note.body for note in message.notes])

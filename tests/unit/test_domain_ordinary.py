@@ -315,7 +315,7 @@ def test_an_error_in_the_short_way_is_found(
 
 
 def test_a_date_off_hold_is_no_ordinary_field(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = {
+    usual: dict[str, Any] = {
         "transaction": Transaction.UPDATE,
         "ticket_type": TicketType.INCIDENT,
         "client_number": "",

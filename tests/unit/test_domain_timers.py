@@ -11,14 +11,14 @@ from hypothesis import settings
 
 from ecproc.domain.commands import ClientLinked, CommandAccepted, CommandKind, Comment
 from ecproc.domain.deltas import TimerChanged
-from ecproc.domain.events import Place, TimerElapsed, TimerName
+from ecproc.domain.events import Act, OperatorActed, Place, TimerElapsed, TimerName
 from ecproc.domain.ids import ClientNumber, EffectKey, TicketNumber
 from ecproc.domain.policy import Policy
 from ecproc.domain.state import TicketState
 from ecproc.domain.timers import list_timers
 from ecproc.fold.machine import evolve_fact
 from ecproc.fold.tickets import TicketMachine
-from ecproc.testing.ticket import START, Event, Life, approver, change, given, incident, note, sent, succeed
+from ecproc.testing.ticket import START, Event, Life, approver, change, fail, given, incident, note, sent, succeed
 from tests.simulation.strategies import History, histories
 
 HOUR: Final = 3_600
@@ -174,6 +174,22 @@ def test_a_command_waits_for_a_message_that_shows_it(command: CommandAccepted, s
     other = named("Update", status="open", priority="3", changed={"shortDescription": "else"})
     assert open_timers(elapse(life.wait(60)).when(other)) == {key: True}
     assert key not in open_timers(life.when(shown))
+
+
+@pytest.mark.requirement("R182")
+def test_a_message_that_overtakes_the_answer_confirms_too() -> None:
+    life = ours().when(ask(CommandKind.UPDATE, priority="2"))
+    life.when(named("Update", status="open", changed={"priority": "2"})).when(succeed("K"))
+    assert open_timers(life) == {}
+
+
+@pytest.mark.requirement("R182")
+def test_a_call_that_was_never_taken_is_not_waited_for() -> None:
+    life = ours().when(ask(CommandKind.UPDATE, priority="2")).when(fail("K"))
+    assert open_timers(life) == {}
+    assert life.state.commands.unconfirmed == {}
+    life.when(OperatorActed(Act.RETRY, "ann", key=EffectKey("K"))).when(succeed("K"))
+    assert open_timers(life) == {"confirmation:K": False}
 
 
 @pytest.mark.requirement("R182")
