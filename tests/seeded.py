@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from itertools import count
+from pathlib import Path
 
 import msgspec
 
+from ecproc.attachments.store import ContentStore
+from ecproc.clock import Clock, SystemClock
+from ecproc.commands.intake import Intake
+from ecproc.config import CommandsConfig
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import EffectFailed, EffectSucceeded, OperatorActed
 from ecproc.domain.ids import EffectKey
@@ -28,6 +33,8 @@ INCIDENT, SECOND, CHANGE = "e-CS0000001", "e-CS0000002", "e-CHG0000003"
 UNREADABLE = "e-CS0000009"
 JOB = "job:prod:7"
 STARTED = 1_700_000_000_000_000
+NEVER = 300.0
+"""Seconds after which nobody waits any longer for what does not come."""
 ENTRIES = 2
 """So few that a list is cut soon."""
 
@@ -79,8 +86,11 @@ class Disk(MemoryStore):
 class Obedient:
     """Whoever acts on a log that nobody performs anything of: what is submitted is decided at once."""
 
-    def __init__(self, disk: Disk) -> None:
+    has_room = True
+
+    def __init__(self, disk: Disk, clock: Clock | None = None) -> None:
         self._disk = disk
+        self._clock = clock or SystemClock()
 
     async def act(self, stream: str, entry: Entry, acted: OperatorActed) -> bool:
         await self.submit(act_on(stream, entry, acted))
@@ -93,11 +103,28 @@ class Obedient:
         await self._disk.commit(batch)
         await self._disk.decide()
 
+    async def wait_change(self, seconds: float) -> None:
+        await self._clock.sleep(NEVER)
+
     def parked_by(self, stream: str) -> str | None:
         return None
 
     async def take_up(self, stream: str) -> bool:
         return True
+
+
+def open_intake(disk: Disk, log: Obedient, *, folder: Path, clock: Clock) -> Intake:
+    """What takes commands into that log; files are kept in the folder, with room for one MiB each."""
+    return Intake(
+        disk,
+        log,
+        machines=MACHINES,
+        options=CommandsConfig(),
+        environment="dev",
+        content=ContentStore(folder),
+        max_bytes=1024 * 1024,
+        clock=clock,
+    )
 
 
 async def fill_disk() -> Disk:

@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
 from ecproc.clock import Clock, SystemClock
+from ecproc.commands.intake import Intake
 from ecproc.commands.steering import Acting, Steering
 from ecproc.config import Limits, Secret
 from ecproc.fold.tables import TABLES
@@ -60,18 +61,19 @@ def serve_log(
     *,
     token: str = "",
     acting: Acting | None = None,
+    intake: Intake | None = None,
     limits: Limits = Limits(),  # noqa: B008 - it is frozen
     clock: Clock | None = None,
 ) -> Starlette:
-    """The application of a process that holds this log, on loopback; with `acting` something can be changed, by bearers
-    of the same token."""
+    """The application of a process that holds this log, on loopback; with `acting` and `intake` something can be
+    changed, by bearers of the same token."""
     clock = clock or Restless()
     pausable = ("bridge", "desk", "attachments")
     return build_app(
         Queries(reader, tables=TABLES.names, machines=MACHINES, entries=limits.document_entries),
         Well(),
         steering=None if acting is None else Steering(reader, acting, machines=MACHINES, pausable=pausable),
-        intake=None,
+        intake=intake,
         hosts=HostRule("127.0.0.1", ()),
         read_token=lambda: Secret(token),
         command_token=lambda: Secret(token),

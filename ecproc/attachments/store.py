@@ -214,6 +214,8 @@ def _open_source(source: Path, most: int) -> BinaryIO:
         descriptor = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise FileRefused(str(source), error.strerror or "it cannot be read") from None
+    except ValueError:  # a name with a NUL byte, or one that this system cannot spell
+        raise FileRefused(repr(str(source)), "no file can be called so") from None
     status = os.fstat(descriptor)
     refused = _refuse_size(source, status.st_size, most) if status.st_size > most else None
     if not stat.S_ISREG(status.st_mode):

@@ -29,6 +29,7 @@ from ecproc.commands.requests import (
     ResolveTicket,
     ReturnNumber,
     Update,
+    kind_of,
     name_argument,
 )
 from ecproc.commands.values import CLOSED
@@ -44,6 +45,9 @@ _SLICE_SECONDS: Final = 20
 """For how long one call to the running processor waits."""
 _ACCEPTED: Final = 202
 _UNKNOWN: Final = 404
+_KEY_HEADER: Final = "Idempotency-Key"
+_NAMELESS: Final = frozenset({"ticket", "file"})
+"""Arguments that are told by their place."""
 
 _Ticket: TypeAlias = Annotated[str, Parameter(help="Ensono's number or ours, in any case, with or without e-.")]
 _Short: TypeAlias = Annotated[str, Parameter(help="Short description.")]
@@ -242,7 +246,7 @@ def _send(session: Session, command: AnyCommand, way: Way) -> ExitCode:
     session.interrupts.stopped_code = ExitCode.TEMPORARY
 
     async def errand(intake: Intake) -> ExitCode:
-        document = _read_answer(await intake.take(command, key=key, who=_name_login()))
+        document = _read_answer(command, await intake.take(command, key=key, who=_name_login()))
         return _tell(await intake.wait(document.command, way.timeout) or document, way)
 
     async def run() -> ExitCode:
@@ -258,7 +262,7 @@ async def _send_alone(config: Config, command: AnyCommand, key: str, way: Way) -
     from ecproc.offline import take_data_dir
 
     async with take_data_dir(config) as taken:
-        document = _read_answer(await taken.intake.take(command, key=key, who=_name_login()))
+        document = _read_answer(command, await taken.intake.take(command, key=key, who=_name_login()))
     return _tell(document, way)
 
 
@@ -273,7 +277,7 @@ async def _send_running(session: Session, command: AnyCommand, key: str, way: Wa
 async def _ask(control: Control, command: AnyCommand, key: str, way: Way) -> ExitCode:
     from ecproc.control import WHO_HEADER
 
-    headers = {WHO_HEADER: quote(_name_login()), **({"Idempotency-Key": key} if key else {})}
+    headers = {WHO_HEADER: quote(_name_login()), **({_KEY_HEADER: key} if key else {})}
     body = msgspec.json.encode(command)
     document = _read(await control.call("POST", "/api/v1/commands", body=body, headers=headers))
     left = way.timeout if way.wait else 0.0
@@ -305,25 +309,43 @@ def _tell(document: ShownCommand, way: Way) -> ExitCode:
             return ExitCode.TEMPORARY
 
 
+class _Told(msgspec.Struct):
+    """As much of a problem document as says what is to blame."""
+
+    detail: str
+    field: str = ""
+    allowed: tuple[str, ...] = ()
+
+
 def _read(answer: ControlAnswer) -> ShownCommand:
     from ecproc.cli.steer import reason_of
 
     if answer.status in (200, _ACCEPTED):
         return msgspec.json.decode(answer.body, type=ShownCommand)
-    raise Failed(reason_of(answer))
+    try:
+        told = msgspec.json.decode(answer.body, type=_Told)
+    except msgspec.DecodeError:
+        raise Failed(reason_of(answer)) from None
+    raise _fail(told.detail, "" if told.field == _KEY_HEADER else told.field, told.allowed)
 
 
-def _read_answer(answer: IntakeAnswer) -> ShownCommand:
+def _read_answer(command: AnyCommand, answer: IntakeAnswer) -> ShownCommand:
     match answer:
         case Accepted(document=document):
             return document
         case Refusal(reason=reason, field=field, allowed=allowed):
-            named = f"--{name_argument(field).replace('_', '-')}: " if field else ""
-            raise Failed(f"{named}{reason}", hint=f"possible: {', '.join(allowed)}" if allowed else "")
+            raise _fail(reason, name_argument(kind_of(command), field), allowed)
         case Conflict(key=key):
             raise Failed(f"the key {key} was used for another command")
         case Overloaded():
             raise Failed("the outbox is full: nothing is taken until some of it is done")
+
+
+def _fail(reason: str, argument: str, allowed: Sequence[str]) -> Failed:
+    """The end of a command that is not taken, with the argument that is to blame and what it may be."""
+    option = argument.upper() if argument in _NAMELESS else f"--{argument.replace('_', '-')}"
+    hint = f"possible: {', '.join(allowed)}" if allowed else ""
+    return Failed(f"{option}: {reason}" if argument else reason, hint=hint)
 
 
 async def _show_calls(session: Session, command: AnyCommand, key: str, way: Way) -> ExitCode:
@@ -333,7 +355,7 @@ async def _show_calls(session: Session, command: AnyCommand, key: str, way: Way)
     config = session.load_config(require_bridge=True)
     answer = await preview_command(config, command, key=key, who=_name_login())
     if not isinstance(answer, list):
-        return _tell(_read_answer(answer), way)
+        return _tell(_read_answer(command, answer), way)
     if wants_json(way.json):
         write_document(answer)
     else:

@@ -26,6 +26,7 @@ from ecproc.commands.checks import (
 )
 from ecproc.commands.known import KnownTicket, know_ticket
 from ecproc.commands.requests import AnyCommand, Attach, Create, write_request
+from ecproc.commands.values import check_key
 from ecproc.config import CommandsConfig
 from ecproc.domain.commands import CommandAccepted, CommandKind
 from ecproc.domain.filenames import name_type, refuse_name
@@ -152,21 +153,24 @@ class Intake:
             await self._log.wait_change(min(left, _LOOK_SECONDS))
 
     async def _read(self, command: AnyCommand, *, key: str, who: str) -> CommandRequest | Refusal:
+        refused_key = check_key(key) if key else None
+        if refused_key is not None:
+            return refused_key
         if not isinstance(command, Attach):
             return write_request(command, key=key, who=who)
-        name = command.name or Path(command.file or "").name
+        name, source = command.name or Path(command.file or "").name, "file" if command.content is None else "content"
         if (command.file is None) == (command.content is None) or not name:
-            return Refusal("a file is given by its path, or by a name and its content", "file")
+            return Refusal("a file is given by its path, or by a name and its content", "name" if not name else "file")
         if refused := refuse_name(name):
             return Refusal(refused, "file" if command.name is None else "name")
         try:
             stored = await self._keep(command)
         except FileRefused as error:
-            return Refusal(str(error), "file")
+            return Refusal(str(error), source)
         with self._content.locate(stored[0]).open("rb") as file:
             mismatch = find_mismatch(name, file.read(HEAD_BYTES))
         if mismatch:
-            return Refusal(f"{name}: {mismatch}", "file")
+            return Refusal(f"{name}: {mismatch}", source)
         fields = {"name": name, "sha256": stored[0], "size": str(stored[1]), "type": name_type(name)}
         fields |= {"base64": "true"} if command.base64 else {}
         return CommandRequest(kind=CommandKind.ATTACH, fields=fields, key=key, who=who)
@@ -176,6 +180,8 @@ class Intake:
             stored = await self._content.take(Path(command.file), self._max_bytes)
             return stored.sha256, stored.size
         content = command.content or b""
+        if len(content) > self._max_bytes:
+            raise FileRefused(command.name or "", f"it has {len(content)} bytes, {self._max_bytes} at most")
         async with self._content.receive(len(content)) as upload:
             await upload.write(content)
             kept = await upload.keep()

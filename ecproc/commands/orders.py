@@ -20,7 +20,7 @@ class EntriesOrder(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
 
     keys: tuple[str, ...] = ()
     filter: EntriesWanted | None = None
-    limit: Annotated[int, Meta(ge=0)] | None = None
+    limit: Annotated[float, Meta(ge=0, multiple_of=1)] | None = None
     gradual: bool = False
     force: bool = False
     wait: bool = False

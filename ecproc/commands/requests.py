@@ -11,7 +11,15 @@ from ecproc.commands.checks import CommandRequest
 from ecproc.domain.commands import CommandKind, Comment
 
 _Ticket: TypeAlias = Annotated[str, Meta(min_length=1, description="Ensono's number or ours.")]
-_Grade: TypeAlias = str | int
+HereOnly: TypeAlias = Annotated[
+    str | None, Meta(description="By the control socket only.", extra_json_schema={"const": None})
+]
+Base64: TypeAlias = Annotated[
+    bytes,
+    Meta(extra_json_schema={"pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"}),
+]
+_Grade: TypeAlias = str | float
+"""A number is taken as it is written: 3.0 is 3."""
 
 
 class Create(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind", tag="create"):
@@ -28,7 +36,7 @@ class Create(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     priority: _Grade | None = None
     impact: _Grade | None = None
     urgency: _Grade | None = None
-    cis: str | tuple[str, ...] | None = None
+    cis: str | tuple[Annotated[str, Meta(pattern="^[^,]*$")], ...] | None = None
     comment: tuple[str, ...] = ()
 
 
@@ -83,9 +91,9 @@ class Attach(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Send a file: its `content` in Base64 under a `name`, or, by the control socket only, a `file` of this machine."""
 
     ticket: _Ticket
-    file: str | None = None
+    file: HereOnly = None
     name: str | None = None
-    content: bytes | None = None
+    content: Base64 | None = None
     base64: bool = False
 
 
@@ -132,6 +140,12 @@ _GUIDE: dict[str, str] = {
     "number": "clientTicketNumber",
 }
 """Arguments that the guide calls otherwise."""
+_SIGNED: dict[str, str] = {
+    "author": "commenter",
+    "email": "commenterEmail",
+    "phone": "commenterPhone",
+    "at": "commentTime",
+}
 _BESIDE = frozenset({"kind", "ticket"})
 
 
@@ -161,15 +175,23 @@ def kind_of(command: AnyCommand) -> CommandKind:
     return CommandKind(str(command.__struct_config__.tag))
 
 
-def name_argument(field: str) -> str:
-    """What the argument is called that becomes the guide's field."""
-    return next((argument for argument, guide in _GUIDE.items() if guide == field), field)
+def name_argument(kind: CommandKind, field: str) -> str:
+    """What the argument of such a command is called that becomes the guide's field."""
+    if kind is CommandKind.CREATE and field == "body":
+        return "comment"
+    return next((argument for argument, guide in (_GUIDE | _SIGNED).items() if guide == field), field)
 
 
 def _list_fields(command: AnyCommand) -> dict[str, str]:
     told = {name: getattr(command, name) for name in command.__struct_fields__ if name not in _BESIDE}
     return {
-        _GUIDE.get(name, name): ",".join(value) if isinstance(value, tuple) else str(value)
+        _GUIDE.get(name, name): _write(value)
         for name, value in told.items()
         if (value is not None and name != "comment") or (name == "comment" and isinstance(value, str))
     }
+
+
+def _write(value: str | float | tuple[str, ...]) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return value if isinstance(value, str) else f"{value:g}"

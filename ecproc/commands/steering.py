@@ -114,7 +114,7 @@ class Steering:
             found.append((row.stream, decode_entry(row.data or b"")))
         return found
 
-    async def list_entries(self, act: Act, wanted: EntriesWanted, *, limit: int | None) -> list[tuple[str, Entry]]:
+    async def list_entries(self, act: Act, wanted: EntriesWanted, *, limit: float | None) -> list[tuple[str, Entry]]:
         """The entries that are wanted for that act, by stream in planned order. Raises NotFound."""
         meant = EntryFilter(
             state=wanted.state,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
@@ -12,6 +13,7 @@ from ecproc.commands.capability import Refusal
 from ecproc.domain.commands import CommandKind, Comment
 from ecproc.domain.ids import identity
 from ecproc.domain.texts import LIMITS, comment_limit
+from ecproc.domain.times import parse_time
 
 LONGEST: Final = 100_000
 """Characters of a text that is sent in parts: beyond that it is no text to read in a ticket."""
@@ -61,9 +63,26 @@ CLOSED: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Fields with a closed list of values (R87, R89, R90, R104); what ends a ticket is a command of its own."""
 
+LONGEST_KEY: Final = 200
+"""Characters of a key."""
+KEY_PATTERN: Final = "^[!-~]([ -~]*[!-~])?$"
+"""A key goes into headers, paths and tables."""
+
+_KEY: Final = re.compile(KEY_PATTERN[:-1] + r"\Z")
+_OWN_KEYS: Final = re.compile(
+    "(create|returnptn|note|att|upd|resolve|close|cancel|reopen):.*|.*:(comments|notes|resolve|group)"
+)
+"""Keys that ecproc gives itself: to effects that messages lead to, and to the further calls of a command."""
 _NAMES: Final = frozenset({"clientTicketNumber", "approver", "approvalid"})
 _ALLOWED_CONTROLS: Final = frozenset("\n\r\t")
 _UNREADABLE: Final = frozenset({"Cc", "Cs"})
+
+
+def check_key(key: str) -> Refusal | None:
+    """Why no command can be known by that key; None if one can."""
+    if len(key) > LONGEST_KEY or not _KEY.match(key):
+        return Refusal(f"a key has 1 to {LONGEST_KEY} printable ASCII characters, and no blanks around them", "key")
+    return Refusal(f"{key!r} is a key that ecproc gives itself", "key") if _OWN_KEYS.fullmatch(key) else None
 
 
 def check_fields(
@@ -92,6 +111,9 @@ def check_comments(comments: Iterable[Comment], *, overflow: Literal["comment", 
             refusal = _check_text(name, value, limit=LONGEST if name == "body" else SHORT)
             if refusal is not None:
                 return refusal
+        if comment.comment_time and parse_time(comment.comment_time) is None:
+            reason = f"{comment.comment_time[:80]!r} is no time such as 2026-01-31T12:00:00Z"
+            return Refusal(reason, "commentTime")
         limit = comment_limit(comment)
         if overflow == "refuse" and len(comment.body) > limit:
             return _too_long("body", comment.body, limit)

@@ -11,7 +11,9 @@ from starlette.responses import Response
 
 from ecproc.commands.capability import Refusal
 from ecproc.commands.intake import Accepted, Conflict, Intake, IntakeAnswer, Overloaded
-from ecproc.commands.requests import AnyCommand, Attach, NoteOn, Update, name_argument
+from ecproc.commands.requests import AnyCommand, Attach, NoteOn, Update, kind_of, name_argument
+from ecproc.commands.values import KEY_PATTERN, LONGEST_KEY, check_key
+from ecproc.domain.commands import CommandKind
 from ecproc.reading.commands import ShownCommand
 from ecproc.web.answers import answer_document
 from ecproc.web.connection import LOCAL
@@ -21,8 +23,6 @@ from ecproc.web.orders import FAILS, person_of, read_body
 from ecproc.web.problems import BadRequest
 
 KEY_HEADER: Final = "Idempotency-Key"
-LONGEST_KEY: Final = 200
-"""Characters of a key."""
 _LONGEST_WAIT: Final = 300
 _ACCEPTED: Final = 202
 
@@ -46,7 +46,9 @@ class CommandPages:
                 method="POST",
                 status=_ACCEPTED,
                 parameters=(
-                    Parameter(name=KEY_HEADER, text=key_text, in_header=True),
+                    Parameter(
+                        name=KEY_HEADER, text=key_text, in_header=True, needed=True, form=(KEY_PATTERN, LONGEST_KEY)
+                    ),
                     wait,
                 ),
                 takes=AnyCommand,
@@ -68,15 +70,17 @@ class CommandPages:
         command: AnyCommand = await read_body(request, AnyCommand)
         local = find_role(request.scope) == LOCAL
         key = asked.text(KEY_HEADER) or ""
-        if len(key) > LONGEST_KEY or not key.isprintable():
-            raise BadRequest(f"a key is printable and has {LONGEST_KEY} characters at most", field=KEY_HEADER)
+        refused = check_key(key) if key else None
+        if refused is not None:
+            raise BadRequest(refused.reason, field=KEY_HEADER)
         if not key and (not local or isinstance(command, (NoteOn, Update))):
             raise BadRequest("a command needs a key of its own", field=KEY_HEADER)
         if isinstance(command, Attach) and command.file is not None and not local:
             raise BadRequest(
                 "a file of this machine is named by the control socket only: send its content", field="file"
             )
-        document = _read_answer(await self._intake.take(command, key=key, who=person_of(request, "").who))
+        answer = await self._intake.take(command, key=key, who=person_of(request, "").who)
+        document = _read_answer(kind_of(command), answer)
         if seconds := asked.number("wait", 0):
             document = await self._intake.wait(document.command, seconds) or document
         return answer_document(msgspec.json.encode(document), _ACCEPTED)
@@ -89,13 +93,13 @@ class CommandPages:
         return answer_document(msgspec.json.encode(document))
 
 
-def _read_answer(answer: IntakeAnswer) -> ShownCommand:
+def _read_answer(kind: CommandKind, answer: IntakeAnswer) -> ShownCommand:
     match answer:
         case Accepted(document=document):
             return document
         case Refusal(reason=reason, field=field, allowed=allowed):
             if field:
-                raise BadRequest(reason, field=name_argument(field), allowed=allowed, status=409)
+                raise BadRequest(reason, field=name_argument(kind, field), allowed=allowed, status=409)
             raise HTTPException(409, reason)
         case Conflict(key=key):
             raise BadRequest(f"the key {key} was used for another command", field=KEY_HEADER, status=409)

@@ -87,5 +87,8 @@ def _describe_parameter(parameter: Parameter) -> dict[str, Any]:
     elif parameter.numbers is not None:
         first, last = parameter.numbers
         schema = {"type": "integer", "minimum": first, "maximum": last}
+    elif parameter.form is not None:
+        schema["pattern"], schema["maxLength"] = parameter.form
     place = "header" if parameter.in_header else "query"
-    return {"name": parameter.name, "in": place, "description": parameter.text, "schema": schema}
+    needed = {"required": True} if parameter.needed else {}
+    return {"name": parameter.name, "in": place, **needed, "description": parameter.text, "schema": schema}

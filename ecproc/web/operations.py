@@ -18,13 +18,18 @@ _TRUE: Final = ("true", "false")
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
-    """One parameter of a query: a word of `words`, a whole number of `numbers` (first and last), or any text."""
+    """One parameter of a query: a word of `words`, a whole number of `numbers` (first and last), or any text.
+
+    For the document: whether it is `needed`, and the pattern of a text and how long that may be, as its `form`.
+    """
 
     name: str
     text: str
     words: tuple[str, ...] = ()
     numbers: tuple[int, int] | None = None
     in_header: bool = False
+    needed: bool = False
+    form: tuple[str, int] | None = None
 
     def check(self, value: str) -> None:
         """Raise BadRequest unless the value is one of its own."""

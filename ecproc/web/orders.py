@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, get_args
 from urllib.parse import unquote
 
 import msgspec
@@ -39,13 +39,20 @@ _REMOTE: Final = "command"
 
 _SHOWN: Final = 80
 _UNKNOWN: Final = re.compile(r"unknown field `(.*?)`")
+_MISSING: Final = re.compile(r"missing required field `(\w+)`$")
 _MEMBER: Final = re.compile(r"at `\$\.(\w+)")
+_KIND: Final = "kind"
+"""The member that tells documents apart of which several are taken."""
 FAILS: Final = {
     403: "Nothing may be changed here: there is no command token.",
     404: "What is named is not there.",
     409: "It cannot be done as things stand; nothing was changed.",
     415: "The document is not said to be JSON.",
 }
+
+
+class _Kinded(msgspec.Struct):
+    kind: str = ""
 
 
 class Orders:
@@ -142,16 +149,32 @@ async def read_body(request: Request, shape: Any) -> Any:
         raise HTTPException(415, f"the body is JSON, and content-type says so: {JSON}")
     try:
         return msgspec.json.decode(body or b"{}", type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _blame(str(error), shape) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _blame(str(error), _list_shapes(shape), body) from None
 
 
-def _blame(reason: str, shape: Any) -> HTTPException:
+def _blame(reason: str, shapes: Mapping[str, type[msgspec.Struct]], body: bytes) -> HTTPException:
     """The refusal, with the member that is to blame where there is one."""
-    unknown, named = _UNKNOWN.search(reason), _MEMBER.search(reason)
+    unknown, named = _UNKNOWN.search(reason), _MISSING.search(reason) or _MEMBER.search(reason)
     if unknown is not None:
-        known = [field.encode_name for field in msgspec.structs.fields(shape)] if isinstance(shape, type) else ()
+        within = _MEMBER.search(reason) is not None
+        meant = None if within else shapes.get(_read_kind(body) if len(shapes) > 1 else next(iter(shapes)))
+        known = [field.encode_name for field in msgspec.structs.fields(meant)] if meant is not None else ()
         return BadRequest(f"unknown member {unknown[1][:_SHOWN]}", field=unknown[1][:_SHOWN], allowed=known)
-    if named is not None:
-        return BadRequest(f"{named[1]}: {reason}", field=named[1])
-    return HTTPException(400, f"the body cannot be read: {reason}")
+    if named is None:
+        return HTTPException(400, f"the body cannot be read: {reason}")
+    member = named[1]
+    return BadRequest(f"{member}: {reason}", field=member, allowed=shapes if member == _KIND else ())
+
+
+def _list_shapes(shape: Any) -> dict[str, type[msgspec.Struct]]:
+    """The documents that are taken, by what their `kind` says."""
+    shapes: tuple[type[msgspec.Struct], ...] = get_args(shape) or (shape,)
+    return {str(one.__struct_config__.tag): one for one in shapes}
+
+
+def _read_kind(body: bytes) -> str:
+    try:
+        return msgspec.json.decode(body, type=_Kinded).kind
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -17,12 +18,15 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import FailureGroup
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks
+from starlette.applications import Starlette
 from starlette.routing import Route
 
-from tests.seeded import INCIDENT, UNREADABLE, Disk, Obedient, fill_disk
-from tests.web import call_app, serve_log
+from ecproc.attachments.store import ContentStore
+from tests.seeded import CHANGE, INCIDENT, SECOND, UNREADABLE, Disk, Obedient, fill_disk, open_intake
+from tests.web import Restless, call_app, serve_log
 
 EXAMPLES: Final = 500
+COMMANDS: Final = "/api/v1/commands"
 TOKEN: Final = "0123456789abcdef"
 OPEN: Final = ("/livez", "/readyz", "/healthz")
 """What needs no token."""
@@ -41,20 +45,24 @@ JUDGED: Final = [checks.negative_data_rejection, checks.positive_data_acceptance
 
 KNOWN: Final = {
     "number": (INCIDENT, "LOCAL-1"),
-    "key": (f"create:{INCIDENT}:g1", f"att:{INCIDENT}:abc"),
+    "key": (f"create:{INCIDENT}:g1", f"att:{INCIDENT}:abc", "k-1"),
     "name": ("5", UNREADABLE),
+    "ticket": (INCIDENT, "LOCAL-1", SECOND, CHANGE),
 }
-"""What is there under the name of a path's variable part: nobody hits on it by chance."""
+"""What is there under the name of a path's variable part or a body's member: nobody hits on it by chance."""
+NOTE: Final = {"kind": "note", "ticket": INCIDENT, "body": "seen"}
 
 
 class Served:
     """A process with a log, in this thread, and the document that it gives."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self._loop = asyncio.new_event_loop()
+        self._loop.run_until_complete(ContentStore(folder).sweep())
         disk = self._loop.run_until_complete(fill_disk())
-        self.app = serve_log(disk, token=TOKEN, acting=Obedient(disk))
+        self.app = serve_all(disk, folder, token=TOKEN)
         self._client = call_app(self.app)
+        self.ask("POST", "/api/v1/commands", headers={"Idempotency-Key": "k-1"}, json=NOTE)
         self.schema = schemathesis.openapi.from_dict(self.ask("GET", "/api/v1/openapi.json").json())
 
     def ask(self, method: str, url: str, *, token: str = TOKEN, **more: Any) -> httpx.Response:
@@ -69,17 +77,31 @@ class Served:
         self._loop.close()
 
 
+def serve_all(disk: Disk, folder: Path, token: str = "") -> Starlette:
+    """Everything that can be asked and changed."""
+    clock = Restless()
+    log = Obedient(disk, clock)
+    intake = open_intake(disk, log, folder=folder, clock=clock)
+    return serve_log(disk, token=token, acting=log, intake=intake, clock=clock)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Served]:
+    """Give a process of which nothing was asked."""
+    fresh = Served(tmp_path)
+    yield fresh
+    fresh.close()
+
+
 @pytest.fixture(scope="module")
-def served() -> Iterator[Served]:
-    """Give a process to ask."""
-    served = Served()
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Give a process to ask what changes nothing."""
+    served = Served(tmp_path_factory.mktemp("served"))
     yield served
     served.close()
 
 
-ROUTES: Final = [
-    route for route in serve_log(Disk(), acting=Obedient(Disk())).routes if isinstance(route, Route) and route.methods
-]
+ROUTES: Final = [route for route in serve_all(Disk(), Path()).routes if isinstance(route, Route) and route.methods]
 OPERATIONS: Final = [
     (method, route.path.replace(":path", "")) for route in ROUTES for method in route.methods or () if method != "HEAD"
 ]
@@ -89,12 +111,13 @@ PATHS: Final = list(dict.fromkeys(path for _, path in OPERATIONS))
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
-def test_every_answer_is_as_the_document_says(method: str, path: str, served: Served) -> None:
-    operation = served.schema[path][method]
+def test_every_answer_is_as_the_document_says(method: str, path: str, fresh: Served) -> None:
+    served, operation = fresh, fresh.schema[path][method]
     takes_something = bool(len(operation.query) or len(operation.path_parameters) or len(operation.body))
     right, wrong = GenerationMode.POSITIVE, GenerationMode.NEGATIVE
-    modes = [right, right, wrong] if takes_something else [right]  # a wrong one takes long to make
-    known = st.sampled_from([None, *(KNOWN[part.name] for part in operation.path_parameters)]).flatmap(
+    modes = [right, right, right, wrong] if takes_something else [right]  # a wrong one takes long to make
+    named = [part.name for part in operation.path_parameters] or (["ticket"] if path == COMMANDS else [])
+    known = st.sampled_from([None, *(KNOWN[name] for name in named)]).flatmap(
         lambda words: st.none() if words is None else st.sampled_from(words)
     )
     more = st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=8), st.text(max_size=8), max_size=2)
@@ -115,7 +138,9 @@ def test_every_answer_is_as_the_document_says(method: str, path: str, served: Se
         more=st.just({}) if takes_something else more,
     )
     def ask(case: Any, name: str | None, more: dict[str, str]) -> None:
-        if name is not None:
+        if name is not None and path == COMMANDS:
+            case.body = {**case.body, "ticket": name} if isinstance(case.body, dict) else case.body
+        elif name is not None:
             (part,) = case.path_parameters
             case.path_parameters = {part: name}
         sent = case.as_transport_kwargs(base_url="http://localhost")
@@ -139,6 +164,7 @@ def test_every_answer_is_as_the_document_says(method: str, path: str, served: Se
     ask()
     assert statuses.total() >= EXAMPLES
     assert statuses[200] or method == "POST"
+    assert statuses[202] or path != COMMANDS
     assert takes_something <= bool(statuses[400] or statuses[404])
 
 
