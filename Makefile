@@ -35,10 +35,10 @@ RUNS := python3.13 -E -c 'import sys; print(sys.executable)' 2>/dev/null
 NEXT := $(if $(filter test,$(if $(ARGS),,$(MAKECMDGOALS))),$(shell \
 	$(RUNS) || PYENV_VERSION=$$(pyenv latest 3.13 2>/dev/null) $(RUNS)))
 
-.PHONY: help demo test check bench
+.PHONY: help demo test check bench torture
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: .venv/.run ## a faulty bridge is drained through two crashes, then the log is replayed and compared
 	@.venv/bin/ecproc demo $(ARGS)
@@ -64,6 +64,9 @@ check: .venv/.dev ## format, lint, types, import directions, generated pages, si
 
 bench: .venv/.dev ## every benchmark beside its baseline; ARGS=--quick or --hold for less, PEERS=1 adds others' software
 	@.venv/bin/python -m benchmarks $(if $(PEERS),--peers) $(ARGS)
+
+torture: .venv/.dev ## the long run: thousands of commands while answers get lost; ARGS="creates --minutes 5 --seed 7"
+	@.venv/bin/python -m tests.torture $(ARGS)
 
 .uv/bin/uv:
 	@$(PYTHON) $(CHECK)

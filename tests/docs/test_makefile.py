@@ -73,7 +73,7 @@ class Checkout:
     @property
     def steps(self) -> list[str]:
         """What the last run set up and ran, each step by the words that tell it from the others."""
-        words = "venv -q|requirements.*lock|--no-deps -e|pytest.*|benchmarks.*"
+        words = "venv -q|requirements.*lock|--no-deps -e|pytest.*|benchmarks.*|tests.torture"
         return [found[0] for line in self.notes.read_text().splitlines() if (found := re.search(words, line))]
 
     @property
@@ -102,7 +102,10 @@ def test_help_names_every_target_and_is_what_make_does_alone() -> None:
     assert make().splitlines() == lines
 
 
-@pytest.mark.parametrize(("target", "ran"), [("test", "pytest -q -n auto --dist worksteal"), ("bench", "benchmarks")])
+@pytest.mark.parametrize(
+    ("target", "ran"),
+    [("test", "pytest -q -n auto --dist worksteal"), ("bench", "benchmarks"), ("torture", "tests.torture")],
+)
 def test_a_target_sets_up_all_it_needs_once(checkout: Checkout, target: str, ran: str) -> None:
     first = checkout.make(target)
     assert first.returncode == 0, first.stderr
