@@ -79,6 +79,10 @@ class _State:
         return any(row.id == id and row.stream != stream for row in self.live.rows[table].values())
 
 
+def _row_order(row: Row) -> tuple[str, int, str]:
+    return row.stream, row.ordinal, row.id
+
+
 def _compact_order(one: Compact) -> tuple[str, int]:
     return one.stream, one.position
 
@@ -145,7 +149,7 @@ class MemoryReader:
         if stream is None and id is None:
             raise ValueError("rows are read by stream, by id, or by both")
         await checkpoint()
-        rows = [row for row in self._listed(table) if stream in (None, row.stream) and id in (None, row.id)]
+        rows = sorted(self._find(table, stream, id), key=_row_order)
         return rows if last is None else rows[max(len(rows) - last, 0) :]
 
     async def list_later(self, table: str, prefix: str, id: str) -> list[tuple[str, str]]:
@@ -197,7 +201,13 @@ class MemoryReader:
         return Head(events[-1].position, events[-1].hash) if events else Head(0, NO_HASH)
 
     def _listed(self, table: str) -> list[Row]:
-        return sorted(self._state.live.rows[table].values(), key=lambda row: (row.stream, row.ordinal, row.id))
+        return sorted(self._state.live.rows[table].values(), key=_row_order)
+
+    def _find(self, table: str, stream: str | None, id: str | None) -> list[Row]:
+        rows = self._state.live.rows[table]
+        if stream is not None and id is not None:
+            return [rows[stream, id]] if (stream, id) in rows else []
+        return [row for row in rows.values() if stream in (None, row.stream) and id in (None, row.id)]
 
 
 class MemoryRebuildWriter:
