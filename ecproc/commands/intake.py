@@ -42,6 +42,9 @@ from ecproc.store.base import Reader
 
 SETTLED: Final = frozenset({CommandState.DONE, CommandState.REFUSED, CommandState.DEAD})
 """States that nothing but a person leads out of."""
+_DECIDED_LOOKS: Final = 100
+_DECIDED_SECONDS: Final = 0.05
+"""How often, and how long after each other, it is looked whether a ticket's facts are decided."""
 _LOOK_SECONDS: Final = 1.0
 """How long nobody is told of a change that no attempt brought."""
 
@@ -84,6 +87,9 @@ class Submitting(Protocol):
     async def submit(self, batch: Batch) -> None:
         """Append facts, and return when they are decided or their tickets parked."""
 
+    def parked_by(self, stream: str) -> str | None:
+        """What stopped the ticket; None if it is not parked."""
+
     async def wait_change(self, seconds: float) -> None:
         """Return when an attempt has ended, or after that time."""
 
@@ -118,6 +124,7 @@ class Intake:
         if isinstance(request, Refusal):
             return request
         found = await self._find_ticket(command, request)
+        await self._wait_decided(find_home(request, found))
         known = await self._find_known(request, found)
         if known is not None:
             return known
@@ -186,6 +193,14 @@ class Intake:
             await upload.write(content)
             kept = await upload.keep()
         return kept.sha256, kept.size
+
+    async def _wait_decided(self, stream: str) -> None:
+        """Return when what a former process accepted last is known by its key, too; at once where it is parked."""
+        for _ in range(_DECIDED_LOOKS):
+            state = await self._reader.stream_state(stream)
+            if state.wanted <= state.through or self._log.parked_by(stream) is not None:
+                return
+            await self._log.wait_change(_DECIDED_SECONDS)
 
     async def _find_ticket(self, command: AnyCommand, request: CommandRequest) -> KnownTicket | None:
         """The ticket that is meant; of a create the one that has its number already."""

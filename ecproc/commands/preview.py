@@ -42,6 +42,9 @@ class _Nobody:
     async def submit(self, batch: Batch) -> None:
         raise AssertionError("nothing is submitted")
 
+    def parked_by(self, stream: str) -> str | None:
+        return None
+
     async def wait_change(self, seconds: float) -> None:
         return
 
