@@ -65,7 +65,7 @@ check: .venv/.dev ## format, lint, types, import directions, generated pages, si
 bench: .venv/.dev ## every benchmark beside its baseline; ARGS=--quick or --hold for less, PEERS=1 adds others' software
 	@.venv/bin/python -m benchmarks $(if $(PEERS),--peers) $(ARGS)
 
-torture: .venv/.dev ## the long run: thousands of commands while answers get lost; ARGS="creates --minutes 5 --seed 7"
+torture: .venv/.dev ## the long run: commands while answers get lost and processors die; ARGS="creates --minutes 5 --seed 7"
 	@.venv/bin/python -m tests.torture $(ARGS)
 
 .uv/bin/uv:

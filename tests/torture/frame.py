@@ -25,13 +25,14 @@ class Round(msgspec.Struct, frozen=True):
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """What a round did. `lost` and `doubled` are counted on the other side; `more` are other numbers worth reading;
-    `findings` say what is not as it must be."""
+    `told` are lines to read with them, and `findings` say what is not as it must be."""
 
     what: str
     count: int
     lost: int
     doubled: int
     more: Mapping[str, int] = {}
+    told: Sequence[str] = ()
     findings: Sequence[str] = ()
 
 
@@ -80,7 +81,7 @@ def describe_round(name: str, given: Round, figures: Figures, *, seconds: float)
     told = [f"{figures.count} {figures.what}".strip(), *(f"{word} {number}" for word, number in more.items())]
     end = "FAILED" if figures.findings else "ok"
     line = f"{name} seed {given.seed}: {' · '.join([*told, f'{seconds:.1f} s', end])}"
-    return "\n".join([line, *(f"  {finding}" for finding in figures.findings)])
+    return "\n".join([line, *(f"  {text}" for text in (*figures.told, *figures.findings))])
 
 
 @contextmanager
