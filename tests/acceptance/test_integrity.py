@@ -66,6 +66,7 @@ EDITS: Final = {
     "quarantine": "UPDATE quarantine SET tag = 'unknown'",
     "pause": "UPDATE pause SET data = data || ' '",
     "command": "UPDATE command SET data = data || ' '",
+    "timer": "UPDATE timer SET data = data || ' ' WHERE stream || id = (SELECT max(stream || id) FROM timer)",
 }
 """One row changed, added or taken away in each live table."""
 

@@ -45,6 +45,7 @@ ODD_CHANGE: Final = "e-CHG0700002"
 UNTYPED: Final = "e-CS0700009"
 ASKED: Final = "e-CHG0700010"
 HELD: Final = "e-CS0700011"
+CREATED: Final = "e-CS5000001"
 ODD_CASE: Final = {
     "ticketType": "Incident",
     "ticketNumber": ODD_TICKET,
@@ -131,6 +132,8 @@ async def record_history(name: str) -> None:
                 answer = await world.ask(*command)
                 if answer.code != 0:
                     raise SystemExit(f"{' '.join(command)}: {answer.err}")
+            await world.drain()
+            world.simulator.bridge.send_raw(write_number())
             await world.drain()
             folder.mkdir(parents=True)
             packed = gzip.compress((world.data / DATABASE).read_bytes(), mtime=0)
@@ -228,6 +231,12 @@ def write_untyped() -> Iterator[RawMessage]:
     yield write_message(2, "Approval Request", {**change, **asked}, group=ASKED)
     held = {**ODD_CASE, "ticketNumber": HELD, "status": "pending", "offHoldDate": "2023-03-01T08:00:00Z"}
     yield write_message(1, "Create", held, group=HELD)
+
+
+def write_number() -> RawMessage:
+    """What Ensono says of a create whose answer it holds to be lost."""
+    named = {**ODD_CASE, "ticketNumber": CREATED, "clientTicketNumber": "INC1", "status": "open"}
+    return write_message(1, "ReturnEnsonoNum", named, group=CREATED)
 
 
 def list_commands(folder: Path) -> Iterator[Sequence[str]]:
