@@ -73,7 +73,9 @@ class Way:
     dry_run: Annotated[
         bool, Parameter(help="Print the request as it would leave, and send nothing.", show_default=False)
     ] = False
-    key: Annotated[str, Parameter(help="Idempotency key; else the one it has by nature, or a fresh one.")] = ""
+    key: Annotated[
+        str, Parameter(help="Idempotency key; else the one it has by nature, or a fresh one.", show_default=False)
+    ] = ""
     json: Annotated[bool, Parameter(help="Print one JSON document, also on a terminal.", show_default=False)] = False
 
 
@@ -94,7 +96,9 @@ def create(
     impact: _Impact = None,
     urgency: _Urgency = None,
     cis: Annotated[str | None, Parameter(help="Configuration items, separated by commas.")] = None,
-    comment: Annotated[tuple[str, ...], Parameter(help="A comment that was made before; may be repeated.")] = (),
+    comment: Annotated[
+        tuple[str, ...], Parameter(help="A comment that was made before; may be repeated.", show_default=False)
+    ] = (),
     way: Way = _WAY,
     session: Own,
 ) -> ExitCode:
@@ -150,10 +154,10 @@ def note(
     /,
     *,
     body: Annotated[str, Parameter(help="The comment.")],
-    author: Annotated[str, Parameter(help="Who made it.")] = "",
-    email: Annotated[str, Parameter(help="The author's address.")] = "",
-    phone: Annotated[str, Parameter(help="The author's phone.")] = "",
-    at: Annotated[str, Parameter(help="When it was made, as RFC 3339 has it.")] = "",
+    author: Annotated[str, Parameter(help="Who made it.", show_default=False)] = "",
+    email: Annotated[str, Parameter(help="The author's address.", show_default=False)] = "",
+    phone: Annotated[str, Parameter(help="The author's phone.", show_default=False)] = "",
+    at: Annotated[str, Parameter(help="When it was made, as RFC 3339 has it.", show_default=False)] = "",
     way: Way = _WAY,
     session: Own,
 ) -> ExitCode:

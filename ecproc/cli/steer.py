@@ -45,7 +45,7 @@ _WAIT_SECONDS: Final = 24 * 3_600.0
 _OK: Final = 200
 _COLUMNS: Final = ("state", "key", "reason")
 
-_Why: TypeAlias = Annotated[str, Parameter(help="Why, for whoever reads the log later.")]
+_Why: TypeAlias = Annotated[str, Parameter(help="Why, for whoever reads the log later.", show_default=False)]
 Keys: TypeAlias = Annotated[str, Parameter(help="Keys of entries, as `ecproc outbox list` shows them.")]
 State: TypeAlias = Annotated[str | None, choice(tuple(map(str, EntryState)), help="Only entries in this state.")]
 OfLane: TypeAlias = Annotated[str | None, choice(tuple(map(str, Lane)), help="Only entries of this lane.")]
