@@ -207,8 +207,11 @@ class Pipeline:
 
 
 def _count_slots(config: Config) -> Mapping[Lane, int]:
-    slots = config.outbox_slots
-    return {Lane.DESK: slots.desk, Lane.BRIDGE: slots.bridge, Lane.ATTACHMENTS: slots.attachments}
+    return {
+        Lane.DESK: config.outbox_slots.desk,
+        Lane.BRIDGE: config.outbox_slots.bridge,
+        Lane.ATTACHMENTS: config.outbox_slots.attachments,
+    }
 
 
 def _bound_attempt(config: Config) -> float:

@@ -169,13 +169,18 @@ def _list_entry_waits(entries: Sequence[Entry], paused: Mapping[str, PauseNow]) 
             hint = f"{entry.effect.kind} may have been done ({entry.reason}): it is asked for or repeated by itself"
             yield _describe_entry(WaitWord.UNKNOWN_RESULT, entry, Mover.NOBODY, hint)
     first = [find_waiting([entry for entry in entries if entry.lane is lane]).next for lane in Lane]
-    due = [entry for entry in first if entry is not None]
+    due = sorted([entry for entry in first if entry is not None], key=_trouble)
     for entry in due:
         destination = _destination(entry)
         if destination in paused:
             yield _describe_pause(paused[destination], destination)
     for entry in due:
         yield _describe_due(entry)
+
+
+def _trouble(entry: Entry) -> tuple[bool, bool]:
+    """What is held stands before what was tried and waits, and that before what is merely due."""
+    return entry.held is None, entry.tries == 0
 
 
 def _destination(entry: Entry) -> str:

@@ -380,6 +380,7 @@ def test_without_a_log_lists_are_empty_and_the_rest_fails(
 def test_a_person_sees_a_timeline(at_terminal: Callable[..., str]) -> None:
     text = at_terminal("show", INCIDENT)
     assert text.splitlines()[0].split() == [INCIDENT, "Incident", "open"]
+    assert text.splitlines()[1].split()[:4] == ["waits", "for", "attachment", "since"]
     for part in ("LOCAL-0000001", "Fields", "History", "Create", "Attachments", "a.txt", "Effects", "available"):
         assert part in text
     assert CANARY not in text
