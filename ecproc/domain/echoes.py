@@ -10,7 +10,8 @@ Each part of a print is used once, by the first message that repeats it. Where a
 something else, which is told to the desk, no print of it is left: ours is news then, if it comes back.
 
 A print is fresh from the acceptance of its command, for the message may overtake the answer, until an hour after the
-call was last heard of; the clocks of both sides may differ by five minutes. A call that came to a bad end left nothing.
+call was done, however long it waits before that; the clocks of both sides may differ by five minutes. A call that came
+to a bad end left nothing.
 """
 
 from __future__ import annotations
@@ -62,11 +63,11 @@ def _print_note(comment: Comment) -> NotePrint:
     return NotePrint(len(text), digest(text), tuple(map(_bare, comment.signature)))
 
 
-def hear_of(commands: Commands, key: EffectKey, at: int) -> None:
-    """That call was heard of at that time."""
+def hear_of(commands: Commands, key: EffectKey, at: int, *, done: bool) -> None:
+    """That call was heard of at that time, and may be done now."""
     known = commands.prints.get(key)
     if known is not None:
-        known.at = max(known.at, at)
+        known.at, known.done = max(known.at, at), known.done or done
 
 
 def find_echo(commands: Commands, message: Message, deltas: Sequence[Delta]) -> list[Delta]:
@@ -74,7 +75,9 @@ def find_echo(commands: Commands, message: Message, deltas: Sequence[Delta]) -> 
     are forgotten."""
     if not commands.prints:
         return []
-    prints = {key: known for key, known in commands.prints.items() if message.at <= known.at + ECHO_WINDOW}
+    prints = {
+        key: known for key, known in commands.prints.items() if not known.done or message.at <= known.at + ECHO_WINDOW
+    }
     fresh = [known for known in prints.values() if message.at >= known.since - CLOCK_SKEW]
     changed = _list_fields(deltas)
     fields = {name for name, value in changed if _use_field(fresh, prints.values(), name, value)}

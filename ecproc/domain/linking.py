@@ -36,7 +36,8 @@ def evolve_linked(state: TicketState, linked: ClientLinked, place: Place) -> lis
     state.ticket = state.ticket or linked.ticket
     commands = state.commands
     commands.comments |= {comment.key: linked.key for comment in linked.comments if comment.key}
-    keep_print(commands, linked.key, make_print(linked.fields, linked.comments, place.at))
+    told = make_print(linked.fields, linked.comments, place.at)
+    keep_print(commands, linked.key, msgspec.structs.replace(told, done=True))
     return _adopt(state, linked, place) + _take_fields(state, linked) + _open(state, place)
 
 

@@ -253,11 +253,11 @@ def settle_command(state: TicketState, effect: Effect, outcome: Outcome, place: 
             _give_up(state, outcome.key, key)
         case EffectSucceeded():
             commands.dead.discard(outcome.key)
-            hear_of(commands, outcome.key, place.at)
+            hear_of(commands, outcome.key, place.at, done=True)
             expect_confirmation(state, outcome.key, place.at)
             return _answer_approvals(state, effect, key) + _add_group_note(state, key, outcome, place)
         case _:
-            hear_of(commands, outcome.key, place.at)
+            hear_of(commands, outcome.key, place.at, done=False)
     return []
 
 

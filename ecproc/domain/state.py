@@ -142,12 +142,13 @@ class NotePrint(msgspec.Struct, frozen=True):
 
 class Print(msgspec.Struct):
     """What a call of ours told, by digests, so that it is known when it comes back; `since` it was accepted, and `at`
-    is when it was last heard of, in microseconds UTC."""
+    is when it was last heard of, in microseconds UTC. `done`: Ensono took it."""
 
     since: int
     at: int
     fields: dict[str, int] = {}
     notes: list[NotePrint] = []
+    done: bool = False
 
 
 class Unconfirmed(msgspec.Struct, frozen=True):

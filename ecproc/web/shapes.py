@@ -15,6 +15,8 @@ class TicketDocument(msgspec.Struct, frozen=True):
     state: str | None
     client_ticket: str | None
     generation: int
+    paused: bool
+    waiting_for: dict[str, Any] | None
     version: int
     position: int
     opened_at: str | None
