@@ -292,6 +292,10 @@ def test_escaping_and_limits_are_as_the_page_says() -> None:
     (before, after), *_ = re.findall(r"`(\S+ \S+)` leaves as `(\S+ \S+)`", page)
 
     assert json.dumps(escape_text(before))[1:-1] == after
-    assert {LIMITS["description"], LIMITS["closeNotes"], LIMITS["comment"]} == {4_000}
-    assert LIMITS["shortDescription"] == 160
-    assert "(4,000 characters), short description (160)" in page
+    for name, words in {
+        "shortDescription": "short description ({} characters)",
+        "description": "description, close notes or\ncomment ({})",
+        "closeNotes": "description, close notes or\ncomment ({})",
+        "comment": "with a decision ({})",
+    }.items():
+        assert words.format(f"{LIMITS[name]:,}") in page
