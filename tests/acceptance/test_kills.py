@@ -25,7 +25,7 @@ async def test_what_was_accepted_is_sent_once_however_the_processor_died(tmp_pat
     cases = make_cases(
         (CommandKind.CREATE, "claim.committed", 1),
         (CommandKind.NOTE, "settle.committed", 2),
-        (CommandKind.APPROVE, "project.committed", 1),
+        (CommandKind.APPROVE, "project.folded", 1),
         (CommandKind.ATTACH, "attachment.renamed", 1),
     )
 

@@ -232,7 +232,7 @@ def _find_unreached(died: Sequence[Case]) -> Iterator[str]:
 
 
 def _sum_up(killing: Killing, count: int, findings: Sequence[str]) -> Figures:
-    counts, points = killing.counts, {case.failpoint for case in killing.died}
+    counts, reached = killing.counts, {case.failpoint for case in killing.died}
     return Figures(
         what="commands",
         count=count,
@@ -242,15 +242,15 @@ def _sum_up(killing: Killing, count: int, findings: Sequence[str]) -> Figures:
             "repeated": counts["repeated"],
             "killed": len(killing.died),
             "not reached": counts["not reached"],
-            "failpoints": len(points),
+            "failpoints": len(reached),
         },
         findings=findings,
-        told=[f"{kind} died at {', '.join(_list_points(killing.died, kind))}" for kind in CommandKind],
+        told=[f"{kind} died at {points}" for kind in CommandKind if (points := _list_points(killing.died, kind))],
     )
 
 
-def _list_points(died: Sequence[Case], kind: CommandKind) -> Iterator[str]:
-    return (f"{case.failpoint}:{case.hit}" for case in died if case.kind is kind)
+def _list_points(died: Sequence[Case], kind: CommandKind) -> str:
+    return ", ".join(f"{case.failpoint}:{case.hit}" for case in died if case.kind is kind)
 
 
 PART: Final = Part(name="kills", limit=1_800.0, run=run_kills)
