@@ -34,6 +34,10 @@ from ecproc.runtime.timers import Timers
 from ecproc.store.base import Store
 from ecproc.telemetry.hooks import Telemetry
 
+_LOOK_SECONDS: Final = 30.0
+"""For how long the queue is read before a create is repeated: what it holds may name the ticket (C25)."""
+_DECIDE_SECONDS: Final = 10.0
+"""For how long what came is then waited for."""
 _ATTEMPT_MARGIN: Final = 60.0
 """Seconds that an attempt may take beyond its calls: each call has its own deadline, this one is for defects."""
 _CALLS: Final = 2
@@ -60,11 +64,12 @@ class Pipeline:
         uploader: Uploader | None = None,
     ) -> None:
         limits = config.limits
+        name, commands = config.bridge.client_name, config.commands
         self.dispatcher = Dispatcher(
             store,
             [
                 DeskPerformer(desk, store),
-                BridgePerformer(bridge, store, client_name=config.bridge.client_name, commands=config.commands),
+                BridgePerformer(bridge, store, client_name=name, commands=commands, look=self._look_at_queue),
                 AttachmentPerformer(fetcher, store, clock=clock),
                 *([UploadPerformer(bridge, uploader)] if uploader else []),
             ],
@@ -198,6 +203,12 @@ class Pipeline:
         await self.dispatcher.stop()  # before the actors come to rest: they no longer wait for room in the outbox
         await self._received.wait()
         await self.projector.wait_idle()
+
+    async def _look_at_queue(self) -> None:
+        """Have all that the queue holds now received and decided, as far as that comes to an end soon."""
+        await self.ingest.look(_LOOK_SECONDS)
+        with anyio.move_on_after(_DECIDE_SECONDS):
+            await self.projector.wait_idle()
 
     async def _take_in_outcome(self, events: Sequence[NewEvent]) -> Mapping[str, object]:
         return await self.projector.take_in(events)

@@ -106,6 +106,14 @@ class Ingest:
         self._pace.try_now()
         self._changed.notify()
 
+    async def look(self, seconds: float) -> None:
+        """Return once the queue answered empty to a GET that was sent from now on; after that time at the latest."""
+        pace, since = self._pace, self._clock.monotonic()
+        pace.hurry()
+        self._changed.notify()
+        with anyio.move_on_after(seconds):
+            await self._changed.wait_until(lambda: pace.emptied >= since or pace.stopping)
+
     @property
     def drained(self) -> bool:
         """Whether the queue answered empty for a whole visibility window since a GET that was anything else."""

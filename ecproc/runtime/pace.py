@@ -63,6 +63,7 @@ class Pace:
         self._pause = 0.0
         self._held_by_bridge = False
         self._hurried = False
+        self.emptied = float("-inf")
         self._proof = _Proof(visibility, now)
         self._gone = _Gone(max_readers)
 
@@ -84,10 +85,14 @@ class Pace:
         """Whether the pause after a look is over before its time."""
         return self._hurried or self.stopping
 
-    def try_now(self) -> None:
-        """Ask again at once: what the bridge refused has changed."""
-        self._failing.forget()
+    def hurry(self) -> None:
+        """Look again at once."""
         self._hurried = True
+
+    def try_now(self) -> None:
+        """The same, for what the bridge refused has changed."""
+        self._failing.forget()
+        self.hurry()
 
     def has_room(self) -> bool:
         """Whether what is held leaves room for what one more GET may bring."""
@@ -139,6 +144,7 @@ class Pace:
         self.release(PER_ANSWER)
         self._failing.forget()
         self._proof.see_empty(started)
+        self.emptied = max(self.emptied, started)
 
     def take_messages(self, count: int, *, now: float) -> None:
         """It brought so many; each is held until its `release`."""

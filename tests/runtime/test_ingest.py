@@ -422,6 +422,43 @@ async def test_an_empty_queue_is_read_once_an_interval() -> None:
     assert 1.08 * 30 < max(bench.gaps) <= 1.1 * 30
 
 
+@pytest.mark.requirement("C25")
+async def test_whoever_has_to_know_what_the_queue_holds_waits_for_an_empty_answer_to_a_later_get() -> None:
+    bench = Bench(answer_in(2.0), messages(1), EMPTY, poll_interval=300)
+    looked: list[float] = []
+
+    async def look() -> None:
+        await anyio.sleep(1.0)  # the first GET is under way: its answer may be older than what is asked for
+        await bench.ingest.look(60.0)
+        looked.append(anyio.current_time())
+        await bench.ingest.look(60.0)
+        looked.append(anyio.current_time())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(look)
+        await bench.run(50)
+
+    assert len(bench.delivered) == 1
+    assert bench.gets[:2] == [0.0, 2.0]
+    assert 2.0 <= looked[0] <= looked[1] < 3.0
+    assert len(bench.gets) >= 4, "each look is a GET of its own"
+
+
+async def test_a_look_at_a_queue_that_does_not_answer_takes_no_longer_than_it_may() -> None:
+    bench = Bench(answer_in(1_000.0))
+    looked: list[float] = []
+
+    async def look() -> None:
+        await bench.ingest.look(30.0)
+        looked.append(anyio.current_time())
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(look)
+        await bench.run(50)
+
+    assert looked == [30.0]
+
+
 @pytest.mark.requirement("R17")
 async def test_readers_come_while_messages_come_and_leave_when_none_do() -> None:
     bench = Bench(max_readers=5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, assert_never
 
 import msgspec
@@ -60,15 +60,24 @@ _decode_header = msgspec.json.Decoder(_Header).decode
 class BridgePerformer:
     """Sends to the bridge.
 
-    A create that is repeated asks first whether a message has brought its number meanwhile. What is refused for its
-    group goes out once more with the default one, in the same attempt.
+    A create that is repeated asks first whether a message has brought its number meanwhile; `look` has the queue read
+    for that. What is refused for its group goes out once more with the default one, in the same attempt.
     """
 
     name = "bridge"
     kinds = tuple(REPEATS)
 
-    def __init__(self, bridge: Bridge, store: Reader, *, client_name: str, commands: CommandsConfig = _UNTOLD) -> None:
+    def __init__(
+        self,
+        bridge: Bridge,
+        store: Reader,
+        *,
+        client_name: str,
+        commands: CommandsConfig = _UNTOLD,
+        look: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._bridge = bridge
+        self._look = look
         self._store = store
         self._default_group = commands.default_group
         self._spelling = Spelling(
@@ -102,6 +111,8 @@ class BridgePerformer:
         """What messages have told meanwhile of what was tried before."""
         effect = entry.effect
         if effect.kind is EffectKind.CREATE_TICKET:
+            if self._look is not None:
+                await self._look()
             ticket = await self._find_ticket(effect.number or "")
             return {"number": ticket} if ticket else None
         if effect.kind is EffectKind.RETURN_NUMBER and not effect.rearm and await self._is_shown(stream, effect):
