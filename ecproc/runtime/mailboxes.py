@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
 from ecproc.config import Limits
@@ -99,6 +99,14 @@ class Mailboxes(Generic[_F]):
             streams.append(self._ready.popleft())
             self.active += 1
         return streams
+
+    def start_at_once(self, streams: Iterable[str]) -> list[str]:
+        """Start those of these streams that wait for it, before all others and beside as many as there may be."""
+        started = [stream for stream in streams if stream in self._ready]
+        for stream in started:
+            self._ready.remove(stream)
+        self.active += len(started)
+        return started
 
     def finish(self, streams: Sequence[str]) -> None:
         """Give back started streams, of which nothing waits that could be decided now."""

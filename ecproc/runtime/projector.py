@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence, Set
 
 import anyio
@@ -62,6 +63,8 @@ class Projector:
         self._reasons: dict[str, str] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._rested = Signal()
+        self._asked: Counter[str] = Counter()
+        self._hurried = Signal()
 
     async def run(self) -> None:
         """Keep actors running until cancelled; first take up what was left undecided."""
@@ -99,10 +102,21 @@ class Projector:
         return recorded
 
     async def submit(self, batch: Batch) -> None:
-        """Append facts, and return when they are decided or their tickets parked."""
+        """Append facts, and return when they are decided or their tickets parked.
+
+        What is asked for does not wait for room in the outbox: it may be what makes some.
+        """
         committed = await self._store.commit(batch)
-        self.deliver([event for event in committed.events if event is not None])
-        await self._wait_at_rest({event.stream for event in batch.events})
+        asked = Counter({event.stream for event in batch.events})
+        self._asked += asked
+        try:
+            self._hurried.notify()
+            self.deliver([event for event in committed.events if event is not None])
+            if self._tasks is not None and (streams := self._boxes.start_at_once(asked)):
+                self._tasks.create_task(self._run_burst(streams))
+            await self._wait_at_rest(asked.keys())
+        finally:
+            self._asked -= asked
 
     def parked_by(self, stream: str) -> str | None:
         """What stopped a ticket; None if it is not parked."""
@@ -139,7 +153,8 @@ class Projector:
         try:
             while folds := self._read_all(streams):
                 streams = [fold.state.stream for fold in folds]
-                await self._effects.wait_for_room()
+                if not self._effects.has_room:
+                    await self._wait_for_room(streams)
                 steps = self._steps.decide(folds)
                 streams = [fold.state.stream for fold, _ in steps]
                 streams = await self._steps.write(steps)
@@ -151,6 +166,18 @@ class Projector:
         finally:
             self._finish(streams)
             self._start_ready()
+
+    async def _wait_for_room(self, streams: Sequence[str]) -> None:
+        """Return when the outbox takes more, or when something is asked for of one of these tickets."""
+
+        async def watch_asked() -> None:
+            await self._hurried.wait_until(lambda: any(self._asked[stream] for stream in streams))
+            waits.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as waits:
+            waits.start_soon(watch_asked)
+            await self._effects.wait_for_room()
+            waits.cancel_scope.cancel()
 
     async def _run_cold(self, stream: str) -> None:
         """A burst of one ticket, with what the log holds of it."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ecproc.config import Limits
 from ecproc.domain.entry import Entry
-from ecproc.domain.events import Decided, EffectStarted, EffectSucceeded
+from ecproc.domain.events import Act, Decided, EffectStarted, EffectSucceeded, OperatorActed
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import Batch, Fence, NewEvent, RecordedEvent
 from ecproc.domain.policy import Policy
@@ -422,6 +422,28 @@ async def test_without_room_in_the_outbox_decisions_wait_and_appends_do_not() ->
 
     assert await bench.store.undecided_streams() == []
     assert len((await bench.document("e-CS1"))["notes"]) == 5
+
+
+@pytest.mark.requirement("I8")
+@pytest.mark.parametrize("stream", ["$control", "e-CS1", "e-CS3"])
+async def test_what_a_person_asks_for_waits_neither_for_room_nor_for_others(stream: str) -> None:
+    bench = Bench(actors_at_once=1)
+    bench.outbox.room = anyio.Event()
+    resume = encode_event(OperatorActed(Act.RESUME, "me", what="bridge" if stream == "$control" else stream))
+
+    async def work() -> None:
+        for messages in (life("e-CS1"), life("e-CS2"), life("e-CS3")):
+            await bench.deliver(*messages)
+        await anyio.wait_all_tasks_blocked()
+        with anyio.fail_after(60):
+            await bench.projector.submit(Batch([NewEvent(stream, *resume, wanted=True)]))
+        assert "e-CS2" in await bench.store.undecided_streams()
+        bench.outbox.room.set()
+
+    await bench.run(work)
+
+    assert await bench.store.undecided_streams() == []
+    await bench.check_replay()
 
 
 async def test_everyone_who_waits_is_told_when_all_is_decided() -> None:
