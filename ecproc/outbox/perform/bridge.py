@@ -14,6 +14,7 @@ from ecproc.domain.attempt import LOOK_HINT, Attempt, Blamed, Done, Held, Odd, U
 from ecproc.domain.effects import Effect, EffectKind, Repeat
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.ids import CLIENT_PREFIX
+from ecproc.domain.state import ApprovalState
 from ecproc.errors import BridgeUnavailable
 from ecproc.store.base import Reader
 from ecproc.wire.answers import blames_group, judge_call
@@ -37,6 +38,8 @@ _UNTOLD: Final = CommandsConfig()
 _MOST_UNKNOWN: Final = 10
 """How often what must not be done twice is sent without anybody knowing what became of it (decision 9)."""
 _GROUP_HINT: Final = "name a group that Ensono knows, and send the command again; commands.default_group may be one"
+_DECISIONS: Final = frozenset({EffectKind.APPROVE_CHANGE, EffectKind.REJECT_CHANGE})
+_VOIDED: Final = "the change was redrafted before it could be sent"
 _TURNED_AWAY: Final = frozenset({408, 425, 429, 503})
 """Statuses of calls that nobody began to carry out."""
 
@@ -53,6 +56,13 @@ class _Header(msgspec.Struct):
     ticket: str
 
 
+class _Approval(msgspec.Struct):
+    """As much as is needed here of an approval's live row."""
+
+    state: str = ""
+
+
+_decode_approval = msgspec.json.Decoder(_Approval).decode
 _decode_client_ticket = msgspec.json.Decoder(_ClientTicket).decode
 _decode_header = msgspec.json.Decoder(_Header).decode
 
@@ -94,6 +104,8 @@ class BridgePerformer:
         shown = await self._find_shown(stream, entry) if entry.tries else None
         if shown is not None:
             return Done({"answer": "shown by a message", **shown})
+        if effect.kind in _DECISIONS and await self._is_void(stream, effect):
+            return Blamed(_VOIDED, final=True)
         given_up = give_up(entry, self.repeat_of(effect.kind))
         if given_up is not None:
             return given_up
@@ -118,6 +130,11 @@ class BridgePerformer:
         if effect.kind is EffectKind.RETURN_NUMBER and not effect.rearm and await self._is_shown(stream, effect):
             return {}
         return None
+
+    async def _is_void(self, stream: str, effect: Effect) -> bool:
+        """Whether a redraft made the request void that is to be answered (R180)."""
+        rows = await self._store.read_rows("approval", stream=stream, id=effect.fields.get("approvalid", ""))
+        return any(_decode_approval(row.data or b"{}").state == ApprovalState.VOID for row in rows)
 
     async def _is_shown(self, stream: str, effect: Effect) -> bool:
         """Whether a message has shown the number since. An entry that was armed again asks itself nothing of the kind:
