@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
 
 from msgspec import Struct
 
@@ -30,7 +30,7 @@ class ExitCode(IntEnum):
 class EcprocError(Exception):
     """Any fault ecproc names itself; `exit_code` is what a command that dies of it returns."""
 
-    exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+    exit_code: ExitCode = ExitCode.FAILED
     hint: str = ""
     """What to do about it, where that is not part of the text."""
 

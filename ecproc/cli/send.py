@@ -237,6 +237,7 @@ def _send(session: Session, command: AnyCommand, way: Way) -> ExitCode:
     if not key and isinstance(command, (NoteOn, Update)):
         key = f"ec-{uuid4()}"
         say(f"key: {key}")
+    session.interrupts.stopped_code = ExitCode.TEMPORARY
     if way.dry_run:
         return session.run_unless_stopped(lambda: _show_calls(session, command, key, way))
     told = session.run_unless_stopped(lambda: _send_running(session, command, key, way))
@@ -245,20 +246,27 @@ def _send(session: Session, command: AnyCommand, way: Way) -> ExitCode:
     config = session.load_config(require_bridge=True)
     if not way.wait:
         return session.run_unless_stopped(lambda: _send_alone(config, command, key, way))
+    return _send_and_run(session, config, command, key, way)
+
+
+def _send_and_run(session: Session, config: Config, command: AnyCommand, key: str, way: Way) -> ExitCode:
+    """Run a whole processor until the command is settled: only the queue can tell of a lost create."""
     from ecproc.app import run_processor
 
-    session.interrupts.stopped_code = ExitCode.TEMPORARY
+    told: list[ExitCode] = []
 
     async def errand(intake: Intake) -> ExitCode:
         document = _read_answer(command, await intake.take(command, key=key, who=_name_login()))
-        return _tell(await intake.wait(document.command, way.timeout) or document, way)
+        told.append(_tell(await intake.wait(document.command, way.timeout) or document, way))
+        return told[0]
 
     async def run() -> ExitCode:
         return await run_processor(
             config, errand=errand, drain=None, learn=session.learn, interrupts=session.interrupts
         )
 
-    return session.run_loop(run)
+    code = session.run_loop(run)
+    return ExitCode.TEMPORARY if code is ExitCode.OK and not told else code  # it was stopped in order before
 
 
 async def _send_alone(config: Config, command: AnyCommand, key: str, way: Way) -> ExitCode:

@@ -16,7 +16,7 @@ from cyclopts import Parameter, validators
 from ecproc.cli.output import say
 from ecproc.cli.printable import printable_line
 from ecproc.config import Config, LogConfig, list_secret_texts, load_config
-from ecproc.errors import ConfigProblem, EcprocError
+from ecproc.errors import ConfigProblem, EcprocError, ExitCode
 from ecproc.interrupts import Interrupts
 from ecproc.store.opening import holds_log
 
@@ -74,7 +74,7 @@ class Session:
         return anyio.run(work, backend_options=options)
 
     def run_unless_stopped(self, work: Callable[[], Awaitable[T]]) -> T:
-        """The same; a signal cancels it, and raises KeyboardInterrupt (SIGINT) or Failed."""
+        """The same; a signal cancels it, and raises KeyboardInterrupt (SIGINT) or Stopped."""
         self.interrupts.stop_at_hangup()
         result: T | None = None
         try:
@@ -87,7 +87,9 @@ class Session:
         if self.interrupts.stop is signal.SIGINT:
             raise KeyboardInterrupt
         name = self.interrupts.stop.name if self.interrupts.stop else "a signal"
-        raise Stopped(f"stopped by {name}")
+        stopped = Stopped(f"stopped by {name}")
+        stopped.exit_code = ExitCode(self.interrupts.stopped_code)
+        raise stopped
 
     @property
     def redactor(self) -> Redactor:
