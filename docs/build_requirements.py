@@ -55,11 +55,12 @@ class Source(NamedTuple):
     sections: Sequence[Section]
     invariants: Mapping[str, str]
     rulings: Mapping[str, str]
+    scenarios: Mapping[str, str]
     later: Mapping[str, Mapping[str, str]]
 
     def known_numbers(self) -> frozenset[str]:
         """Every number that a test may cite."""
-        return frozenset(self.requirements()) | self.invariants.keys() | self.rulings.keys()
+        return frozenset(self.requirements()) | self.invariants.keys() | self.rulings.keys() | self.scenarios.keys()
 
     def requirements(self) -> dict[str, Requirement]:
         return {number: entry for section in self.sections for number, entry in section.requirements.items()}
@@ -80,6 +81,7 @@ def read_source(path: Path) -> Source:
         [read_section(section) for section in data["section"]],
         data.get("invariants", {}),
         data.get("rulings", {}),
+        data.get("scenarios", {}),
         data.get("later", {}),
     )
 
@@ -211,6 +213,7 @@ def render_page(source: Source, citations: Sequence[Citation]) -> str:
         lines.append("")
     lines += render_cited("Invariants that tests cite", source.invariants, tests)
     lines += render_cited("Rulings on contradictions in the sources that tests cite", source.rulings, tests)
+    lines += render_cited("Scenarios that tests play from end to end", source.scenarios, tests)
     lines += ["## Later", "", *(render_later(number, entry) for number, entry in source.later.items())]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -52,7 +52,7 @@ class Broken(AssertionError):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What a world is made of. `rate` is in messages per second, None sends all at once; times in seconds.
 
-    `patience` is how long the last drain may take.
+    `patience` is how long the last drain may take. Without `groups` Ensono knows every group.
     """
 
     tickets: int
@@ -62,6 +62,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     visibility: float = 2.0
     patience: float = PATIENCE
     package_root: Path = ROOT
+    env: str = "dev"
+    groups: frozenset[str] = frozenset()
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -263,6 +265,8 @@ async def open_world(folder: Path, plan: Plan) -> AsyncIterator[World]:
     """A world whose lives begin at once."""
     scenario = Scenario(tickets=plan.tickets, seed=plan.seed, rate=plan.rate) if plan.tickets else None
     queue = QueueRules(visibility=plan.visibility, max_receives=RECEIVES)
-    config = SimulatorConfig(queue=queue, faults=plan.faults, seed=plan.seed, scenario=scenario)
+    config = SimulatorConfig(
+        env=plan.env, groups=plan.groups, queue=queue, faults=plan.faults, seed=plan.seed, scenario=scenario
+    )
     async with run_simulator(config) as simulator:
         yield World(simulator, folder, plan)
