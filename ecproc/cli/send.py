@@ -32,7 +32,7 @@ from ecproc.commands.requests import (
     kind_of,
     name_argument,
 )
-from ecproc.commands.values import CLOSED
+from ecproc.commands.values import CLOSED, check_key
 from ecproc.errors import ExitCode
 from ecproc.reading.commands import CommandState, ShownCommand
 
@@ -234,6 +234,9 @@ def return_number(
 
 def _send(session: Session, command: AnyCommand, way: Way) -> ExitCode:
     key = way.key
+    refused = check_key(key) if key else None
+    if refused is not None:
+        raise _fail(refused.reason, refused.field, ())
     if not key and isinstance(command, (NoteOn, Update)):
         key = f"ec-{uuid4()}"
         say(f"key: {key}")

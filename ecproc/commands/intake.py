@@ -174,6 +174,8 @@ class Intake:
             stored = await self._keep(command)
         except FileRefused as error:
             return Refusal(str(error), source)
+        except OSError as error:
+            return Refusal(f"{name} cannot be kept: {error.strerror or error}", source)
         with self._content.locate(stored[0]).open("rb") as file:
             mismatch = find_mismatch(name, file.read(HEAD_BYTES))
         if mismatch:
