@@ -162,7 +162,10 @@ class Mailboxes(Generic[_F]):
         if box.fold is None:
             self.keep(stream, fold)
         if box.events:
-            fold.extend(self._take_next(box, after=fold.seen))
+            seen, popped = fold.seen, box.pop_next(fold.seen)
+            for event in popped:
+                self._hold(event, sign=-1)
+            fold.extend([event for event in popped if event.version > seen])
         box.wanted = box.wanted and bool(box.events)
         return fold
 
@@ -226,19 +229,6 @@ class Mailboxes(Generic[_F]):
             box.busy = True
             self._ready.append(stream)
 
-    def _take_next(self, box: _Box[_F], *, after: int) -> list[RecordedEvent]:
-        """Out of the mailbox: the events that follow on that version, without a gap."""
-        taken: list[RecordedEvent] = []
-        for version in sorted(box.events):
-            following = after + len(taken) + 1
-            if version > following:
-                break
-            event = box.events.pop(version)
-            self._hold(event, sign=-1)
-            if version == following:
-                taken.append(event)
-        return taken
-
 
 class _Box(Generic[_F]):
     """Events of one stream that were not read, by version, and whether one of them wants a decision; its fold, from
@@ -252,3 +242,14 @@ class _Box(Generic[_F]):
         self.fold: _F | None = None
         self.overflown = False
         self.wanted = False
+
+    def pop_next(self, after: int) -> list[RecordedEvent]:
+        """Out of it: the events that follow on that version, without a gap, and those that stand before them."""
+        popped: list[RecordedEvent] = []
+        following = after + 1
+        for version in sorted(self.events):
+            if version > following:
+                break
+            popped.append(self.events.pop(version))
+            following += version == following
+        return popped
