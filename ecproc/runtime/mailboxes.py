@@ -43,9 +43,7 @@ class Mailboxes(Generic[_F]):
         self, open_fold: Callable[[str], _F], limits: Limits, *, weigh: Callable[[_F], int] = lambda fold: 0
     ) -> None:
         self.parked: set[str] = set()
-        self.active = 0
-        self.held = 0
-        self.lag = 0
+        self.active = self.held = self.lag = 0
         self._open_fold = open_fold
         self._limits = limits
         self._weigh = weigh
@@ -89,24 +87,18 @@ class Mailboxes(Generic[_F]):
 
     # --- which streams to start ---
 
-    def start_ready(self) -> list[str]:
-        """The streams to start now, in the order in which they were woken; as many as there may be at once, and fewer
-        where they are large."""
-        streams: list[str] = []
-        bytes_each = max(1.0, _COPIES * self._usual)
-        at_once = max(1, min(self._limits.actors_at_once, int(self._limits.events_bytes / bytes_each)))
+    def start_ready(self, asked: Iterable[str] = ()) -> list[str]:
+        """The streams to start now, as woken: those `asked` for, and as many as there may be, fewer of large ones."""
+        streams = [stream for stream in asked if stream in self._ready]
+        self.active += len(streams)
+        for stream in streams:
+            self._ready.remove(stream)
+        fitting = int(self._limits.events_bytes / max(1.0, _COPIES * self._usual))
+        at_once = max(1, min(self._limits.actors_at_once, fitting))
         while self._ready and self.active < at_once:
             streams.append(self._ready.popleft())
             self.active += 1
         return streams
-
-    def start_at_once(self, streams: Iterable[str]) -> list[str]:
-        """Start those of these streams that wait for it, before all others and beside as many as there may be."""
-        started = [stream for stream in streams if stream in self._ready]
-        for stream in started:
-            self._ready.remove(stream)
-        self.active += len(started)
-        return started
 
     def finish(self, streams: Sequence[str]) -> None:
         """Give back started streams, of which nothing waits that could be decided now."""

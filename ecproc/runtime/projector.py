@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 
 import anyio
 import structlog
@@ -112,8 +112,7 @@ class Projector:
         try:
             self._hurried.notify()
             self.deliver([event for event in committed.events if event is not None])
-            if self._tasks is not None and (streams := self._boxes.start_at_once(asked)):
-                self._tasks.create_task(self._run_burst(streams))
+            self._start_ready(asked)
             await self._wait_at_rest(asked.keys())
         finally:
             self._asked -= asked
@@ -141,9 +140,9 @@ class Projector:
         """Return at a moment when nothing is left to decide."""
         await self._rested.wait_until(lambda: self._boxes.idle)
 
-    def _start_ready(self) -> None:
+    def _start_ready(self, asked: Iterable[str] = ()) -> None:
         if self._tasks is not None:
-            streams = self._boxes.start_ready()
+            streams = self._boxes.start_ready(asked)
             if streams:
                 self._tasks.create_task(self._run_burst(streams))
         self._telemetry.actors(self._boxes.active)
