@@ -94,7 +94,10 @@ class Orders:
     def _about_message(self, act: Act) -> Operation:
         async def steer(request: Request, asked: Given) -> Response:
             order, name = await read_body(request, NoteOrder), request.path_params["name"]
-            return _answer(await steer_message(self._steering, act, name, person_of(request, order.note)))
+            report = await steer_message(self._steering, act, name, person_of(request, order.note))
+            if report.reason and find_role(request.scope) != LOCAL:  # a command tells its report
+                raise HTTPException(409, f"it cannot be taken: {report.reason}")
+            return _answer(report)
 
         text = "Have a message in quarantine taken." if act is Act.RETRY else "Take a message out of quarantine."
         return _post(f"/api/v1/quarantine/{{name}}/{act}", f"{act}_message", text, steer, (NoteOrder, MessageReport))
@@ -102,7 +105,10 @@ class Orders:
     def _about_pause(self, act: Act) -> Operation:
         async def steer(request: Request, asked: Given) -> Response:
             order = await read_body(request, PauseOrder)
-            return _answer(await steer_pause(self._steering, act, order, person_of(request, order.note)))
+            report = await steer_pause(self._steering, act, order, person_of(request, order.note))
+            if report.reason and find_role(request.scope) != LOCAL:
+                raise HTTPException(409, report.reason)
+            return _answer(report)
 
         text = "Perform nothing more there." if act is Act.PAUSE else "Go on there."
         return _post(f"/api/v1/{act}", act, text, steer, (PauseOrder, PauseReport))
