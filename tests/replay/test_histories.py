@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from ecproc.app import replay_log
-from ecproc.domain.ticket import FOLD_VERSION
 from ecproc.fold.recorded import Kind
+from ecproc.fold.tickets import MACHINES
 from ecproc.reading.opening import open_reading
 from ecproc.store.base import VerifiedLog
 from ecproc.store.identity import IDENTITY_KIND
@@ -51,7 +51,7 @@ async def test_a_history_replays_as_when_it_was_recorded(tmp_path: Path, name: s
 async def test_a_historys_live_rows_are_what_its_log_says(tmp_path: Path, name: str) -> None:
     config = unpack(name, tmp_path / "data")
     async with open_reading(config) as reader:
-        if await reader.fold_version() != FOLD_VERSION:
+        if await reader.fold_version() != MACHINES.fold_version:
             pytest.skip("the rows that came with it are another fold's")
     report = await replay_log(config, verify=True, until=None, on_progress=lambda _: None)
     assert report.equal, report.first
