@@ -119,6 +119,7 @@ def test_display_value_objects_are_read_as_each_field_means_them() -> None:
         "anomalies": [
             {"position": 1, "code": "unexpected_state", "detail": "start to workinprogress"},
         ],
+        "waiting_for": None,
         "history_count": 1,
         "anomalies_count": 1,
         "effects_count": 0,
