@@ -118,7 +118,10 @@ def _is_success(text: str) -> bool:
 
 def judge_answer(status: int, body: bytes, *, is_done: Callable[[str], bool] = _is_success) -> Judgement:
     """Judge the answer to a ticket call, one whose words, without blanks around them, mean done where `is_done`."""
-    value = _value(body)
+    return _judge_value(status, _value(body), body, is_done=is_done)
+
+
+def _judge_value(status: int, value: Any, body: bytes, *, is_done: Callable[[str], bool] = _is_success) -> Judgement:
     status = _inner_status(value, status)
     text, listed = _words(value, body)
     own = _request_id(value)
@@ -209,7 +212,7 @@ def _judge_delete_tolerant(status: int, body: bytes) -> Judgement:
         return Judgement(Verdict.INVALID, "ReceiptHandleIsInvalid", "", _request_id(value))
     if _inner_status(value, status) in _OK and _is_deleted(value) and not _tells_error(value):
         return Judgement(Verdict.ACCEPTED, f"HTTP {status}")
-    judged = judge_answer(status, body)
+    judged = _judge_value(status, value, body)
     if judged.verdict is Verdict.ACCEPTED:  # the words of another call's success
         return msgspec.structs.replace(judged, verdict=Verdict.ODD)
     return judged
