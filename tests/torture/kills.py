@@ -32,7 +32,8 @@ OUTCOME_DURABLE: Final = frozenset({"settle.committed"})
 DOUBLED: Final = frozenset({CommandKind.CREATE, CommandKind.NOTE, CommandKind.ATTACH})
 """Commands of which a second call leaves a second thing."""
 _ALREADY: Final = "must be in the resolved state for it to be closed"
-"""How Ensono refuses to close what it has closed: the command ends dead, though it was done."""
+"""How Ensono refuses to close what it has closed: the command ends dead, though it was done. Where the queue tells of
+the closing before the line is read again, the line is refused, and only the log has these words."""
 LEAST_POINTS: Final = 12
 OF_THE_QUEUE: Final = frozenset(
     {"receive.sent", "append.begun", "append.written", "append.committed", "delete.sent", "desk.committed"}
@@ -182,7 +183,7 @@ class Killing:
         else:
             self.counts["not reached"] += 1
             again, before = first, 0
-        if again.code != 0 and case.kind is CommandKind.CLOSE and before and _ALREADY in again.out:
+        if again.code != 0 and case.kind is CommandKind.CLOSE and before and _ALREADY in again.out + again.err:
             self.counts["refused again"] += 1
         elif again.code != 0:
             self.findings.append(f"{case.name}: exit {again.code}: {again.out[-300:]}{again.err[-500:]}")
