@@ -31,9 +31,6 @@ OUTCOME_DURABLE: Final = frozenset({"settle.committed"})
 """Failpoints behind which nobody has to ask what became of a call."""
 DOUBLED: Final = frozenset({CommandKind.CREATE, CommandKind.NOTE, CommandKind.ATTACH})
 """Commands of which a second call leaves a second thing."""
-_ALREADY: Final = "must be in the resolved state for it to be closed"
-"""How Ensono refuses to close what it has closed: the command ends dead, though it was done. Where the queue tells of
-the closing before the line is read again, the line is refused, and only the log has these words."""
 LEAST_POINTS: Final = 12
 OF_THE_QUEUE: Final = frozenset(
     {"receive.sent", "append.begun", "append.written", "append.committed", "delete.sent", "desk.committed"}
@@ -152,7 +149,7 @@ class Killing:
     def __init__(self, world: World, folder: Path) -> None:
         self.findings: list[str] = []
         self.died: list[Case] = []
-        self.counts: dict[str, int] = {"lost": 0, "doubled": 0, "repeated": 0, "refused again": 0, "not reached": 0}
+        self.counts: dict[str, int] = {"lost": 0, "doubled": 0, "repeated": 0, "not reached": 0}
         self._world = world
         self._folder = folder
 
@@ -183,9 +180,7 @@ class Killing:
         else:
             self.counts["not reached"] += 1
             again, before = first, 0
-        if again.code != 0 and case.kind is CommandKind.CLOSE and before and _ALREADY in again.out + again.err:
-            self.counts["refused again"] += 1
-        elif again.code != 0:
+        if again.code != 0:
             self.findings.append(f"{case.name}: exit {again.code}: {again.out[-300:]}{again.err[-500:]}")
         self._judge(case, before, count_done(case, ledger))
 
@@ -245,7 +240,6 @@ def _sum_up(killing: Killing, count: int, findings: Sequence[str]) -> Figures:
         doubled=counts["doubled"],
         more={
             "repeated": counts["repeated"],
-            "refused again": counts["refused again"],
             "killed": len(killing.died),
             "not reached": counts["not reached"],
             "failpoints": len(reached),

@@ -12,13 +12,13 @@ import pytest
 from ecproc.bridge.base import Answer
 from ecproc.config import CommandsConfig
 from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Odd, Uncertain
-from ecproc.domain.deltas import ClientTicket, ClientTicketChanged
+from ecproc.domain.deltas import Approval, ApprovalChanged, ClientTicket, ClientTicketChanged
 from ecproc.domain.effects import Effect, EffectKind, Repeat
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.events import TicketType
 from ecproc.domain.ids import ClientNumber, EffectKey, TicketNumber
 from ecproc.domain.log import Batch, Row
-from ecproc.domain.state import TicketState
+from ecproc.domain.state import ApprovalState, TicketState
 from ecproc.errors import BridgeUnavailable
 from ecproc.fold.rows import ticket_rows
 from ecproc.fold.tables import TABLES
@@ -249,6 +249,59 @@ async def test_no_other_command_is_done_by_a_number_that_came() -> None:
         if kind is not K.CREATE_TICKET:
             _, bridge = await perform(make_entry(kind, tries=1), rows=show_number("e-CS0204070"))
             assert len(bridge.requests) == 1
+
+
+# --- what is refused although it is so already ------------------------------------------------------------------------
+
+CLOSED: Final = ["The ticket must be in the resolved state for it to be closed.", "This ticket cannot be updated."]
+
+
+def show_ticket(
+    state: str, fields: Mapping[str, str] | None = None, approval: ApprovalState | None = None
+) -> list[Row]:
+    """The live rows of a ticket that is in that state and has those fields, or one approval in that state."""
+    shown = TicketState(STREAM, ticket=TicketNumber(STREAM), type=TicketType.INCIDENT, state=state)
+    shown.record.fields |= fields or {}
+    asked = [] if approval is None else [ApprovalChanged(Approval("a1", "Ann", "ann@client.example", 1, approval, 1))]
+    return ticket_rows(shown, asked)
+
+
+@pytest.mark.requirement("I4", "R104", "R177")
+@pytest.mark.parametrize(
+    ("kind", "told", "rows", "is_done"),
+    [
+        (K.CLOSE_TICKET, {"status": "closed", "closeNotes": "Ours."}, show_ticket("closed"), True),
+        (K.CLOSE_TICKET, {"status": "closed", "closeNotes": "Ours."}, show_ticket("open"), False),
+        (K.CLOSE_TICKET, {"status": "closed", "closeNotes": "Ours."}, [], False),
+        (K.RESOLVE_TICKET, {"status": "resolved"}, show_ticket("resolved"), True),
+        (K.RESOLVE_TICKET, {"status": "resolved"}, show_ticket("closed"), False),
+        (K.CANCEL_TICKET, {"status": "cancelled"}, show_ticket("cancelled"), True),
+        (K.UPDATE_TICKET, {"priority": "2", "status": "pending"}, show_ticket("pending", {"priority": "2"}), True),
+        (K.UPDATE_TICKET, {"priority": "2", "status": "pending"}, show_ticket("pending", {"priority": "3"}), False),
+        (K.UPDATE_TICKET, {"priority": "2"}, show_ticket("pending"), False),
+        (K.APPROVE_CHANGE, {"approvalid": "a1"}, show_ticket("Assess", approval=ApprovalState.APPROVED), True),
+        (K.APPROVE_CHANGE, {"approvalid": "a1"}, show_ticket("Assess", approval=ApprovalState.REJECTED), False),
+        (K.REJECT_CHANGE, {"approvalid": "a1"}, show_ticket("Assess", approval=ApprovalState.REJECTED), True),
+        (K.ADD_COMMENTS, {"comments": '[{"body":"b"}]'}, show_ticket("closed"), False),
+    ],
+)
+async def test_what_is_refused_is_done_where_messages_show_it(
+    kind: EffectKind, told: Mapping[str, str], rows: Sequence[Row], is_done: bool
+) -> None:
+    attempt, bridge = await perform(make_entry(kind, told), say(CLOSED, 400, request_id="r"), rows=rows)
+
+    assert len(bridge.requests) == 1
+    if is_done:
+        assert isinstance(attempt, Done)
+        assert attempt.result["answer"] == "shown by a message"
+        assert (attempt.result["refusal"], attempt.result["status"], attempt.request_id) == (
+            " ".join(CLOSED),
+            "400",
+            "r",
+        )
+    else:
+        assert isinstance(attempt, Blamed)
+        assert attempt.final
 
 
 @pytest.mark.requirement("I4", "R97", "R117")

@@ -38,7 +38,14 @@ _UNTOLD: Final = CommandsConfig()
 _MOST_UNKNOWN: Final = 10
 """How often what must not be done twice is sent without anybody knowing what became of it (decision 9)."""
 _GROUP_HINT: Final = "name a group that Ensono knows, and send the command again; commands.default_group may be one"
-_DECISIONS: Final = frozenset({EffectKind.APPROVE_CHANGE, EffectKind.REJECT_CHANGE})
+_DECISIONS: Final[Mapping[EffectKind, ApprovalState]] = {
+    EffectKind.APPROVE_CHANGE: ApprovalState.APPROVED,
+    EffectKind.REJECT_CHANGE: ApprovalState.REJECTED,
+}
+_SETTERS: Final = frozenset(
+    {EffectKind.UPDATE_TICKET, EffectKind.RESOLVE_TICKET, EffectKind.CLOSE_TICKET, EffectKind.CANCEL_TICKET}
+)
+"""Calls that set what a ticket's live row shows."""
 _VOIDED: Final = "the change was redrafted before it could be sent"
 _TURNED_AWAY: Final = frozenset({408, 425, 429, 503})
 """Statuses of calls that nobody began to carry out."""
@@ -54,6 +61,8 @@ class _Header(msgspec.Struct):
     """As much as is needed here of a ticket's live row."""
 
     ticket: str
+    state: str | None = None
+    fields: Mapping[str, str] = {}
 
 
 class _Approval(msgspec.Struct):
@@ -71,7 +80,8 @@ class BridgePerformer:
     """Sends to the bridge.
 
     A create that is repeated asks first whether a message has brought its number meanwhile; `look` has the queue read
-    for that. What is refused for its group goes out once more with the default one, in the same attempt.
+    for that. What is refused for its group goes out once more with the default one, in the same attempt. What is
+    refused although it is so already is done: a process may have died between its answer and the outcome.
     """
 
     name = "bridge"
@@ -87,7 +97,7 @@ class BridgePerformer:
         look: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._bridge = bridge
-        self._look = look
+        self._look = look or _look_nowhere
         self._store = store
         self._default_group = commands.default_group
         self._spelling = Spelling(
@@ -109,6 +119,13 @@ class BridgePerformer:
         given_up = give_up(entry, self.repeat_of(effect.kind))
         if given_up is not None:
             return given_up
+        attempt = await self._call_with_default(effect)
+        if isinstance(attempt, Blamed) and await self._is_so(stream, effect):
+            return Done({"answer": "shown by a message", **attempt.call, "refusal": attempt.reason}, attempt.request_id)
+        return attempt
+
+    async def _call_with_default(self, effect: Effect) -> Attempt:
+        """What comes of it, with the default group where its own is refused (R203)."""
         attempt = await self._call(effect)
         wanted, default = effect.fields.get("group", ""), self._default_group
         if not (isinstance(attempt, Blamed) and blames_group(attempt.reason)) or default in ("", wanted):
@@ -123,18 +140,34 @@ class BridgePerformer:
         """What messages have told meanwhile of what was tried before."""
         effect = entry.effect
         if effect.kind is EffectKind.CREATE_TICKET:
-            if self._look is not None:
-                await self._look()
+            await self._look()
             ticket = await self._find_ticket(effect.number or "")
             return {"number": ticket} if ticket else None
         if effect.kind is EffectKind.RETURN_NUMBER and not effect.rearm and await self._is_shown(stream, effect):
             return {}
         return None
 
+    async def _is_so(self, stream: str, effect: Effect) -> bool:
+        """Whether messages show what the call was to bring about, as a check before its acceptance would find it."""
+        if effect.kind not in _SETTERS | _DECISIONS.keys():
+            return False
+        await self._look()
+        if effect.kind in _DECISIONS:
+            return await self._is_approval(stream, effect, _DECISIONS[effect.kind])
+        wanted = {name: value for name, value in effect.fields.items() if name != "closeNotes"}
+        for row in await self._store.read_rows("ticket", stream=stream):
+            header = _decode_header(row.data or b"")
+            return wanted.items() <= {**header.fields, "status": header.state}.items()
+        return False
+
     async def _is_void(self, stream: str, effect: Effect) -> bool:
         """Whether a redraft made the request void that is to be answered (R180)."""
+        return await self._is_approval(stream, effect, ApprovalState.VOID)
+
+    async def _is_approval(self, stream: str, effect: Effect, state: ApprovalState) -> bool:
+        """Whether the request that the decision answers is in that state."""
         rows = await self._store.read_rows("approval", stream=stream, id=effect.fields.get("approvalid", ""))
-        return any(_decode_approval(row.data or b"{}").state == ApprovalState.VOID for row in rows)
+        return any(_decode_approval(row.data or b"{}").state == state for row in rows)
 
     async def _is_shown(self, stream: str, effect: Effect) -> bool:
         """Whether a message has shown the number since. An entry that was armed again asks itself nothing of the kind:
@@ -160,6 +193,10 @@ class BridgePerformer:
             return explain_silence(error, call)
         judgement = judge_call(effect.kind, answer.status, answer.body)
         return conclude_answer(effect.kind, answer, judgement, record_call(call, answer))
+
+
+async def _look_nowhere() -> None:
+    """There is no queue to read."""
 
 
 def give_up(entry: Entry, repeat: Repeat) -> Blamed | None:
