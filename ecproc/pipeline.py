@@ -63,13 +63,14 @@ class Pipeline:
         policy: Policy,
         uploader: Uploader | None = None,
     ) -> None:
-        limits = config.limits
-        name, commands = config.bridge.client_name, config.commands
+        limits, name, commands = config.limits, config.bridge.client_name, config.commands
+        self._store = store
+        self._commands = BridgePerformer(bridge, store, client_name=name, commands=commands, look=self._look_at_queue)
         self.dispatcher = Dispatcher(
             store,
             [
                 DeskPerformer(desk, store),
-                BridgePerformer(bridge, store, client_name=name, commands=commands, look=self._look_at_queue),
+                self._commands,
                 AttachmentPerformer(fetcher, store, clock=clock),
                 *([UploadPerformer(bridge, uploader)] if uploader else []),
             ],
@@ -183,6 +184,7 @@ class Pipeline:
         self, idle_interval: float | None = None, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Take up what a former process left, report started, then receive, decide and perform until cancelled."""
+        self._commands.began = (await self._store.head()).position
         await self.dispatcher.recover()
         failpoint("start.recovered")
         self._recovered.set()
