@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric as MetricFamily
 
 from ecproc.clock import SystemClock
+from ecproc.telemetry.hooks import LANES, STOPPERS, Reading
 from ecproc.telemetry.metrics import PrometheusTelemetry
 
 ROOT: Final = Path(__file__).parents[1]
@@ -162,8 +163,24 @@ class Metric(NamedTuple):
 def read_catalogue() -> Mapping[str, Metric]:
     """Give every metric that ecproc exposes, by the name that queries read it by, less a histogram's suffixes."""
     registry = CollectorRegistry()
-    PrometheusTelemetry(registry, clock=SystemClock(), version="1", python="3", sqlite="3")
+    telemetry = PrometheusTelemetry(registry, clock=SystemClock(), version="1", python="3", sqlite="3")
+    for reading in Reading:
+        telemetry.watch(reading, read_stoppers if reading is Reading.RECEIVING else read_something)
+    telemetry.poll_finished("empty")
+    telemetry.quarantine_counted(1)
+    for lane in LANES:
+        telemetry.outbox_oldest_due(lane, 1)
     return {name_family(family): describe(family) for family in registry.collect()}
+
+
+def read_something() -> float:
+    """A reading."""
+    return 1.0
+
+
+def read_stoppers() -> Mapping[str, float]:
+    """The reading that has a label."""
+    return dict.fromkeys(STOPPERS, 1.0)
 
 
 def list_derived() -> Mapping[str, Metric]:

@@ -11,7 +11,7 @@ import pytest
 
 from ecproc.cli.catalogue import COMMANDS
 from ecproc.config.catalogue import OPTIONS, SECTIONS
-from ecproc.telemetry.hooks import DELETE_OUTCOMES, DESTINATIONS, LANES, QUARANTINE_REASONS
+from ecproc.telemetry.hooks import DELETE_OUTCOMES, DESTINATIONS, LANES, LOSS_REASONS, QUARANTINE_REASONS, STOPPERS
 from tests.grafana import GRAFANA, METRIC, ROOT, RUNBOOKS, list_panels, read_boards, read_catalogue, read_rules
 
 PAGES: Final = sorted(RUNBOOKS.glob("*.md"))
@@ -37,6 +37,8 @@ CLOSED_SETS: Final = {
     "ecproc-deletes-failing": frozenset(DELETE_OUTCOMES) - {"deleted"},
     "ecproc-quarantine-not-empty": frozenset(QUARANTINE_REASONS),
     "ecproc-breaker-open": frozenset(DESTINATIONS),
+    "ecproc-effects-lost": frozenset(LOSS_REASONS),
+    "ecproc-receiving-stopped": frozenset(STOPPERS),
 }
 """Pages with a table that has a row for each word of a label."""
 
