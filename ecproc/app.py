@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 import anyio
 import msgspec
 import structlog
+from anyio.abc import TaskGroup
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
@@ -49,6 +50,7 @@ from ecproc.room import Room
 from ecproc.starting import Front, Opening
 from ecproc.store.base import Damage, Store
 from ecproc.store.opening import open_reader, open_store, verify_log
+from ecproc.systemd import ServiceManager
 from ecproc.telemetry.hooks import PAUSABLE
 from ecproc.telemetry.metrics import PrometheusTelemetry
 
@@ -179,6 +181,7 @@ class Processor:
         self._unchecked = unchecked
         self._reloading = reloading
         self._reporting = Reporting(config, store, telemetry=telemetry, clock=clock)
+        self._manager = ServiceManager(os.environ, clock)
         self._ending = Ending(pipeline, self._reporting, reread=reloading.reread, clock=clock)
         self._health = ProcessHealth(
             telemetry.registry,
@@ -270,7 +273,8 @@ class Processor:
             await self._front.show_locally(self._config.data.directory)
             tasks.start_soon(self._watch_store)
             tasks.start_soon(self._reporting.watch_room, self._room, self._store)
-            tasks.start_soon(self._pipeline.run, self._idle_interval(drain))
+            tasks.start_soon(self._receive, tasks, drain)
+            tasks.start_soon(self._manager.keep_alive, self._health.live)
             tasks.start_soon(self._reporting.refresh_gauges)
             tasks.start_soon(self._desk.keep_short)
             tasks.start_soon(self._reloading.run)
@@ -283,9 +287,14 @@ class Processor:
             await self._ending.wait()
             with anyio.move_on_after(self._config.limits.shutdown_seconds * _SHUT_DOWN_SHARE):
                 self._health.draining = True
+                self._manager.tell_stopping()
                 await self._pipeline.shut_down()
             tasks.cancel_scope.cancel()
         return self._ending.exit_code
+
+    async def _receive(self, tasks: TaskGroup, drain: float | None) -> None:
+        await tasks.start(self._pipeline.run, self._idle_interval(drain))
+        await self._manager.tell_ready()
 
     def _idle_interval(self, drain: float | None) -> float:
         """Seconds between two looks at an empty queue; while draining, its visibility window must be seen empty."""
