@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -161,6 +162,17 @@ def test_an_index_shows_the_page_without_links_that_lead_nowhere_from_there(arch
 
     assert re.findall(r"\]\((?!https?://)", page)
     assert shown.strip() == re.sub(r"\[([^]]+)\]\((?!https?://)[^)]+\)", r"\1", page).strip()
+
+
+def test_the_bill_of_materials_is_what_runs() -> None:
+    if not (ROOT / ".venv" / "bin" / "python").exists():
+        do_without("the environment that make sets up")
+    run("make", "-o", ".venv/.dev", "sbom")
+
+    bill = json.loads((ROOT / "build" / "ecproc-bridge.cdx.json").read_text(encoding="utf-8"))
+    pins = re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
+    assert bill["metadata"]["component"]["name"] == "ecproc-bridge"
+    assert {(part["name"], part["version"]) for part in bill["components"]} == {*pins} != set()
 
 
 @pytest.mark.slow

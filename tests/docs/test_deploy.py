@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from ecproc import __version__
+from ecproc.cli.catalogue import COMMANDS
 from ecproc.config import Config, Limits, WebConfig, load_config
 from ecproc.config.catalogue import OPTIONS, PREFIX
 from ecproc.errors import ConfigError, ExitCode
@@ -165,6 +166,16 @@ def test_the_unit_restarts_all_but_what_a_person_must_mend() -> None:
     }
     assert unit["Type"] == ["notify"]
     assert float(unit["WatchdogSec"][0]) > 0
+
+
+def test_the_page_names_commands_and_files_that_there_are() -> None:
+    page = read("deploy/README.md")
+    commands = re.findall(r"(?:bin/|`|-- |ecproc )ecproc ([a-z]+ [a-z]+)", page)
+    files = re.findall(r"(?<![\w/])(?:deploy/(?!secrets)[\w.]+|requirements[\w.-]+)", page)
+
+    assert {command.name for command in COMMANDS} >= {*commands} == {"config check", "config init", "outbox list"}
+    assert [name for name in files if not (ROOT / name).exists()] == []
+    assert {*re.findall(r"\]\((\S+)\)", page)} == {"ecproc.service", "compose.yaml", "kubernetes.yaml"}
 
 
 # --- what they set ----------------------------------------------------------------------------------------------------
