@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 import anyio
 import msgspec
 import structlog
+from anyio.abc import TaskGroup
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
@@ -39,18 +40,18 @@ from ecproc.interrupts import Interrupts
 from ecproc.metering import MeteredBridge
 from ecproc.offline import open_intake
 from ecproc.pipeline import Pipeline
-from ecproc.privacy import find_exposures
 from ecproc.reading.queries import Queries
 from ecproc.rebuild.live import LiveCheck, ReplayReport, mend_live_state, renew_live_state, replay_aside, replay_live
 from ecproc.rebuild.parts import Team
 from ecproc.rebuild.streams import Progress
 from ecproc.reloading import Reloading
-from ecproc.reporting import ProcessHealth, Reporting, read_versions
+from ecproc.reporting import ProcessHealth, Reporting, read_versions, tell_exposures
 from ecproc.restoring import align_desk
 from ecproc.room import Room
 from ecproc.starting import Front, Opening
 from ecproc.store.base import Damage, Store
 from ecproc.store.opening import open_reader, open_store, verify_log
+from ecproc.systemd import ServiceManager
 from ecproc.telemetry.hooks import PAUSABLE, Reading
 from ecproc.telemetry.metrics import PrometheusTelemetry
 
@@ -181,6 +182,7 @@ class Processor:
         self._reloading = reloading
         self._heartbeat = Heartbeat()
         self._reporting = Reporting(config, store, pipeline, room, telemetry=telemetry, clock=clock)
+        self._manager = ServiceManager(os.environ, clock)
         self._ending = Ending(pipeline, self._reporting, reread=reloading.reread, clock=clock)
         self._health = ProcessHealth(
             telemetry.registry,
@@ -218,7 +220,7 @@ class Processor:
             )
         )
         stack.push_async_callback(store.aclose)
-        _tell_exposures(config)
+        tell_exposures(config.data.directory)
         unchecked = await start.when_there_is_room(lambda: renew_live_state(store, _team(config, clock)))
         content = ContentStore(config.data.directory, room)
         await start.when_there_is_room(content.sweep)
@@ -274,7 +276,8 @@ class Processor:
             tasks.start_soon(self._watch_store)
             tasks.start_soon(self._heartbeat.run)
             tasks.start_soon(self._reporting.watch_room)
-            tasks.start_soon(self._pipeline.run, self._idle_interval(drain))
+            tasks.start_soon(self._receive, tasks, drain)
+            tasks.start_soon(self._manager.keep_alive, self._health.live)
             tasks.start_soon(self._reporting.refresh_gauges)
             tasks.start_soon(self._reporting.watch_expiries)
             tasks.start_soon(self._reporting.tell_hourly)
@@ -289,9 +292,14 @@ class Processor:
             await self._ending.wait()
             with anyio.move_on_after(self._config.limits.shutdown_seconds * _SHUT_DOWN_SHARE):
                 self._health.draining = True
+                self._manager.tell_stopping()
                 await self._pipeline.shut_down()
             tasks.cancel_scope.cancel()
         return self._ending.exit_code
+
+    async def _receive(self, tasks: TaskGroup, drain: float | None) -> None:
+        await tasks.start(self._pipeline.run, self._idle_interval(drain))
+        await self._manager.tell_ready()
 
     def _idle_interval(self, drain: float | None) -> float:
         """Seconds between two looks at an empty queue; while draining, its visibility window must be seen empty."""
@@ -325,11 +333,6 @@ def _raise_file_limit() -> None:
     if limit < FEW_FILES:
         reason = f"only {limit} files may be open at once, connections included"
         log.warning("config_warning", reason=reason, hint="raise the hard limit: LimitNOFILE= of a unit, ulimit -Hn")
-
-
-def _tell_exposures(config: Config) -> None:
-    for found in find_exposures(config.data.directory):
-        log.warning("exposed", place=str(found.path), reason=found.reason, hint=found.hint)
 
 
 async def _open_desk_mending(config: Config, store: Store, *, clock: Clock, room: Room) -> LocalDesk:

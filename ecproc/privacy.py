@@ -38,6 +38,15 @@ def find_exposures(data: Path) -> list[Exposure]:
     return found
 
 
+def is_shared(secret: os.stat_result, user: int) -> bool:
+    """Whether others than that user may read or change a secret's file.
+
+    What root lets a group read is handed over to a service, as systemd and Kubernetes do it.
+    """
+    handed_over = secret.st_uid == 0 != user
+    return bool(secret.st_mode & (_OTHERS & ~stat.S_IRGRP if handed_over else _OTHERS))
+
+
 def _check_directory(path: Path) -> Iterator[Exposure]:
     if path.is_symlink():
         hint = "name in data.dir where the link leads to, so that nobody can turn it to another place"

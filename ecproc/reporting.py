@@ -8,6 +8,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -21,6 +22,7 @@ from ecproc.domain.entry import Entry
 from ecproc.fold.recorded import decode_entry
 from ecproc.outbox.retry import SECOND
 from ecproc.pipeline import Pipeline
+from ecproc.privacy import find_exposures
 from ecproc.room import Room
 from ecproc.store.base import Store
 from ecproc.store.checks import Checks, read_checks
@@ -49,6 +51,12 @@ _STALE_INTERVALS: Final = 3
 def read_versions() -> Mapping[str, str]:
     """Names and versions of what is running."""
     return {"version": __version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
+
+
+def tell_exposures(directory: Path) -> None:
+    """Warn of what others may read or change in the data directory."""
+    for found in find_exposures(directory):
+        log.warning("exposed", place=str(found.path), reason=found.reason, hint=found.hint)
 
 
 class Reporting:
