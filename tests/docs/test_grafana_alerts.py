@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import pytest
 import yaml
@@ -57,6 +57,7 @@ def kebab(alert: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "-", alert).lower()
 
 
+@pytest.mark.requirement("R212")
 @pytest.mark.parametrize("name", ALERTS)
 def test_an_alert_says_how_urgent_it_is_and_what_to_do(name: str) -> None:
     rule = ALERTS[name]
@@ -91,20 +92,49 @@ def test_a_rule_is_about_what_exists(query: Query, catalogue: Mapping[str, Metri
     assert find_undone_counters(query, catalogue) == []
 
 
-def list_cases() -> Iterator[tuple[str, bool]]:
-    """Yield, for each case of the rules' tests, its alert and whether it has to fire."""
+class Case(NamedTuple):
+    """One case of the rules' tests: after so many minutes an alert fires, or is quiet."""
+
+    alert: str
+    minutes: int
+    fires: bool
+
+
+def list_cases() -> Iterator[Case]:
+    """Yield all of them."""
     for path in TESTS:
         for case in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]:
-            yield from ((each["alertname"], bool(each["exp_alerts"])) for each in case["alert_rule_test"])
+            for each in case["alert_rule_test"]:
+                minutes = int(each["eval_time"].removesuffix("m"))
+                yield Case(each["alertname"], minutes, bool(each["exp_alerts"]))
 
 
 @pytest.mark.parametrize("name", ALERTS)
 def test_an_alert_is_seen_firing_and_quiet(name: str) -> None:
-    assert {fires for alert, fires in list_cases() if alert == name} == {True, False}
+    assert {case.fires for case in list_cases() if case.alert == name} == {True, False}
+
+
+@pytest.mark.requirement("R210", "R211")
+@pytest.mark.parametrize(
+    ("name", "ensono"),
+    [
+        ("EcprocQueueNotRead", 30),
+        ("EcprocQueueNeverRead", 30),
+        ("EcprocReceivingStopped", 30),
+        ("EcprocDeletesFailing", 60),
+        ("EcprocReceivesLow", 60),
+    ],
+)
+def test_an_alert_fires_before_ensono_s_does(name: str, ensono: int) -> None:
+    """Theirs come after 30 minutes of more than ten unread messages, and at an average age of one hour."""
+    firing = [case.minutes for case in list_cases() if case.alert == name and case.fires]
+
+    assert firing
+    assert max(firing) < ensono
 
 
 def test_no_case_is_about_an_alert_that_does_not_exist() -> None:
-    assert {alert for alert, _ in list_cases()} == {*ALERTS}
+    assert {case.alert for case in list_cases()} == {*ALERTS}
 
 
 @pytest.mark.parametrize("path", RULES, ids=lambda path: path.name)
