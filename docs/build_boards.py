@@ -146,7 +146,7 @@ def build_variables() -> list[dict[str, Any]]:
 
 def build_variable(label: str, query: str) -> dict[str, Any]:
     return {
-        "allValue": ".+",
+        "allValue": ".*",  # also what has no such label, as an alert about a target that is gone
         "current": {"selected": True, "text": "All", "value": "$__all"},
         "datasource": SOURCE,
         "includeAll": True,
@@ -265,7 +265,7 @@ def build_target(panel: Panel, query: Query, number: int) -> dict[str, Any]:
 
 def build_columns() -> list[dict[str, Any]]:
     """Give a table's transformations: one row for each series, without columns that say nothing."""
-    hidden = {"Time": True, "__name__": True}
+    hidden = {"Time": True, "Value": True, "__name__": True}
     return [{"id": "merge", "options": {}}, {"id": "organize", "options": {"excludeByName": hidden}}]
 
 

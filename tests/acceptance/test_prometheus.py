@@ -35,7 +35,7 @@ from tests.grafana import (
 
 TOKEN: Final = "a-read-token-of-a-test"
 SCRAPE: Final = "1s"
-FILLED: Final = {"$job": ".+", "$instance": ".+", "$__rate_interval": "10s", "$__interval": "10s"}
+FILLED: Final = {"$job": ".*", "$instance": ".*", "$__rate_interval": "10s", "$__interval": "10s"}
 PATIENCE: Final = 40.0
 """Seconds within which every query must be answered with something."""
 LOOK: Final = 1.0
@@ -65,9 +65,9 @@ MAY_BE_EMPTY: Final[Mapping[str, str]] = {
     "overview.json: Anomalies A": "nothing odd may have come within the interval",
     "outbox.json: Given up A": "nothing may have been given up within the interval",
     "time-to-loss.json: Receives left A": "nothing may be held when it is scraped",
-    "time-to-loss.json: Receives left of what is held A": "nothing may be held when it is scraped",
+    "time-to-loss.json: Receives left over time A": "nothing may be held when it is scraped",
     "time-to-loss.json: Queue keeps it for A": "nothing may be held when it is scraped",
-    "time-to-loss.json: Queue keeps what is held for A": "nothing may be held when it is scraped",
+    "time-to-loss.json: Queue keeps it for, over time A": "nothing may be held when it is scraped",
     "time-to-loss.json: Attachment's address ends in A": "no download may be pending when it is scraped",
     "time-to-loss.json: Time left to fetch attachments A": "no download may be pending when it is scraped",
     "time-to-loss.json: Certificate ends in A": "a loopback bridge has no TLS",
