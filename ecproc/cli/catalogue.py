@@ -64,6 +64,7 @@ COMMANDS: Final = (
     Command(
         "doctor", "ecproc.cli.doctor:doctor", "See whether all that `run` needs is as it should be, and what to do."
     ),
+    Command("reconcile", "ecproc.cli.reconcile:reconcile", "List what does not add up between us and Ensono."),
     Command("config check", "ecproc.cli.config:check", "Check the configuration as `run` would."),
     Command("config show", "ecproc.cli.config:show", "Show every option, its value and where that came from."),
     Command("config init", "ecproc.cli.config:init", "Print a configuration file with every option and its default."),

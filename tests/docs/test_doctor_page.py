@@ -1,4 +1,4 @@
-"""The page about doctor has every check, with the limits that the code goes by."""
+"""The page about doctor and reconcile has every check and every code, with the limits that the code goes by."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ecproc.descriptors import FEW_FILES
 from ecproc.doctor import bridging, data, echo, machine
 from ecproc.doctor.examination import VERIFY_SECONDS
 from ecproc.doctor.report import CheckName, Severity
+from ecproc.reading.mismatches import SLOW_RETURN, MismatchCode
 
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text(encoding="utf-8")
 
@@ -24,6 +25,10 @@ def rows_under(heading: str) -> dict[str, str]:
 
 def test_every_check_stands_on_the_page_in_its_order() -> None:
     assert list(rows_under("Doctor")) == [*CheckName]
+
+
+def test_every_code_stands_on_the_page() -> None:
+    assert list(rows_under("Reconcile")) == [*MismatchCode]
 
 
 def test_every_severity_is_explained() -> None:
@@ -55,3 +60,4 @@ def test_a_checks_limit_is_the_codes(check: str, told: str) -> None:
 
 def test_other_limits_are_the_codes() -> None:
     assert f"for {echo.ECHO_SECONDS:.0f} s and one" in PAGE
+    assert f"longer than {SLOW_RETURN // 60_000_000} minutes" in rows_under("Reconcile")["not_returned"]
