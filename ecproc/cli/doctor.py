@@ -14,7 +14,7 @@ from ecproc.cli.session import Json, Own, Session
 from ecproc.clock import SystemClock
 from ecproc.config import Config
 from ecproc.errors import ConfigError, ConfigProblem, ExitCode
-from ecproc.reading.masking import mask_text
+from ecproc.reading.masking import mask_struct
 
 if TYPE_CHECKING:
     from ecproc.doctor.report import DoctorReport
@@ -47,7 +47,7 @@ def doctor(
     around = Surroundings(
         config=config, complete=complete, problems=problems, clock=SystemClock(), ask_ready=_ask_ready
     )
-    report = session.run_loop(partial(examine, around, echo=echo, redact=session.redact))
+    report = mask_struct(session.run_loop(partial(examine, around, echo=echo, redact=session.redact)))
     if wants_json(json):
         write_document(report)
     else:
@@ -80,11 +80,9 @@ async def _ask_ready(config: Config) -> str:
 
 def _draw(report: DoctorReport) -> None:
     worst = {finding.check: finding.severity for finding in reversed(report.findings)}
-    rows = [
-        (each.check, worst.get(each.check, "ok" if each.ok else "–"), mask_text(each.text)) for each in report.checks
-    ]
+    rows = [(each.check, worst.get(each.check, "ok" if each.ok else "–"), each.text) for each in report.checks]
     write_table(("check", "is", "what was seen"), rows, whole=("check", "is"))
     for finding in report.findings:
-        text = printable_line(mask_text(f"{finding.severity}: {finding.check}: {finding.text}"))
-        write_human(f"\n{text}\n  = fix: {printable_line(mask_text(finding.fix))}")
+        text = printable_line(f"{finding.severity}: {finding.check}: {finding.text}")
+        write_human(f"\n{text}\n  = fix: {printable_line(finding.fix)}")
     write_human("\nnothing was found" if report.ok else f"\nfindings: {len(report.findings)}")

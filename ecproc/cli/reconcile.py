@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _COLUMNS: Final = ("code", "ticket", "since", "detail", "hint")
 _METRICS_SECONDS: Final = 5.0
+_RECEIVES: Final = ("ecproc_message_receives", "ecproc_message_receive_count")
+"""What the histogram of receive counts is called, now or in a processor of another release."""
 _ANSWERED: Final = frozenset({PollOutcome.MESSAGES.value, PollOutcome.EMPTY.value})
 
 
@@ -122,7 +124,8 @@ def read_counts(metrics: str, *, readers: int) -> QueueCounts:
 
     from ecproc.reading.mismatches import QueueCounts
 
-    again = known = failed = 0.0
+    known = failed = 0.0
+    again = dict.fromkeys(_RECEIVES, 0.0)
     for family in text_string_to_metric_families(metrics):
         for sample in family.samples:
             match sample.name:
@@ -130,13 +133,13 @@ def read_counts(metrics: str, *, readers: int) -> QueueCounts:
                     known += sample.value
                 case "ecproc_queue_polls_total" if sample.labels.get("outcome") not in _ANSWERED:
                     failed += sample.value
-                case "ecproc_message_receive_count_count":
-                    again += sample.value
-                case "ecproc_message_receive_count_bucket" if _is_first(sample.labels):
-                    again -= sample.value
+                case name if family.name in again and name.endswith("_count"):
+                    again[family.name] += sample.value
+                case name if family.name in again and name.endswith("_bucket") and _is_first(sample.labels):
+                    again[family.name] -= sample.value
                 case _:
                     pass
-    return QueueCounts(int(again), int(known), int(failed), readers)
+    return QueueCounts(int(max(again.values())), int(known), int(failed), readers)
 
 
 def _is_first(labels: Mapping[str, str]) -> bool:

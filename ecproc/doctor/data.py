@@ -65,6 +65,14 @@ def judge_log(found: Damage | VerifiedLog | None) -> Opinion:
     return Opinion("damaged", (Trouble(f"the event log is damaged{place}: {found.reason}", LogDamaged.hint),))
 
 
+def judge_identity(mismatch: str) -> Opinion:
+    """Whether the log is that of the configured bridge, client and environment (R6)."""
+    if not mismatch:
+        return Opinion("it was written for this bridge, client and environment")
+    fix = "see bridge.url and bridge.client_name, or set data.dir to the directory that belongs to them"
+    return Opinion("another one's", (Trouble(f"the log {mismatch}", fix),))
+
+
 def judge_anchor(found: LogHealth | None, *, running: bool, now: int) -> Opinion:
     """Whether the anchor keeps up with the log: what is behind it could be lost without anyone knowing. While nobody
     writes, the log's last event tells how long it went on without."""

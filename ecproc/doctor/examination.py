@@ -30,6 +30,7 @@ from ecproc.reading.opening import open_reading
 from ecproc.restoring import compare_stand
 from ecproc.room import Room
 from ecproc.store.base import LogHealth, Reader
+from ecproc.store.identity import compare_identity
 from ecproc.store.opening import find_holder, holds_log, look_at_log, verify_log
 
 TOTAL_SECONDS: Final = 28.0
@@ -40,6 +41,7 @@ _BRIDGE_SECONDS: Final = 12.0
 VERIFY_SECONDS: Final = 9.0
 """How long the log may be read to see whether all of it holds."""
 _TRIES: Final = 3
+_NO_BRIDGE: Final = "the configuration does not say which environment this is"
 
 
 class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,12 +74,12 @@ async def examine(
     opinions: list[tuple[CheckName, Opinion]] = []
     for step in _list_steps(around, echo=echo):
         left = step.seconds if step.name is CheckName.ECHO else min(step.seconds, until - clock.monotonic())
-        opinions.append((step.name, await make_check(step.look, seconds=left, redact=redact)))
+        opinions.append((step.name, await make_check(step.name, step.look, seconds=left, redact=redact)))
     return write_report(opinions)
 
 
 async def make_check(
-    look: Callable[[], Awaitable[Opinion]], *, seconds: float, redact: Callable[[str], str]
+    name: CheckName, look: Callable[[], Awaitable[Opinion]], *, seconds: float, redact: Callable[[str], str]
 ) -> Opinion:
     """What that check says within so many seconds; whatever else comes of it is a finding."""
     try:
@@ -96,7 +98,7 @@ async def make_check(
         text = redact(f"a defect of ecproc: {type(error).__name__}: {error} ({place})")
         return Opinion("failed", (Trouble(text, "report it with this text; the other checks are not touched"),))
     fix = "see whether the disk, the bridge or the machine stands still, and ask again"
-    return Opinion("no result", (Trouble("it came to no result in its time", fix),))
+    return Opinion("no result", (Trouble(f"the check {name} came to no result in its time", fix),))
 
 
 def _list_steps(around: Surroundings, *, echo: bool) -> list[_Step]:
@@ -184,9 +186,10 @@ def _list_data_steps(config: Config, around: Surroundings) -> list[_Step]:
         CheckName.DISK: looks.disk,
         CheckName.FSYNC: looks.syncs,
         CheckName.PROCESSOR: looks.processor,
-        CheckName.DATABASE: looks.database,
         CheckName.LOG: looks.log,
+        CheckName.IDENTITY: looks.identity,
         CheckName.ANCHOR: looks.anchor,
+        CheckName.DATABASE: looks.database,
         CheckName.DESK: looks.desk,
         CheckName.SENDERS: looks.senders,
         CheckName.APPROVERS: looks.approvers,
@@ -210,7 +213,7 @@ class _DataLooks:
         return machine.judge_directory(await call_aside(lambda: read_directory(self._config.data.directory)))
 
     async def disk(self) -> Opinion:
-        place = find_place(self._config.data.directory)
+        place = await call_aside(lambda: find_place(self._config.data.directory))
         room = Room(place, reserve_bytes=self._config.data.reserve_bytes)
         return machine.judge_disk(await call_aside(lambda: room.free), room.reserve, place)
 
@@ -233,6 +236,15 @@ class _DataLooks:
             return data.judge_log(await call_aside(lambda: verify_log(self._config.data)))
         return Opinion(f"it is too long to be read in {VERIFY_SECONDS:g} s: ecproc log verify does it", made=False)
 
+    async def identity(self) -> Opinion:
+        async with self._reading() as reader:
+            first = None if reader is None else await reader.read_event(1)
+        if first is None:
+            return Opinion(data.NO_LOG)
+        if not self._around.complete:
+            return skip(_NO_BRIDGE)
+        return data.judge_identity(compare_identity(first, msgspec.structs.asdict(self._config.bridge.identity)))
+
     async def anchor(self) -> Opinion:
         running = await call_aside(lambda: find_holder(self._config.data)) is not None
         found = await self._look_at_log()
@@ -250,7 +262,7 @@ class _DataLooks:
             if reader is None:
                 return Opinion(data.NO_LOG)
             if not self._around.complete:
-                return skip("the configuration does not say which environment this is")
+                return skip(_NO_BRIDGE)
             senders = await list_senders(reader, newest=data.SENDERS_READ)
         return data.judge_senders(senders, self._config.bridge.environment)
 

@@ -23,9 +23,10 @@ class CheckName(StrEnum):
     DISK = "disk"
     FSYNC = "fsync"
     PROCESSOR = "processor"
-    DATABASE = "database"
     LOG = "log"
+    IDENTITY = "identity"
     ANCHOR = "anchor"
+    DATABASE = "database"
     DESK = "desk"
     SENDERS = "senders"
     APPROVERS = "approvers"
@@ -92,10 +93,14 @@ def skip(why: str) -> Opinion:
 
 
 def write_report(opinions: Iterable[tuple[CheckName, Opinion]]) -> DoctorReport:
-    """The document of these checks, in their order."""
+    """The document of these checks, in their order. One that only says what a check before it said, as many would of a
+    log that cannot be opened, refers to that."""
     checks: list[CheckOutcome] = []
     findings: list[DoctorFinding] = []
-    for name, opinion in opinions:
+    told: dict[tuple[Trouble, ...], CheckName] = {}
+    for name, each in opinions:
+        first = told.setdefault(each.troubles, name) if each.troubles else name
+        opinion = each if first is name else skip(f"it fails as the check {first} does")
         checks.append(CheckOutcome(name, opinion.made and not opinion.troubles, opinion.text))
-        findings += [DoctorFinding(name, each.severity, each.text, each.fix) for each in opinion.troubles]
+        findings += [DoctorFinding(name, one.severity, one.text, one.fix) for one in opinion.troubles]
     return DoctorReport(not findings, tuple(checks), tuple(findings))

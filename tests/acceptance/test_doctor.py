@@ -247,6 +247,19 @@ async def test_a_damaged_log_is_told_with_its_position(tmp_path: Path) -> None:
         seen.assert_found("log", "error", "damaged at position 3", "--accept-loss")
 
 
+async def test_a_log_that_is_no_database_or_another_environments_is_told_once(tmp_path: Path) -> None:
+    async with open_world(tmp_path, Plan(tickets=1)) as world:
+        await world.drain()
+        other = await examine(world, BRIDGE__CLIENT_NAME="somebody")
+        other.assert_found("identity", "error", "client_name='somebody'", "data.dir")
+        assert set(other.findings) == {"identity"}
+        (world.data / "ecproc.db").write_bytes(b"no database" * 1000)
+        broken = await examine(world)
+        broken.assert_found("log", "error", "file is not a database", "--accept-loss")
+        assert set(broken.findings) == {"log"}
+        assert broken.texts["waiting"] == "not looked at: it fails as the check log does"
+
+
 async def test_a_stale_anchor_is_told(tmp_path: Path) -> None:
     async with open_world(tmp_path, Plan(tickets=0)) as world:
         ticking = count(1_700_000_000_000_000, 60_000_000)

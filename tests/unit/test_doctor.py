@@ -168,6 +168,12 @@ FAULTS: Final[dict[str, Case]] = {
     "long write-ahead log": (data.judge_database(health(wal_bytes=data.LONG_WAL)), WARNING, "134 MB", "fuser"),
     "changed database": (data.judge_database(health(odd="it is in no mode")), WARNING, "in no mode", "other program"),
     "damaged log": (data.judge_log(Damage(7, "it is missing")), ERROR, "position 7: it is missing", "--accept-loss"),
+    "log of another environment": (
+        data.judge_identity("was written for environment='dev'"),
+        ERROR,
+        "environment='dev'",
+        "data.dir",
+    ),
     "stale anchor": (
         data.judge_anchor(health(behind_at=NOW - 61 * SECOND), running=False, now=0),
         ERROR,
@@ -251,6 +257,7 @@ RIGHT: Final[dict[str, Opinion]] = {
     "anchor of a process that died": data.judge_anchor(health(behind_at=NOW - SECOND), running=False, now=NOW * 2),
     "desk": data.judge_desk(DeskHealth(3, DeskStand(3)), ""),
     "no desk": data.judge_desk(None, ""),
+    "identity": data.judge_identity(""),
     "no log": data.judge_database(None),
     "no log to anchor": data.judge_anchor(None, running=False, now=NOW),
     "no log to verify": data.judge_log(None),
@@ -326,6 +333,17 @@ def test_a_report_has_every_check_and_what_it_found() -> None:
     assert write_report([(CheckName.TLS, skip("no reason"))]).ok
 
 
+def test_what_several_checks_say_is_said_once() -> None:
+    same = Opinion("failed", (Trouble("no database", "put it back"),))
+    report = write_report([(CheckName.LOG, same), (CheckName.ANCHOR, same), (CheckName.URL, Opinion("fine"))])
+    assert [finding.check for finding in report.findings] == ["log"]
+    assert [(each.ok, each.text) for each in report.checks] == [
+        (False, "failed"),
+        (False, "not looked at: it fails as the check log does"),
+        (True, "fine"),
+    ]
+
+
 async def failing(error: Exception) -> Opinion:
     raise error
 
@@ -340,7 +358,9 @@ async def failing(error: Exception) -> Opinion:
     ],
 )
 async def test_a_check_that_fails_is_a_finding_without_secrets(error: Exception, text: str, fix: str) -> None:
-    opinion = await make_check(lambda: failing(error), seconds=5, redact=lambda said: said.replace("hunter2", "***"))
+    opinion = await make_check(
+        CheckName.LOG, lambda: failing(error), seconds=5, redact=lambda said: said.replace("hunter2", "***")
+    )
     (trouble,) = opinion.troubles
     assert text in trouble.text
     assert fix in trouble.fix
@@ -355,10 +375,10 @@ async def test_a_check_that_takes_too_long_is_a_finding_and_holds_up_nothing() -
 
     try:
         with anyio.fail_after(5):
-            opinion = await make_check(hang, seconds=0.01, redact=str)
+            opinion = await make_check(CheckName.DISK, hang, seconds=0.01, redact=str)
     finally:
         released.set()
-    assert [trouble.text for trouble in opinion.troubles] == ["it came to no result in its time"]
+    assert [trouble.text for trouble in opinion.troubles] == ["the check disk came to no result in its time"]
 
 
 async def test_what_is_called_aside_gives_its_result_or_its_error() -> None:
