@@ -93,7 +93,8 @@ def lower_path(url: str) -> str:
 
 
 def judge_url(bridge: BridgeConfig) -> Opinion:
-    """Whether the address looks as Ensono's do; the configuration's own checks let a loopback address be anything."""
+    """Whether the address looks as Ensono's do; the configuration's own checks let a loopback address be anything, and
+    warn of upper case in any other."""
     parts = urlsplit(bridge.base_url)
     environment, lower = bridge.environment, lower_path(bridge.base_url)
     troubles: list[Trouble] = []
@@ -106,7 +107,7 @@ def judge_url(bridge: BridgeConfig) -> Opinion:
         known = ", ".join(ENVIRONMENTS)
         fix = f"end bridge.url in one of {known}"
         troubles.append(Trouble(f"there is no environment {environment or '(none)'}", fix))
-    elif bridge.base_url != lower:
+    elif is_loopback(parts.hostname or "") and bridge.base_url != lower:
         fix = f"usually it is {lower}; ask Ensono if you are not sure"
         troubles.append(warn("bridge.url has upper case in its path, which is case sensitive", fix))
     return Opinion(f"{bridge.base_url}, client {bridge.client_name}, environment {environment}", tuple(troubles))

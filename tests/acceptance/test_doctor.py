@@ -112,6 +112,7 @@ async def test_it_looks_beside_a_running_processor(tmp_path: Path) -> None:
         assert set(short.findings) == {"disk"}
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("R5", "R7")
 async def test_a_wrong_key_and_a_wrong_path_are_told_apart(tmp_path: Path) -> None:
     async with open_world(tmp_path, Plan(tickets=0)) as world:
@@ -185,6 +186,7 @@ async def test_a_bridge_that_is_not_there_or_says_nothing_is_told_in_time(tmp_pa
         assert "not reached" in gone.texts["key"]
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("R3")
 async def test_tls_that_cannot_be_trusted_and_a_certificate_that_ends_are_told(tmp_path: Path) -> None:
     ca = trustme.CA()

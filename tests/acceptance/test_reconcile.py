@@ -12,7 +12,7 @@ import pytest
 
 from ecproc.control import CONTROL
 from ecproc.simulator.bridge import RawMessage
-from ecproc.simulator.faults import FaultPlan, MessageFaults
+from ecproc.simulator.faults import CallFaults, FaultPlan, MessageFaults
 from tests.acceptance.world import KEY, ROOT, Plan, World, is_empty, open_world, wait_for
 
 TICKET: Final = "e-CS5000001"
@@ -147,6 +147,22 @@ async def test_somebody_else_who_reads_the_queue_shows_in_the_processors_counter
             assert [(line["code"], line["ticket"]) for line in lines] == [("second_consumer", None)]
             assert "30 messages had been handed out before, and at most 10" in lines[0]["detail"]
             assert "who else has this key" in lines[0]["hint"]
+
+
+@pytest.mark.slow
+async def test_answers_that_are_lost_and_deletes_that_fail_are_no_second_consumer(tmp_path: Path) -> None:
+    queue = CallFaults(lost=0.15, error_after=0.15, garbage=0.1)
+    plan = Plan(
+        tickets=20,
+        visibility=0.5,
+        faults=FaultPlan(queue=queue, messages=MessageFaults(undeleted=0.2, duplicate=0.1)),
+    )
+    async with open_world(tmp_path, plan) as world, await world.start(BRIDGE__MAX_READERS="1") as running:
+        await world.reach(is_empty, running)
+        await wait_for((world.data / CONTROL).exists)
+        assert sum(world.ledger.delivered.values()) > world.ledger.sent + 10
+        lines = await reconcile(world, BRIDGE__MAX_READERS="1")
+        assert [line for line in lines if line["code"] == "second_consumer"] == []
 
 
 @pytest.mark.requirement("R124", "R236")

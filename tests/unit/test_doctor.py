@@ -101,10 +101,10 @@ FAULTS: Final[dict[str, Case]] = {
     ),
     "unknown environment": (bridging.judge_url(bridge(url=URL + "uction")), ERROR, "production", "dev, echo, cert"),
     "client in upper case": (
-        bridging.judge_url(bridge(url=URL.replace("your", "Your"))),
+        bridging.judge_url(bridge(url="http://127.0.0.1:8/Client/dev")),
         WARNING,
         "upper case",
-        f"usually it is {URL}",
+        "usually it is http://127.0.0.1:8/client/dev",
     ),
     "unreachable": (
         bridging.judge_reach([probed(ProbeFailure("connect", "h:443: Connection refused"))]),
@@ -236,6 +236,7 @@ RIGHT: Final[dict[str, Opinion]] = {
         [probed(answer(b'{"Error":{"Message":"Reason: The receipt handle has expired."}}'))]
     ),
     "url": bridging.judge_url(bridge()),
+    "what the configuration warned of": bridging.judge_url(bridge(url=URL.replace("your", "Your"))),
     "loopback": bridging.judge_url(bridge(url="http://127.0.0.1:8/client/dev")),
     "reached": bridging.judge_reach([probed(answer())]),
     "certificate": bridging.judge_certificate([probed(answer(days=14.5))], now=NOW),
