@@ -26,7 +26,7 @@ from ecproc.collector import spare_the_collector
 from ecproc.commands.intake import Intake
 from ecproc.commands.steering import Steering
 from ecproc.config import Config, DataConfig, LiveSecret
-from ecproc.descriptors import Reserve, raise_limit
+from ecproc.descriptors import FEW_FILES, Reserve, raise_limit
 from ecproc.desk.local import LocalDesk
 from ecproc.domain.log import Batch
 from ecproc.domain.policy import Policy
@@ -62,8 +62,6 @@ log = structlog.get_logger()
 
 Errand: TypeAlias = Callable[[Intake], Awaitable[ExitCode]]
 """What a processor is started for, and how it ends."""
-FEW_FILES: Final = 512
-"""Descriptors below which calls may have to wait for each other's."""
 _SHUT_DOWN_SHARE: Final = 0.75
 """The share of `limits.shutdown_seconds` that what is in flight gets; the rest is for closing what was opened."""
 

@@ -89,10 +89,10 @@ class HttpBridge:
             target += self._name.replace("?", "&", 1) if "?" in target else self._name
         call = route.client.open(request.method, route.origin, target, headers=headers, content=request.body)
         async with call as response:
+            self._certificate_end = response.ends.certificate_ends or self._certificate_end
             most = min(self._most_bytes, DELETE_BYTES) if request.method == "DELETE" else self._most_bytes
             body = await response.read(most)
             wait = parse_retry_after(response.header("retry-after"), now=self._clock.now())
-            self._certificate_end = response.certificate_end or self._certificate_end
             return Answer(response.status, body, wait, response.request_id, response.header("date") or "")
 
     def _headers(self, request: Request, key: Secret) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import assert_never
 from ecproc.config import DataConfig
 from ecproc.errors import DataDirInUse
 from ecproc.room import Room
-from ecproc.store.base import Damage, ReadableStore, Store, Tables, VerifiedLog
+from ecproc.store.base import Damage, LogHealth, ReadableStore, Store, Tables, VerifiedLog
 
 
 async def open_store(
@@ -75,6 +75,20 @@ def verify_log(data: DataConfig) -> Damage | VerifiedLog:
             from ecproc.store.sqlite.verify import verify_log as verify_sqlite
 
             return verify_sqlite(data.directory)
+        case _:
+            assert_never(data.store)
+
+
+def look_at_log(data: DataConfig) -> LogHealth:
+    """This configuration's log as it stands on disk; nothing is written, and it works beside a running processor.
+
+    Raises StoreError as `verify_log` does, and LogDamaged where what is looked at cannot be read.
+    """
+    match data.store:
+        case "sqlite":
+            from ecproc.store.sqlite.health import look_at_log as look_sqlite
+
+            return look_sqlite(data.directory)
         case _:
             assert_never(data.store)
 

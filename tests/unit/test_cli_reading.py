@@ -419,6 +419,30 @@ def test_a_person_sees_a_stream_of_another_kind_as_a_timeline_too(
     assert "client ticket " not in text
 
 
+def test_a_person_sees_what_does_not_add_up(call: Callable[..., str], at_terminal: Callable[..., str]) -> None:
+    (line,) = [json.loads(line) for line in call("reconcile", code=3).splitlines()]
+    assert (line["code"], line["ticket"]) == ("not_returned", INCIDENT)
+    table = at_terminal("reconcile", code=3)
+    assert table.split()[:5] == ["code", "ticket", "since", "detail", "hint"]
+    assert f"not_returned  {INCIDENT}" in table
+    assert json.loads(at_terminal("reconcile", "--json", code=3)) == line
+
+
+def test_a_person_sees_what_the_doctor_found_and_what_to_do(at_terminal: Callable[..., str]) -> None:
+    text = at_terminal("doctor", code=3)
+    assert [row.split()[1] for row in text.splitlines() if row.startswith(("sqlite ", "key ", "log ", "desk "))] == [
+        "–",
+        "ok",
+        "ok",
+        "error",
+    ]
+    assert "warning: waiting: 1 messages could not be taken\n  = fix: ecproc quarantine list" in text
+    assert "error: config: bridge.url is required\n  = fix: set ECPROC_BRIDGE__URL" in text
+    assert text.splitlines()[-1].startswith("findings: ")
+    report = json.loads(at_terminal("doctor", "--json", code=3))
+    assert (list(report), report["ok"]) == (["ok", "checks", "findings"], False)
+
+
 def test_a_person_sees_what_is_not_done_yet(at_terminal: Callable[..., str]) -> None:
     assert f"att:{INCIDENT}:abc" in at_terminal("outbox", "list")
     assert f"create:{INCIDENT}:g1" not in at_terminal("outbox", "list")
