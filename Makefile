@@ -35,7 +35,7 @@ RUNS := python3.13 -E -c 'import sys; print(sys.executable)' 2>/dev/null
 NEXT := $(if $(filter test,$(if $(ARGS),,$(MAKECMDGOALS))),$(shell \
 	$(RUNS) || PYENV_VERSION=$$(pyenv latest 3.13 2>/dev/null) $(RUNS)))
 
-.PHONY: help demo test check bench torture
+.PHONY: help demo test check docs bench torture
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,9 @@ check: .venv/.dev ## format, lint, types, import directions, generated pages, si
 	@.venv/bin/python docs/build_reference.py --check
 	@.venv/bin/python docs/build_log_events.py --check
 	@.venv/bin/python docs/check_tree.py
+
+docs: .venv/.dev ## the documentation as a site, in site/
+	@.venv/bin/zensical build --strict --clean
 
 bench: .venv/.dev ## every benchmark beside its baseline; ARGS=--quick or --hold for less, PEERS=1 adds others' software
 	@.venv/bin/python -m benchmarks $(if $(PEERS),--peers) $(ARGS)
