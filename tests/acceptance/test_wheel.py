@@ -112,7 +112,7 @@ def test_the_source_archive_can_be_worked_on(archives: Archives) -> None:
         held = {name.partition("/")[2] for name in source.getnames()}
 
     assert list_tree("ecproc") | list_tree("tests") | list_tree("benchmarks") | list_tree("docs") <= held
-    assert {"pyproject.toml", "Makefile", "requirements.lock", "requirements-dev.lock"} <= held
+    assert {"pyproject.toml", "Makefile", "mkdocs.yml", "requirements.lock", "requirements-dev.lock"} <= held
     assert {"README.md", "LICENSE", "CHANGELOG.md", "ARCHITECTURE.md", "CONTRIBUTING.md"} <= held
 
 
