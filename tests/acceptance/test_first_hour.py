@@ -18,6 +18,7 @@ import pytest
 
 from ecproc.errors import ExitCode
 from tests.acceptance.blocks import SET_UP, YOUR_BRIDGE, check_exports, read_blocks
+from tests.acceptance.log_page import find_unexplained
 
 ROOT: Final = Path(__file__).parents[2]
 SCRIPT: Final = f'#!/bin/sh\nexec {sys.executable} -m ecproc "$@"\n'
@@ -158,7 +159,9 @@ def test_the_tutorial_pasted_block_by_block_shows_what_it_says(environment: Mapp
             assert ran.returncode == ExitCode.OK, (command, ran.stderr)
             shown.append(ran.stdout + ran.stderr)
     told = "".join(shown)
-    assert [json.loads(line)["event"] for line in shown[1].splitlines()][-2:] == ["drained", "stopped"]
+    logged = [json.loads(line) for line in shown[1].splitlines()]
+    assert [line["event"] for line in logged][-2:] == ["drained", "stopped"]
+    assert [*find_unexplained(logged)] == []
     assert '"number":"LOCAL-0000001"' in told
     assert "We look into it." in told
 

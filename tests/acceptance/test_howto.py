@@ -17,6 +17,7 @@ import pytest
 from ecproc.errors import ExitCode
 from ecproc.simulator.bridge import RawMessage
 from tests.acceptance.blocks import ROOT, YOUR_BRIDGE, read_blocks
+from tests.acceptance.log_page import find_unexplained
 from tests.acceptance.world import KEY, Plan, World, open_world
 
 PAGES: Final = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs" / "howto").glob("*.md"))
@@ -82,6 +83,7 @@ async def test_every_block_of_every_page_runs(world: World, tmp_path: Path) -> N
     # Ensono has not switched yet: the new key is refused, and the old one goes on.
     async with await world.start("--drain", BRIDGE__API_KEY_FILE=str(tmp_path / "key")) as running:
         assert await running.ended() == ExitCode.OK, running.said
+    assert [*find_unexplained(running.list_lines())] == []
 
 
 async def test_a_dead_letter_shows_what_its_page_says(world: World, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from ecproc.domain.ticket import FOLD_VERSION
 from ecproc.errors import ExitCode
+from tests.acceptance.log_page import find_unexplained
 from tests.acceptance.world import Plan, World, open_world
 from tests.replay.histories import FOLDER, list_histories, unpack, write_message
 
@@ -47,6 +48,7 @@ async def test_the_log_of_a_former_build_goes_on(tmp_path: Path, name: str) -> N
         async with await world.start("--drain", "--timeout", "60", "--accept-loss") as running:
             assert await running.ended() == ExitCode.OK, running.said
 
+        assert [*find_unexplained(running.list_lines())] == []
         told = [line["event"] for line in running.list_lines()]
         assert ("live_state_rebuilt" in told) is is_of_a_former_fold(name)
         events = await list_events(world)

@@ -18,6 +18,7 @@ from ecproc.cli.catalogue import COMMANDS, GROUPS
 from ecproc.config import Limits
 from ecproc.config.catalogue import OPTIONS, SECTIONS
 from ecproc.config.options import OutboxConfig
+from ecproc.errors import ExitCode
 from ecproc.runtime import ingest
 
 REPOSITORY: Final = Path(__file__).parents[2]
@@ -146,6 +147,7 @@ def test_links_of_the_pages_beside_it_lead_somewhere(page: str) -> None:
 
 def read_pages() -> Iterator[tuple[str, str]]:
     """Every page that people write, with its text."""
+    yield "README.md", (REPOSITORY / "README.md").read_text(encoding="utf-8")
     for page in PAGES:
         if not page.startswith("reference/") and page != "requirements.md":
             yield page, (DOCS / page).read_text(encoding="utf-8")
@@ -206,3 +208,9 @@ def test_every_command_that_a_page_names_is_there() -> None:
 )
 def test_numbers_are_the_codes_own(page: str, words: str) -> None:
     assert words in " ".join((DOCS / page).read_text(encoding="utf-8").split())
+
+
+def test_the_readme_names_every_exit_code() -> None:
+    told = re.findall(r"^Exit codes: (.*?)\.$", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+
+    assert {int(number) for number in re.findall(r"\b\d+\b", told[0])} == {*map(int, ExitCode)}
