@@ -220,13 +220,17 @@ def show_value(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def show_number(value: float) -> str:
+    return f"{value:,.10g}"
+
+
 def write_limits() -> Page:
     texts = read_docstrings(Limits)
     fixed = [
-        (code(name), show_value(getattr(Limits(), name)), text_of(texts, name, Limits))
+        (code(name), show_number(getattr(Limits(), name)), text_of(texts, name, Limits))
         for name in Limits.__struct_fields__
     ]
-    chosen = [(code(name), show_value(OPTIONS[name].default), OPTIONS[name].description) for name in BOUNDING]
+    chosen = [(code(name), show_number(OPTIONS[name].default), OPTIONS[name].description) for name in BOUNDING]
     lines = ["## That you choose", "", "These are [options](configuration.md).", ""]
     lines += table("option", "default", "what it bounds", rows=chosen)
     lines += ["## That are fixed", "", "Times are in seconds. They are no options.", ""]

@@ -19,6 +19,7 @@ from ecproc.config import Limits
 from ecproc.config.catalogue import OPTIONS, SECTIONS
 from ecproc.config.options import OutboxConfig
 from ecproc.errors import ExitCode
+from ecproc.outbox.perform import bridge
 from ecproc.runtime import ingest
 
 REPOSITORY: Final = Path(__file__).parents[2]
@@ -153,6 +154,14 @@ def read_pages() -> Iterator[tuple[str, str]]:
             yield page, (DOCS / page).read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith(("howto/", "explanation/"))])
+def test_a_page_says_first_what_its_reader_gets(page: str) -> None:
+    title, _, lead, *_ = (DOCS / page).read_text(encoding="utf-8").splitlines()
+
+    assert title.startswith("# ")
+    assert lead.startswith("You get ")
+
+
 def test_every_metric_that_a_page_names_is_there() -> None:
     known = set(
         re.findall(r"^\| `(\w+)`", (DOCS / "reference" / "metrics.md").read_text(encoding="utf-8"), re.MULTILINE)
@@ -200,6 +209,7 @@ def test_every_command_that_a_page_names_is_there() -> None:
         ("tutorial.md", f"drains within {Limits().shutdown_seconds:g} seconds"),
         ("reference/ticket-document.md", f"their last {Limits().document_entries:,} entries"),
         ("howto/loss.md", f"warning at {ingest._MANY_RECEIVES}, error at {ingest._TOO_MANY_RECEIVES}"),
+        ("howto/ask-ensono.md", f"comments repeated at most {bridge._MOST_UNKNOWN} times"),
         (
             "explanation/unknown-results.md",
             "waits {:g} to {:g} seconds (`outbox.unknown_retry`)".format(*OutboxConfig().unknown_retry),
