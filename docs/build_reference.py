@@ -30,10 +30,12 @@ from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.effects import LANES, EffectKind, Lane, Repeat
 from ecproc.domain.entry import EntryState
 from ecproc.domain.events import QuarantineReason
+from ecproc.domain.queue import PollOutcome
 from ecproc.domain.refusals import WebRefusal
 from ecproc.errors import ExitCode
 from ecproc.reading.queries import Queries
 from ecproc.reading.waiting import Mover, WaitWord
+from ecproc.telemetry.hooks import STOPPERS, Reading
 from ecproc.telemetry.metrics import PrometheusTelemetry
 from ecproc.web.app import describe_all, list_operations
 from ecproc.web.commands import CommandPages
@@ -160,7 +162,10 @@ def write_commands() -> Page:
 
 
 def write_command(described: Described, *, level: str) -> list[str]:
-    rows = [(code(name_parameter(taken)), describe_default(taken), help_of(taken)) for taken in described.parameters]
+    rows = [
+        (code(name_parameter(taken)), describe_default(taken), taken.parameter.help or "")
+        for taken in described.parameters
+    ]
     places = [taken.names[0] for taken in described.parameters if taken.index is not None]
     usage = " ".join(["ecproc", described.name, *places, *(["[OPTIONS]"] if len(rows) > len(places) else [])])
     listed = table("parameter", "default", "what it does", rows=rows) if rows else []
@@ -168,13 +173,9 @@ def write_command(described: Described, *, level: str) -> list[str]:
 
 
 def name_parameter(taken: Argument) -> str:
-    flag = taken.hint is bool or taken.index is not None
-    return taken.names[0] if flag else f"{taken.names[0]} {name_value(taken)}"
-
-
-def name_value(taken: Argument) -> str:
     kind = str(taken.hint)
-    return "N" if "int" in kind or "float" in kind else "FILE" if "Path" in kind else "TEXT"
+    value = "N" if "int" in kind or "float" in kind else "FILE" if "Path" in kind else "TEXT"
+    return taken.names[0] if "bool" in kind or taken.index is not None else f"{taken.names[0]} {value}"
 
 
 def describe_default(taken: Argument) -> str:
@@ -184,13 +185,6 @@ def describe_default(taken: Argument) -> str:
     if isinstance(default, bool):
         return "on" if default else ""
     return "" if default in (None, "", ()) else code(show_value(default))
-
-
-def help_of(taken: Argument) -> str:
-    text = taken.parameter.help
-    if not text:
-        raise SystemExit(f"error: {taken.names[0]} has no help")
-    return text
 
 
 def write_configuration() -> Page:
@@ -238,24 +232,43 @@ def write_limits() -> Page:
     return Page("Limits", "Everything that could grow has one of these numbers.", lines)
 
 
-def write_metrics() -> Page:
+def read_metrics() -> tuple[Sequence[Metric], frozenset[str]]:
+    """Every metric with all its label sets, and the names of those that wait until there is something to tell."""
     registry = CollectorRegistry()
-    PrometheusTelemetry(registry, clock=SystemClock(), version="", python="", sqlite="")
+    telemetry = PrometheusTelemetry(registry, clock=SystemClock(), version="", python="", sqlite="")
+    first = {name_metric(family) for family in registry.collect()}
+    telemetry.poll_finished(PollOutcome.EMPTY)
+    telemetry.quarantine_counted(0)
+    for lane in Lane:
+        telemetry.outbox_oldest_due(lane, 0)
+    for reading in Reading:
+        telemetry.watch(reading, lambda: 0.0)
+    telemetry.watch(Reading.RECEIVING, lambda: dict.fromkeys(STOPPERS, 1.0))
     families = [family for family in registry.collect() if family.name.startswith("ecproc_")]
-    rows = [describe_metric(family) for family in sorted(families, key=lambda family: family.name)]
+    return sorted(families, key=name_metric), frozenset(map(name_metric, families)) - first
+
+
+def name_metric(family: Metric) -> str:
+    return family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
+
+
+def write_metrics() -> Page:
+    families, later = read_metrics()
+    rows = [describe_metric(family, later=name_metric(family) in later) for family in families]
     lines = [
-        "Label sets are closed: never a ticket number. Known label sets start at 0. A histogram has `_bucket`, `_count`"
-        " and `_sum`. What Prometheus' client tells of any process (`process_…`) is there too. Reasons, codes and"
-        " states are explained on [their page](codes.md).",
+        "Label sets are closed: never a ticket number. Known label sets start at 0. Times and ages marked with * are"
+        " absent until there is something to tell. A histogram has `_bucket`, `_count` and `_sum`. What Prometheus'"
+        " client tells of any process (`process_…`) is there too. Reasons, codes and states are explained on"
+        " [their page](codes.md).",
         "",
         *table("metric", "type", "labels", "what it is", rows=rows),
     ]
     return Page("Metrics", "What `/metrics` serves, in Prometheus' and OpenMetrics' formats.", lines)
 
 
-def describe_metric(family: Metric) -> Sequence[str]:
-    suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
-    return code(f"{family.name}{suffix}"), family.type, describe_labels(family), family.documentation
+def describe_metric(family: Metric, *, later: bool) -> Sequence[str]:
+    mark = " *" if later else ""
+    return f"{code(name_metric(family))}{mark}", family.type, describe_labels(family), family.documentation
 
 
 def describe_labels(family: Metric) -> str:

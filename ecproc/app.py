@@ -34,7 +34,9 @@ from ecproc.errors import ExitCode, LogDamaged, RowDamaged, StoreUnavailable
 from ecproc.failpoints import arm_failpoints
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
+from ecproc.heartbeat import Heartbeat
 from ecproc.interrupts import Interrupts
+from ecproc.metering import MeteredBridge
 from ecproc.offline import open_intake
 from ecproc.pipeline import Pipeline
 from ecproc.privacy import find_exposures
@@ -49,7 +51,7 @@ from ecproc.room import Room
 from ecproc.starting import Front, Opening
 from ecproc.store.base import Damage, Store
 from ecproc.store.opening import open_reader, open_store, verify_log
-from ecproc.telemetry.hooks import PAUSABLE
+from ecproc.telemetry.hooks import PAUSABLE, Reading
 from ecproc.telemetry.metrics import PrometheusTelemetry
 
 if TYPE_CHECKING:
@@ -173,19 +175,21 @@ class Processor:
         self._pipeline = pipeline
         self._store = store
         self._intake = open_intake(config, store, pipeline, content=content, clock=clock)
-        self._room = room
         self._desk = desk
         self._front = front
         self._unchecked = unchecked
         self._reloading = reloading
-        self._reporting = Reporting(config, store, telemetry=telemetry, clock=clock)
+        self._heartbeat = Heartbeat()
+        self._reporting = Reporting(config, store, pipeline, room, telemetry=telemetry, clock=clock)
         self._ending = Ending(pipeline, self._reporting, reread=reloading.reread, clock=clock)
         self._health = ProcessHealth(
             telemetry.registry,
-            works=lambda: not store.failed.is_set(),
+            works=lambda: self._heartbeat.is_alive() and not store.failed.is_set(),
             has_room=store.has_room,
             waits=lambda: store.waits,
+            tell_more=self._reporting.list_checks,
         )
+        telemetry.watch(Reading.LOOP_LAG, self._heartbeat.worst_lag)
 
     @classmethod
     async def open(
@@ -215,17 +219,16 @@ class Processor:
         )
         stack.push_async_callback(store.aclose)
         _tell_exposures(config)
-        unchecked = await start.when_there_is_room(lambda: renew_live_state(store, _team(config, clock), telemetry))
+        unchecked = await start.when_there_is_room(lambda: renew_live_state(store, _team(config, clock)))
         content = ContentStore(config.data.directory, room)
         await start.when_there_is_room(content.sweep)
-        desk = await start.when_there_is_room(
-            lambda: _open_desk_mending(config, store, telemetry, clock=clock, room=room)
-        )
+        desk = await start.when_there_is_room(lambda: _open_desk_mending(config, store, clock=clock, room=room))
         stack.push_async_callback(desk.aclose)
         reloading = Reloading(config, clock=clock, learn=learn)
         api_key = reloading.secrets["bridge.api_key"]
-        bridge = _open_bridge(config, api_key=api_key, clock=clock)
-        stack.push_async_callback(bridge.aclose)
+        adapter = _open_bridge(config, api_key=api_key, clock=clock)
+        stack.push_async_callback(adapter.aclose)
+        bridge = MeteredBridge(adapter, telemetry=telemetry, clock=clock)
         fetcher = _open_fetcher(config, content, clock=clock)
         stack.push_async_callback(fetcher.aclose)
         uploader = _open_uploader(config, content, clock=clock)
@@ -269,9 +272,12 @@ class Processor:
             await self._front.show(self._build_pages())
             await self._front.show_locally(self._config.data.directory)
             tasks.start_soon(self._watch_store)
-            tasks.start_soon(self._reporting.watch_room, self._room, self._store)
+            tasks.start_soon(self._heartbeat.run)
+            tasks.start_soon(self._reporting.watch_room)
             tasks.start_soon(self._pipeline.run, self._idle_interval(drain))
             tasks.start_soon(self._reporting.refresh_gauges)
+            tasks.start_soon(self._reporting.watch_expiries)
+            tasks.start_soon(self._reporting.tell_hourly)
             tasks.start_soon(self._desk.keep_short)
             tasks.start_soon(self._reloading.run)
             if self._unchecked is not None:
@@ -326,14 +332,12 @@ def _tell_exposures(config: Config) -> None:
         log.warning("exposed", place=str(found.path), reason=found.reason, hint=found.hint)
 
 
-async def _open_desk_mending(
-    config: Config, store: Store, telemetry: PrometheusTelemetry, *, clock: Clock, room: Room
-) -> LocalDesk:
+async def _open_desk_mending(config: Config, store: Store, *, clock: Clock, room: Room) -> LocalDesk:
     """The desk, where a damaged row that it is held against is made anew first; one that stays so is raised."""
     try:
         return await _open_desk(config, store, clock=clock, room=room)
     except RowDamaged as damaged:
-        await mend_live_state(store, _team(config, clock), telemetry, damaged)
+        await mend_live_state(store, _team(config, clock), damaged)
         return await _open_desk(config, store, clock=clock, room=room)
 
 

@@ -39,6 +39,7 @@ from ecproc.network import (
     make_tls_context,
     parse_retry_after,
     pick_request_id,
+    read_certificate_end,
 )
 
 __all__ = ["HttpClient", "HttpFault", "HttpResponse", "Origin", "Resolve", "parse_retry_after"]
@@ -80,6 +81,12 @@ class HttpResponse:
     def request_id(self) -> str:
         """What the answering side calls this call, empty if it does not say."""
         return pick_request_id(self._response.headers)
+
+    @property
+    def certificate_end(self) -> float | None:
+        """When the certificate of the answering side ends, in seconds UTC; None without TLS."""
+        stream = self._response.extensions.get("network_stream")
+        return None if stream is None else read_certificate_end(stream.get_extra_info("ssl_object"))
 
     @property
     def encoding(self) -> str:

@@ -99,3 +99,17 @@ def holds_log(data: DataConfig) -> bool:
             return look_sqlite(data.directory)
         case _:
             assert_never(data.store)
+
+
+def read_anchor_time(data: DataConfig) -> float | None:
+    """When this log's anchor was written last, in seconds UTC; None where there is none that can be looked at."""
+    match data.store:
+        case "sqlite":
+            from ecproc.store.sqlite.datadir import ANCHOR
+
+            try:
+                return (data.directory / ANCHOR).stat().st_mtime
+            except OSError:
+                return None
+        case _:
+            assert_never(data.store)
