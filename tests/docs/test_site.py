@@ -48,6 +48,7 @@ def copy_sources(folder: Path) -> Path:
     return folder
 
 
+FENCED: Final = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 CODE: Final = re.compile(r"^ *```.*?^ *```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 """Fenced blocks, and code inside of a line."""
 
@@ -84,6 +85,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pages(site: Path) -> dict[Path, list[Element]]:
     """Every page of it, by its file."""
     return {page: Elements(page).found for page in sorted(site.rglob("*.html"))}
+
+
+def article(found: list[Element]) -> list[Element]:
+    """What stands in a page's own text."""
+    first = next(place for place, element in enumerate(found) if element.tag == "article")
+    return found[first:]
 
 
 def list_dead(pages: dict[Path, list[Element]]) -> Iterator[str]:
@@ -160,6 +167,21 @@ def test_a_page_says_first_what_its_reader_gets(page: str) -> None:
 
     assert title.startswith("# ")
     assert lead.startswith("You get ")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_lists_and_tables_stand_on_the_site_as_they_are_written(
+    site: Path, pages: dict[Path, list[Element]], page: str
+) -> None:
+    """Its reader of Markdown wants blocks inside of lists four in, and an empty line before a list or a table."""
+    text = FENCED.sub("", (DOCS / page).read_text(encoding="utf-8"))
+    items = re.findall(r"^ *(?:\d+\.|-) \S", text, re.MULTILINE)
+    rows = re.findall(r"^ *\| *(?!-)[^ -]", re.sub(r"^ *\| *-.*\n", "", text, flags=re.MULTILINE), re.MULTILINE)
+    shown = [
+        element.tag for element in article(pages[site / page.replace("README.md", "index.md").replace(".md", ".html")])
+    ]
+
+    assert (shown.count("li"), shown.count("tr")) == (len(items), len(rows))
 
 
 def test_every_metric_that_a_page_names_is_there() -> None:
