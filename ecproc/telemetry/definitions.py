@@ -41,6 +41,7 @@ _RECEIVE_BUCKETS: Final = (1, 2, 3, 5, 10, 15, 20)
 _DELETE_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 25, 30, 45, 60)
 _COMMIT_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _ARRIVAL_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400)
+_CALL_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
 _EFFECT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 _MICROSECONDS: Final = 1_000_000
@@ -159,7 +160,7 @@ class QueueMetrics:
         self.calls = Spread(
             registry,
             "How long calls of the bridge took.",
-            _EFFECT_BUCKETS,
+            _CALL_BUCKETS,
             "ecproc_bridge_request_duration_seconds",
             labels=("call", "status_class"),
             known=product(BRIDGE_CALLS, STATUS_CLASSES),
