@@ -32,6 +32,7 @@ from ecproc.fold.step import take_step
 from ecproc.fold.stream import StreamFold
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
+from ecproc.store.checks import read_checks
 from ecproc.store.opening import open_store
 from ecproc.wire.queue import decode_message
 
@@ -295,8 +296,9 @@ def test_quarantine_lists_reason_and_raw_body(call: Callable[..., str]) -> None:
 
 
 @pytest.mark.requirement("R230", "I5")
-def test_replay_verify_finds_the_live_state_equal(call: Callable[..., str]) -> None:
+def test_replay_verify_finds_the_live_state_equal(call: Callable[..., str], built: Path) -> None:
     report = json.loads(call("replay", "--verify"))
+    assert read_checks(built).replay_equal is True
     assert list(report) == [
         *("events", "tickets", "seconds", "events_per_second"),
         *("digest", "live_digest", "equal", "differences"),
@@ -318,6 +320,7 @@ def test_replay_verify_exits_3_and_shows_what_differs(call: Callable[..., str], 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECPROC_DATA__DIR", str(copy))
         report = json.loads(call("replay", "--verify", code=ExitCode.FINDINGS))
+    assert read_checks(copy).replay_equal is False
     assert (report["equal"], report["differences"]) == (False, 1)
 
 
@@ -331,6 +334,7 @@ def test_log_verify_accepts_the_log_and_locates_damage(call: Callable[..., str],
     head = read_events(call)[-1]
     verdict = {"position": head["position"], "hash": head["hash"]}
     assert json.loads(call("log", "verify")) == {"ok": True, "events": head["position"], "head": verdict}
+    assert read_checks(built).verified_at is not None
     copy = tmp_path / "copy"
     copy.mkdir()
     with sqlite3.connect(built / "ecproc.db") as source, sqlite3.connect(copy / "ecproc.db") as target:
@@ -341,6 +345,7 @@ def test_log_verify_accepts_the_log_and_locates_damage(call: Callable[..., str],
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECPROC_DATA__DIR", str(copy))
         damage = json.loads(call("log", "verify", code=ExitCode.FINDINGS))
+    assert read_checks(copy).verified_at is None
     assert (damage["ok"], damage["position"]) == (False, 3)
 
 
