@@ -61,6 +61,8 @@ COMMANDS: Final = (
     Command("pause", "ecproc.cli.steer:pause", "Perform nothing more at a destination, or of a ticket."),
     Command("resume", "ecproc.cli.steer:resume", "Go on with what was paused, or with a ticket that is parked."),
     Command("log verify", "ecproc.cli.log:verify", "Check the whole log: hash chain, order and anchor."),
+    Command("log backup", "ecproc.cli.backup:backup", "Copy the data directory, checked, also while it is in use."),
+    Command("log stats", "ecproc.cli.log:stats", "How long the log is, how fast it grows, how long the disk lasts."),
     Command("config check", "ecproc.cli.config:check", "Check the configuration as `run` would."),
     Command("config show", "ecproc.cli.config:show", "Show every option, its value and where that came from."),
     Command("config init", "ecproc.cli.config:init", "Print a configuration file with every option and its default."),

@@ -18,7 +18,7 @@ from ecproc.reading.entries import (
     read_entry,
     search_entry,
 )
-from ecproc.reading.events import EventLines
+from ecproc.reading.events import EventLines, find_end
 from ecproc.reading.join import LISTS
 from ecproc.reading.masking import mask_json, mask_struct
 from ecproc.reading.quarantine import QuarantineDetail, QuarantinedMessage, list_quarantined, read_quarantined
@@ -60,15 +60,7 @@ class Queries:
 
         Where the machine's clock jumped it is one of the positions that the time fits.
         """
-        before, after = 0, (await self._reader.head()).position + 1
-        while after - before > 1:
-            middle = (before + after) // 2
-            event = await self._reader.read_event(middle)
-            if event is not None and event.at <= time:
-                before = middle
-            else:
-                after = middle
-        return before
+        return await find_end(self._reader, time)
 
     async def ticket(self, name: str, *, at: int | None = None) -> bytes | None:
         """The document of a ticket by either number, or of any stream by its name; as of a position if one is given.
