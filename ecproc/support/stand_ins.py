@@ -10,8 +10,12 @@ from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from ecproc.domain import change, incident
+from ecproc.domain.change import ChangeType
+from ecproc.domain.events import TicketType, Transaction
 from ecproc.domain.ids import identity, normalise_number
-from ecproc.wire.lenient import fold_name, open_text
+from ecproc.domain.times import parse_time
+from ecproc.wire.lenient import fold_name, open_text, parse_transaction
 from ecproc.wire.members import FIELDS, TIMES, canonical_name
 
 
@@ -19,7 +23,7 @@ class Meaning(StrEnum):
     """What a member's text is to a fold."""
 
     WORD = "word"
-    """Of a closed list, a time or a size: it decides what happens, and tells of nobody."""
+    """Of a closed list, a time or a size, where it is one: it decides what happens, and tells of nobody."""
     NUMBER = "number"
     """A ticket's."""
     CLIENT = "client"
@@ -68,11 +72,19 @@ _STRUCTURE: Final = (
     | _NESTED
 )
 """Names that a fold may know; any other is one of the client's own."""
-_DIGITS: Final = re.compile(r"\d+")
 _LETTERS: Final = re.compile(r"[^\W\d_]")
 _TICKET: Final = re.compile(r"(?i)\s*(e-)?(CS|CHG|INC|REQ|RITM|TASK)?(\d+)\s*")
-_BLANKS: Final = re.compile(r"\s*")
 _SCALARS: Final = frozenset({"true", "false"})
+_VOCABULARY: Final = frozenset(
+    {
+        *(word for values in (incident.VALUES, change.VALUES) for words in values.values() for word in words),
+        *(word.lower() for word in (*ChangeType, *TicketType)),
+        *("critical", "very high", "comment", "comments", "yes", "no"),
+    }
+)
+_LABEL: Final = re.compile(r"(?i)\d\s*-\s*(?:critical|high|moderate|medium|low|planning)")
+_MEDIA_TYPE: Final = re.compile(r"(?:application|audio|font|image|message|multipart|text|video)/[\w.+-]{1,80}")
+_LONGEST_NUMBER: Final = 40
 _EXPIRY: Final = frozenset({"X-Amz-Date", "X-Amz-Expires", "Expires", "X-Amz-Algorithm"})
 _HEX: Final = re.compile(r"[0-9a-fA-F]{8,}")
 _FILLER: Final = " lorem ipsum dolor sit amet"
@@ -105,7 +117,7 @@ class StandIns:
 
     def text(self, text: str, kind: Meaning) -> str:
         """What stands for a text of that kind; what fills the place of one stays as it is."""
-        if kind is Meaning.WORD or not identity(text) or text.lower() in _SCALARS:
+        if not identity(text) or text.lower() in _SCALARS or (kind is Meaning.WORD and _is_word(text.strip())):
             return text
         return _WRITERS[kind](self, text)
 
@@ -173,6 +185,21 @@ class StandIns:
         return (start + _FILLER * (length // len(_FILLER) + 1))[: len(start) + length]
 
 
+def _is_word(text: str) -> bool:
+    """Whether a text is a number, a time, or a word that everybody uses."""
+    if text.isascii() and text.isdecimal():
+        return len(text) <= _LONGEST_NUMBER
+    return (
+        text.lower() in _VOCABULARY
+        or incident.parse_state(text) is not None
+        or change.parse_state(text) is not None
+        or parse_transaction(text) is not Transaction.UNKNOWN
+        or parse_time(text) is not None
+        or _LABEL.fullmatch(text) is not None
+        or _MEDIA_TYPE.fullmatch(text) is not None
+    )
+
+
 _WRITERS: Final[Mapping[Meaning, Callable[[StandIns, str], str]]] = {
     Meaning.NUMBER: StandIns._number,
     Meaning.CLIENT: lambda own, text: "testClient" if (count := own._count("client", text)) == 1 else f"client{count}",
@@ -182,5 +209,6 @@ _WRITERS: Final[Mapping[Meaning, Callable[[StandIns, str], str]]] = {
     Meaning.FILE: StandIns._file,
     Meaning.URL: StandIns._url,
     Meaning.NAMES: StandIns._names,
+    Meaning.WORD: StandIns._plain,  # one that no list has: people wrote it
     Meaning.TEXT: StandIns._plain,
 }

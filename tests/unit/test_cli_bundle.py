@@ -66,8 +66,14 @@ LIFE: Final[Sequence[Mapping[str, Json]]] = (
     ),
     make_body("Attachment", **{**file("a1"), "attachment": f"https://b.s3.amazonaws.com/f?X-Amz-Signature={QUERY}"}),
     make_body("Update", status="pending", changed={"status": "pending", "u_acme_code": "ACME-7"}),
-    make_body("Update", status="workinprogress", changed='{"status": "workinprogress"}'),
-    make_body("Update", status="resolved", changed=[{"field": "status", "newValue": "resolved"}], closeNotes="done"),
+    make_body("Update", status="workinprogress", changed='{"status": "workinprogress"}', statusNextAction=PERSON),
+    make_body(
+        "Update",
+        status="resolved",
+        changed=[{"field": "status", "newValue": "resolved"}],
+        closeNotes="done",
+        statusNextAction=f"ask {PERSON}",
+    ),
     make_body("Closure", status="closed"),
 )
 CHANGE_LIFE: Final = (
