@@ -20,7 +20,7 @@ from ecproc.domain.times import format_time
 from ecproc.fold.history import message_id_of
 from ecproc.fold.recorded import Kind, decode_entry, decode_event
 from ecproc.fold.tables import TABLES
-from ecproc.reading.documents import find_stream, read_document
+from ecproc.reading.documents import find_stream, is_text, read_document
 from ecproc.reading.entries import EntryFilter, list_entries
 from ecproc.reading.events import describe_event
 from ecproc.reading.join import LISTS
@@ -35,7 +35,7 @@ from ecproc.support.routes import Facts, write_requests
 MOST_EVENTS: Final = 2000
 """Events of one ticket that are given, the newest."""
 MOST_BYTES: Final = 16 * 1024 * 1024
-"""Bytes of one ticket's events that are read for it."""
+"""Bytes of events that are read for it, shared between its tickets."""
 MOST_TICKETS: Final = 50
 """Tickets that are given where none is named."""
 _AROUND: Final = 100
@@ -94,7 +94,8 @@ async def collect_bundle(reader: Reader, config: Config, ticket: str | None, *, 
     streams = [stream async for stream in _choose(reader, ticket)]
     if ticket is not None and not streams:
         return None
-    stories = [await _read_story(reader, config, stream) for stream in streams]
+    most_bytes = MOST_BYTES // max(len(streams), 1)
+    stories = [await _read_story(reader, config, stream, most_bytes) for stream in streams]
     mask = PersonalMask()
     for story in stories:
         _learn(mask, story)
@@ -119,6 +120,8 @@ async def _choose(reader: Reader, ticket: str | None) -> AsyncIterator[str]:
             yield stream
         return
     stream = await find_stream(reader, ticket) or ticket
+    if not is_text(stream):
+        return
     numbers = [row.id for row in await reader.read_rows("client_ticket", stream=stream)]
     for name in dict.fromkeys((stream, *map(client_stream, numbers))):
         if (await reader.stream_state(name)).version:
@@ -141,8 +144,8 @@ async def _find_troubled(reader: Reader) -> AsyncIterator[str]:
             yield stream
 
 
-async def _read_story(reader: Reader, config: Config, stream: str) -> Story:
-    events, left_out = await _read_newest(reader, stream)
+async def _read_story(reader: Reader, config: Config, stream: str, most_bytes: int) -> Story:
+    events, left_out = await _read_newest(reader, stream, most_bytes)
     rows = await reader.read_rows("outbox", stream=stream)
     entries = {row.id: decode_entry(row.data or b"") for row in rows}
     return Story(
@@ -154,7 +157,7 @@ async def _read_story(reader: Reader, config: Config, stream: str) -> Story:
     )
 
 
-async def _read_newest(reader: Reader, stream: str) -> tuple[list[RecordedEvent], int]:
+async def _read_newest(reader: Reader, stream: str, most_bytes: int) -> tuple[list[RecordedEvent], int]:
     """The stream's newest events that there is room for, in order, and how many older ones there are."""
     version = (await reader.stream_state(stream)).version
     kept: list[RecordedEvent] = []
@@ -163,7 +166,7 @@ async def _read_newest(reader: Reader, stream: str) -> tuple[list[RecordedEvent]
         after = max(end - _PAGE, version - MOST_EVENTS, 0)
         page = await reader.read_stream(stream, after=after, limit=end - after)
         size += sum(len(event.payload) for event in page)
-        if size > MOST_BYTES and kept:
+        if size > most_bytes and kept:
             break
         kept[:0] = page
         end = after

@@ -15,7 +15,7 @@ from ecproc.errors import EcprocError
 from ecproc.fold.history import message_id_of
 from ecproc.fold.recorded import Kind
 from ecproc.fold.tickets import MACHINES
-from ecproc.reading.documents import document_of, find_stream
+from ecproc.reading.documents import document_of, find_stream, is_text
 from ecproc.store.base import Reader
 from ecproc.support.stand_ins import Meaning, StandIns
 from ecproc.wire.lenient import decode_json
@@ -64,7 +64,7 @@ async def collect_fixture(reader: Reader, ticket: str) -> Fixture | None:
     """A ticket's messages with every text replaced, and the states that both they and the real ones lead to; None if
     nothing of it came. Raises NoFixture where they lead to others, or to none, and StoreError."""
     stream = await find_stream(reader, ticket) or ticket
-    events = [event async for event in _list_messages(reader, stream)]
+    events = [event async for event in _list_messages(reader, stream)] if is_text(stream) else []
     if not events:
         return None
     expected = fold_states(stream, events)

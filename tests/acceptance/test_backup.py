@@ -20,7 +20,7 @@ import pytest
 from ecproc.restoring import SKIPPED_NUMBERS
 from ecproc.simulator.faults import MILD
 from tests.acceptance.claims import check_claims, read_lines
-from tests.acceptance.world import ROOT, Answer, Plan, World, open_world, wait_for
+from tests.acceptance.world import ROOT, Answer, Broken, Plan, World, open_world, wait_for
 
 TICKETS: Final = 60
 BACKUPS: Final = 4
@@ -101,6 +101,11 @@ async def go_on(world: World, copy: Path, lived: Sequence[Event], events: int) -
     """Start on a copy, and set what it does against what had been done at its moment and against what it lacks; gives
     the numbers that it gave."""
     before = list_numbers(world)
+    calls = world.ledger.calls.total()
+    refused = await world.ask("run", "--drain", DATA__DIR=str(copy))
+    assert (refused.code, world.ledger.calls.total()) == (71, calls)
+    assert "is a backup" in refused.err
+    assert "--accept-loss" in refused.err
     accepted = await world.ask("run", "--drain", "--timeout", "60", "--accept-loss", DATA__DIR=str(copy))
     assert accepted.code == 0, accepted
     assert '"numbers_skipped"' in accepted.err
@@ -133,15 +138,23 @@ async def go_on(world: World, copy: Path, lived: Sequence[Event], events: int) -
 @pytest.mark.slow
 @pytest.mark.requirement("I4")
 async def test_what_was_killed_and_moved_by_a_backup_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    """The copy of an unclean end, in the place of the real one: every claim of a life without it holds."""
+    """The copy of an unclean end, in the place of the real one: every claim of a life without it holds, but that the
+    desk's numbers have no gap. A start that dies with the flag is enough."""
     async with open_world(tmp_path, Plan(tickets=TICKETS, rate=200, faults=MILD)) as world:
         await world.kill_when(lambda ledger: ledger.calls["delete"] >= 80)
         answer, copy = await back_up(world, "copy")
         assert answer.code == 0, answer
         shutil.rmtree(world.data)
         copy.rename(world.data)
-        await world.drain()  # nothing was lost in between, so that no number need be skipped
-        await check_claims(world)
+        async with await world.start("--accept-loss") as running:
+            await running.told("numbers_skipped", "reason")
+            running.send(signal.SIGKILL)
+            await running.ended()
+        await world.drain()
+        with pytest.raises(Broken) as broken:
+            await check_claims(world)
+        (finding,) = str(broken.value).splitlines()
+        assert "the desk's numbers are not 1 to" in finding
 
 
 @pytest.mark.parametrize("failpoint", ["backup.copying", "backup.copying:2", "backup.written"])

@@ -19,7 +19,7 @@ import pytest
 
 from ecproc.config import DataConfig
 from ecproc.domain.log import Batch, NewEvent
-from ecproc.errors import LogDamaged, StoreError
+from ecproc.errors import LogDamaged, OutOfStep, StoreError
 from ecproc.store.base import VerifiedLog
 from ecproc.store.opening import holding_log
 from ecproc.store.sqlite.datadir import read_anchor
@@ -111,7 +111,7 @@ async def test_a_copy_is_of_one_moment_however_much_is_written_meanwhile(tmp_pat
         assert steps == sorted(set(steps))  # it never began anew
         assert steps[-1] == held.size == (into / "ecproc.db").stat().st_size
         assert found.events == 60
-    async with sqlite_store(into) as store:
+    async with sqlite_store(into, accept_loss=True) as store:
         assert [row.id for row in await scan_all(store, "note")] == ["before"]
 
 
@@ -143,6 +143,26 @@ async def test_a_log_on_a_medium_that_cannot_be_written_is_held(tmp_path: Path) 
             assert held.size == (medium / "ecproc.db").stat().st_size
         assert sorted(path.name for path in medium.iterdir()) == ["anchor", "ecproc.db"]
         medium.chmod(0o755)
+
+
+@pytest.mark.requirement("I4")
+async def test_a_backup_is_opened_for_writing_only_where_its_loss_is_accepted_once(tmp_path: Path) -> None:
+    data, into, again = (tmp_path / name for name in ("data", "copy", "again"))
+    async with sqlite_store(data) as store:
+        await append(store, make_message(1))
+    found = copy(data, into)
+    assert sorted(path.name for path in into.iterdir()) == ["anchor", "ecproc.db"]
+    with pytest.raises(OutOfStep, match="is a backup"):
+        async with sqlite_store(into):
+            pass
+    assert verify_log(into) == found == copy(into, again)  # reading is no start
+    async with sqlite_store(into, accept_loss=True) as store:
+        assert await store.owes_for_loss()
+    async with sqlite_store(into) as store:
+        assert await store.owes_for_loss()
+        await append(store, make_message(2))
+    async with sqlite_store(data) as store:  # the real one is none
+        assert not await store.owes_for_loss()
 
 
 @pytest.mark.requirement("I6")

@@ -22,6 +22,7 @@ import structlog
 
 from ecproc.attachments.store import ContentStore
 from ecproc.backup import Backup, BackupRefused, Manifest
+from ecproc.cli import backup as cli_backup
 from ecproc.cli import main
 from ecproc.clock import SystemClock
 from ecproc.config import Config, DataConfig
@@ -188,6 +189,30 @@ def test_a_data_directory_without_a_desk_is_copied_without_one(call: Call, data:
     (data / "desk.db").unlink()
     call("log", "backup", "copy")
     assert list_names(tmp_path / "copy") == ["anchor", "ecproc.db", "manifest.json"]
+
+
+def test_a_terminal_sees_how_far_it_is(call: Call, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr(cli_backup, "shows_motion", lambda: True)
+    call("log", "backup", "copy")
+    assert "checking" in said[0]
+
+
+def test_progress_goes_up_to_all_of_it(data: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int, str]] = []
+    made = Backup(
+        DataConfig(dir=data, reserve_bytes=0),
+        tmp_path / "copy",
+        attachments=True,
+        clock=SystemClock(),
+        tell=lambda now: seen.append((now.copied, now.total, now.doing)),
+        say=lambda text: None,
+    ).make()
+    assert [copied for copied, _, _ in seen] == sorted(copied for copied, _, _ in seen)
+    size = sum(file.bytes for file in made.files if file.name != "anchor") + made.attachments.bytes
+    assert {total for _, total, _ in seen} == {size}
+    assert seen[0][2] == "copying"
+    assert seen[-1] == (size, size, "checking")
 
 
 # --- what is refused

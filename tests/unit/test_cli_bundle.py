@@ -34,6 +34,7 @@ from ecproc.fold.tickets import MACHINES
 from ecproc.reading.queries import Queries
 from ecproc.store.base import Store
 from ecproc.store.opening import open_store
+from ecproc.support import bundle as collecting
 from ecproc.support.fixture import read_fixture
 from ecproc.support.routes import HELP_DESK, ROUTES
 from ecproc.testing.ticket import approver, change, file, incident, note, sent
@@ -271,10 +272,31 @@ def test_a_bundle_is_named_for_ticket_and_time_and_never_overwrites(call: Call, 
 
 
 def test_an_unknown_ticket_leaves_no_file(call: Call, tmp_path: Path) -> None:
-    call("bundle", "CS404", code=ExitCode.FAILED)
-    call("bundle", "CS404", "--as-test", code=ExitCode.FAILED)
+    for name in ("CS404", "\udcff"):
+        call("bundle", name, code=ExitCode.FAILED)
+        call("bundle", name, "--as-test", code=ExitCode.FAILED)
     call("bundle", "--as-test", code=ExitCode.USAGE)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_long_ticket_the_newest_events_are_given_and_the_rest_is_told(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call("bundle", "CS1", "--output", "whole.tar.gz")
+    monkeypatch.setattr(collecting, "MOST_EVENTS", 3)
+    call("bundle", "CS1", "--output", "cut.tar.gz")
+    whole, cut = (
+        [
+            event
+            for name, text in unpack(tmp_path / path).items()
+            if "e-CS1/m" in name or "e-CS1/t" in name
+            for event in (lines(text) if name.endswith("ndjson") else [])
+        ]
+        for path in ("whole.tar.gz", "cut.tar.gz")
+    )
+    positions = sorted(event["position"] for event in whole)
+    assert sorted(event["position"] for event in cut) == positions[-3:]
+    assert f"e-CS1: {len(whole) - 3} older events are left out" in unpack(tmp_path / "cut.tar.gz")["README.txt"]
 
 
 # --- as a test

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from ecproc.copying import copy_moment, holding_moment, measure_moment
+from ecproc.copying import copy_moment, holding_moment, measure_moment, sync_path
 from ecproc.errors import LogDamaged
 from ecproc.store.base import Damage, Head, VerifiedLog
 from ecproc.store.chain import NO_HASH
 from ecproc.store.sqlite.datadir import DATABASE, AnchorUnreadable, read_anchor, write_anchor
 from ecproc.store.sqlite.schema import translate_errors
+from ecproc.store.sqlite.sql import log
 from ecproc.store.sqlite.verify import choose_connect, verify_copy
 
 
@@ -28,6 +29,7 @@ class HeldFile:
         """See HeldLog."""
         with translate_errors("the log cannot be copied"):
             copy_moment(self._connection, into / DATABASE, on_copied)
+            _mark(into / DATABASE)
             found = verify_copy(into, self._anchor)
             if isinstance(found, Damage):
                 raise LogDamaged(found.position, found.reason)
@@ -47,6 +49,13 @@ def holding_log(directory: Path) -> Iterator[HeldFile]:
                 anchor = Head(0, NO_HASH)  # the log was begun just now
             held = HeldFile(connection, anchor)
         yield held
+
+
+def _mark(path: Path) -> None:
+    """Let the copy say that it is one, so that nobody goes on with it unknowingly."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as copy:
+        copy.execute(log.PUT_COPIED)
+    sync_path(path)
 
 
 def _read_anchor(directory: Path) -> Head | None:
