@@ -47,7 +47,7 @@ _TROUBLES: Final = frozenset({Kind.EFFECT_FAILED, Kind.EFFECT_UNKNOWN, Kind.MESS
 _MESSAGES: Final = frozenset({Kind.MESSAGE_RECEIVED, Kind.MESSAGE_RELEASED})
 _NO_NAME: Final = re.compile(r"[^A-Za-z0-9_-]+")
 _SHOWN: Final = 300
-_PATH_QUERY: Final = re.compile(rb"""(/[\w./-]+\?)[^\s"'<>\\]+""")
+_PATH_QUERY: Final = re.compile(rb"""(/[\w./-]{1,400}\?)[^\s"'<>\\]+""")
 """The query of an address without its host, as outcomes keep one."""
 
 _HEADERS: Final = tuple(table for table in LISTS if table in TABLES.names)

@@ -85,7 +85,10 @@ _VOCABULARY: Final = frozenset(
 _LABEL: Final = re.compile(r"(?i)\d\s*-\s*(?:critical|high|moderate|medium|low|planning)")
 _MEDIA_TYPE: Final = re.compile(r"(?:application|audio|font|image|message|multipart|text|video)/[\w.+-]{1,80}")
 _LONGEST_NUMBER: Final = 40
-_EXPIRY: Final = frozenset({"X-Amz-Date", "X-Amz-Expires", "Expires", "X-Amz-Algorithm"})
+_EXPIRY: Final = frozenset({"X-Amz-Date", "X-Amz-Expires", "Expires"})
+_PLAIN: Final = re.compile(r"\d{8}T\d{6}Z|\d{1,12}")
+_LEAST_TELLING: Final = 10_000
+"""From this on a number may tell of somebody, as a telephone's does."""
 _HEX: Final = re.compile(r"[0-9a-fA-F]{8,}")
 _FILLER: Final = " lorem ipsum dolor sit amet"
 
@@ -110,8 +113,8 @@ class StandIns:
                 return [self.replace(item, name, kind) for item in value]
             case bool() | None:
                 return value
-            case int() if kind in (Meaning.NUMBER, Meaning.ID):
-                return int(self._digits(str(value)))
+            case int() if kind is not Meaning.WORD and abs(value) >= _LEAST_TELLING:
+                return int(self._digits(str(abs(value))))
             case _:
                 return value
 
@@ -151,19 +154,21 @@ class StandIns:
         return f"{'X' * min(len(_LETTERS.findall(text)), 8)}{counted:0{max(digits, 1)}d}"
 
     def _digits(self, text: str) -> str:
-        return f"{self._count('digits', text) + 10 ** (len(text) - 1):0{len(text)}d}"
+        return f"1{self._count('digits', text):0{max(len(text) - 1, 1)}d}"
 
     def _identifier(self, text: str) -> str:
         return f"{self._count('id', text):0{min(len(text), 64)}x}"
 
     def _url(self, text: str) -> str:
         """An address of nobody's, with the times of its end, and a name of the same number of digits."""
-        parts = urlsplit(text)
-        path = _HEX.sub(lambda match: self._identifier(match[0]), parts.path.rpartition("/")[2])
-        if not _HEX.search(parts.path):
-            path = f"file{self._count('path', parts.path)}"
-        query = urlencode([(name, value) for name, value in parse_qsl(parts.query) if name in _EXPIRY])
-        return f"https://files.example.com/attachment/{path}" + (f"?{query}" if query else "")
+        try:
+            parts = urlsplit(text)
+        except ValueError:
+            parts = urlsplit("")
+        name = parts.path.rpartition("/")[2]
+        shown = self._identifier(name) if _HEX.fullmatch(name) else f"file{self._count('path', text.partition('?')[0])}"
+        times = [(key, value) for key, value in parse_qsl(parts.query) if key in _EXPIRY and _PLAIN.fullmatch(value)]
+        return f"https://files.example.com/attachment/{shown}" + (f"?{urlencode(times)}" if times else "")
 
     def _file(self, text: str) -> str:
         ending = text.rpartition(".")[2] if "." in text else ""

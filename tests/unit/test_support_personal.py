@@ -32,6 +32,11 @@ def test_members_that_name_people_get_stand_ins_by_kind() -> None:
     }
 
 
+def test_a_number_in_such_a_member_is_masked_too() -> None:
+    masked = mask({"contactPhone": 442079460958, "user": 7, "x": "call 442079460958", "mobile": True})
+    assert masked == {"contactPhone": "[phone 1]", "user": "[name 1]", "x": "call [phone 1]", "mobile": True}
+
+
 def test_whoever_was_met_has_one_stand_in_everywhere() -> None:
     document = {"a": "Ask ADA  LOVELACE? No: Ada Lovelace.", "b": {"who": "ada lovelace"}, "c": "Adalbert"}
     masked = mask(document, known={"author": "Ada Lovelace"})
@@ -102,6 +107,20 @@ def test_deep_and_odd_documents_are_masked_without_harm() -> None:
         nested = [nested]  # type: ignore[list-item]
     assert b"Ada" not in PersonalMask().mask(json.dumps(nested).encode())
     assert json.loads(PersonalMask().mask(b'{"body":"\\ud83d and ada@x.org"}'))["body"].endswith("[email 1]")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("piece", ["\\", "a", "a.", "1 ", "+1", "1-", '"', '"a" : ', "@", "a@", "a@b.", "(1", "/", " "])
+def test_what_a_stranger_sends_is_masked_in_time_that_grows_with_its_length(piece: str) -> None:
+    text = piece * (1_000_000 // len(piece))
+    masking = PersonalMask()
+    masking.learn(json.dumps({"commenter": "Ada Lovelace"}).encode())
+    masking.mask_text(text)
+    json.loads(masking.mask(json.dumps({"body": text}).encode()))
+
+
+def test_numbers_that_nothing_holds_are_texts() -> None:
+    assert json.loads(PersonalMask().mask(b'{"n":1e400,"i":NaN,"z":-0.5}')) == {"n": "1e400", "i": "NaN", "z": -0.5}
 
 
 def test_a_stand_in_is_not_masked_again() -> None:

@@ -79,6 +79,26 @@ def test_texts_are_told_apart_and_found_again(texts: list[str]) -> None:
     assert len(set(replaced)) == len(set(texts))
 
 
+@pytest.mark.parametrize("text", ["https://[", "http://acme.example/cv-ada-deadbeef00.pdf?X-Amz-Date=ada", "ada"])
+def test_an_odd_address_says_nothing(text: str) -> None:
+    replaced = replace("attachment", text)
+    assert replaced == "https://files.example.com/attachment/file1"
+
+
+def test_a_number_that_may_tell_of_somebody_is_another_one() -> None:
+    replaced = StandIns().replace(
+        {"u_phone": 442079460958, "priority": 4, "count": 17, "status": 100000, "long": "9" * 9000}
+    )
+    assert replaced == {
+        "member1": 100000000001,
+        "priority": 4,
+        "member2": 17,
+        "status": 100000,
+        "member3": replaced["member3"],
+    }
+    assert len(replaced["member3"]) == 9000
+
+
 LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=8)
 VALUES = st.recursive(
     LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=8), inner), max_leaves=20
