@@ -101,7 +101,7 @@ async def collect_bundle(reader: Reader, config: Config, ticket: str | None, *, 
         _learn(mask, story)
     told: dict[str, bytes] = {
         "README.txt": _describe(stories, ticket, now=now).encode(),
-        "requests.txt": write_requests(_list_facts(await _read_identity(reader), stories)).encode(),
+        "requests.txt": write_requests(_list_facts(await _read_identity(reader), stories, mask)).encode(),
         "versions.json": _write(_read_versions(now)),
         "config.json": mask_json(_write(_describe_config(config))),
     }
@@ -295,7 +295,7 @@ async def _read_identity(reader: Reader) -> Mapping[str, str]:
     return msgspec.json.decode(first.payload, type=dict[str, str])
 
 
-def _list_facts(identity: Mapping[str, str], stories: Sequence[Story]) -> Facts:
+def _list_facts(identity: Mapping[str, str], stories: Sequence[Story], mask: PersonalMask) -> Facts:
     events = sorted((event for story in stories for event in story.events), key=lambda event: event.position)
     calls = sorted((call for story in stories for call in story.calls), key=lambda call: call.at)
     messages = [message_id_of(event) for event in events if event.kind == Kind.MESSAGE_RECEIVED]
@@ -310,12 +310,12 @@ def _list_facts(identity: Mapping[str, str], stories: Sequence[Story]) -> Facts:
         tickets=[story.stream for story in stories][:_NAMED],
         message_ids=messages[-_NAMED:],
         request_ids=[call.request_id for call in calls if call.request_id][-_NAMED:],
-        answers=[_describe_answer(call) for call in bad[-_NAMED:]],
+        answers=[_describe_answer(call, mask) for call in bad[-_NAMED:]],
     )
 
 
-def _describe_answer(call: Call) -> str:
-    text = PersonalMask().mask_text(mask_text(call.text))[:_SHOWN]
+def _describe_answer(call: Call, mask: PersonalMask) -> str:
+    text = mask.mask_text(mask_text(call.text))[:_SHOWN]
     return " ".join(part for part in (call.at, call.method, call.path, call.status, text, call.request_id) if part)
 
 

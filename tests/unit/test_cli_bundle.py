@@ -139,7 +139,7 @@ async def build(directory: Path) -> None:
     await decide_all(store, "e-CS1")
     returned = EffectKey("returnptn:e-CS1:LOCAL-0000001")
     call = {"method": "PUT", "path": f"/yourclient/prod/tickets/returnptn?apikey={QUERY}", "status": "500"}
-    reason = f"Internal error for {EMAIL}, see https://h/?sig={QUERY}"
+    reason = f"Internal error for {EMAIL} ({PERSON}), see https://h/?sig={QUERY}"
     failed = EffectFailed(returned, reason, False, STARTED, request_id="req-1", call=call)
     unknown = EffectUnknown(returned, "timed out", STARTED, "req-2", call=call)
     await settle(store, "e-CS1", failed, unknown)
@@ -215,7 +215,7 @@ def test_a_bundle_holds_what_came_what_was_answered_and_what_to_ask_for(call: Ca
     first, second = lines(told["calls.ndjson"])
     assert (first["method"], first["path"]) == ("PUT", "/yourclient/prod/tickets/returnptn")
     assert (first["status"], first["request_id"], first["outcome"]) == ("500", "req-1", "failed")
-    assert first["text"] == "Internal error for [email 1], see https://h/?***"
+    assert first["text"] == "Internal error for [email 1] ([name 1]), see https://h/?***"
     assert (second["outcome"], second["request_id"]) == ("unknown", "req-2")
     assert {"Decided", "EffectFailed"} <= {event["kind"] for event in lines(told["timeline.ndjson"])}
     assert json.loads(told["ticket.json"])["state"] == "closed"
