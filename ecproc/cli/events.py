@@ -56,6 +56,10 @@ def events(
     """Print the log, oldest first: one line per event, as JSON unless a terminal shows it.
 
     With TICKET only that ticket's events; the name of a stream does too.
+
+    Example:
+        ecproc events e-CS0879727
+        ecproc events --after 4242 --follow | jq .kind
     """
     config = session.load_config()
     if not follow and not has_log(config):

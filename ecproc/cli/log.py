@@ -10,7 +10,11 @@ from ecproc.store.base import Damage
 
 
 def verify(*, json: Json = False, session: Own) -> ExitCode:
-    """Read the whole log and check its hash chain, order and anchor; exit 3 and say where if it does not hold."""
+    """Read the whole log and check its hash chain, order and anchor; exit 3 and say where if it does not hold.
+
+    Example:
+        ecproc log verify --json
+    """
     from ecproc.store.opening import verify_log
 
     config = session.load_config()

@@ -38,7 +38,14 @@ def moment_option(help: str) -> Parameter:
         except ValueError as error:
             raise UsageError(f"invalid value for {tokens[0].keyword}: {error}") from None
 
-    return Parameter(help=help, converter=convert, n_tokens=1, allow_leading_hyphen=True)
+    return Parameter(
+        help=help,
+        converter=convert,
+        metavar="POSITION|TIME",
+        n_tokens=1,
+        accepts_keys=False,
+        allow_leading_hyphen=True,
+    )
 
 
 def read_moment(text: str) -> Moment:

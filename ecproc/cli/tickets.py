@@ -63,6 +63,10 @@ def tickets(
 
     States are open, workinprogress, pending, resolved, closed and cancelled for incidents and requests; Draft, Assess,
     Authorize, Scheduled, Implement, Review, Closed and Cancelled for changes.
+
+    Example:
+        ecproc tickets --state open --type Incident
+        ecproc tickets --state none --json | jq .client_ticket
     """
     config = session.load_config()
     if not has_log(config):
@@ -100,7 +104,12 @@ def show(
     reveal: Reveal = False,
     session: Own,
 ) -> None:
-    """Show one ticket: a timeline on a terminal, else its document."""
+    """Show one ticket: a timeline on a terminal, else its document.
+
+    Example:
+        ecproc show e-CS0879727
+        ecproc show LOCAL-0000001 --at 2026-01-31T12:00:00Z
+    """
     config = session.load_config()
     require_log(config)
     document = anyio.run(partial(_read_ticket, config, ticket, at=at, reveal=reveal))

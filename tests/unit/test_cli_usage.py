@@ -55,12 +55,43 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(f"  {command.name} " in out and command.summary in out for command in COMMANDS)
+    assert all(f"\n  {command.name} " in out for command in COMMANDS)
+    assert all(command.summary in " ".join(out.split()) for command in COMMANDS)
 
 
 def test_no_arguments_are_a_call_for_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert "Usage: ecproc" in capsys.readouterr().out
+
+
+def test_a_group_alone_lacks_its_command_and_says_what_it_has(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["outbox"]) == ExitCode.USAGE
+    captured = capsys.readouterr()
+    assert captured.err == "error: outbox needs a command: list, show, retry, discard\n  = help: ecproc outbox --help\n"
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage"),
+    [
+        (["outbox", "--help"], "ecproc outbox COMMAND"),
+        (["help", "outbox"], "ecproc outbox COMMAND"),
+        (["outbox", "help"], "ecproc outbox COMMAND"),
+        (["outbox", "help", "retry"], "ecproc outbox retry "),
+        (["help", "help"], "ecproc [--config FILE] COMMAND"),
+        (["help", "help", "show"], "ecproc show "),
+    ],
+)
+def test_help_is_a_word_too(arguments: list[str], usage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == ExitCode.OK
+    assert capsys.readouterr().out.startswith(f"Usage: {usage}")
+
+
+def test_a_group_lists_its_commands_and_no_others(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quarantine", "--help"]) == ExitCode.OK
+    out = capsys.readouterr().out
+    for command in COMMANDS:
+        assert (f"  {command.name} " in out) == command.name.startswith("quarantine "), command.name
 
 
 def test_help_and_version_load_no_parser(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,6 +157,9 @@ def test_all_that_a_command_says_of_itself_is_shown_wherever_help_is_asked_for(
         (["nonsense", "--help"], "there is no command nonsense"),
         (["outbox", "nonsense", "--help"], "there is no command nonsense in outbox, which has list"),
         (["help", "nonsense"], "there is no command nonsense"),
+        (["log"], "log needs a command: verify"),
+        (["--config", "x", "config"], "config needs a command: check, show, init"),
+        (["show", "help", "x"], "too many arguments: x"),
         (
             ["log", "show"],
             "no command show in log, which has verify; did you mean ecproc show or ecproc outbox show or ",
