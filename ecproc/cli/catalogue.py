@@ -64,6 +64,7 @@ COMMANDS: Final = (
     Command("config check", "ecproc.cli.config:check", "Check the configuration as `run` would."),
     Command("config show", "ecproc.cli.config:show", "Show every option, its value and where that came from."),
     Command("config init", "ecproc.cli.config:init", "Print a configuration file with every option and its default."),
+    Command("completion", "ecproc.cli.completion:completion", "Print what a shell needs to complete commands."),
 )
 
 GROUPS: Final = {

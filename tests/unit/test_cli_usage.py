@@ -175,6 +175,8 @@ def test_all_that_a_command_says_of_itself_is_shown_wherever_help_is_asked_for(
         (["tickets", "--state", "[/x]"], "[/x] is none of"),
         (["outbox", "list", "--state", "parkd"], "did you mean parked?"),
         (["outbox", "list", "--lane", "x"], "none of desk"),
+        (["completion"], "SHELL requires an argument"),
+        (["completion", "fihs"], "fihs is none of bash, zsh, fish, did you mean fish?"),
         (["run", "--timeout", "5"], "--timeout goes with --drain"),
         (["run", "--drain", "--timeout", "0"], "Must be > 0"),
         (["simulate", "--scenario", "tickets=many"], "--scenario cannot be read"),
