@@ -60,6 +60,7 @@ check: .venv/.dev ## format, lint, types, import directions, generated pages, si
 	@.venv/bin/lint-imports --no-logo
 	@.venv/bin/python docs/build_requirements.py --check
 	@.venv/bin/python docs/build_diagrams.py --check
+	@.venv/bin/python docs/build_man.py --check
 	@.venv/bin/python docs/check_tree.py
 
 bench: .venv/.dev ## every benchmark beside its baseline; ARGS=--quick or --hold for less, PEERS=1 adds others' software
