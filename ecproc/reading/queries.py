@@ -8,7 +8,7 @@ import anyio
 
 from ecproc.domain.log import Row
 from ecproc.fold.machine import Machines
-from ecproc.reading.documents import document_of, find_stream, is_text, list_documents, read_document
+from ecproc.reading.documents import document_of, find_stream, is_text, read_document
 from ecproc.reading.entries import (
     EntryDetail,
     EntryFilter,
@@ -19,7 +19,9 @@ from ecproc.reading.entries import (
     search_entry,
 )
 from ecproc.reading.events import EventLines
+from ecproc.reading.filters import TicketFilter
 from ecproc.reading.join import LISTS
+from ecproc.reading.listing import EVERY, list_documents
 from ecproc.reading.masking import mask_json, mask_struct
 from ecproc.reading.quarantine import QuarantineDetail, QuarantinedMessage, list_quarantined, read_quarantined
 from ecproc.store.base import Reader
@@ -84,7 +86,20 @@ class Queries:
             document = await self._read_former(stream, at)
         return None if document is None else self._mask(document)
 
-    async def tickets(
+    async def list_tickets(
+        self, wanted: TicketFilter = EVERY, *, after: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Documents of the tickets that are wanted, by stream, behind that one where it is given."""
+        given = 0
+        async for document in list_documents(
+            self._reader, wanted, after=after, entries=self._entries, reveal=self._reveal
+        ):
+            yield self._mask(document)
+            given += 1
+            if given == limit:
+                return
+
+    def tickets(
         self,
         *,
         ticket_type: str | None = None,
@@ -92,18 +107,12 @@ class Queries:
         after: str | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[bytes]:
-        """Documents of tickets by stream, behind that stream and of that type and state where they are given.
+        """The same, of that type and state where they are given."""
+        return self.list_tickets(TicketFilter(ticket_type=ticket_type, state=state), after=after, limit=limit)
 
-        The state `NO_STATE` asks for those that are in none.
-        """
-        given = 0
-        async for document in list_documents(
-            self._reader, ticket_type=ticket_type, state=state, after=after, entries=self._entries
-        ):
-            yield self._mask(document)
-            given += 1
-            if given == limit:
-                return
+    async def count_tickets(self) -> int:
+        """How many tickets have a document."""
+        return sum((await self._reader.count_tags("ticket")).values())
 
     def events(self, stream: str | None = None, *, after: int = 0, page: int | None = None) -> EventLines:
         """The lines of the log, or of one stream, behind a position; so many of them at once, where that is given."""

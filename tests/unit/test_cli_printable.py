@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from ecproc.cli import main
-from ecproc.cli.events import _show_for_people as show_event
+from ecproc.cli.events import EventTable
 from ecproc.cli.listing import write_table
-from ecproc.cli.output import flush, say, write_document, write_human
+from ecproc.cli.output import say, write_document, write_human
 from ecproc.cli.printable import printable, printable_line
 from ecproc.cli.timeline import draw_document
 from ecproc.reading.escaping import one_line
@@ -92,11 +92,12 @@ FORGED: Final = "x\r\nFORGED\nFORGED\ty"
 def test_what_is_one_line_has_no_second_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert printable_line(FORGED) == "x\\r\\nFORGED\\nFORGED\\ty"
     write_table(("name", "value"), [(FORGED, FORGED)], whole=("name", "value"))
-    show_event(
+    table = EventTable()
+    table.write(
         json.dumps({"position": 1, "at": FORGED, "stream": FORGED, "kind": FORGED, "message_id": FORGED}).encode()
     )
-    flush()
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    table.flush()
+    assert len(capsys.readouterr().out.splitlines()) == 4
     printed_by_all(FORGED, says=False)
     printed = capsys.readouterr().out.splitlines()
     assert printed
@@ -136,6 +137,8 @@ def test_an_argument_begins_no_line_of_its_own(
         ["tickets", "{}"],
         ["tickets", "--state", "{}"],
         ["tickets", "--limit", "{}"],
+        ["tickets", "--since", "{}"],
+        ["tickets", "--anomaly", "{}"],
         ["show", "{}"],
         ["show", "x", "--at", "{}"],
         ["events", "{}"],

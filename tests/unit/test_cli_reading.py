@@ -229,6 +229,53 @@ def test_tickets_prints_the_documents_that_show_prints(call: Callable[..., str])
     assert call("tickets", "--type", "Change") == ""
 
 
+@pytest.mark.parametrize(
+    ("conditions", "found"),
+    [
+        (["--search", "CS0879"], True),
+        (["--search", "e-cs0879727"], True),
+        (["--search", "local-0000001"], True),
+        (["--search", "nothing of it"], False),
+        (["--waiting", "attachment"], True),
+        (["--waiting", "attachment", "--state", "closed"], False),
+        (["--waiting", "desk"], False),
+        (["--anomaly", "gap"], False),
+        (["--since", "2023-11-14"], True),
+        (["--since", "7d"], False),
+    ],
+    ids=str,
+)
+def test_tickets_are_those_that_meet_every_condition(
+    conditions: list[str], found: bool, call: Callable[..., str]
+) -> None:
+    assert [json.loads(line)["ticket"] for line in call("tickets", *conditions).splitlines()] == [INCIDENT] * found
+
+
+@pytest.mark.usefixtures("call")
+def test_a_person_sees_how_many_tickets_there_are_besides(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for conditions, told in (
+        (["--waiting", "desk"], "0 of 1 tickets"),
+        ([], "1 of 1 tickets"),
+        (["--limit", "1"], "1 of 1 tickets, the first that match"),
+    ):
+        assert main(["tickets", *conditions]) == 0
+        assert capsys.readouterr().err == f"{told}\n"
+
+
+def test_a_ticket_is_one_line_that_says_what_is_the_matter(
+    at_terminal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "90")
+    headings, row = at_terminal("tickets").splitlines()
+    assert headings.split("  ")[0] == "ticket"
+    assert row.split()[:4] == [INCIDENT, "Incident", "open", "LOCAL-0000001"]
+    assert row[headings.index("waiting for") :].startswith("attachment")
+    assert max(len(headings), len(row)) <= 90
+
+
 def test_show_at_a_position_is_the_ticket_as_of_then(call: Callable[..., str]) -> None:
     now = json.loads(call("show", INCIDENT))
     position = next(event["position"] for event in read_events(call, INCIDENT) if event["kind"] == "Decided")
@@ -434,6 +481,12 @@ LISTS = [
     ["tickets", "--type", "incident"],
     ["tickets", "--state", "OPEN"],
     ["tickets", "--state", "none"],
+    ["tickets", "--search", "local-0000001"],
+    ["tickets", "--waiting", "Attachment"],
+    ["tickets", "--waiting", "desk"],
+    ["tickets", "--anomaly", "gap"],
+    ["tickets", "--since", "2023-11-14"],
+    ["tickets", "--since", "1d"],
     ["events"],
     ["events", "--limit", "3"],
     ["events", INCIDENT, "--after", "2"],
@@ -453,6 +506,5 @@ def test_a_list_has_the_same_rows_on_a_terminal_and_off_it(
     piped = call(*command)
     items = json.loads(piped) if piped.startswith("[") else [json.loads(line) for line in piped.splitlines()]
     assert at_terminal(*command, "--json") == piped
-    rows = [line for line in at_terminal(*command).splitlines() if command[0] == "events" or not line.startswith(" ")]
-    headed = command[0] != "events" and bool(items)
-    assert len(rows) - headed == len(items)
+    rows = [line for line in at_terminal(*command).splitlines() if not line.startswith(" ")]
+    assert len(rows) - bool(items) == len(items)
