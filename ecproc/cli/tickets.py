@@ -33,6 +33,7 @@ from ecproc.domain.events import TicketType
 from ecproc.domain.times import parse_time
 from ecproc.reading.documents import NO_STATE
 from ecproc.reading.filters import TicketFilter
+from ecproc.reading.timeline import Timeline
 from ecproc.reading.waiting import WaitWord
 
 _STATES: Final = tuple(dict.fromkeys([*map(str, incident.State), *map(str, change.State), NO_STATE]))
@@ -165,37 +166,41 @@ def show(
     at: Annotated[
         Moment | None, moment_option("As it was then: a position of the log, or a time (UTC unless it has a zone).")
     ] = None,
+    full: Annotated[bool, Parameter(help="Texts whole, and not their first lines only.", show_default=False)] = False,
     json: Json = False,
     reveal: Reveal = False,
     session: Own,
 ) -> None:
-    """Show one ticket: a timeline on a terminal, else its document.
+    """Show one ticket: on a terminal what it waits for, what to do about it, and its timeline; else its document.
+
+    The timeline tells messages, moves, notes, effects with their attempts, commands, approvals, attachments, anomalies,
+    what people did, and times that came, each with its position in the log, which --at takes. Any stream can be shown
+    by its name.
 
     Example:
         ecproc show e-CS0879727
-        ecproc show LOCAL-0000001 --at 2026-01-31T12:00:00Z
+        ecproc show LOCAL-0000001 --full
+        ecproc show e-CS0879727 --at 2026-01-31T12:00:00Z
     """
     config = session.load_config()
     require_log(config)
-    document = anyio.run(partial(_read_ticket, config, ticket, at=at, reveal=reveal))
+    document, timeline = anyio.run(partial(_read_ticket, config, ticket, at=at, reveal=reveal))
     if wants_json(json):
         write_line(document)
     else:
-        from ecproc.cli.timeline import draw_document
+        from ecproc.cli.document import draw_document
 
-        write_human(*draw_document(document))
+        write_human(*draw_document(document, timeline, now=SystemClock().now(), full=full))
 
 
-async def _read_ticket(config: Config, ticket: str, *, at: Moment | None, reveal: bool) -> bytes:
+async def _read_ticket(config: Config, ticket: str, *, at: Moment | None, reveal: bool) -> tuple[bytes, Timeline]:
     from ecproc.reading.opening import open_queries
 
     async with open_queries(config, reveal=reveal) as queries:
-        if at is None:
-            document = await queries.ticket(ticket)
-        else:
-            document = await queries.ticket(ticket, at=await find_position(queries, at))
-        if document is not None:
-            return document
+        position = None if at is None else await find_position(queries, at)
+        document, timeline = await queries.ticket(ticket, at=position), await queries.timeline(ticket, at=position)
+        if document is not None and timeline is not None:
+            return document, timeline
         if at is not None and await queries.ticket(ticket) is not None:
             raise Failed(f"there was no ticket {ticket} at {at.shown}")
     raise Failed(f"there is no ticket {ticket}")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Collection
 
 import anyio
 
-from ecproc.domain.log import Row
+from ecproc.domain.log import RecordedEvent, Row
 from ecproc.fold.machine import Machines
 from ecproc.reading.documents import document_of, find_stream, is_text, read_document
 from ecproc.reading.entries import (
@@ -24,6 +24,7 @@ from ecproc.reading.join import LISTS
 from ecproc.reading.listing import EVERY, list_documents
 from ecproc.reading.masking import mask_json, mask_struct
 from ecproc.reading.quarantine import QuarantineDetail, QuarantinedMessage, list_quarantined, read_quarantined
+from ecproc.reading.timeline import Timeline, tell_timeline
 from ecproc.store.base import Reader
 
 
@@ -85,6 +86,16 @@ class Queries:
         else:
             document = await self._read_former(stream, at)
         return None if document is None else self._mask(document)
+
+    async def timeline(self, name: str, *, at: int | None = None) -> Timeline | None:
+        """What happened to a ticket, by either number, or to any stream that has a document, up to a position if one is
+        given; None if there is none."""
+        stream = await self._find_document(name)
+        if stream is None:
+            return None
+        events = await self._read_until(stream, at)
+        timeline = tell_timeline(stream, events, self._machines.of(stream), entries=self._entries)
+        return timeline if self._reveal else mask_struct(timeline)
 
     async def list_tickets(
         self, wanted: TicketFilter = EVERY, *, after: str | None = None, limit: int | None = None
@@ -167,8 +178,11 @@ class Queries:
         return await find_stream(self._reader, name, headers=self._headers)
 
     async def _read_former(self, stream: str, at: int) -> bytes | None:
-        events = [event for event in await self._reader.read_stream(stream) if event.position <= at]
+        events = await self._read_until(stream, at)
         return document_of(stream, events, machines=self._machines, entries=self._entries)
+
+    async def _read_until(self, stream: str, at: int | None) -> list[RecordedEvent]:
+        return [event for event in await self._reader.read_stream(stream) if at is None or event.position <= at]
 
     def _mask(self, document: bytes) -> bytes:
         return document if self._reveal else mask_json(document)

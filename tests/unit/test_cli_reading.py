@@ -19,8 +19,8 @@ import pytest
 import structlog
 
 from ecproc.cli import main
+from ecproc.cli.document import draw_document
 from ecproc.cli.output import write_human
-from ecproc.cli.timeline import draw_document
 from ecproc.config import DataConfig
 from ecproc.domain.events import EffectFailed, EffectSucceeded
 from ecproc.domain.ids import EffectKey
@@ -32,6 +32,7 @@ from ecproc.fold.step import take_step
 from ecproc.fold.stream import StreamFold
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
+from ecproc.reading.timeline import Happening, Timeline, TimelineEntry
 from ecproc.store.opening import open_store
 from ecproc.wire.queue import decode_message
 
@@ -428,8 +429,11 @@ def test_a_person_sees_a_timeline(at_terminal: Callable[..., str]) -> None:
     text = at_terminal("show", INCIDENT)
     assert text.splitlines()[0].split() == [INCIDENT, "Incident", "open"]
     assert text.splitlines()[1].split()[:4] == ["waits", "for", "attachment", "since"]
-    for part in ("LOCAL-0000001", "Fields", "History", "Create", "Attachments", "a.txt", "Effects", "available"):
+    assert f"    ecproc outbox list --ticket {INCIDENT}" in text.splitlines()
+    for part in ("LOCAL-0000001", "Timeline", "create_client_ticket planned", "a.txt announced", "Fields", "available"):
         assert part in text
+    assert "download_attachment failed, attempt 1: 403 from https://h/f?*** (+1 line)" in text
+    assert "again at 2023-11-14" in at_terminal("show", INCIDENT, "--full")
     assert CANARY not in text
     assert json.loads(at_terminal("show", INCIDENT, "--json"))["ticket"] == INCIDENT
 
@@ -453,10 +457,20 @@ def test_a_person_sees_a_stream_of_another_kind_as_a_timeline_too(
         "effects_count": 2,
         "anomalies": [],
     }
-    write_human(*draw_document(msgspec.json.encode(document)))
+    timeline = Timeline((TimelineEntry(812, "2026-01-01T10:00:00.000000Z", Happening.MOVE, "a → b"),), 2)
+    write_human(*draw_document(msgspec.json.encode(document), timeline, now=1_767_261_605_000_000))
     text = capsys.readouterr().out
     assert text.splitlines()[0] == "job:prod:7  job  under_\\x1breview"
-    for part in ("INC7", '[{"code":8}]', "prod", "call:7", "(the last 1 of 2)", "9, the last one at position 812"):
+    for part in (
+        "INC7",
+        '[{"code":8}]',
+        "prod",
+        "call:7",
+        "(the last 1 of 2)",
+        "9, the last one at position 812",
+        "a → b",
+        "5s ago",
+    ):
         assert part in text
     assert "client ticket " not in text
 
