@@ -120,7 +120,7 @@ def _suggest_first(words: Sequence[str]) -> str:
     if any(character.isdigit() for character in first):
         return f", did you mean show {first}?"
     singles = sorted({name.partition(" ")[0] for name in _BY_NAME} | {_HELP_WORD})
-    close = get_close_matches(first, singles, n=1)
+    close = get_close_matches(first.lower(), singles, n=1)
     return f", did you mean {close[0]}?" if close else ""
 
 
@@ -130,7 +130,7 @@ def _list_members(group: str) -> Sequence[str]:
 
 def _suggest_second(group: str, word: str) -> str:
     members = _list_members(group)
-    close = get_close_matches(word, members, n=1)
+    close = get_close_matches(word.lower(), members, n=1)
     if close:
         return f", did you mean {close[0]}?"
     elsewhere = [name for name in _BY_NAME if word in name.split()]

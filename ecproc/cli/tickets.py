@@ -184,23 +184,27 @@ def show(
     """
     config = session.load_config()
     require_log(config)
-    document, timeline = anyio.run(partial(_read_ticket, config, ticket, at=at, reveal=reveal))
     if wants_json(json):
-        write_line(document)
-    else:
-        from ecproc.cli.document import draw_document
+        write_line(anyio.run(partial(_read_ticket, config, ticket, at=at, reveal=reveal))[0])
+        return
+    from ecproc.cli.document import draw_document
 
-        write_human(*draw_document(document, timeline, now=SystemClock().now(), full=full))
+    document, timeline = anyio.run(partial(_read_ticket, config, ticket, at=at, reveal=reveal, tells=True))
+    write_human(*draw_document(document, timeline, now=SystemClock().now(), full=full))
 
 
-async def _read_ticket(config: Config, ticket: str, *, at: Moment | None, reveal: bool) -> tuple[bytes, Timeline]:
+async def _read_ticket(
+    config: Config, ticket: str, *, at: Moment | None, reveal: bool, tells: bool = False
+) -> tuple[bytes, Timeline]:
+    """The document, and where it is to be told the timeline."""
     from ecproc.reading.opening import open_queries
 
     async with open_queries(config, reveal=reveal) as queries:
         position = None if at is None else await find_position(queries, at)
-        document, timeline = await queries.ticket(ticket, at=position), await queries.timeline(ticket, at=position)
-        if document is not None and timeline is not None:
-            return document, timeline
+        document = await queries.ticket(ticket, at=position)
+        if document is not None:
+            timeline = await queries.timeline(ticket, at=position) if tells else None
+            return document, timeline or Timeline((), 0)
         if at is not None and await queries.ticket(ticket) is not None:
             raise Failed(f"there was no ticket {ticket} at {at.shown}")
     raise Failed(f"there is no ticket {ticket}")

@@ -43,8 +43,10 @@ from ecproc.domain.times import format_time
 from ecproc.fold.history import place_of, read_fact
 from ecproc.fold.machine import AnyMachine, evolve_fact, write_down
 
-_TOLD: Final = ("number", "state", "status", "request_id")
+_TOLD: Final = ("number", "state", "answer", "request_id")
 """What of an effect's result says most, in this order."""
+_CALL: Final = ("method", "path", "status")
+"""What of a result, or of an attempt, tells the call."""
 
 
 class Happening(StrEnum):
@@ -156,17 +158,26 @@ def _tell_end(fact: EffectSucceeded | EffectFailed | EffectUnknown) -> tuple[str
     """How an attempt ended, and what was said of it."""
     match fact:
         case EffectSucceeded(result=result):
-            return "done", ", ".join(f"{name} {result[name]}" for name in _TOLD if result.get(name))
-        case EffectUnknown(reason=reason, next_attempt_at=again):
-            return "may have been done", _tell_reason(reason, again)
-        case EffectFailed(reason=reason, next_attempt_at=again) if again is not None:
-            return "held" if fact.held is not None else "failed", _tell_reason(reason, again)
-        case EffectFailed(reason=reason, parked=parked):
-            return "parked" if parked else "given up", reason
+            told = (f"{name} {result[name]}" for name in _TOLD if result.get(name))
+            return "done", ", ".join(filter(None, (_tell_call(result), *told)))
+        case EffectUnknown():
+            return "may have been done", _tell_reason(fact)
+        case EffectFailed(next_attempt_at=None, parked=parked):
+            return "parked" if parked else "given up", _tell_reason(fact)
+        case EffectFailed(held=held):
+            return "failed" if held is None else "held", _tell_reason(fact)
 
 
-def _tell_reason(reason: str, again: int | None) -> str:
-    return reason if again is None else f"{reason}\nagain at {format_time(again)[:19]}Z"
+def _tell_reason(fact: EffectFailed | EffectUnknown) -> str:
+    again = fact.next_attempt_at
+    then = "" if again is None else f"again at {format_time(again)[:19]}Z"
+    asked = f"request {fact.request_id}" if fact.request_id else ""
+    return "\n".join(filter(None, (fact.reason, _tell_call(fact.call), asked, then)))
+
+
+def _tell_call(told: Mapping[str, str]) -> str:
+    """The call and its answer's status, where there was one; a file's `path` is none."""
+    return " ".join(told[name] for name in _CALL if told.get(name)) if "method" in told else ""
 
 
 def _tell_fact(fact: Fact) -> _Told | None:

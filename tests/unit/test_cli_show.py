@@ -34,7 +34,7 @@ from ecproc.reading.queries import Queries
 from ecproc.reading.timeline import Happening, Timeline, TimelineEntry
 from ecproc.reading.waiting import WaitWord
 from ecproc.testing.ticket import START, approver, change, file, incident
-from tests.unit.test_reading_waiting import CREATE, DAY, Desk, linked
+from tests.unit.test_reading_waiting import CREATE, DAY, RETURN, Desk, linked
 
 MINUTE = 60_000_000
 
@@ -128,6 +128,7 @@ async def tell(desk: Desk, name: str = "e-CS1", **more: Any) -> list[tuple[Happe
     return [(entry.what, entry.title, entry.text) for entry in timeline.entries]
 
 
+@pytest.mark.requirement("R208")
 async def test_a_life_is_told_with_all_that_belongs_to_it() -> None:
     desk = Desk()
     await desk.receive(incident("Create", status="open", shortDescription="Dark"))
@@ -154,7 +155,32 @@ async def test_a_life_is_told_with_all_that_belongs_to_it() -> None:
     assert any(what is Happening.FIELDS and "shortDescription: Dark" in text for what, _, text in told)
     assert any(what is Happening.TIMER and title == "presumed_closed is overdue" for what, title, _ in told)
     assert told.index((Happening.MESSAGE, "Create", "")) == 0
+    assert await tell(desk, "cs1") == await tell(desk, "LOCAL-1") == told
     assert await tell(desk, at=1) == told[: len(await tell(desk, at=1))]
+
+
+@pytest.mark.requirement("R271")
+async def test_a_call_is_told_from_what_led_to_it_to_its_answer() -> None:
+    desk = Desk()
+    await desk.receive(incident("Create", status="open"))
+    await desk.tell(EffectSucceeded(CREATE, {"number": "LOCAL-1"}))
+    call = {"method": "PUT", "path": "/tickets/e-CS1/returnptn"}
+    await desk.tell(EffectUnknown(RETURN, "timeout", (START + 60) * 1_000_000, "req-7", call=call))
+    await desk.tell(EffectFailed(RETURN, "no", True, parked=True, call={**call, "status": "400"}))
+    await desk.tell(EffectSucceeded(RETURN, {**call, "status": "200", "answer": "PTN added", "sha256": "00"}))
+    told = await tell(desk)
+    own = [(title, text) for what, title, text in told if title.startswith("return_client_number")]
+    assert own == [
+        ("return_client_number planned", RETURN),
+        (
+            "return_client_number may have been done, attempt 1",
+            "timeout\nPUT /tickets/e-CS1/returnptn\nrequest req-7\nagain at 2023-11-14T22:14:20Z",
+        ),
+        ("return_client_number parked, attempt 2", "no\nPUT /tickets/e-CS1/returnptn 400"),
+        ("return_client_number done, attempt 3", "PUT /tickets/e-CS1/returnptn 200, answer PTN added"),
+    ]
+    titles = [title for _, title, _ in told]
+    assert titles.index("Create") < titles.index("create_client_ticket planned") < titles.index(own[0][0])
 
 
 async def test_of_a_long_life_the_newest_part_is_told_and_all_of_it_counted() -> None:

@@ -12,7 +12,7 @@ import structlog
 
 from ecproc import __version__
 from ecproc.cli import main
-from ecproc.cli.catalogue import COMMANDS
+from ecproc.cli.catalogue import COMMANDS, GROUPS
 from ecproc.cli.output import OutputClosed
 from ecproc.cli.session import Session
 from ecproc.errors import (
@@ -139,6 +139,9 @@ def test_all_that_a_command_says_of_itself_is_shown_wherever_help_is_asked_for(
     ("arguments", "message"),
     [
         (["shw", "X"], "there is no command shw, did you mean show?"),
+        (["SHOW", "X"], "there is no command SHOW, did you mean show?"),
+        (["outbox", "List"], "there is no command List, did you mean list?"),
+        (["hlep"], "there is no command hlep, did you mean help?"),
         (["outbox", "lsit"], "there is no command lsit, did you mean list?"),
         (["--cnfig", "f", "show"], "there is no option --cnfig, did you mean --config?"),
         (["show"], "TICKET requires an argument"),
@@ -195,6 +198,17 @@ def test_a_usage_error_exits_2_and_says_what_to_type(
     assert captured.err.startswith("error: ")
     assert message in captured.err
     assert "= help: ecproc" in captured.err
+
+
+@pytest.mark.parametrize("word", [*(command.name for command in COMMANDS), *GROUPS, "help", "--help", "nonsense"])
+def test_what_may_have_been_meant_is_never_the_word_itself(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command's name in every place where a command may be named."""
+    *_, last = word.split()
+    for arguments in ([last], ["help", last], [last, "--help"], *([group, last] for group in GROUPS)):
+        if main([*arguments, "--help"]) == ExitCode.USAGE:
+            meant = capsys.readouterr().err.partition("did you mean ")[2].partition("?")[0]
+            assert last not in meant.split(" or "), arguments
+        capsys.readouterr()
 
 
 @pytest.mark.parametrize(
