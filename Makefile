@@ -4,6 +4,9 @@
 # The locks are made with, for X in "" and "-dev" (the latter with `--group dev -c requirements.lock`):
 #   uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 #     -o requirements$X.lock
+# and requirements-build.lock, of what [build-system] requires, by the same options from
+#   python3 -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")'
+#     | uv pip compile - …
 
 PYTHON ?= python3
 UV := $(if $(shell uv --version 2>/dev/null),uv,.uv/bin/uv)
@@ -35,7 +38,11 @@ RUNS := python3.13 -E -c 'import sys; print(sys.executable)' 2>/dev/null
 NEXT := $(if $(filter test,$(if $(ARGS),,$(MAKECMDGOALS))),$(shell \
 	$(RUNS) || PYENV_VERSION=$$(pyenv latest 3.13 2>/dev/null) $(RUNS)))
 
-.PHONY: help demo test check bench torture
+# A release is of the version that its tag names; without a tag it is nobody's.
+TAGGED := -c 'import sys, ecproc; v = "v" + ecproc.__version__; \
+	sys.exit(sys.argv[1] not in ("", v) and f"error: the tag is {sys.argv[1]}, the version {v}")'
+
+.PHONY: help demo test check bench torture audit dist sbom tools
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -69,6 +76,25 @@ bench: .venv/.dev ## every benchmark beside its baseline; ARGS=--quick or --hold
 torture: .venv/.dev ## the long run: commands while answers get lost and processors die; ARGS="creates --minutes 5 --seed 7"
 	@.venv/bin/python -m tests.torture $(ARGS)
 
+audit: .venv/.dev ## each lock against the known vulnerabilities, which the package index is asked for
+	@for lock in requirements.lock requirements-dev.lock requirements-build.lock; do \
+		echo "$$lock" && .venv/bin/python -m pip_audit --strict --disable-pip --require-hashes \
+			--progress-spinner off --cache-dir .uv/cache/audit -r "$$lock" || exit; done
+
+dist: .venv/.run ## dist/: source archive and wheel; what builds them is held by hash
+	@.venv/bin/python $(TAGGED) "$$TAG"
+	@rm -rf dist
+	@$(UV) build -q -p .venv --build-constraints requirements-build.lock --require-hashes -o dist
+
+sbom: .venv/.dev ## build/ecproc-bridge.cdx.json: what a release depends on, as CycloneDX
+	@mkdir -p build
+	@.venv/bin/python -W ignore -m cyclonedx_py requirements requirements.lock --pyproject pyproject.toml \
+		--output-reproducible --of JSON -o build/ecproc-bridge.cdx.json
+
+tools: ## what the tests use beside Python, where apt has it; as root
+	@apt-get update -qq
+	@apt-get install -qq -y --no-install-recommends strace systemd prometheus >/dev/null
+
 .uv/bin/uv:
 	@$(PYTHON) $(CHECK)
 	@rm -rf .uv/new
@@ -80,6 +106,7 @@ torture: .venv/.dev ## the long run: commands while answers get lost and process
 # `.run` says that an environment is whole, so it is gone while something is put in.
 define make_environment
 @$(1) $(CHECK)
+@echo "setting up $(@D) …" >&2
 @rm -rf $(@D)
 @$(UV) venv -q -p "$$($(1) -c 'import sys; print(sys.executable)')" $(@D)
 @$(UV) pip install -q -p $(@D) --require-hashes -r $<

@@ -26,6 +26,7 @@ MODULES: Final = (
     "long_ticket",
     "replay",
     "startup",
+    "scrape",
 )
 PEERS: Final = ("peers.event_stores", "peers.consumers")
 """Other people's software, which must be installed first: see peers/README.md."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import platform
 import sqlite3
-from contextlib import AsyncExitStack, closing
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,7 @@ LATENCY: Final = 0.08
 _CALLS: Final = 1.1
 """Per message: its DELETE and its tenth of a GET."""
 PATIENCE: Final = 100.0
+_ANY_PORT: Final = "127.0.0.1:0"
 
 
 class Watch(PrometheusTelemetry):
@@ -86,16 +88,23 @@ class Watch(PrometheusTelemetry):
             self.done.set()
 
 
-async def process(folder: str, *, transport: str, url: str, messages: int, ca_file: str = "") -> Sample:
-    """Run a processor on a new data directory until so many messages are through."""
-    directory = Path(folder) / "data"
+@asynccontextmanager
+async def open_processor(
+    directory: Path,
+    *,
+    url: str,
+    listen: str = "127.0.0.1:0",
+    transport: str = "fast",
+    ca_file: str = "",
+    messages: int = 0,
+) -> AsyncIterator[tuple[Processor, Watch]]:
+    """A processor on that data directory as `ecproc run` opens it, and its watched metrics."""
     config = Config(
         bridge=msgspec.structs.replace(bridge_config(url, ca_file), transport=transport),
         data=DataConfig(dir=directory, reserve_bytes=0),
-        web=WebConfig(listen="127.0.0.1:0"),
+        web=WebConfig(listen=listen),
     )
     clock = SystemClock()
-    rewind(url, ca_file)
     watch = Watch(messages, clock)
     async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
         reserve = stack.enter_context(closing(Reserve()))
@@ -110,14 +119,27 @@ async def process(folder: str, *, transport: str, url: str, messages: int, ca_fi
             clock=clock,
             learn=lambda text: None,
         )
+        yield processor, watch
+        tasks.cancel_scope.cancel()
+
+
+async def process(
+    folder: str, *, transport: str, url: str, messages: int, ca_file: str = "", listen: str = _ANY_PORT
+) -> Sample:
+    """Run a processor on a new data directory until so many messages are through."""
+    rewind(url, ca_file)
+    directory = Path(folder) / "data"
+    opened = open_processor(directory, url=url, listen=listen, transport=transport, ca_file=ca_file, messages=messages)
+    async with opened as (processor, watch), anyio.create_task_group() as tasks:
         with timing() as time, anyio.fail_after(PATIENCE):
-            tasks.start_soon(_run, processor)
+            tasks.start_soon(run_processor, processor)
             await watch.done.wait()
         tasks.cancel_scope.cancel()
     return time.sample(messages, **watch.facts())
 
 
-async def _run(processor: Processor) -> None:
+async def run_processor(processor: Processor) -> None:
+    """Run it until it is cancelled."""
     await processor.run(drain=None, interrupts=Interrupts())
 
 

@@ -40,6 +40,8 @@ GOALS: Final = (
     Goal("startup", 4, at_most=True),
     Goal("startup_many", 1.3, at_most=True),
     Goal("e2e_latency", 0.80),
+    Goal("scrape_tickets", 3, at_most=True),
+    Goal("scrape_ingest", 0.90),
     Goal("peer_eventsourcing_save", 5),
     Goal("peer_eventsourcing_replay", 2),
     Goal("peer_emmett_append", 4),

@@ -88,7 +88,7 @@ def describe_functions(lines: Sequence[int]) -> str:
 
 
 def check_locks(root: Path) -> Iterator[str]:
-    """Yield what keeps the two locks from being pyproject.toml's, hashed and free of addresses."""
+    """Yield what keeps the locks from being pyproject.toml's, hashed and free of addresses."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     runtime: list[str] = project["project"]["dependencies"]
     extras: list[list[str]] = list(project["project"].get("optional-dependencies", {}).values())
@@ -97,6 +97,7 @@ def check_locks(root: Path) -> Iterator[str]:
     pinned_dev = read_pins(root / "requirements-dev.lock")
     yield from check_lock(root / "requirements.lock", runtime)
     yield from check_lock(root / "requirements-dev.lock", [*runtime, *dev, *chain.from_iterable(extras)])
+    yield from check_lock(root / "requirements-build.lock", project["build-system"]["requires"])
     for name, version in pinned.items():
         if pinned_dev.get(name) != version:
             yield f"requirements-dev.lock pins {name} to {pinned_dev.get(name)}, requirements.lock to {version}"

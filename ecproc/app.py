@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 import anyio
 import msgspec
 import structlog
+from anyio.abc import TaskGroup
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
@@ -25,7 +26,7 @@ from ecproc.collector import spare_the_collector
 from ecproc.commands.intake import Intake
 from ecproc.commands.steering import Steering
 from ecproc.config import Config, DataConfig, LiveSecret
-from ecproc.descriptors import Reserve, raise_limit
+from ecproc.descriptors import FEW_FILES, Reserve, raise_limit
 from ecproc.desk.local import LocalDesk
 from ecproc.domain.log import Batch
 from ecproc.domain.policy import Policy
@@ -34,22 +35,24 @@ from ecproc.errors import ExitCode, LogDamaged, RowDamaged, StoreUnavailable
 from ecproc.failpoints import arm_failpoints
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
+from ecproc.heartbeat import Heartbeat
 from ecproc.interrupts import Interrupts
+from ecproc.metering import MeteredBridge
 from ecproc.offline import open_intake
 from ecproc.pipeline import Pipeline
-from ecproc.privacy import find_exposures
 from ecproc.reading.queries import Queries
 from ecproc.rebuild.live import LiveCheck, ReplayReport, mend_live_state, renew_live_state, replay_aside, replay_live
 from ecproc.rebuild.parts import Team
 from ecproc.rebuild.streams import Progress
 from ecproc.reloading import Reloading
-from ecproc.reporting import ProcessHealth, Reporting, read_versions
+from ecproc.reporting import ProcessHealth, Reporting, read_versions, tell_exposures
 from ecproc.restoring import align_desk
 from ecproc.room import Room
 from ecproc.starting import Front, Opening
 from ecproc.store.base import Damage, Store
 from ecproc.store.opening import open_reader, open_store, verify_log
-from ecproc.telemetry.hooks import PAUSABLE
+from ecproc.systemd import ServiceManager
+from ecproc.telemetry.hooks import PAUSABLE, Reading
 from ecproc.telemetry.metrics import PrometheusTelemetry
 
 if TYPE_CHECKING:
@@ -59,8 +62,6 @@ log = structlog.get_logger()
 
 Errand: TypeAlias = Callable[[Intake], Awaitable[ExitCode]]
 """What a processor is started for, and how it ends."""
-FEW_FILES: Final = 512
-"""Descriptors below which calls may have to wait for each other's."""
 _SHUT_DOWN_SHARE: Final = 0.75
 """The share of `limits.shutdown_seconds` that what is in flight gets; the rest is for closing what was opened."""
 
@@ -173,19 +174,22 @@ class Processor:
         self._pipeline = pipeline
         self._store = store
         self._intake = open_intake(config, store, pipeline, content=content, clock=clock)
-        self._room = room
         self._desk = desk
         self._front = front
         self._unchecked = unchecked
         self._reloading = reloading
-        self._reporting = Reporting(config, store, telemetry=telemetry, clock=clock)
+        self._heartbeat = Heartbeat()
+        self._reporting = Reporting(config, store, pipeline, room, telemetry=telemetry, clock=clock)
+        self._manager = ServiceManager(os.environ, clock)
         self._ending = Ending(pipeline, self._reporting, reread=reloading.reread, clock=clock)
         self._health = ProcessHealth(
             telemetry.registry,
-            works=lambda: not store.failed.is_set(),
+            works=lambda: self._heartbeat.is_alive() and not store.failed.is_set(),
             has_room=store.has_room,
             waits=lambda: store.waits,
+            tell_more=self._reporting.list_checks,
         )
+        telemetry.watch(Reading.LOOP_LAG, self._heartbeat.worst_lag)
 
     @classmethod
     async def open(
@@ -214,18 +218,17 @@ class Processor:
             )
         )
         stack.push_async_callback(store.aclose)
-        _tell_exposures(config)
-        unchecked = await start.when_there_is_room(lambda: renew_live_state(store, _team(config, clock), telemetry))
+        tell_exposures(config.data.directory)
+        unchecked = await start.when_there_is_room(lambda: renew_live_state(store, _team(config, clock)))
         content = ContentStore(config.data.directory, room)
         await start.when_there_is_room(content.sweep)
-        desk = await start.when_there_is_room(
-            lambda: _open_desk_mending(config, store, telemetry, clock=clock, room=room)
-        )
+        desk = await start.when_there_is_room(lambda: _open_desk_mending(config, store, clock=clock, room=room))
         stack.push_async_callback(desk.aclose)
         reloading = Reloading(config, clock=clock, learn=learn)
         api_key = reloading.secrets["bridge.api_key"]
-        bridge = _open_bridge(config, api_key=api_key, clock=clock)
-        stack.push_async_callback(bridge.aclose)
+        adapter = _open_bridge(config, api_key=api_key, clock=clock)
+        stack.push_async_callback(adapter.aclose)
+        bridge = MeteredBridge(adapter, telemetry=telemetry, clock=clock)
         fetcher = _open_fetcher(config, content, clock=clock)
         stack.push_async_callback(fetcher.aclose)
         uploader = _open_uploader(config, content, clock=clock)
@@ -269,9 +272,13 @@ class Processor:
             await self._front.show(self._build_pages())
             await self._front.show_locally(self._config.data.directory)
             tasks.start_soon(self._watch_store)
-            tasks.start_soon(self._reporting.watch_room, self._room, self._store)
-            tasks.start_soon(self._pipeline.run, self._idle_interval(drain))
+            tasks.start_soon(self._heartbeat.run)
+            tasks.start_soon(self._reporting.watch_room)
+            tasks.start_soon(self._receive, tasks, drain)
+            tasks.start_soon(self._manager.keep_alive, self._health.live)
             tasks.start_soon(self._reporting.refresh_gauges)
+            tasks.start_soon(self._reporting.watch_expiries)
+            tasks.start_soon(self._reporting.tell_hourly)
             tasks.start_soon(self._desk.keep_short)
             tasks.start_soon(self._reloading.run)
             if self._unchecked is not None:
@@ -283,9 +290,14 @@ class Processor:
             await self._ending.wait()
             with anyio.move_on_after(self._config.limits.shutdown_seconds * _SHUT_DOWN_SHARE):
                 self._health.draining = True
+                self._manager.tell_stopping()
                 await self._pipeline.shut_down()
             tasks.cancel_scope.cancel()
         return self._ending.exit_code
+
+    async def _receive(self, tasks: TaskGroup, drain: float | None) -> None:
+        await tasks.start(self._pipeline.run, self._idle_interval(drain))
+        await self._manager.tell_ready()
 
     def _idle_interval(self, drain: float | None) -> float:
         """Seconds between two looks at an empty queue; while draining, its visibility window must be seen empty."""
@@ -321,19 +333,12 @@ def _raise_file_limit() -> None:
         log.warning("config_warning", reason=reason, hint="raise the hard limit: LimitNOFILE= of a unit, ulimit -Hn")
 
 
-def _tell_exposures(config: Config) -> None:
-    for found in find_exposures(config.data.directory):
-        log.warning("exposed", place=str(found.path), reason=found.reason, hint=found.hint)
-
-
-async def _open_desk_mending(
-    config: Config, store: Store, telemetry: PrometheusTelemetry, *, clock: Clock, room: Room
-) -> LocalDesk:
+async def _open_desk_mending(config: Config, store: Store, *, clock: Clock, room: Room) -> LocalDesk:
     """The desk, where a damaged row that it is held against is made anew first; one that stays so is raised."""
     try:
         return await _open_desk(config, store, clock=clock, room=room)
     except RowDamaged as damaged:
-        await mend_live_state(store, _team(config, clock), telemetry, damaged)
+        await mend_live_state(store, _team(config, clock), damaged)
         return await _open_desk(config, store, clock=clock, room=room)
 
 

@@ -10,6 +10,8 @@ from typing import Final
 
 MOST_OPEN: Final = 65_536
 """Descriptors that are asked for where the system would give more."""
+FEW_FILES: Final = 512
+"""Descriptors below which calls may have to wait for each other's."""
 HELD_BACK: Final = 4
 """Descriptors of a reserve."""
 _OUT: Final = frozenset({errno.EMFILE, errno.ENFILE})

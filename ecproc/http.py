@@ -39,9 +39,10 @@ from ecproc.network import (
     make_tls_context,
     parse_retry_after,
     pick_request_id,
+    read_certificate_end,
 )
 
-__all__ = ["HttpClient", "HttpFault", "HttpResponse", "Origin", "Resolve", "parse_retry_after"]
+__all__ = ["ConnectionEnds", "HttpClient", "HttpFault", "HttpResponse", "Origin", "Resolve", "parse_retry_after"]
 
 Resolve: TypeAlias = Callable[[str, int], Awaitable[str]]
 """From a host and port to the one address to connect to."""
@@ -63,6 +64,15 @@ _FAULTS: Final = (
 _NOTHING: Final = httpx.ByteStream(b"")
 
 
+class ConnectionEnds(msgspec.Struct, frozen=True):
+    """Between which addresses a connection is, each empty where it is not known, and with TLS when the server's
+    certificate ends, in seconds since the epoch."""
+
+    local: str = ""
+    remote: str = ""
+    certificate_ends: float | None = None
+
+
 class HttpResponse:
     """An answer whose head has arrived; the body is read while the request is open. `place` is for its faults."""
 
@@ -80,6 +90,14 @@ class HttpResponse:
     def request_id(self) -> str:
         """What the answering side calls this call, empty if it does not say."""
         return pick_request_id(self._response.headers)
+
+    @property
+    def ends(self) -> ConnectionEnds:
+        """What the connection is that it comes by; to be asked before the body is read, which may close it."""
+        stream = self._response.extensions["network_stream"]
+        until = read_certificate_end(stream.get_extra_info("ssl_object"))
+        local, remote = stream.get_extra_info("client_addr"), stream.get_extra_info("server_addr")
+        return ConnectionEnds(_address_of(local), _address_of(remote), until)
 
     @property
     def encoding(self) -> str:
@@ -356,6 +374,10 @@ async def _close(response: httpx.Response) -> None:
     with anyio.move_on_after(_CLOSE_SECONDS, shield=True), suppress(*_FAULTS):
         await response.aclose()
     response.stream = _NOTHING  # its own one holds the response, and both what was received
+
+
+def _address_of(end: object) -> str:
+    return str(end[0]) if isinstance(end, tuple) else ""
 
 
 def _classify(error: BaseException) -> tuple[FaultKind, str]:

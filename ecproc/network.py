@@ -206,6 +206,13 @@ def make_tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
     return context
 
 
+def read_certificate_end(secured: ssl.SSLObject | None) -> float | None:
+    """When the other side's certificate ends, in seconds UTC; None where there is no TLS."""
+    certificate = None if secured is None else secured.getpeercert()
+    end = (certificate or {}).get("notAfter")
+    return ssl.cert_time_to_seconds(end) if isinstance(end, str) else None
+
+
 def parse_retry_after(value: str | None, *, now: int) -> float | None:
     """Seconds to wait from a Retry-After header (a number or an HTTP date), at most 300; None if it says nothing.
 

@@ -66,7 +66,7 @@ async def take_data_dir(config: Config) -> AsyncIterator[TakenDir]:
     )
     try:
         team = Team(1, partial(open_reader, config.data, TABLES), MACHINES, clock)
-        await renew_live_state(store, team, telemetry)
+        await renew_live_state(store, team)
         projector = Projector(
             store,
             _LeftForLater(),

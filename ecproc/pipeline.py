@@ -7,6 +7,7 @@ from random import Random
 from typing import Final
 
 import anyio
+import structlog
 from anyio.abc import TaskStatus
 
 from ecproc.attachments.base import Fetcher, Uploader
@@ -33,6 +34,8 @@ from ecproc.runtime.projector import Projector
 from ecproc.runtime.timers import Timers
 from ecproc.store.base import Store
 from ecproc.telemetry.hooks import Telemetry
+
+log = structlog.get_logger()
 
 _LOOK_SECONDS: Final = 30.0
 """For how long the queue is read before a create is repeated: what it holds may name the ticket (C25)."""
@@ -63,13 +66,14 @@ class Pipeline:
         policy: Policy,
         uploader: Uploader | None = None,
     ) -> None:
-        limits = config.limits
-        name, commands = config.bridge.client_name, config.commands
+        limits, name, commands = config.limits, config.bridge.client_name, config.commands
+        self._store = store
+        self._commands = BridgePerformer(bridge, store, client_name=name, commands=commands, look=self._look_at_queue)
         self.dispatcher = Dispatcher(
             store,
             [
                 DeskPerformer(desk, store),
-                BridgePerformer(bridge, store, client_name=name, commands=commands, look=self._look_at_queue),
+                self._commands,
                 AttachmentPerformer(fetcher, store, clock=clock),
                 *([UploadPerformer(bridge, uploader)] if uploader else []),
             ],
@@ -183,7 +187,9 @@ class Pipeline:
         self, idle_interval: float | None = None, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
     ) -> None:
         """Take up what a former process left, report started, then receive, decide and perform until cancelled."""
+        self._commands.began = (await self._store.head()).position
         await self.dispatcher.recover()
+        log.info("recovered", unfinished=self.dispatcher.schedule.pending)
         failpoint("start.recovered")
         self._recovered.set()
         async with anyio.create_task_group() as tasks:

@@ -18,7 +18,7 @@ _REMOTE: Final = frozenset(
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _WRITERS: Final = stat.S_IWGRP | stat.S_IWOTH
-_KEPT: Final = ("ecproc.db", "ecproc.db-wal", "desk.db", "desk.db-wal", "anchor", "LOCK", "attachments")
+_KEPT: Final = ("ecproc.db", "ecproc.db-wal", "desk.db", "desk.db-wal", "anchor", "LOCK", "checks.json", "attachments")
 """What stands in a data directory, by name."""
 
 
@@ -36,6 +36,15 @@ def find_exposures(data: Path) -> list[Exposure]:
     for name in _KEPT:
         found += _check_kept(data / name)
     return found
+
+
+def is_shared(secret: os.stat_result, user: int) -> bool:
+    """Whether others than that user may read or change a secret's file.
+
+    What root lets a group read is handed over to a service, as systemd and Kubernetes do it.
+    """
+    handed_over = secret.st_uid == 0 != user
+    return bool(secret.st_mode & (_OTHERS & ~stat.S_IRGRP if handed_over else _OTHERS))
 
 
 def _check_directory(path: Path) -> Iterator[Exposure]:

@@ -42,23 +42,29 @@ async def align_desk(desk: LocalDesk, store: Store, *, clock: Clock) -> None:
 
 async def _align(desk: LocalDesk, store: Store, *, clock: Clock) -> None:
     stand = await desk.read_stand()
-    given = await _find_given(store, above=stand.last)
     if await store.owes_for_loss():
         hint = "start without --accept-loss from now on: each start with it skips as many again"
+        given = await _find_given(store, above=stand.last)
         await _skip(desk, store, max(stand.last, given), clock=clock, hint=hint)
         await store.settle_loss()
-    elif given:
-        raise OutOfStep(
-            f"the log says that the built-in desk gave out {format_number(given)}, but its file desk.db "
-            + (f"ends at {format_number(stand.last)}" if stand.last else "is gone or empty")
+    elif why := await compare_stand(stand, store):
+        raise OutOfStep(why)
+    elif await desk.is_new():
+        await _begin(desk, store, clock=clock)
+
+
+async def compare_stand(stand: DeskStand, store: Reader) -> str:
+    """Why the desk that has counted so far and the log are not of one moment; empty where nothing says so."""
+    if given := await _find_given(store, above=stand.last):
+        return f"the log says that the built-in desk gave out {format_number(given)}, but its file desk.db " + (
+            f"ends at {format_number(stand.last)}" if stand.last else "is gone or empty"
         )
-    elif not await _knows(store, stand):
-        raise OutOfStep(
+    if not await _knows(store, stand):
+        return (
             f"the newest ticket in desk.db, {stand.number}, was made for {stand.key!r}, which the log never asked for: "
             "the log is older than desk.db, or another one"
         )
-    elif await desk.is_new():
-        await _begin(desk, store, clock=clock)
+    return ""
 
 
 async def _begin(desk: LocalDesk, store: Store, *, clock: Clock) -> None:

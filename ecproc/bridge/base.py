@@ -26,13 +26,15 @@ class Request(msgspec.Struct, frozen=True):
 class Answer(msgspec.Struct, frozen=True):
     """What the bridge answered: any status, the body up to the byte cap, Retry-After in seconds if it named one.
 
-    `request_id` is the bridge's own name for the call, which Ensono can look up; empty if it gave none.
+    `request_id` is the bridge's own name for the call, which Ensono can look up, `date` its Date header; each empty if
+    it gave none.
     """
 
     status: int
     body: bytes
     retry_after: float | None = None
     request_id: str = ""
+    date: str = ""
 
 
 Deleted: TypeAlias = Callable[[int, Answer | BridgeUnavailable | None], None]

@@ -13,7 +13,7 @@ from ecproc.bridge.http1 import HttpExchange
 from ecproc.bridge.tunnel import open_tunnel
 from ecproc.clock import Clock
 from ecproc.config.proxy import Proxy
-from ecproc.network import NO_ANSWER, HttpFault, Origin, classify, describe_timeout
+from ecproc.network import NO_ANSWER, HttpFault, Origin, classify, describe_timeout, read_certificate_end
 
 _CONNECT_SHARE: Final = 0.9
 """Of a call's time, what connecting may take, so that its failure can be told apart from the call's."""
@@ -34,6 +34,11 @@ class BridgeConnection(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether another request may be sent."""
         return self._exchange.usable and not self._transport.is_closing()
+
+    @property
+    def certificate_end(self) -> float | None:
+        """When the other side's certificate ends, in seconds UTC; None without TLS."""
+        return read_certificate_end(self._transport.get_extra_info("ssl_object"))
 
     def send(self, request: bytes, tell: Callable[[CallOutcome], None], *, most: int | None) -> None:
         """Send a request; what becomes of it is told once, unless it is given up before."""
@@ -107,11 +112,14 @@ class Dialler:
         self._clock = clock
         self.place = origin.place if proxy is None else f"{origin.place} through {proxy.place}"
         self.name = f"{origin.scheme}://{self.place}"
+        self.certificate_end: float | None = None
 
     async def open(self) -> BridgeConnection | HttpFault:
         """A new connection, or why there is none."""
         try:
-            return await self._connect()
+            connection = await self._connect()
+            self.certificate_end = connection.certificate_end or self.certificate_end
+            return connection
         except HttpFault as fault:
             return fault.with_traceback(None)
         except OSError as error:

@@ -101,6 +101,11 @@ class FastBridge:
         line = f"{request.method} {path}"
         return await self._call(self._tickets, line, headers, body or b"", most=most, kept=request.repeatable)
 
+    @property
+    def certificate_end(self) -> float | None:
+        """When the bridge's certificate ends, in seconds UTC; None while none was seen."""
+        return self._queue.dialler.certificate_end or self._tickets.dialler.certificate_end
+
     async def aclose(self) -> None:
         """Close every connection that no call is using."""
         await self._queue.pool.aclose()
@@ -148,6 +153,7 @@ async def _try_call(send: Callable[[bytes], Awaitable[Answer]], head: str, body:
 class _Route(msgspec.Struct, frozen=True):
     """The connections to an environment, what its calls' paths begin with, and the headers that all of them have."""
 
+    dialler: Dialler
     pool: ConnectionPool
     prefix: str
     headers: str
@@ -170,7 +176,7 @@ def _open_route(url: str, config: BridgeConfig, *, tls: ssl.SSLContext | None, l
     forwarded = None if tls is not None else proxy
     # What is forwarded names the whole address; a tunnel leads to it already.
     prefix = path if forwarded is None else f"http://{origin.authority}{path}"
-    return _Route(pool, prefix, _write_headers(origin, forwarded))
+    return _Route(dialler, pool, prefix, _write_headers(origin, forwarded))
 
 
 def _write_headers(origin: Origin, forwarded: Proxy | None) -> str:

@@ -37,6 +37,7 @@ class HttpBridge:
     def __init__(self, config: BridgeConfig, *, api_key: ApiKey, limits: Limits, clock: Clock) -> None:
         self._api_key = api_key
         self._clock = clock
+        self._certificate_end: float | None = None
         self._most_bytes = limits.response_bytes
         self._places = asyncio.Semaphore(limits.deletes_at_once)
         self._name, self._name_headers = name_client(config)
@@ -61,6 +62,11 @@ class HttpBridge:
         await self._pacing.wait_turn()
         return await self._call(self._tickets, request)
 
+    @property
+    def certificate_end(self) -> float | None:
+        """When the bridge's certificate ends, in seconds UTC; None while none was seen."""
+        return self._certificate_end
+
     async def aclose(self) -> None:
         """Close every connection."""
         await self._queue.client.aclose()
@@ -83,10 +89,11 @@ class HttpBridge:
             target += self._name.replace("?", "&", 1) if "?" in target else self._name
         call = route.client.open(request.method, route.origin, target, headers=headers, content=request.body)
         async with call as response:
+            self._certificate_end = response.ends.certificate_ends or self._certificate_end
             most = min(self._most_bytes, DELETE_BYTES) if request.method == "DELETE" else self._most_bytes
             body = await response.read(most)
             wait = parse_retry_after(response.header("retry-after"), now=self._clock.now())
-            return Answer(response.status, body, wait, response.request_id)
+            return Answer(response.status, body, wait, response.request_id, response.header("date") or "")
 
     def _headers(self, request: Request, key: Secret) -> dict[str, str]:
         headers = {"x-api-key": read_key(key), "accept": "application/json"}

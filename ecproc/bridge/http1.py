@@ -31,7 +31,7 @@ _FINAL: Final = 200
 """The least status of an answer that no other follows."""
 _FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
 _IDS: Final = frozenset(name.encode("ascii") for name in REQUEST_IDS)
-_KEPT: Final = _FRAMING | _IDS | {b"content-encoding", b"retry-after"}
+_KEPT: Final = _FRAMING | _IDS | {b"content-encoding", b"retry-after", b"date"}
 _IDENTITY: Final = b"identity"
 _Parts: TypeAlias = tuple[int, Mapping[bytes, bytes], bytes]
 """An answer's status, those of its headers that are read, and its body."""
@@ -141,7 +141,7 @@ class HttpExchange:
             inflate.finish()
         wish = headers.get(b"retry-after")
         wait = None if wish is None else parse_retry_after(wish.decode("latin-1"), now=self._now())
-        return Answer(status, body, wait, _read_id(headers))
+        return Answer(status, body, wait, _read_id(headers), headers.get(b"date", b"").decode("latin-1"))
 
     # What the parser calls. It goes on to the end of its data, whatever we found on the way.
 

@@ -61,6 +61,10 @@ COMMANDS: Final = (
     Command("pause", "ecproc.cli.steer:pause", "Perform nothing more at a destination, or of a ticket."),
     Command("resume", "ecproc.cli.steer:resume", "Go on with what was paused, or with a ticket that is parked."),
     Command("log verify", "ecproc.cli.log:verify", "Check the whole log: hash chain, order and anchor."),
+    Command(
+        "doctor", "ecproc.cli.doctor:doctor", "See whether all that `run` needs is as it should be, and what to do."
+    ),
+    Command("reconcile", "ecproc.cli.reconcile:reconcile", "List what does not add up between us and Ensono."),
     Command("config check", "ecproc.cli.config:check", "Check the configuration as `run` would."),
     Command("config show", "ecproc.cli.config:show", "Show every option, its value and where that came from."),
     Command("config init", "ecproc.cli.config:init", "Print a configuration file with every option and its default."),

@@ -14,11 +14,13 @@ from ecproc.cli.moments import check_position
 from ecproc.cli.output import say, shows_motion, wants_json, write_document, write_human
 from ecproc.cli.printable import printable_line
 from ecproc.cli.session import Json, Own, UsageError, require_log
+from ecproc.clock import SystemClock
 from ecproc.config import Config
 from ecproc.errors import ExitCode
 from ecproc.reading.masking import mask_text
 from ecproc.rebuild.streams import Progress
 from ecproc.store.base import Difference
+from ecproc.store.checks import ReplayVerified, note_check
 
 if TYPE_CHECKING:
     from ecproc.rebuild.live import ReplayReport
@@ -73,6 +75,8 @@ def replay(
     with _showing_progress() as on_progress:
         work = partial(replay_log, config, verify=verify, until=until, processes=processes, on_progress=on_progress)
         report = session.run_unless_stopped(partial(_replay, config, until, work))
+    if report.equal is not None:
+        note_check(config.data.directory, ReplayVerified(SystemClock().now(), report.equal))
     for difference in report.first:
         say(_describe_difference(difference))
     if wants_json(json):

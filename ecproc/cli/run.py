@@ -44,8 +44,8 @@ def run(
     if timeout is not None and not drain:
         raise UsageError("--timeout goes with --drain")
     session.interrupts.stopped_code = ExitCode.OK
-    config = session.load_config(require_bridge=True)
     session.logs_failures = True
+    config = session.load_config(require_bridge=True)
     for warning in config.warnings:
         log.warning("config_warning", reason=warning.message, place=warning.location, hint=warning.help)
     seconds = (timeout or DRAIN_SECONDS) if drain else None

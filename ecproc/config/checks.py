@@ -93,7 +93,9 @@ def check_url(url: str) -> Iterator[Finding]:
     if is_loopback(parts.hostname or ""):
         return
     if parts.scheme != "https":
-        yield Finding(name, f"{name} must begin with https://", "http:// is allowed for loopback addresses only")
+        yield Finding(
+            name, f"{name} must begin with https://", "write https://; http:// is allowed for loopback addresses only"
+        )
     yield from _check_path(parts)
 
 

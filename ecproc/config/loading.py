@@ -1,7 +1,7 @@
 """Reading the configuration: TOML file, then environment, then secret files; every problem is reported at once."""
 
+import os
 import re
-import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,13 +15,13 @@ from ecproc.config.options import Config, SecretFile
 from ecproc.config.rotation import split_secret
 from ecproc.config.secret import Secret
 from ecproc.errors import ConfigError, ConfigProblem
+from ecproc.privacy import is_shared
 
 DEFAULT_FILE: Final = Path("ecproc.toml")
 
 _PATH_VARIABLE: Final = "ECPROC_CONFIG"
 _FAILPOINT_PREFIX: Final = "ECPROC_FAILPOINT"
 _FILE_SUFFIX: Final = "_FILE"
-_OTHERS_MAY_READ: Final = stat.S_IRWXG | stat.S_IRWXO
 _ERROR_LINE: Final = re.compile(r"^(.*) \(at (?:line (\d+), column \d+|end of document)\)$", re.DOTALL)
 _SHOWN_CHARACTERS: Final = 60
 
@@ -193,7 +193,7 @@ class _Reading:
 
     def _warn_of_readers(self, path: Path, variable: str = "") -> None:
         secret = [name for name, place in self.origins.items() if place.startswith(f"{path}:") and self._is_set(name)]
-        if (secret or variable) and path.stat().st_mode & _OTHERS_MAY_READ:
+        if (secret or variable) and is_shared(path.stat(), os.geteuid()):
             help_text = f"chmod 600 {_whole(path)}"
             problem = ConfigProblem(f"other users may read {_whole(path)}, which holds a secret", variable, help_text)
             self.warnings.append(problem)

@@ -274,6 +274,20 @@ class EffectOutcome(StrEnum):
     PARKED = "parked"
 
 
+class LossReason(StrEnum):
+    """Why an effect ended without being done, in one word."""
+
+    EXPIRED = "expired"
+    """What it needs is gone: an attachment's address."""
+    REFUSED = "refused"
+    """Its receiver said no for good, or what it was for is void."""
+    ATTEMPTS_SPENT = "attempts_spent"
+    ODD_ANSWER = "odd_answer"
+    """It was answered in words nobody knows, and must not be done twice."""
+    UNKNOWN = "unknown"
+    """It may have been done, again and again without an answer, and must not be done twice."""
+
+
 Outcome = EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown | OperatorActed
 """What changes an outbox entry."""
 OUTCOMES: Final = (EffectStarted, EffectSucceeded, EffectFailed, EffectUnknown, OperatorActed)

@@ -25,7 +25,7 @@ from ecproc.outbox.schedule import LEFT_IN_STORE, OutboxBounds, Schedule, Start,
 from ecproc.outbox.settling import Settling, is_same_plan
 from ecproc.signals import Signal
 from ecproc.store.base import Store
-from ecproc.telemetry.hooks import Telemetry
+from ecproc.telemetry.hooks import Reading, Telemetry
 
 log = structlog.get_logger()
 
@@ -49,7 +49,7 @@ class Dispatcher:
 
     An entry that none of the performers takes stays in the outbox as it is: it holds nobody, nobody waits for its end,
     and the first start with a performer for it takes it up. `succeeded` is how many effects did since the start;
-    `ended` tells when an attempt has.
+    `ended` tells when an attempt has. `schedule` is what it goes by, to be looked at only.
     """
 
     def __init__(
@@ -75,8 +75,9 @@ class Dispatcher:
         self._rng = rng
         self._telemetry = telemetry
         self._reports = Reports(telemetry, clock)
-        self._schedule = Schedule({kind: one.name for kind, one in self._performers.items()}, bounds=bounds, rng=rng)
-        self._settling = Settling(store, self._schedule, take_in=take_in, wake=wake, put=self._put)
+        self.schedule = Schedule({kind: one.name for kind, one in self._performers.items()}, bounds=bounds, rng=rng)
+        self._settling = Settling(store, self.schedule, take_in=take_in, wake=wake, put=self._put)
+        telemetry.watch(Reading.ATTACHMENT_EXPIRY, lambda: self.schedule.expiries.seconds_left(self._now()))
         self._news, self._room, self._rest, self.ended = Signal(), Signal(), Signal(), Signal()
 
     async def wait_for_room(self) -> None:
@@ -91,35 +92,35 @@ class Dispatcher:
     def pause(self, stream: str, what: str, *, paused: bool) -> None:
         """See EffectSink."""
         if what == PAUSED_TICKET:
-            count = self._schedule.pause_ticket(stream, self._now(), paused=paused)
+            count = self.schedule.pause_ticket(stream, self._now(), paused=paused)
         else:
-            count = self._schedule.pause(_HELD_WITH.get(what, (what,)), paused=paused)
+            count = self.schedule.pause(_HELD_WITH.get(what, (what,)), paused=paused)
         self._reports.paused(stream, what, count, paused=paused)
         self._tell()
 
     async def act(self, stream: str, entry: Entry, acted: OperatorActed) -> bool:
         """Record what a person wants of an entry, given as its row has it, and go by that; False, with nothing
         recorded, while it is being tried."""
-        if self._schedule.is_tried(stream, entry):
+        if self.schedule.is_tried(stream, entry):
             return False
-        if self._schedule.find(stream, entry) is None:  # it had come to its end, and is counted as that
+        if self.schedule.find(stream, entry) is None:  # it had come to its end, and is counted as that
             self._telemetry.outbox_changed(entry.lane, entry.state, None)
         await self._settling.settle(stream, entry, acted)
         return True
 
     async def wait_tried(self, stream: str, entry: Entry) -> None:
         """Return when an attempt has ended since the entry stood like this, or none is to come."""
-        await self.ended.wait_until(lambda: self._schedule.has_tried(stream, entry))
+        await self.ended.wait_until(lambda: self.schedule.has_tried(stream, entry))
 
     @property
     def has_room(self) -> bool:
         """See EffectSink."""
-        return self._schedule.has_room
+        return self.schedule.has_room
 
     @property
     def idle(self) -> bool:
         """Whether every entry that somebody performs is completed, cancelled, discarded or parked."""
-        return self._schedule.pending == 0
+        return self.schedule.pending == 0
 
     async def wait_idle(self) -> None:
         """Return at a moment when nothing is pending."""
@@ -144,7 +145,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Perform what is due until cancelled or stopped."""
-        schedule = self._schedule
+        schedule = self.schedule
         async with asyncio.TaskGroup() as tasks:  # its tasks cost a tenth of anyio's
             while not schedule.stopped:
                 schedule.held = not self._store.may_perform()
@@ -159,9 +160,9 @@ class Dispatcher:
 
     async def stop(self) -> None:
         """Claim nothing more; returns when nothing is in flight. Who waits for room need not: no room will come."""
-        self._schedule.stop()
+        self.schedule.stop()
         self._tell()
-        await self._rest.wait_until(lambda: self._schedule.in_flight == 0)
+        await self._rest.wait_until(lambda: self.schedule.in_flight == 0)
 
     def _now(self) -> int:
         """The time when we started plus what passed since: setting the clock moves no retry (I13)."""
@@ -180,7 +181,7 @@ class Dispatcher:
             else:
                 await self._end(start, start.entry, entry, began=began)
         finally:
-            self._schedule.end(start, self._now())
+            self.schedule.end(start, self._now())
             self._tell()
             self.ended.notify()
 
@@ -204,12 +205,12 @@ class Dispatcher:
 
     def _defer(self, start: Start, seconds: float) -> None:
         now = self._now()
-        self._schedule.defer(start, now + int(seconds * SECOND), now)
+        self.schedule.defer(start, now + int(seconds * SECOND), now)
 
     async def _finish(self, start: Start, entry: Entry, attempt: Attempt, *, began: float) -> None:
         """Learn from an attempt, settle what came of it and tell."""
         stream, destination = start.stream, self._performers[entry.effect.kind].name
-        is_down = self._schedule.note(start, attempt, self._now())
+        is_down = self.schedule.note(start, attempt, self._now())
         if is_down is not None:
             self._reports.breaker_changed(destination, attempt, is_open=is_down)
         outcome = self._conclude(stream, entry, attempt)
@@ -222,13 +223,13 @@ class Dispatcher:
         """What the attempt leads to; one whose key was planned anew meanwhile cannot end what stands there now."""
         now = self._now()
         outcome = conclude(entry, attempt, now=now, rng=self._rng, policy=self._policy)
-        newest = self._schedule.newest(stream, entry)
+        newest = self.schedule.newest(stream, entry)
         return outcome if is_same_plan(entry, newest) else supersede(outcome, now=now)
 
     def _put(self, stream: str, entry: Entry, *, counted: bool = False) -> None:
         before = None
         if entry.effect.kind in self._performers:
-            before = self._schedule.put(stream, entry, self._now())
+            before = self.schedule.put(stream, entry, self._now())
         elif not entry.finished:
             self._reports.left_alone(entry)
         if not counted:
@@ -237,11 +238,11 @@ class Dispatcher:
 
     def _tell(self) -> None:
         """Let those look again whose condition may hold now."""
-        if self._schedule.has_news:
+        if self.schedule.has_news:
             self._news.notify()
-        if self._schedule.has_room:
+        if self.schedule.has_room:
             self._room.notify()
-        if self._schedule.pending == 0 or self._schedule.in_flight == 0:
+        if self.schedule.pending == 0 or self.schedule.in_flight == 0:
             self._rest.notify()
 
 

@@ -9,12 +9,13 @@ import structlog
 
 from ecproc.clock import Clock
 from ecproc.domain.attempt import LOOK_HINT, Attempt, Blamed, Deferred, Done, Held, Odd, Postponed, Uncertain
-from ecproc.domain.effects import EffectKind
+from ecproc.domain.effects import LANES, Effect, EffectKind, Lane
 from ecproc.domain.entry import Entry
-from ecproc.domain.events import EffectFailed, EffectOutcome, EffectSucceeded, EffectUnknown
-from ecproc.outbox.retry import Ended
+from ecproc.domain.events import EffectFailed, EffectOutcome, EffectSucceeded, EffectUnknown, LossReason
+from ecproc.domain.sending import COMMAND_EFFECTS
+from ecproc.outbox.retry import SECOND, Ended
 from ecproc.telemetry.complaints import Complaints
-from ecproc.telemetry.hooks import Telemetry
+from ecproc.telemetry.hooks import LOSSES, Telemetry
 
 log = structlog.get_logger()
 
@@ -37,8 +38,11 @@ class Reports:
         self, entry: Entry, attempt: Attempt, outcome: Ended, *, stream: str, destination: str, seconds: float
     ) -> None:
         """Tell what an attempt of the entry, as it stood before, led to and how long it took."""
-        self._telemetry.effect_finished(entry.effect.kind, _word(outcome), seconds)
+        word, effect = _word(outcome), entry.effect
+        reason = _name_loss(attempt) if word in LOSSES else ""
+        self._telemetry.effect_finished(effect.kind, word, seconds, position=effect.position, reason=reason)
         if isinstance(outcome, EffectSucceeded):
+            self._note_arrival(effect)
             return
         fields = _describe(entry, outcome, stream)
         hint = _hint(attempt)
@@ -47,12 +51,18 @@ class Reports:
         elif outcome.next_attempt_at is None:
             log.error("effect_lost", **fields, hint=hint or _what_to_do(outcome))
         else:
-            self._complain("warning" if hint else "info", "effect_retry", destination, fields, hint=hint)
+            self._complain("error" if _is_refusal(attempt) else "info", "effect_retry", destination, fields, hint=hint)
+
+    def _note_arrival(self, effect: Effect) -> None:
+        direction = "in" if LANES[effect.kind] is Lane.DESK else "out" if effect.kind in COMMAND_EFFECTS else ""
+        if direction:
+            seconds = max(0.0, (self._clock.now() - effect.at) / SECOND)
+            self._telemetry.arrived(direction, seconds, position=effect.position)
 
     def deferred(self, entry: Entry, attempt: Deferred, *, stream: str) -> None:
         """Tell that there was no room for this entry."""
         fields = {**_name(entry, stream), "reason": attempt.reason}
-        self._complain("warning", "effect_retry", entry.lane, fields, hint=attempt.hint)
+        self._complain("info", "effect_retry", entry.lane, fields, hint=attempt.hint)
 
     def paused(self, stream: str, what: str, count: int, *, paused: bool) -> None:
         """Tell that a person lets nothing more be performed there, or lets it go on."""
@@ -69,7 +79,7 @@ class Reports:
     def breaker_changed(self, destination: str, attempt: Attempt, *, is_open: bool) -> None:
         """Tell that a destination is left alone from now on, because of this attempt, or that it is well again."""
         self._telemetry.breaker(destination, is_open=is_open)
-        told = log.warning if is_open else log.info
+        told = log.info if not is_open else log.error if _is_refusal(attempt) else log.warning
         reason = attempt.reason if is_open and not isinstance(attempt, Done) else ""
         told("breaker", destination=destination, open=is_open, **_present(reason=reason, hint=_hint(attempt)))
 
@@ -106,8 +116,27 @@ def _hint(attempt: Attempt) -> str:
             assert_never(attempt)
 
 
+def _is_refusal(attempt: Attempt) -> bool:
+    """Whether it goes on only once somebody has put something right."""
+    return isinstance(attempt, Postponed) or (isinstance(attempt, Held) and attempt.down)
+
+
 def _what_to_do(outcome: EffectFailed) -> str:
     return _PARKED_HINT if outcome.parked else _GONE_HINT
+
+
+def _name_loss(attempt: Attempt) -> LossReason:
+    match attempt:
+        case Blamed(lost=True):
+            return LossReason.EXPIRED
+        case Blamed(hint=hint) if hint == LOOK_HINT:
+            return LossReason.UNKNOWN
+        case Blamed(final=True):
+            return LossReason.REFUSED
+        case Odd():
+            return LossReason.ODD_ANSWER
+        case _:
+            return LossReason.ATTEMPTS_SPENT
 
 
 def _word(outcome: Ended) -> EffectOutcome:

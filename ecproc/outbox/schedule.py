@@ -15,6 +15,7 @@ from ecproc.domain.attempt import Attempt
 from ecproc.domain.effects import LANES, EffectKind, Lane
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.outbox.breaker import Breaker
+from ecproc.outbox.expiries import Expiries
 from ecproc.outbox.lanes import Run, TicketLane, Wait
 from ecproc.outbox.retry import SECOND
 
@@ -125,16 +126,17 @@ class Schedule:
     one ticket and lane the entries are started in planned order, one after the other. `now` is in microseconds UTC and
     never goes back. `pending` counts the unfinished entries; `has_news`: another look could start something. While it
     is `held` nothing is started, and all that is due stays so; so does what is `paused`, destinations and tickets.
+    `breakers` are the destinations' own, `expiries` knows what has to be done first.
     """
 
     def __init__(self, destinations: Mapping[EffectKind, str], *, bounds: OutboxBounds, rng: Random) -> None:
         self._bounds = bounds
         names = dict.fromkeys(LANES[kind] for kind in destinations)
         share = max(1, bounds.max_in_flight // len(names))
-        breakers = {name: Breaker(longest=bounds.breaker_seconds, rng=rng) for name in destinations.values()}
+        self.breakers = {name: Breaker(longest=bounds.breaker_seconds, rng=rng) for name in destinations.values()}
         self._lanes = {name: _Lane(bounds.slots.get(name) or share) for name in names}
         self._lines = {
-            kind: self._lanes[LANES[kind]].line_to(name, breakers[name]) for kind, name in destinations.items()
+            kind: self._lanes[LANES[kind]].line_to(name, self.breakers[name]) for kind, name in destinations.items()
         }
         self._turn = 0
         self._is_full = False
@@ -146,6 +148,7 @@ class Schedule:
         self.held = False
         self._paused: set[str] = set()
         self._paused_tickets: set[str] = set()
+        self.expiries = Expiries(self._lanes)
 
     @property
     def has_room(self) -> bool:
@@ -171,6 +174,7 @@ class Schedule:
         if ticket is None:
             ticket = lane.tickets[stream] = TicketLane()
         former = ticket.put(self._lighten(entry))
+        self.expiries.note(stream, entry, former)
         self._bytes -= 0 if former is None or former.finished else weigh(former)
         self._count((not entry.finished) - (former is not None and not former.finished))
         self._enqueue(lane, stream, now)

@@ -15,7 +15,6 @@ from ecproc.errors import RowDamaged
 from ecproc.rebuild.parts import Team, rebuild_in_parts
 from ecproc.rebuild.streams import CompactUnusable, Progress, RebuildOrder, Rebuilt, rebuild
 from ecproc.store.base import Difference, Rebuild, ScanReader, Store, SwappableRebuild
-from ecproc.telemetry.hooks import Telemetry
 
 log = structlog.get_logger()
 
@@ -94,7 +93,7 @@ class LiveCheck:
             _tell_damaged(page, hint=_FOUND_LATE_HINT)
 
 
-async def renew_live_state(store: Store, team: Team, telemetry: Telemetry) -> LiveCheck | None:
+async def renew_live_state(store: Store, team: Team) -> LiveCheck | None:
     """Rebuild live rows that another version of the fold wrote, or that are not as they were written, and say how much
     that changed (decision 12). What is left to look at; None if all is well."""
     if await store.fold_version() == team.machines.fold_version:
@@ -103,14 +102,14 @@ async def renew_live_state(store: Store, team: Team, telemetry: Telemetry) -> Li
         if not damaged:
             return None if check.ended else check
         _tell_damaged(damaged, hint=_MENDED_HINT)
-    await _renew(store, team, telemetry)
+    await _renew(store, team)
     return None
 
 
-async def mend_live_state(store: Store, team: Team, telemetry: Telemetry, damaged: RowDamaged) -> None:
+async def mend_live_state(store: Store, team: Team, damaged: RowDamaged) -> None:
     """Rebuild live rows of which that one was met before all were looked at."""
     _tell_damaged([damaged], hint=_MENDED_HINT)
-    await _renew(store, team, telemetry)
+    await _renew(store, team)
 
 
 def _tell_damaged(damaged: Sequence[RowDamaged], *, hint: str) -> None:
@@ -121,12 +120,11 @@ def _tell_damaged(damaged: Sequence[RowDamaged], *, hint: str) -> None:
         log.error("rows_damaged", rows=rows[one.table], table=one.table, **named, reason=str(one), hint=hint)
 
 
-async def _renew(store: Store, team: Team, telemetry: Telemetry) -> None:
+async def _renew(store: Store, team: Team) -> None:
     version = team.machines.fold_version
     async with _rebuilt(store, team, lambda progress: None) as (aside, rebuilt):
         differing = await _count_differences(aside)
         await aside.swap(fold_version=version)
-    telemetry.replay_events(rebuilt.events)
     if rebuilt.tickets:
         log.info("live_state_rebuilt", tickets=rebuilt.tickets, events=rebuilt.events, rows_changed=differing)
 

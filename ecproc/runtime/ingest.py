@@ -24,12 +24,13 @@ from ecproc.errors import BridgeUnavailable
 from ecproc.failpoints import failpoint
 from ecproc.fold.recorded import Kind
 from ecproc.runtime.deletes import Deletes
+from ecproc.runtime.held import Undeleted
 from ecproc.runtime.pace import Move, Pace
 from ecproc.runtime.variants import find_variants
 from ecproc.signals import Signal
 from ecproc.store.base import Store
 from ecproc.telemetry.complaints import Complaints
-from ecproc.telemetry.hooks import Telemetry
+from ecproc.telemetry.hooks import Reading, Telemetry
 from ecproc.wire.queue import BadAnswer, Envelope, Received, decode_answer
 from ecproc.wire.responses import Judgement, Verdict, judge_receive
 
@@ -70,12 +71,17 @@ class Ingest:
         self._store = store
         self._take_in = take_in
         self._deliver = deliver
-        self._poll_interval = config.poll_interval
+        self._interval = config.poll_interval
         self._clock = clock
         self._pace = Pace(max_readers=config.max_readers, visibility=config.visibility, rng=rng, now=clock.monotonic())
         self._changed = Signal()  # for who waits for a word of the pace, that was told something
+        self._undeleted = Undeleted(config.visibility)
         complaints = Complaints()
         self._reports = _Reports(telemetry, complaints, clock=clock)
+        telemetry.watch(Reading.RECEIVES_LEFT, self._undeleted.count_receives_left)
+        telemetry.watch(Reading.QUEUE_EXPIRY, lambda: self._undeleted.count_seconds_left(clock.now()))
+        telemetry.watch(Reading.RECEIVING, lambda: _list_stoppers(store, self._pace))
+        telemetry.watch(Reading.POLL_INTERVAL, lambda: self._interval)
         self._deletes = Deletes(
             queue,
             complaints,
@@ -87,7 +93,8 @@ class Ingest:
 
     async def run(self, *, idle_interval: float | None = None) -> None:
         """Read until `stop`; returns when everything received is appended and its deletes have ended."""
-        pace, interval = self._pace, idle_interval or self._poll_interval
+        pace = self._pace
+        self._interval = interval = idle_interval or self._interval
         async with asyncio.TaskGroup() as self._deleting:
             while not pace.stopping:
                 async with anyio.create_task_group() as readers:
@@ -176,6 +183,7 @@ class Ingest:
             self._pace.take_messages(len(came.messages), now=now)
         else:
             self._pace.take_empty(started)
+            self._undeleted.see_empty(started)
         self._reports.received(came)
         return came.messages
 
@@ -183,6 +191,7 @@ class Ingest:
         """Append the batch, and leave its deletes to themselves: the reader need not wait for them. Where all of it was
         in the log already it does, and has no reason to ask again at once unless one of them is gone from the queue."""
         ordered = _put_in_order(messages)
+        self._undeleted.take(ordered, started)
         fresh = await self._append(ordered)
         failpoint("append.committed")
         deleting = self._deleting.create_task(self._delete_all(ordered, started))
@@ -222,6 +231,7 @@ class Ingest:
     async def _delete_all(self, messages: Sequence[Envelope], started: float) -> list[DeleteOutcome]:
         outcomes = await self._deletes.delete_all(messages, started, ended=self._release)
         keys, now = [message.key for message in messages], self._clock.monotonic()
+        self._undeleted.end(keys, outcomes)
         outcomes = self._pace.end_deletes(keys, outcomes, started=started, now=now)
         self._changed.notify()
         return outcomes
@@ -267,9 +277,13 @@ class _Reports:
         self._telemetry = telemetry
         self._complaints = complaints
         self._clock = clock
+        self._polled = False
 
     def received(self, received: Received) -> None:
         """A GET was answered as the queue does."""
+        if not self._polled:
+            self._polled = True
+            log.info("first_poll", messages=len(received.messages), request_id=received.request_id)
         self._telemetry.poll_finished(PollOutcome.MESSAGES if received.messages else PollOutcome.EMPTY)
         if received.messages and _stdlib_log.isEnabledFor(logging.DEBUG):
             ids = [message.message_id for message in received.messages]
@@ -328,6 +342,16 @@ class _Reports:
             message_id=message.message_id,
             receives=count,
         )
+
+
+def _list_stoppers(store: Store, pace: Pace) -> Mapping[str, float]:
+    """By what may stop receiving, 0 where it does."""
+    return {
+        "disk_reserve": float(bool(store.waits) or store.has_room()),
+        "store_waits": float(not store.waits),
+        "backlog": float(pace.has_room()),
+        "stopping": float(not pace.stopping),
+    }
 
 
 def _put_in_order(messages: Sequence[Envelope]) -> list[Envelope]:

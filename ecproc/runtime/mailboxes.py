@@ -47,17 +47,22 @@ class Mailboxes(Generic[_F]):
         self._open_fold = open_fold
         self._limits = limits
         self._weigh = weigh
-        self._weights: dict[str, int] = {}
-        self._weight = self._held_bytes = 0
+        self._weights, self._weight, self._held_bytes = dict[str, int](), 0, 0
         self._usual = _FIRST_BYTES
         self._boxes: dict[str, _Box[_F]] = {}
         self._folds: dict[str, _F] = {}
         self._ready: deque[str] = deque()
+        self._oldest: dict[str, int] = {}
 
     @property
     def idle(self) -> bool:
         """Whether no stream was started and none waits for it."""
         return self.active == 0 and not self._ready
+
+    @property
+    def oldest(self) -> int | None:
+        """When the oldest event that waits for a decision was recorded, microseconds UTC."""
+        return min(self._oldest.values(), default=None)
 
     # --- what comes ---
 
@@ -75,6 +80,8 @@ class Mailboxes(Generic[_F]):
                 self._note_size(len(event.payload))
                 self.lag += 1
                 box.wanted = True
+                if event.stream not in self.parked:
+                    self._oldest.setdefault(event.stream, event.at)
             if box.wanted and not box.busy:  # or what was missing before it has come now
                 self._wake(event.stream, box)
 
@@ -107,6 +114,7 @@ class Mailboxes(Generic[_F]):
             if box.fold is not None and stream in self._folds:  # it has grown meanwhile
                 self._put_fold(stream, box.fold)
             box.busy, box.fold = False, None
+            self._oldest.pop(stream, None)
             if not box.events and not box.overflown:
                 del self._boxes[stream]
         self.active -= len(streams)
@@ -157,6 +165,8 @@ class Mailboxes(Generic[_F]):
             seen, popped = fold.seen, box.pop_next(fold.seen)
             for event in popped:
                 self._hold(event, sign=-1)
+            if popped and stream in self._oldest:  # what was read before is decided
+                self._oldest[stream] = popped[0].at
             fold.extend([event for event in popped if event.version > seen])
         box.wanted = box.wanted and bool(box.events)
         return fold

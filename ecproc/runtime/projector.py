@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence, Set
+from typing import Final
 
 import anyio
 import structlog
@@ -21,9 +22,13 @@ from ecproc.runtime.mailboxes import Mailboxes
 from ecproc.runtime.steps import EffectSink, Steps
 from ecproc.signals import Signal
 from ecproc.store.base import Reader, Store
-from ecproc.telemetry.hooks import Telemetry
+from ecproc.telemetry.hooks import Reading, Telemetry
 
 log = structlog.get_logger()
+
+_HINT: Final = (
+    "its messages stay in the log: report this line; a newer version takes it up, and so does: ecproc resume "
+)
 
 
 class Projector:
@@ -60,11 +65,12 @@ class Projector:
             clock=clock,
             telemetry=telemetry,
         )
+        telemetry.watch(Reading.PARKED, self.parked.__len__)
+        telemetry.watch(Reading.PROJECTION_LAG, lambda: _measure_lag(self._boxes.oldest, clock.now()))
         self._reasons: dict[str, str] = {}
         self._tasks: asyncio.TaskGroup | None = None
-        self._rested = Signal()
+        self._rested, self._hurried = Signal(), Signal()
         self._asked: Counter[str] = Counter()
-        self._hurried = Signal()
 
     async def run(self) -> None:
         """Keep actors running until cancelled; first take up what was left undecided."""
@@ -221,10 +227,14 @@ class Projector:
 
     def _park(self, stream: str, error: Exception) -> None:
         """A defect of ours must stop this ticket only; its messages stay in the log for better code."""
-        log.error("ticket_parked", ticket=stream, error=type(error).__name__, exc_info=error)
-        self._reasons[stream] = type(error).__name__
+        reason = self._reasons[stream] = type(error).__name__
+        log.error("ticket_parked", ticket=stream, reason=reason, hint=_HINT + stream, exc_info=error)
         self._boxes.park(stream)
         self._finish([stream])
+
+
+def _measure_lag(oldest: int | None, now: int) -> float:
+    return 0.0 if oldest is None else max(0.0, (now - oldest) / 1_000_000)
 
 
 async def _read_log(reader: Reader, boxes: Mailboxes[StreamFold], stream: str, machine: AnyMachine) -> None:

@@ -101,6 +101,20 @@ class VerifiedLog(msgspec.Struct, frozen=True):
     head: Head
 
 
+class LogHealth(msgspec.Struct, frozen=True):
+    """A log as it stands on disk, for whoever looks after it: the bytes of its file and of what is not moved into that
+    yet, the position that its anchor names (None if there is none), when the first event behind that was recorded (None
+    if there is none) and when the newest was. `odd` says what is not as we make it, empty where all is. Times are
+    microseconds UTC."""
+
+    size_bytes: int
+    wal_bytes: int
+    anchor: int | None
+    behind_at: int | None
+    newest_at: int
+    odd: str = ""
+
+
 class LogReader(Protocol):
     """Reads of the log. From `ReadableStore.reading` they all see one moment."""
 

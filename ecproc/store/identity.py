@@ -25,10 +25,16 @@ async def identify_log(store: Store, identity: Mapping[str, str], *, place: Path
     if first is None:
         payload = msgspec.json.encode(dict(identity), order="sorted")
         await store.commit(Batch(events=[NewEvent(IDENTITY_STREAM, IDENTITY_KIND, payload)]))
-    elif (written := _read_identity(first)) != (wanted := _leave_noted(identity)):
-        raise WrongEnvironment(
-            f"the log in {place} was written for {_describe(written)}, the configuration says {_describe(wanted)}"
-        )
+    elif why := compare_identity(first, identity):
+        raise WrongEnvironment(f"the log in {place} {why}")
+
+
+def compare_identity(first: RecordedEvent, identity: Mapping[str, str]) -> str:
+    """In which way a log with that first event is another one's, NOTED aside; empty where it is this one's."""
+    written, wanted = _read_identity(first), _leave_noted(identity)
+    if written == wanted:
+        return ""
+    return f"was written for {_describe(written)}, the configuration says {_describe(wanted)}"
 
 
 def _read_identity(first: RecordedEvent) -> dict[str, str] | None:

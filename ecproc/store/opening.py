@@ -9,7 +9,7 @@ from typing import assert_never
 from ecproc.config import DataConfig
 from ecproc.errors import DataDirInUse
 from ecproc.room import Room
-from ecproc.store.base import Damage, ReadableStore, Store, Tables, VerifiedLog
+from ecproc.store.base import Damage, LogHealth, ReadableStore, Store, Tables, VerifiedLog
 
 
 async def open_store(
@@ -79,6 +79,20 @@ def verify_log(data: DataConfig) -> Damage | VerifiedLog:
             assert_never(data.store)
 
 
+def look_at_log(data: DataConfig) -> LogHealth:
+    """This configuration's log as it stands on disk; nothing is written, and it works beside a running processor.
+
+    Raises StoreError as `verify_log` does, and LogDamaged where what is looked at cannot be read.
+    """
+    match data.store:
+        case "sqlite":
+            from ecproc.store.sqlite.health import look_at_log as look_sqlite
+
+            return look_sqlite(data.directory)
+        case _:
+            assert_never(data.store)
+
+
 def find_holder(data: DataConfig) -> DataDirInUse | None:
     """Who writes to this log now, None if nobody does. Raises DataDirUnusable."""
     match data.store:
@@ -97,5 +111,19 @@ def holds_log(data: DataConfig) -> bool:
             from ecproc.store.sqlite.datadir import holds_log as look_sqlite
 
             return look_sqlite(data.directory)
+        case _:
+            assert_never(data.store)
+
+
+def read_anchor_time(data: DataConfig) -> float | None:
+    """When this log's anchor was written last, in seconds UTC; None where there is none that can be looked at."""
+    match data.store:
+        case "sqlite":
+            from ecproc.store.sqlite.datadir import ANCHOR
+
+            try:
+                return (data.directory / ANCHOR).stat().st_mtime
+            except OSError:
+                return None
         case _:
             assert_never(data.store)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Final, TypeAlias
 
 from ecproc.domain import change, incident
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.effects import EffectKind, Lane
 from ecproc.domain.entry import EntryState
-from ecproc.domain.events import EffectOutcome, QuarantineReason, TicketType, Transaction
+from ecproc.domain.events import EffectOutcome, LossReason, QuarantineReason, TicketType, Transaction
 from ecproc.domain.queue import DeleteOutcome, PollOutcome
 from ecproc.domain.refusals import WebRefusal
 
@@ -25,12 +26,62 @@ TICKET_STATES: Final[Mapping[str, tuple[str, ...]]] = {
 ANOMALY_CODES: Final = tuple(item.value for item in Anomaly)
 LANES: Final = tuple(item.value for item in Lane)
 ENTRY_STATES: Final = tuple(item.value for item in EntryState)
+LASTING_STATES: Final = tuple(
+    item.value for item in EntryState if item not in (EntryState.COMPLETED, EntryState.CANCELLED)
+)
+"""The states of entries that came to no good end yet."""
 EFFECT_KINDS: Final = tuple(item.value for item in EffectKind)
 EFFECT_OUTCOMES: Final = tuple(item.value for item in EffectOutcome)
+LOSSES: Final = (EffectOutcome.PARKED.value, EffectOutcome.DISCARDED.value)
+"""The outcomes that end an effect without its being done; each has one of LOSS_REASONS."""
+LOSS_REASONS: Final = tuple(item.value for item in LossReason)
 WEB_REFUSALS: Final = tuple(item.value for item in WebRefusal)
 DESTINATIONS: Final = ("bridge", "desk", "attachments", "uploads")
 PAUSABLE: Final = ("bridge", "desk", "attachments")
 """What a person may pause by name; uploads stop with the bridge."""
+BRIDGE_CALLS: Final = (
+    *("receive", "delete", "create", "update", "notes", "returnptn", "approve", "reject", "attachments", "show"),
+)
+STATUS_CLASSES: Final = ("2xx", "3xx", "4xx", "5xx", "none")
+"""Classes of answers; `none` where none came."""
+DIRECTIONS: Final = ("in", "out")
+STOPPERS: Final = ("disk_reserve", "store_waits", "backlog", "stopping")
+"""Why nothing may be received."""
+
+Read: TypeAlias = Callable[[], float | Mapping[str, float] | None]
+"""Gives what a reading is now, by the values of its label where it has one; None where there is nothing to tell."""
+
+
+class Reading(StrEnum):
+    """What is read when somebody asks, and not told when it changes. Times are seconds, moments seconds UTC."""
+
+    RECEIVES_LEFT = "receives_left"
+    """How many receives are left of 20, at the worst of the messages that are not deleted yet (R23)."""
+    QUEUE_EXPIRY = "queue_expiry"
+    """Until the queue drops the first of them (R24)."""
+    ATTACHMENT_EXPIRY = "attachment_expiry"
+    """Until the first address ends of the files that are still to be fetched (R138)."""
+    PROJECTION_LAG = "projection_lag"
+    """Age of the oldest event that is not decided; 0 where none waits."""
+    PARKED = "parked"
+    """Tickets that a defect of ours stopped."""
+    RECEIVING = "receiving"
+    """By each of STOPPERS: 0 while it lets nothing be received, else 1."""
+    POLL_INTERVAL = "poll_interval"
+    LOOP_LAG = "loop_lag"
+    """The longest that the event loop kept anything waiting within the last minute."""
+    DISK_FREE = "disk_free"
+    DISK_RESERVE = "disk_reserve"
+    CLOCK_SKEW = "clock_skew"
+    """How far Ensono's clock is ahead of ours, by the last answer's Date."""
+    TLS_END = "tls_end"
+    """When the bridge's certificate ends."""
+    ANCHORED = "anchored"
+    """When the log's anchor was written last."""
+    VERIFIED = "verified"
+    """When `log verify` last found the log whole."""
+    REPLAY_EQUAL = "replay_equal"
+    """1 if the last `replay --verify` gave what is live, 0 if not."""
 
 
 class Telemetry:
@@ -94,8 +145,12 @@ class Telemetry:
     def outbox_oldest_due(self, lane: str, due_at: int | None) -> None:
         """When the lane's oldest due entry became due, microseconds UTC; None when nothing is due."""
 
-    def effect_finished(self, kind: str, outcome: str, seconds: float) -> None:
-        """One attempt of an effect ended: one of EFFECT_KINDS, one of EFFECT_OUTCOMES."""
+    def effect_finished(self, kind: str, outcome: str, seconds: float, *, position: int, reason: str = "") -> None:
+        """One attempt of an effect ended: one of EFFECT_KINDS, one of EFFECT_OUTCOMES, and of LOSS_REASONS where that
+        is one of LOSSES. The event at `position` is its cause."""
+
+    def arrived(self, direction: str, seconds: float, *, position: int) -> None:
+        """What the event at `position` asked for was done: one of DIRECTIONS, so long after it was recorded."""
 
     def breaker(self, destination: str, *, is_open: bool) -> None:
         """A destination's breaker opened or closed: one of DESTINATIONS."""
@@ -103,8 +158,14 @@ class Telemetry:
     def paused(self, what: str, count: int) -> None:
         """So many of one of PAUSABLE, or tickets, are paused now: of a destination one or none."""
 
-    def replay_events(self, count: int) -> None:
-        """A rebuild has folded that many more events."""
+    def bridge_called(self, call: str, status: int | None, seconds: float) -> None:
+        """A call of the bridge, one of BRIDGE_CALLS, ended with that status, None for no answer."""
+
+    def quarantine_counted(self, count: int) -> None:
+        """So many messages wait in quarantine."""
+
+    def watch(self, reading: Reading, read: Read) -> None:
+        """Ask `read` at every scrape; it must be quick."""
 
     def web_refused(self, reason: str) -> None:
         """The built-in HTTP server turned somebody away: one of WEB_REFUSALS."""

@@ -65,8 +65,8 @@ class ProcessPages:
 
     async def show_readiness(self, request: Request, asked: Given) -> Response:
         checks = self._health.checks()
-        ready = all(check.ok for check in checks)
-        shown = [check for check in checks if not check.ok or "verbose" in request.query_params]
+        ready, verbose = all(check.ok for check in checks if check.counts), "verbose" in request.query_params
+        shown = [check for check in checks if verbose or (check.counts and not check.ok)]
         text = "".join(f"{_describe_check(check)}\n" for check in shown)
         return PlainTextResponse(f"{text}{'ready' if ready else 'not ready'}\n", 200 if ready else 503)
 
@@ -76,4 +76,5 @@ class ProcessPages:
 
 def _describe_check(check: Check) -> str:
     detail = f": {check.detail}" if check.detail else ""
-    return f"[{'+' if check.ok else '-'}] {check.name}{detail}"
+    mark = "+" if check.ok else "-" if check.counts else "!"
+    return f"[{mark}] {check.name}{detail}"

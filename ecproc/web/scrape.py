@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from ecproc.clock import Clock
+from ecproc.telemetry.exposition import write_metrics
 
 APART_SECONDS: Final = 0.1
 """Between two texts: one takes milliseconds of the loop, and who asks without end gets no more of it."""
@@ -36,7 +37,7 @@ class Scraper:
 
     async def scrape(self, accept: str) -> Scraped:
         """The metrics as of now, in a format that this Accept header names."""
-        encode, content_type = choose_encoder(accept)
+        content_type = choose_encoder(accept)[1]
         self._asked += 1
         asked = self._asked
         async with self._turn:
@@ -45,7 +46,7 @@ class Scraper:
                 wait = self._made_at + APART_SECONDS - self._clock.monotonic()
                 if wait > 0:
                     await self._clock.sleep(wait)
-                made = Scraped(encode(self._registry), content_type, self._asked)
+                made = Scraped(*write_metrics(self._registry, accept), self._asked)
                 self._made = {content_type: made}
                 self._made_at = self._clock.monotonic()
         return made

@@ -10,11 +10,15 @@ from prometheus_client import CollectorRegistry
 
 
 class Check(Struct, frozen=True):
-    """One condition of being ready; `detail` is shown to anyone who can reach the port."""
+    """One condition of being ready; `detail` is shown to anyone who can reach the port.
+
+    One that does not `count` is told on demand alone: what is wrong elsewhere is no reason to send nobody here.
+    """
 
     name: str
     ok: bool
     detail: str = ""
+    counts: bool = True
 
 
 class Health(Protocol):
@@ -28,7 +32,7 @@ class Health(Protocol):
         """Whether the process still makes progress; False asks for a restart."""
 
     def checks(self) -> Sequence[Check]:
-        """Everything that must hold to be ready: writable, not draining, a recent successful poll."""
+        """Everything that must hold to be ready, and what else there is to know of the processor."""
 
     def version(self) -> Mapping[str, str]:
         """Names and versions of what is running."""

@@ -61,7 +61,7 @@ _SUCCESS: Final = frozenset(
     }
 )
 _CASE: Final = "check bridge.url: environment and client stand in lower case, and both are case sensitive"
-_KEY: Final = "check bridge.api_key, and whether Ensono allows this machine's address"
+_KEY: Final = "check bridge.api_key, and whether this machine's address is on Ensono's IP allow-list"
 _KNOWN: Final[Mapping[str, tuple[Verdict, str]]] = {
     "bad path": (Verdict.MISCONFIGURED, f"a wrong method or a misspelled path: {_CASE}"),
     "apikey not authorized for ticket company": (
@@ -258,7 +258,7 @@ def _judge_status(status: int, text: str) -> Verdict:
 
 
 def _hint_of(status: int) -> str:
-    return _KEY if status in _CREDENTIALS else ""
+    return f"{_KEY}; {_CASE}" if status in _CREDENTIALS else ""
 
 
 def _judge_error(value: Any, text: str) -> Verdict:

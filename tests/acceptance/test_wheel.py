@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn
 
@@ -62,7 +64,7 @@ def do_without(what: str) -> NoReturn:
 def run(*command: str | Path, cwd: Path = ROOT) -> str:
     """The output of a command that must end well and sees nothing of this tree or run."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    env.setdefault("UV_SYSTEM_CERTS", "1")
+    env = {"UV_SYSTEM_CERTS": "1", "UV_CACHE_DIR": str(ROOT / ".uv" / "cache"), **env}
     ended = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, check=False)
     if any(words in ended.stderr for words in NO_NETWORK):
         do_without(f"the package index: {ended.stderr}")
@@ -111,13 +113,70 @@ def test_what_serves_only_the_tests_is_not_shipped(archives: Archives) -> None:
     assert own & shipped == set()
 
 
-def test_the_source_archive_can_be_worked_on(archives: Archives) -> None:
-    with tarfile.open(archives.source) as source:
-        held = {name.partition("/")[2] for name in source.getnames()}
+def list_project() -> set[str]:
+    """What the project is made of: what is tracked, or without a repository what is there and not ignored."""
+    if (ROOT / ".git").exists():
+        return {*run("git", "ls-files").splitlines()}
+    ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()}
+    kept = [path.name for path in ROOT.iterdir() if path.name not in ignored]
+    return {*chain.from_iterable(list_tree(name) if (ROOT / name).is_dir() else [name] for name in kept)}
 
-    assert list_tree("ecproc") | list_tree("tests") | list_tree("benchmarks") | list_tree("docs") <= held
-    assert {"pyproject.toml", "Makefile", "requirements.lock", "requirements-dev.lock"} <= held
-    assert {"README.md", "LICENSE", "CHANGELOG.md", "ARCHITECTURE.md", "CONTRIBUTING.md"} <= held
+
+@pytest.fixture(scope="module")
+def unpacked(archives: Archives, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that the source archive holds."""
+    folder = tmp_path_factory.mktemp("unpacked")
+    with tarfile.open(archives.source) as source:
+        source.extractall(folder, filter="data")
+    (found,) = folder.iterdir()
+    return found
+
+
+def test_the_source_archive_is_the_whole_project(archives: Archives) -> None:
+    with tarfile.open(archives.source) as source:
+        held = {member.name.partition("/")[2]: member.mode for member in source if member.isfile()}
+
+    assert {*held} - list_project() <= {"PKG-INFO"}
+    assert list_project() <= {*held}
+    assert held[".ci/run"] & 0o111
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("docs/check_tree.py",),
+        ("docs/build_requirements.py", "--check"),
+        ("docs/build_diagrams.py", "--check"),
+        ("-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider"),
+        ("-m", "benchmarks", "--help"),
+    ],
+    ids=" ".join,
+)
+def test_the_source_archive_can_be_worked_on(unpacked: Path, command: tuple[str, ...]) -> None:
+    assert str(unpacked) in run(sys.executable, "-c", "import ecproc; print(ecproc.__file__)", cwd=unpacked)
+
+    run(sys.executable, *command, cwd=unpacked)
+
+
+def test_an_index_shows_the_page_without_links_that_lead_nowhere_from_there(archives: Archives) -> None:
+    with zipfile.ZipFile(archives.wheel) as wheel:
+        (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        shown = wheel.read(name).decode().partition("\n\n")[2]
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert re.findall(r"\]\((?!https?://)", page)
+    assert shown.strip() == re.sub(r"\[([^]]+)\]\((?!https?://)[^)]+\)", r"\1", page).strip()
+
+
+def test_the_bill_of_materials_is_what_runs() -> None:
+    if not (ROOT / ".venv" / "bin" / "python").exists():
+        do_without("the environment that make sets up")
+    run("make", "-o", ".venv/.dev", "sbom")
+
+    bill = json.loads((ROOT / "build" / "ecproc-bridge.cdx.json").read_text(encoding="utf-8"))
+    pins = re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
+    assert bill["metadata"]["component"]["name"] == "ecproc-bridge"
+    assert {(part["name"], part["version"]) for part in bill["components"]} == {*pins} != set()
 
 
 @pytest.mark.slow

@@ -157,6 +157,7 @@ class World:
         self.simulator = simulator
         self.plan = plan
         self.data = folder / "data"
+        self.variables: dict[str, str] = {}
         self._folder = folder
         self._begun = 0
 
@@ -166,7 +167,7 @@ class World:
         return self.simulator.ledger
 
     def environment(self, **changed: str) -> dict[str, str]:
-        """The documented variables a processor is started with, and where its code is; nothing else.
+        """The documented variables a processor is started with, where its code is, and the world's own `variables`.
 
         `changed` replaces or adds some by their names less `ECPROC_`; a key in a file takes the place of the other one.
         """
@@ -186,6 +187,7 @@ class World:
         if "BRIDGE__API_KEY_FILE" in changed:
             del options["BRIDGE__API_KEY"]
         return {
+            **self.variables,
             "PYTHONPATH": str(self.plan.package_root),
             **{f"ECPROC_{name}": value for name, value in options.items()},
         }

@@ -12,6 +12,8 @@ from typing import Final
 
 import pytest
 
+from ecproc import __version__
+
 REPOSITORY: Final = Path(__file__).parents[2]
 UV: Final = """\
 #!/bin/sh
@@ -25,8 +27,11 @@ env | grep -E "^(UV_|PIP_|PYTHON|VIRTUAL_ENV)" | sort >"$NOTES.env"
 """
 INTERPRETER: Final = f"""\
 #!/bin/sh
-case "$1" in -m) echo "run $0 $*" >>"$NOTES" ;; *) exec "{sys.executable}" "$@" ;; esac
+[ "$1" = -m ] || [ "$1" = -W ] || exec "{sys.executable}" "$@"
+echo "run $0 $*" >>"$NOTES"
+[ ! -e "$NOTES.fails" ] || case "$*" in *"$(cat "$NOTES.fails")"*) exit 3 ;; esac
 """
+LOCKS: Final = ("requirements.lock", "requirements-dev.lock", "requirements-build.lock")
 ABSENT: Final = "#!/bin/sh\nexit 127\n"
 TOLD: Final = "SKIPPED: unit and runtime once more on Python 3.13"
 
@@ -42,7 +47,7 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "a checkout"
         self.path.mkdir()
-        for name in ("Makefile", "pyproject.toml", "requirements.lock", "requirements-dev.lock"):
+        for name in ("Makefile", "pyproject.toml", *LOCKS):
             shutil.copy(REPOSITORY / name, self.path)
         self._stand_ins = folder / "bin"
         self._stand_ins.mkdir()
@@ -73,7 +78,8 @@ class Checkout:
     @property
     def steps(self) -> list[str]:
         """What the last run set up and ran, each step by the words that tell it from the others."""
-        words = "venv -q|requirements.*lock|--no-deps -e|pytest.*|benchmarks.*|tests.torture"
+        set_up = "venv -q|pip_audit.*|build -q.*|requirements.*lock|--no-deps -e"
+        words = f"{set_up}|pytest.*|benchmarks.*|tests.torture"
         return [found[0] for line in self.notes.read_text().splitlines() if (found := re.search(words, line))]
 
     @property
@@ -104,15 +110,20 @@ def test_help_names_every_target_and_is_what_make_does_alone() -> None:
 
 @pytest.mark.parametrize(
     ("target", "ran"),
-    [("test", "pytest -q -n auto --dist worksteal"), ("bench", "benchmarks"), ("torture", "tests.torture")],
+    [
+        ("test", "pytest -q -n auto --dist worksteal --few"),
+        ("bench", "benchmarks --few"),
+        ("torture", "tests.torture"),
+    ],
 )
 def test_a_target_sets_up_all_it_needs_once(checkout: Checkout, target: str, ran: str) -> None:
-    first = checkout.make(target)
+    first = checkout.make(target, "ARGS=--few")
     assert first.returncode == 0, first.stderr
+    assert first.stderr == "setting up .venv …\n"
     assert checkout.steps == [*FROM_NOTHING, ran]
 
-    checkout.make(target)
-    assert checkout.steps == [ran]
+    again = checkout.make(target, "ARGS=--few")
+    assert (checkout.steps, again.stderr) == ([ran], "")
 
 
 def test_only_what_says_where_packages_come_from_is_taken_from_the_shell(checkout: Checkout) -> None:
@@ -140,6 +151,43 @@ def test_only_what_says_where_packages_come_from_is_taken_from_the_shell(checkou
     assert checkout.settings == {**kept, **ours, "UV_CACHE_DIR": str(checkout.path / ".uv" / "cache")}
 
 
+def test_an_audit_asks_about_each_lock_and_ends_at_the_first_that_has_a_known_vulnerability(checkout: Checkout) -> None:
+    asked = [f"pip_audit --strict --disable-pip --require-hashes -r {lock}" for lock in LOCKS]
+
+    whole = checkout.make("audit")
+    assert whole.returncode == 0, whole.stderr
+    assert [without_looks(step) for step in checkout.steps[len(FROM_NOTHING) :]] == asked
+    assert whole.stdout.splitlines() == [*LOCKS]
+
+    Path(f"{checkout.notes}.fails").write_text("-r requirements-dev.lock")
+    assert checkout.make("audit").returncode != 0
+    assert [without_looks(step) for step in checkout.steps] == asked[:2]
+
+
+def without_looks(step: str) -> str:
+    return re.sub(r" --(?:progress-spinner|cache-dir) \S+", "", step)
+
+
+def test_a_release_is_built_by_what_is_held_by_hash(checkout: Checkout) -> None:
+    (checkout.path / "dist").mkdir()
+    (checkout.path / "dist" / "of-yesterday.whl").touch()
+
+    assert checkout.make("dist").returncode == 0
+    assert (
+        checkout.steps[-1] == "build -q -p .venv --build-constraints requirements-build.lock --require-hashes -o dist"
+    )
+    assert not (checkout.path / "dist").exists()  # the stand-in builds nothing
+
+
+def test_a_release_is_of_the_version_that_its_tag_names(checkout: Checkout) -> None:
+    assert checkout.make("dist", TAG=f"v{__version__}").returncode == 0
+
+    other = checkout.make("dist", TAG="v9.9; exit 0")
+    assert other.returncode != 0
+    assert f"error: the tag is v9.9; exit 0, the version v{__version__}" in other.stderr
+    assert checkout.steps == []
+
+
 @pytest.mark.parametrize("broken_off", FROM_NOTHING)
 def test_what_was_left_half_made_is_made_anew(checkout: Checkout, broken_off: str) -> None:
     fails = Path(f"{checkout.notes}.fails")
@@ -165,7 +213,7 @@ def test_an_environment_that_was_moved_or_runs_no_more_is_made_anew(checkout: Ch
 
 def test_another_python_is_another_environment_only_for_who_asks_for_it(checkout: Checkout) -> None:
     checkout.make(".venv/.dev")
-    other = INTERPRETER.replace(" *)", f" -E) echo {0x40000F0} ;; *)")
+    other = INTERPRETER.replace("exec", f'{{ [ "$1" = -E ] && echo {0x40000F0} && exit; }} || exec', 1)
     checkout.put("python4", other)
     assert checkout.make(".venv/.dev").returncode == 0
     assert checkout.steps == []
@@ -196,10 +244,10 @@ def test_a_next_python_that_does_not_run_is_told(checkout: Checkout) -> None:
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="there is no next Python")
 def test_a_next_python_is_found_on_the_path_and_behind_the_shim_of_a_version_manager(checkout: Checkout) -> None:
     checkout.put("python3.13", INTERPRETER)
-    assert checkout.make("test").stderr == ""
+    assert checkout.make("test").stderr == "setting up .venv …\nsetting up .venv-313 …\n"
     assert checkout.steps[-1] == "pytest -q -n auto --dist worksteal -p no:cacheprovider"
 
-    checkout.put("python3.13", INTERPRETER.replace("case", '[ "$PYENV_VERSION" = 3.13.7 ] || exit 127\ncase'))
+    checkout.put("python3.13", INTERPRETER.replace("[", '[ "$PYENV_VERSION" = 3.13.7 ] || exit 127\n[', 1))
     checkout.put("pyenv", '#!/bin/sh\n[ "$*" = "latest 3.13" ] && echo 3.13.7\n')
     found = checkout.make("test", CI="true")
     assert (found.returncode, found.stderr) == (0, "")

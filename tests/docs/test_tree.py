@@ -10,7 +10,7 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = REPOSITORY / "docs" / "check_tree.py"
-FILES = ("pyproject.toml", "requirements.lock", "requirements-dev.lock")
+FILES = ("pyproject.toml", "requirements.lock", "requirements-dev.lock", "requirements-build.lock")
 
 
 def check(root: Path) -> subprocess.CompletedProcess[str]:
@@ -120,6 +120,8 @@ def test_most_functions_are_short_and_their_lengths_are_told(tree: Path) -> None
         ("requirements.lock", r"anyio==\S+", "anyio==4.99.99", "requirements.lock to 4.99.99"),
         ("requirements.lock", r"(anyio==\S+) \\", r"\1", "has no hash"),
         ("requirements.lock", "", "--index-url mirror\n", "requirements.lock:1 names an address"),
+        ("pyproject.toml", '"hatchling>=1', '"hatchling>=99', "requirements-build.lock does not meet hatchling>=99"),
+        ("requirements-build.lock", r"(hatchling==\S+) \\", r"\1", "has no hash"),
         ("requirements-dev.lock", "", "# from https://mirror.example\n", "requirements-dev.lock:1 names an address"),
     ],
 )

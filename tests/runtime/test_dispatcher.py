@@ -88,7 +88,7 @@ class Heard(Telemetry):
     def outbox_changed(self, lane: str, before: str | None, after: str | None) -> None:
         self.states.append((before, after))
 
-    def effect_finished(self, kind: str, outcome: str, seconds: float) -> None:
+    def effect_finished(self, kind: str, outcome: str, seconds: float, *, position: int, reason: str = "") -> None:
         self.outcomes.append(outcome)
 
     def breaker(self, destination: str, *, is_open: bool) -> None:
@@ -634,7 +634,7 @@ async def test_what_is_finished_leaves_nothing_behind() -> None:
     await bench.run()
 
     assert bench.dispatcher.idle
-    assert [len(lane.tickets) for lane in bench.dispatcher._schedule._lanes.values()] == [0] * len(Lane)
+    assert [len(lane.tickets) for lane in bench.dispatcher.schedule._lanes.values()] == [0] * len(Lane)
     finished = [states for states in bench.heard.states if states[1] == S.COMPLETED]
     assert len(finished) == 10
 
@@ -883,7 +883,7 @@ async def test_a_row_that_is_not_as_it_was_written_is_told_with_what_helps() -> 
 
     told = [line for line in lines if line["event"] == "effect_retry"]
     assert [(line["log_level"], line["key"], line["hint"]) for line in told] == [
-        ("warning", "k", RowDamaged("outbox", "e-1", "k").hint)
+        ("error", "k", RowDamaged("outbox", "e-1", "k").hint)
     ] * len(told)
     assert told
     assert bench.heard.outcomes == ["held"] * 2

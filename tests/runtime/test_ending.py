@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Final
 
 import anyio
@@ -12,9 +13,10 @@ from ecproc.desk.base import DeskAnswer, DeskCall
 from ecproc.ending import Ending
 from ecproc.errors import ExitCode
 from ecproc.reporting import Reporting
-from ecproc.telemetry.hooks import Telemetry
+from ecproc.room import Room
 from tests.simulation.peers import SimulatedDesk
 from tests.simulation.simloop import simulate
+from tests.simulation.telemetry import make_telemetry
 from tests.simulation.world import CONFIG, World, WorldPlan
 
 HELD_UNTIL: Final = 200.0
@@ -40,7 +42,8 @@ async def drain(*, seconds: float, signal_at: float | None) -> ExitCode:
     world = World(WorldPlan(tickets=1, rate=50), seed=1, desk=SlowDesk)
     world.start()
     pipeline = world.make_pipeline()
-    reporting = Reporting(CONFIG, world.disk, telemetry=Telemetry(), clock=world.clock)
+    room, telemetry = Room(Path(), reserve_bytes=0), make_telemetry(world.clock)
+    reporting = Reporting(CONFIG, world.disk, pipeline, room, telemetry=telemetry, clock=world.clock)
     ending = Ending(pipeline, reporting, reread=lambda: None, clock=world.clock)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(pipeline.run, LOOK_SECONDS)

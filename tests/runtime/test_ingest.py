@@ -292,7 +292,7 @@ async def test_what_the_network_does_to_a_read_and_to_a_delete_says_where_to_loo
 
     await bench.run(10)
 
-    hints = {line["event"]: line["hint"] for line in log_lines}
+    hints = {line["event"]: line["hint"] for line in log_lines if "hint" in line}
     assert "resolver" in hints["receive_failed"]
     assert "firewall" in hints["delete_failed"]
 
@@ -782,8 +782,8 @@ async def test_what_comes_again_and_cannot_be_deleted_is_asked_for_less_and_less
 
     assert 3 < len(bench.gets) <= 30
     assert bench.gaps[-1] > 3
-    assert len(log_lines) == 1
-    assert {line["event"] for line in log_lines} <= {"delete_failed", "receive_failed"}
+    (event,) = (line["event"] for line in log_lines if line["event"] != "first_poll")
+    assert event in ("delete_failed", "receive_failed")
     assert not bench.ingest.drained
 
 
@@ -838,7 +838,7 @@ async def test_a_message_that_was_received_often_is_told_of(count: str, level: s
 
     await bench.run(1)
 
-    told = [(line["event"], line["log_level"]) for line in log_lines]
+    told = [(line["event"], line["log_level"]) for line in log_lines if line["event"] != "first_poll"]
     assert told == ([] if level is None else [("receives_high", level)])
 
 

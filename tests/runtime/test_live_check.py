@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from ecproc.clock import SystemClock
@@ -19,16 +18,14 @@ from ecproc.rebuild.live import LiveCheck, renew_live_state
 from ecproc.rebuild.parts import Team
 from ecproc.store.sqlite.datadir import DataDir
 from ecproc.store.sqlite.store import SqliteStore, open_reader, open_store
-from ecproc.telemetry.metrics import PrometheusTelemetry
 
 
 async def start(directory: Path) -> tuple[SqliteStore, LiveCheck | None]:
     """Open the store and bring its rows up to this code, as a process does at its start."""
     store = await open_store(directory, TABLES, now=lambda: 1, identity=None, reserve_bytes=0)
     clock = SystemClock()
-    telemetry = PrometheusTelemetry(CollectorRegistry(), clock=clock, version="", python="", sqlite="")
     team = Team(1, partial(open_reader, directory, TABLES), MACHINES, clock)
-    return store, await renew_live_state(store, team, telemetry)
+    return store, await renew_live_state(store, team)
 
 
 @pytest.fixture

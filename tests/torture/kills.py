@@ -32,6 +32,9 @@ OUTCOME_DURABLE: Final = frozenset({"settle.committed"})
 DOUBLED: Final = frozenset({CommandKind.CREATE, CommandKind.NOTE, CommandKind.ATTACH})
 """Commands of which a second call leaves a second thing."""
 LEAST_POINTS: Final = 12
+_VISIBILITY: Final = 0.5
+_WAITS: Final = {"OUTBOX__UNKNOWN_RETRY": f"{2 * _VISIBILITY:g},{4 * _VISIBILITY:g}"}
+"""As long, beside the time for which messages are hidden, as it usually is: what died with a message has to show it."""
 OF_THE_QUEUE: Final = frozenset(
     {"receive.sent", "append.begun", "append.written", "append.committed", "delete.sent", "desk.committed"}
 )
@@ -172,11 +175,11 @@ class Killing:
         if case.failpoint in OF_THE_QUEUE:
             note = {"type": "comment", "id": f"{case.place:032x}", "body": case.name}
             self._send(NOISE, "Notes", {"ticketNumber": NOISE, "ticketType": "Incident", "notes": note})
-        first = await world.ask(*line, FAILPOINTS=f"{case.failpoint}:{case.hit}")
+        first = await world.ask(*line, FAILPOINTS=f"{case.failpoint}:{case.hit}", **_WAITS)
         before = count_done(case, ledger)
         if first.code == -signal.SIGKILL:
             self.died.append(case)
-            again = await world.ask(*line)
+            again = await world.ask(*line, **_WAITS)
         else:
             self.counts["not reached"] += 1
             again, before = first, 0
@@ -215,7 +218,7 @@ def run_kills(given: Round) -> Figures:
 
 async def kill_all(cases: Sequence[Case], folder: Path, package_root: Path = ROOT) -> Killing:
     """Kill at these cases in a folder of their own, and compare what is left with a replay."""
-    async with open_world(folder, Plan(tickets=0, visibility=0.5, package_root=package_root)) as world:
+    async with open_world(folder, Plan(tickets=0, visibility=_VISIBILITY, package_root=package_root)) as world:
         killing = Killing(world, folder)
         await killing.prepare(cases)
         for case in cases:

@@ -33,6 +33,7 @@ from ecproc.fold.stream import StreamFold
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.reading.timeline import Happening, Timeline, TimelineEntry
+from ecproc.store.checks import read_checks
 from ecproc.store.opening import open_store
 from ecproc.wire.queue import decode_message
 
@@ -343,8 +344,9 @@ def test_quarantine_lists_reason_and_raw_body(call: Callable[..., str]) -> None:
 
 
 @pytest.mark.requirement("R230", "I5")
-def test_replay_verify_finds_the_live_state_equal(call: Callable[..., str]) -> None:
+def test_replay_verify_finds_the_live_state_equal(call: Callable[..., str], built: Path) -> None:
     report = json.loads(call("replay", "--verify"))
+    assert read_checks(built).replay_equal is True
     assert list(report) == [
         *("events", "tickets", "seconds", "events_per_second"),
         *("digest", "live_digest", "equal", "differences"),
@@ -366,6 +368,7 @@ def test_replay_verify_exits_3_and_shows_what_differs(call: Callable[..., str], 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECPROC_DATA__DIR", str(copy))
         report = json.loads(call("replay", "--verify", code=ExitCode.FINDINGS))
+    assert read_checks(copy).replay_equal is False
     assert (report["equal"], report["differences"]) == (False, 1)
 
 
@@ -379,6 +382,7 @@ def test_log_verify_accepts_the_log_and_locates_damage(call: Callable[..., str],
     head = read_events(call)[-1]
     verdict = {"position": head["position"], "hash": head["hash"]}
     assert json.loads(call("log", "verify")) == {"ok": True, "events": head["position"], "head": verdict}
+    assert read_checks(built).verified_at is not None
     copy = tmp_path / "copy"
     copy.mkdir()
     with sqlite3.connect(built / "ecproc.db") as source, sqlite3.connect(copy / "ecproc.db") as target:
@@ -389,6 +393,7 @@ def test_log_verify_accepts_the_log_and_locates_damage(call: Callable[..., str],
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECPROC_DATA__DIR", str(copy))
         damage = json.loads(call("log", "verify", code=ExitCode.FINDINGS))
+    assert read_checks(copy).verified_at is None
     assert (damage["ok"], damage["position"]) == (False, 3)
 
 
@@ -473,6 +478,30 @@ def test_a_person_sees_a_stream_of_another_kind_as_a_timeline_too(
     ):
         assert part in text
     assert "client ticket " not in text
+
+
+def test_a_person_sees_what_does_not_add_up(call: Callable[..., str], at_terminal: Callable[..., str]) -> None:
+    (line,) = [json.loads(line) for line in call("reconcile", code=3).splitlines()]
+    assert (line["code"], line["ticket"]) == ("not_returned", INCIDENT)
+    table = at_terminal("reconcile", code=3)
+    assert table.split()[:5] == ["code", "ticket", "since", "detail", "hint"]
+    assert f"not_returned  {INCIDENT}" in table
+    assert json.loads(at_terminal("reconcile", "--json", code=3)) == line
+
+
+def test_a_person_sees_what_the_doctor_found_and_what_to_do(at_terminal: Callable[..., str]) -> None:
+    text = at_terminal("doctor", code=3)
+    assert [row.split()[1] for row in text.splitlines() if row.startswith(("sqlite ", "key ", "log ", "desk "))] == [
+        "–",
+        "ok",
+        "ok",
+        "error",
+    ]
+    assert "warning: waiting: 1 messages could not be taken\n  = fix: ecproc quarantine list" in text
+    assert "error: config: bridge.url is required\n  = fix: set ECPROC_BRIDGE__URL" in text
+    assert text.splitlines()[-1].startswith("findings: ")
+    report = json.loads(at_terminal("doctor", "--json", code=3))
+    assert (list(report), report["ok"]) == (["ok", "checks", "findings"], False)
 
 
 def test_a_person_sees_what_is_not_done_yet(at_terminal: Callable[..., str]) -> None:

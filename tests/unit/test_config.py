@@ -305,7 +305,7 @@ def test_every_problem_of_a_file_is_named_with_its_line(
         (
             "http://h.example.com/acme/prod",
             "must begin with https://",
-            "http:// is allowed for loopback addresses only",
+            "write https://; http:// is allowed for loopback addresses only",
         ),
         (
             f"https://u:{CANARY}@h.example.com/acme/prod",

@@ -82,12 +82,13 @@ def make_entry(kind: EffectKind, fields: Mapping[str, str] | None = None, **memb
 
 
 async def perform(
-    entry: Entry, *lines: Line, rows: Sequence[Row] = (), commands: CommandsConfig = UNTOLD
+    entry: Entry, *lines: Line, rows: Sequence[Row] = (), commands: CommandsConfig = UNTOLD, began: int = 0
 ) -> tuple[Attempt, ScriptedBridge]:
     bridge, store = ScriptedBridge(), MemoryStore(VirtualClock().now, TABLES)
     bridge.sends.extend(lines)
     await store.commit(Batch(rows=rows))
     performer = BridgePerformer(bridge, store, client_name="testClient", commands=commands)
+    performer.began = began
     return await performer.perform(STREAM, entry), bridge
 
 
@@ -302,6 +303,27 @@ async def test_what_is_refused_is_done_where_messages_show_it(
     else:
         assert isinstance(attempt, Blamed)
         assert attempt.final
+
+
+@pytest.mark.requirement("I4", "R104")
+@pytest.mark.parametrize(
+    ("members", "began", "waits"),
+    [
+        ({}, 0, False),  # nobody tried it before
+        ({}, 1, True),  # it stood in the log when this process began
+        ({"tries": 1, "state": EntryState.RETRYABLE}, 0, True),
+        ({"tries": 2, "state": EntryState.UNKNOWN}, 1, False),
+    ],
+)
+async def test_a_refusal_of_what_may_have_been_done_waits_once_for_the_message_that_shows_it(
+    members: Mapping[str, Any], began: int, waits: bool
+) -> None:
+    entry = make_entry(K.CLOSE_TICKET, {"status": "closed", "closeNotes": "Ours."}, **members)
+
+    attempt, _ = await perform(entry, say(CLOSED, 400), rows=show_ticket("resolved"), began=began)
+
+    assert isinstance(attempt, Uncertain if waits else Blamed)
+    assert attempt.reason == " ".join(CLOSED)
 
 
 @pytest.mark.requirement("I4", "R97", "R117")

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from structlog.testing import capture_logs
 
-from ecproc.domain.attempt import Attempt, Blamed, Done, Held, Odd, Postponed, Uncertain
+from ecproc.domain.attempt import LOOK_HINT, Attempt, Blamed, Done, Held, Odd, Postponed, Uncertain
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import Entry
 from ecproc.domain.ids import EffectKey, TicketNumber
@@ -34,10 +34,18 @@ class Told(Telemetry):
 
     def __init__(self) -> None:
         self.words: list[tuple[str, str, float]] = []
+        self.losses: list[str] = []
+        self.arrivals: list[tuple[str, float]] = []
         self.breakers: list[tuple[str, bool]] = []
 
-    def effect_finished(self, kind: str, outcome: str, seconds: float) -> None:
+    def effect_finished(self, kind: str, outcome: str, seconds: float, *, position: int, reason: str = "") -> None:
+        assert position == 1
         self.words.append((kind, outcome, seconds))
+        self.losses += [reason] if reason else []
+
+    def arrived(self, direction: str, seconds: float, *, position: int) -> None:
+        assert position == 1
+        self.arrivals.append((direction, seconds))
 
     def breaker(self, destination: str, *, is_open: bool) -> None:
         self.breakers.append((destination, is_open))
@@ -51,10 +59,18 @@ class Desk:
         self.telemetry = Told()
         self.reports = Reports(self.telemetry, self.clock)
 
-    def end(self, attempt: Attempt, kind: EffectKind = EffectKind.DOWNLOAD, *, key: str = "k", tries: int = 0) -> Any:
+    def end(
+        self,
+        attempt: Attempt,
+        kind: EffectKind = EffectKind.DOWNLOAD,
+        *,
+        key: str = "k",
+        tries: int = 0,
+        blamed: int = 0,
+    ) -> Any:
         """The line that such an attempt leaves, None for none."""
         effect = Effect(EffectKey(key), kind, 1, 1, 1, TicketNumber("e-CS1"), "Incident")
-        entry = Entry(effect, 1, tries=tries)
+        entry = Entry(effect, 1, tries=tries, blamed=blamed)
         outcome = conclude(entry, attempt, now=self.clock.now(), rng=Random(1), policy=POLICY)
         with capture_logs() as lines:
             self.reports.attempt_ended(entry, attempt, outcome, stream="e-CS1", destination="attachments", seconds=1.5)
@@ -74,9 +90,9 @@ async def test_success_is_counted_and_not_told() -> None:
     [
         (Held("HTTP 503"), "info", "effect_retry", "held"),
         (Blamed("HTTP 404 NoSuchKey"), "info", "effect_retry", "retryable"),
-        (Held("Forbidden", down=True, hint="check bridge.api_key"), "warning", "effect_retry", "held"),
-        (Postponed("too large", hint="raise attachments.max_bytes"), "warning", "effect_retry", "held"),
-        (Odd("Perhaps"), "warning", "effect_retry", "held"),
+        (Held("Forbidden", down=True, hint="check bridge.api_key"), "error", "effect_retry", "held"),
+        (Postponed("too large", hint="raise attachments.max_bytes"), "error", "effect_retry", "held"),
+        (Odd("Perhaps"), "info", "effect_retry", "held"),
         (Uncertain("no answer"), "warning", "effect_unknown", "unknown"),
         (Blamed("no", final=True), "error", "effect_lost", "parked"),
         (Blamed("expired", lost=True), "error", "effect_lost", "discarded"),
@@ -90,9 +106,47 @@ async def test_each_end_has_its_line(attempt: Attempt, level: str, event: str, w
     assert (line["log_level"], line["event"], line["attempt"]) == (level, event, 5)
     assert (line["key"], line["kind"], line["lane"]) == ("k", "download_attachment", "attachments")
     assert (line["ticket"], line["reason"]) == ("e-CS1", attempt.reason)  # type: ignore[union-attr]
-    assert ("hint" in line) == (level == "error" or (level == "warning" and event == "effect_retry"))
+    assert ("hint" in line) == (level == "error" or isinstance(attempt, Odd))
     assert not {"repeats", "request_id"} & set(line)
     assert desk.telemetry.words == [("download_attachment", word, 1.5)]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "kind", "reason"),
+    [
+        (Blamed("gone", lost=True), EffectKind.DOWNLOAD, "expired"),
+        (Blamed("no", final=True), EffectKind.UPDATE, "refused"),
+        (Blamed("unknown 10 times", final=True, hint=LOOK_HINT), EffectKind.CREATE_TICKET, "unknown"),
+        (Odd("Thank you", final=True), EffectKind.CREATE_TICKET, "odd_answer"),
+        (Blamed("no"), EffectKind.UPDATE, "attempts_spent"),
+    ],
+)
+async def test_a_loss_is_counted_with_its_reason(attempt: Attempt, kind: EffectKind, reason: str) -> None:
+    desk = Desk()
+
+    desk.end(attempt, kind, blamed=POLICY.max_attempts - 1)
+
+    assert desk.telemetry.losses == [reason]
+
+
+@pytest.mark.parametrize(
+    ("kind", "direction"),
+    [
+        (EffectKind.CREATE, "in"),
+        (EffectKind.CREATE_TICKET, "out"),
+        (EffectKind.UPLOAD, "out"),
+        (EffectKind.RETURN_NUMBER, None),
+        (EffectKind.DOWNLOAD, None),
+    ],
+)
+async def test_what_arrives_is_timed_from_its_cause_s_record(kind: EffectKind, direction: str | None) -> None:
+    desk = Desk()
+
+    desk.end(Done(), kind)
+    desk.end(Blamed("no", final=True), kind)
+
+    seconds = (desk.clock.now() - 1) / 1_000_000
+    assert desk.telemetry.arrivals == ([] if direction is None else [(direction, seconds)])
 
 
 @pytest.mark.parametrize(

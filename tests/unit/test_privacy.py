@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ecproc import privacy
-from ecproc.privacy import find_exposures, read_file_systems
+from ecproc.privacy import find_exposures, is_shared, read_file_systems
 
 MOUNTS = """\
 22 27 0:20 / /sys rw,nosuid - sysfs sysfs rw
@@ -79,3 +79,23 @@ def test_a_network_file_system_is_told(data: Path, monkeypatch: pytest.MonkeyPat
     (found,) = find_exposures(data)
     assert "nfs4" in found.reason
     assert "local disk" in found.hint
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "shared"),
+    [
+        (1000, 0o400, False),
+        (1000, 0o600, False),
+        (1000, 0o640, True),
+        (1000, 0o604, True),
+        (0, 0o440, False),  # a credential of systemd's, or a Secret of Kubernetes with fsGroup
+        (0, 0o444, True),
+        (0, 0o460, True),
+    ],
+)
+def test_a_secret_is_ours_alone_or_handed_over_by_root(owner: int, mode: int, shared: bool) -> None:
+    assert is_shared(os.stat_result((mode, 0, 0, 1, owner, 1000, 0, 0, 0, 0)), 1000) is shared
+
+
+def test_a_secret_of_roots_own_is_held_to_the_same_as_anybodys() -> None:
+    assert is_shared(os.stat_result((0o440, 0, 0, 1, 0, 0, 0, 0, 0, 0)), 0)

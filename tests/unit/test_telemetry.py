@@ -6,20 +6,23 @@ from collections.abc import Callable
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from ecproc.telemetry.hooks import ANOMALY_CODES, TICKET_STATES, Telemetry
+from ecproc.telemetry.exposition import OpenMetricsView
+from ecproc.telemetry.hooks import ANOMALY_CODES, TICKET_STATES, Reading, Telemetry
 from ecproc.telemetry.metrics import PrometheusTelemetry
 
 CONTRACT = {
     "ecproc_build_info": {"version", "python", "sqlite"},
     "ecproc_queue_polls_total": {"outcome"},
-    "ecproc_queue_last_success_timestamp_seconds": set(),
     "ecproc_messages_received_total": {"type"},
     "ecproc_messages_duplicate_total": set(),
     "ecproc_messages_quarantined_total": {"reason"},
     "ecproc_messages_deleted_total": {"outcome"},
     "ecproc_message_age_seconds": set(),
+    "ecproc_message_receives": set(),
     "ecproc_message_receive_count": set(),
+    "ecproc_bridge_request_duration_seconds": {"call", "status_class"},
     "ecproc_receive_to_delete_seconds": set(),
     "ecproc_log_append_duration_seconds": set(),
     "ecproc_log_last_position": set(),
@@ -30,14 +33,36 @@ CONTRACT = {
     "ecproc_anomalies_total": {"code"},
     "ecproc_unknown_fields_total": set(),
     "ecproc_outbox_entries": {"lane", "state"},
-    "ecproc_outbox_oldest_due_timestamp_seconds": {"lane"},
-    "ecproc_effects_total": {"kind", "outcome"},
+    "ecproc_outbox_oldest_due_age_seconds": {"lane"},
+    "ecproc_effects_total": {"kind", "outcome", "reason"},
+    "ecproc_end_to_end_seconds": {"direction"},
     "ecproc_effect_duration_seconds": {"kind"},
     "ecproc_breaker_open": {"destination"},
     "ecproc_paused": {"what"},
-    "ecproc_replay_events_total": set(),
     "ecproc_web_refusals_total": {"reason"},
 }
+
+LATER = {
+    "ecproc_queue_last_success_timestamp_seconds": set[str](),
+    "ecproc_messages_quarantined": set(),
+    "ecproc_outbox_oldest_due_timestamp_seconds": {"lane"},
+    "ecproc_message_receives_left": set(),
+    "ecproc_queue_expiry_seconds": set(),
+    "ecproc_attachment_expiry_seconds": set(),
+    "ecproc_projection_lag_seconds": set(),
+    "ecproc_tickets_parked": set(),
+    "ecproc_receiving": {"reason"},
+    "ecproc_queue_poll_interval_seconds": set(),
+    "ecproc_event_loop_lag_seconds": set(),
+    "ecproc_disk_free_bytes": set(),
+    "ecproc_disk_reserve_bytes": set(),
+    "ecproc_clock_skew_seconds": set(),
+    "ecproc_tls_not_after_timestamp_seconds": set(),
+    "ecproc_log_anchor_timestamp_seconds": set(),
+    "ecproc_log_verify_last_success_timestamp_seconds": set(),
+    "ecproc_replay_equal": set(),
+}
+"""Those that appear once there is something to tell."""
 
 Samples = Callable[..., float | None]
 
@@ -77,22 +102,73 @@ def sample(telemetry: PrometheusTelemetry, registry: CollectorRegistry) -> Sampl
     return read
 
 
-def test_names_and_labels_are_those_of_the_contract(telemetry: Telemetry, registry: CollectorRegistry) -> None:
+def list_names(registry: CollectorRegistry) -> dict[str, set[str]]:
+    """The names and labels of what is exposed."""
     found: dict[str, set[str]] = {}
     for metric in registry.collect():
-        if metric.name.startswith("process_"):
-            continue
-        suffix = {"counter": "_total", "info": "_info"}.get(metric.type, "")
-        found[metric.name + suffix] = {name for sample in metric.samples for name in sample.labels} - {"le"}
-    assert found == CONTRACT
+        if not metric.name.startswith("process_"):
+            suffix = {"counter": "_total", "info": "_info"}.get(metric.type, "")
+            found[metric.name + suffix] = {name for sample in metric.samples for name in sample.labels} - {"le"}
+    return found
+
+
+def test_names_and_labels_are_those_of_the_contract(telemetry: Telemetry, registry: CollectorRegistry) -> None:
+    assert list_names(registry) == CONTRACT
+
+
+def test_times_and_ages_appear_once_they_exist(telemetry: Telemetry, registry: CollectorRegistry) -> None:
+    for reading in Reading:
+        telemetry.watch(reading, lambda: None)
+    assert list_names(registry) == CONTRACT
+
+    for reading in Reading:
+        telemetry.watch(reading, lambda found={"disk_reserve": 1.0} if reading is Reading.RECEIVING else 2.0: found)  # type: ignore[misc]
+    telemetry.poll_finished("empty")
+    telemetry.quarantine_counted(0)
+    telemetry.outbox_oldest_due("desk", 1)
+
+    assert list_names(registry) == CONTRACT | LATER
+
+
+@pytest.mark.requirement("R23", "R24", "R138")
+def test_a_reading_is_asked_for_at_every_scrape(telemetry: Telemetry, sample: Samples) -> None:
+    left: list[float | None] = [7, None, 5]
+    telemetry.watch(Reading.RECEIVES_LEFT, lambda: left.pop(0))
+    telemetry.watch(Reading.RECEIVING, lambda: {"disk_reserve": 0.0, "stopping": 1.0})
+
+    assert [sample("message_receives_left") for _ in range(3)] == [7, None, 5]
+    telemetry.watch(Reading.RECEIVES_LEFT, lambda: 4)
+    assert (sample("receiving", reason="disk_reserve"), sample("receiving", reason="stopping")) == (0, 1)
+
+
+def test_openmetrics_has_units_and_exemplars_that_name_the_log_s_position(
+    telemetry: Telemetry, registry: CollectorRegistry
+) -> None:
+    telemetry.quarantine_counted(3)
+    telemetry.message_quarantined("undecodable")
+    telemetry.effect_finished("create_client_ticket", "succeeded", 0.2, position=42)
+    telemetry.arrived("in", 0.4, position=42)
+
+    text = OpenMetricsView(registry).write().decode()
+
+    families = {family.name: family for family in text_string_to_metric_families(text)}  # type: ignore[no-untyped-call]
+    assert families["ecproc_message_age_seconds"].unit == families["ecproc_effect_duration_seconds"].unit == "seconds"
+    assert families["ecproc_log_size_bytes"].unit == "bytes"
+    for name in ("ecproc_effect_duration_seconds", "ecproc_end_to_end_seconds"):
+        exemplars = {str(one.exemplar.labels) for one in families[name].samples if one.exemplar}
+        assert exemplars == {"{'position': '42'}"}
+    assert [one.value for one in families["ecproc_messages_quarantined"].samples] == [3]
+    refused = families["ecproc_messages_quarantined_total"]
+    assert sum(one.value for one in refused.samples) == 1
 
 
 def test_every_known_label_set_starts_at_zero(telemetry: Telemetry, registry: CollectorRegistry) -> None:
     samples = [s for m in registry.collect() for s in m.samples if m.name.startswith("ecproc_") and m.type != "info"]
     assert {sample.value for sample in samples} == {0.0}
+    assert sum(sample.name == "ecproc_outbox_oldest_due_age_seconds" for sample in samples) == 3
     assert sum(sample.name == "ecproc_tickets" for sample in samples) == 6 + 6 + 8
-    assert sum(sample.name == "ecproc_outbox_entries" for sample in samples) == 3 * 8
-    assert sum(sample.name == "ecproc_effects_total" for sample in samples) == 18 * 6
+    assert sum(sample.name == "ecproc_outbox_entries" for sample in samples) == 3 * 6
+    assert sum(sample.name == "ecproc_effects_total" for sample in samples) == 18 * (4 + 2 * 5)
     assert sum(sample.name == "ecproc_messages_received_total" for sample in samples) == 9
 
 
@@ -111,7 +187,7 @@ def test_build_info_says_what_runs(sample: Samples) -> None:
 def test_reads_are_counted_and_successes_stamped(telemetry: Telemetry, sample: Samples) -> None:
     for outcome in ("throttled", "refused", "error"):
         telemetry.poll_finished(outcome)
-    assert sample("queue_last_success_timestamp_seconds") == 0
+    assert sample("queue_last_success_timestamp_seconds") is None
     telemetry.poll_finished("empty")
     telemetry.poll_finished("messages")
     assert sample("queue_last_success_timestamp_seconds") == 1_700_000_000.5
@@ -146,11 +222,10 @@ def test_the_log_and_its_readers_are_measured(telemetry: Telemetry, sample: Samp
     telemetry.log_position(42, 9_000)
     telemetry.projection_lag(7)
     telemetry.actors(5)
-    telemetry.replay_events(1_000)
     telemetry.anomaly("late")
     assert sample("log_append_duration_seconds_count") == 1
     assert (sample("log_last_position"), sample("log_size_bytes")) == (42, 9_000)
-    assert (sample("projection_lag_events"), sample("actors"), sample("replay_events_total")) == (7, 5, 1_000)
+    assert (sample("projection_lag_events"), sample("actors")) == (7, 5)
     assert sample("anomalies_total", code="late") == 1
 
 
@@ -172,23 +247,32 @@ def test_outbox_entries_move_between_states(telemetry: Telemetry, sample: Sample
     telemetry.outbox_changed("bridge", None, "completed")
     telemetry.outbox_changed("bridge", None, "completed")
     telemetry.outbox_changed("bridge", "completed", None)
-    telemetry.outbox_oldest_due("desk", 1_500_000)
+    telemetry.outbox_oldest_due("desk", FixedClock().now() - 1_500_000)
     telemetry.outbox_oldest_due("bridge", 1_500_000)
     telemetry.outbox_oldest_due("bridge", None)
     assert sample("outbox_entries", lane="bridge", state="available") == 0
     assert sample("outbox_entries", lane="bridge", state="executing") == 1
-    assert sample("outbox_entries", lane="bridge", state="completed") == 1
-    assert sample("outbox_oldest_due_timestamp_seconds", lane="desk") == 1.5
-    assert sample("outbox_oldest_due_timestamp_seconds", lane="bridge") == 0
+    assert sample("outbox_entries", lane="bridge", state="completed") is None
+    assert sample("outbox_oldest_due_timestamp_seconds", lane="desk") == 1_699_999_999.0
+    assert sample("outbox_oldest_due_timestamp_seconds", lane="bridge") is None
+    ages = [sample("outbox_oldest_due_age_seconds", lane=lane) for lane in ("desk", "bridge")]
+    assert ages == [1.5, 0]
 
 
 def test_effects_and_breakers_are_measured(telemetry: Telemetry, sample: Samples) -> None:
-    telemetry.effect_finished("download_attachment", "succeeded", 2.0)
+    telemetry.effect_finished("download_attachment", "succeeded", 2.0, position=7)
+    telemetry.effect_finished("download_attachment", "discarded", 0.0, position=8, reason="expired")
+    telemetry.bridge_called("delete", 200, 0.2)
+    telemetry.bridge_called("delete", None, 30.0)
     telemetry.paused("ticket", 3)
     telemetry.breaker("bridge", is_open=True)
     telemetry.breaker("desk", is_open=True)
     telemetry.breaker("desk", is_open=False)
     assert sample("effects_total", kind="download_attachment", outcome="succeeded") == 1
+    lost = {"kind": "download_attachment", "outcome": "discarded"}
+    assert (sample("effects_total", **lost, reason="expired"), sample("effects_total", **lost)) == (1, None)
+    assert sample("bridge_request_duration_seconds_sum", call="delete", status_class="2xx") == 0.2
+    assert sample("bridge_request_duration_seconds_count", call="delete", status_class="none") == 1
     assert sample("effect_duration_seconds_sum", kind="download_attachment") == 2
     assert (sample("breaker_open", destination="bridge"), sample("breaker_open", destination="desk")) == (1, 0)
     assert (sample("paused", what="ticket"), sample("paused", what="desk")) == (3, 0)
@@ -208,21 +292,25 @@ def test_unknown_words_share_one_label_value(
         telemetry.ticket_changed(None, ("Incident", word))
         telemetry.ticket_changed(None, (word, word))
         telemetry.outbox_changed(word, None, word)
-        telemetry.effect_finished("download_attachment", word, 0.1)
+        telemetry.effect_finished("download_attachment", word, 0.1, position=1)
+        telemetry.bridge_called(word, 200, 0.1)
+        telemetry.outbox_oldest_due("desk", number)
     added = sum(len(metric.samples) for metric in registry.collect()) - before
-    assert added <= 8
+    bridge_calls = 11  # the samples of one histogram
+    assert added <= 9 + bridge_calls
     assert sample("messages_received_total", type="unknown") == 500
     assert sample("messages_quarantined_total", reason="other") == 500
     assert sample("tickets", type="Incident", state="other") == 500
     assert sample("tickets", type="other", state="other") == 500
-    assert sample("effects_total", kind="download_attachment", outcome="other") == 500
+    assert sample("effects_total", kind="other", outcome="other", reason="other") == 500
+    assert sample("bridge_request_duration_seconds_count", call="other", status_class="other") == 500
     assert "e-CS" not in generate_latest(registry).decode()
 
 
 def test_the_silent_telemetry_answers_every_report() -> None:
     silent = Telemetry()
     reports = [name for name, value in vars(Telemetry).items() if inspect.isfunction(value)]
-    assert len(reports) == 23
+    assert len(reports) == 26
     for name in reports:
         report = getattr(silent, name)
         arguments = {

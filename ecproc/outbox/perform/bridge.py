@@ -80,8 +80,11 @@ class BridgePerformer:
     """Sends to the bridge.
 
     A create that is repeated asks first whether a message has brought its number meanwhile; `look` has the queue read
-    for that. What is refused for its group goes out once more with the default one, in the same attempt. What is
-    refused although it is so already is done: a process may have died between its answer and the outcome.
+    for that. What is refused for its group goes out once more with the default one, in the same attempt.
+
+    What is refused although messages show that it is so is done. Where a former attempt may have brought that about
+    unseen, the message may still be on its way: it is asked once more later. Of what stands in the log up to `began`
+    a former process may have made one and died before its outcome was written.
     """
 
     name = "bridge"
@@ -97,6 +100,7 @@ class BridgePerformer:
         look: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._bridge = bridge
+        self.began = 0
         self._look = look or _look_nowhere
         self._store = store
         self._default_group = commands.default_group
@@ -120,9 +124,18 @@ class BridgePerformer:
         if given_up is not None:
             return given_up
         attempt = await self._call_with_default(effect)
-        if isinstance(attempt, Blamed) and await self._is_so(stream, effect):
-            return Done({"answer": "shown by a message", **attempt.call, "refusal": attempt.reason}, attempt.request_id)
+        if isinstance(attempt, Blamed) and effect.kind in _SETTERS | _DECISIONS.keys():
+            return await self._examine(stream, entry, attempt)
         return attempt
+
+    async def _examine(self, stream: str, entry: Entry, refused: Blamed) -> Attempt:
+        """What the refusal of a call that sets values comes to: no more than a word where it is so already."""
+        await self._look()
+        if await self._is_so(stream, entry.effect):
+            return Done({"answer": "shown by a message", **refused.call, "refusal": refused.reason}, refused.request_id)
+        if entry.state is not EntryState.UNKNOWN and (entry.tries or entry.effect.position <= self.began):
+            return Uncertain(refused.reason, refused.hint, refused.request_id, refused.call)
+        return refused
 
     async def _call_with_default(self, effect: Effect) -> Attempt:
         """What comes of it, with the default group where its own is refused (R203)."""
@@ -149,9 +162,6 @@ class BridgePerformer:
 
     async def _is_so(self, stream: str, effect: Effect) -> bool:
         """Whether messages show what the call was to bring about, as a check before its acceptance would find it."""
-        if effect.kind not in _SETTERS | _DECISIONS.keys():
-            return False
-        await self._look()
         if effect.kind in _DECISIONS:
             return await self._is_approval(stream, effect, _DECISIONS[effect.kind])
         wanted = {name: value for name, value in effect.fields.items() if name != "closeNotes"}

@@ -18,6 +18,7 @@ READ_HEAD: Final = "SELECT position, hash FROM event ORDER BY position DESC LIMI
 READ_HASH: Final = "SELECT hash FROM event WHERE position = ?"
 READ_HIGHEST_KEY: Final = "SELECT max(message_key) FROM event WHERE message_key IS NOT NULL"
 FIND_MESSAGE: Final = "SELECT 1 FROM event WHERE message_key = ?"
+READ_TIME: Final = "SELECT at FROM event WHERE position = ?"
 READ_EVENT: Final = f"SELECT {_EVENT} FROM event WHERE position = ?"
 READ_MESSAGE: Final = f"SELECT {_EVENT} FROM event WHERE message_key = ?"
 READ_EVENTS: Final = f"SELECT {_EVENT} FROM event WHERE position IN (SELECT value FROM json_each(?))"
