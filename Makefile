@@ -42,7 +42,7 @@ NEXT := $(if $(filter test,$(if $(ARGS),,$(MAKECMDGOALS))),$(shell \
 TAGGED := -c 'import sys, ecproc; v = "v" + ecproc.__version__; \
 	sys.exit(sys.argv[1] not in ("", v) and f"error: the tag is {sys.argv[1]}, the version {v}")'
 
-.PHONY: help demo test check bench torture audit dist sbom tools
+.PHONY: help demo test check docs bench torture audit dist sbom tools
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -68,7 +68,12 @@ check: .venv/.dev ## format, lint, types, import directions, generated pages, si
 	@.venv/bin/python docs/build_requirements.py --check
 	@.venv/bin/python docs/build_diagrams.py --check
 	@.venv/bin/python docs/build_man.py --check
+	@.venv/bin/python docs/build_reference.py --check
+	@.venv/bin/python docs/build_log_events.py --check
 	@.venv/bin/python docs/check_tree.py
+
+docs: .venv/.dev ## the documentation as a site, in site/
+	@.venv/bin/zensical build --strict --clean
 
 bench: .venv/.dev ## every benchmark beside its baseline; ARGS=--quick or --hold for less, PEERS=1 adds others' software
 	@.venv/bin/python -m benchmarks $(if $(PEERS),--peers) $(ARGS)

@@ -27,6 +27,7 @@ from ecproc.commands.intake import Intake
 from ecproc.commands.steering import Steering
 from ecproc.config import Config, DataConfig, LiveSecret
 from ecproc.descriptors import FEW_FILES, Reserve, raise_limit
+from ecproc.desk.backup import DESK_FILE
 from ecproc.desk.local import LocalDesk
 from ecproc.domain.log import Batch
 from ecproc.domain.policy import Policy
@@ -346,7 +347,7 @@ async def _open_desk(config: Config, store: Store, *, clock: Clock, room: Room) 
     """The desk of the operator's choice."""
     match config.desk.kind:
         case "local":
-            desk = await LocalDesk.open(config.data.directory / "desk.db", clock=clock, room=room)
+            desk = await LocalDesk.open(config.data.directory / DESK_FILE, clock=clock, room=room)
             try:
                 await align_desk(desk, store, clock=clock)
             except BaseException:

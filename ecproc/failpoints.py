@@ -26,6 +26,14 @@ FAILPOINTS: Final = frozenset(
     }
 )
 
+COMMAND_FAILPOINTS: Final = frozenset(
+    {
+        "backup.copying",  # some of a database's pages are in the copy
+        "backup.written",  # the copy is whole and checked, not in its place
+    }
+)
+"""Those that no processor comes by."""
+
 
 def _nothing(name: str) -> None:
     """Stand in for every failpoint while none is armed."""
@@ -48,7 +56,7 @@ def arm_failpoints(spec: str) -> None:
     remaining: dict[str, int] = {}
     for part in filter(None, (item.strip() for item in spec.split(","))):
         name, _, count = part.partition(":")
-        if name not in FAILPOINTS:
+        if name not in FAILPOINTS | COMMAND_FAILPOINTS:
             raise ValueError(f"unknown failpoint {name!r}")
         remaining[name] = int(count or 1)
 

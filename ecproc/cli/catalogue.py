@@ -60,7 +60,10 @@ COMMANDS: Final = (
     ),
     Command("pause", "ecproc.cli.steer:pause", "Perform nothing more at a destination, or of a ticket."),
     Command("resume", "ecproc.cli.steer:resume", "Go on with what was paused, or with a ticket that is parked."),
+    Command("bundle", "ecproc.cli.bundle:bundle", "Write an archive for Ensono's support, without secrets and people."),
     Command("log verify", "ecproc.cli.log:verify", "Check the whole log: hash chain, order and anchor."),
+    Command("log backup", "ecproc.cli.backup:backup", "Copy the data directory, checked, also while it is in use."),
+    Command("log stats", "ecproc.cli.log:stats", "How long the log is, how fast it grows, how long the disk lasts."),
     Command(
         "doctor", "ecproc.cli.doctor:doctor", "See whether all that `run` needs is as it should be, and what to do."
     ),

@@ -120,7 +120,9 @@ def _list_types(hint: Any) -> Iterator[type]:
 
 def _name_default(argument: Argument) -> str:
     default = argument.field_info.default
-    if default in (inspect.Parameter.empty, None, False, True, "", ()):
+    if default is True:
+        return "on"
+    if default is False or default in (inspect.Parameter.empty, None, "", ()):
         return ""
     return f"{default:g}" if isinstance(default, float) else str(default)
 

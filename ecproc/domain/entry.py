@@ -28,13 +28,21 @@ class EntryState(StrEnum):
     """
 
     AVAILABLE = "available"
+    """Planned, and not tried yet."""
     EXECUTING = "executing"
+    """Being tried now."""
     UNKNOWN = "unknown"
+    """Tried, and nobody knows whether it was done: it is looked at again after `outbox.unknown_retry`."""
     RETRYABLE = "retryable"
+    """Tried, certainly not done, and tried again."""
     COMPLETED = "completed"
+    """Done."""
     CANCELLED = "cancelled"
+    """Not needed any more."""
     DISCARDED = "discarded"
+    """Given up: by a person, or because nobody can mend it."""
     PARKED = "parked"
+    """Kept until a person has mended the cause and retries it."""
 
 
 FINISHED: Final = frozenset({EntryState.COMPLETED, EntryState.CANCELLED, EntryState.DISCARDED, EntryState.PARKED})

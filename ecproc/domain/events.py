@@ -111,10 +111,15 @@ class QuarantineReason(StrEnum):
     """Why a message cannot be taken."""
 
     UNDECODABLE = "undecodable"
+    """It has no body, or one that is no JSON object."""
     NO_TICKET_TYPE = "no_ticket_type"
+    """It names no ticketType, and neither did a message of its group before."""
     UNKNOWN_TICKET_TYPE = "unknown_ticket_type"
+    """Its ticketType is none of the guide's."""
     TOO_DEEP = "too_deep"
+    """Its body is nested more deeply than is read."""
     UNROUTABLE = "unroutable"
+    """It names neither a group nor a ticket."""
     RESERVED_GROUP = "reserved_group"
     """Its group is called as streams are that hold no ticket of Ensono's."""
 

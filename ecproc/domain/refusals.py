@@ -9,7 +9,9 @@ class WebRefusal(StrEnum):
     HOST = "host"
     """The Host header names somebody else."""
     NO_TOKEN = "no_token"  # noqa: S105 - the name of a reason
+    """A token is needed, and there was none."""
     WRONG_TOKEN = "wrong_token"  # noqa: S105
+    """The token is another one."""
     NO_COMMANDS = "no_commands"
     """Something was to be changed where nothing may be: there is no token for it."""
     BUSY = "busy"

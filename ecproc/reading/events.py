@@ -86,6 +86,22 @@ class EventLines:
             self._version = page[-1].version
 
 
+async def find_end(reader: Reader, time: int) -> int:
+    """Where the log ended at that time, in microseconds UTC; 0 if it had not begun.
+
+    Where the machine's clock jumped it is one of the positions that the time fits.
+    """
+    before, after = 0, (await reader.head()).position + 1
+    while after - before > 1:
+        middle = (before + after) // 2
+        event = await reader.read_event(middle)
+        if event is not None and event.at <= time:
+            before = middle
+        else:
+            after = middle
+    return before
+
+
 def describe_event(event: RecordedEvent, *, reveal: bool) -> bytes:
     """The event as JSON; URL queries are masked unless `reveal`."""
     message = event.kind == Kind.MESSAGE_RECEIVED

@@ -35,7 +35,7 @@ from ecproc.domain.log import RecordedEvent, Row
 from ecproc.domain.times import format_time
 from ecproc.fold.history import read_fact
 from ecproc.fold.recorded import Kind, decode_command, decode_entry, decode_timer
-from ecproc.reading.queries import find_position
+from ecproc.reading.events import find_end
 from ecproc.store.base import Reader
 
 SLOW_RETURN: Final = 15 * 60 * 1_000_000
@@ -281,7 +281,7 @@ def _read_opening(event: RecordedEvent | None) -> int | None:
 
 async def _was_reading(reader: Reader, time: int) -> bool:
     """Whether the log went on within an hour before and after that time."""
-    position = await find_position(reader, time)
+    position = await find_end(reader, time)
     before, after = await reader.read_event(position), await reader.read_event(position + 1)
     if before is None or after is None:
         return False

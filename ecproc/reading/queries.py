@@ -18,14 +18,14 @@ from ecproc.reading.entries import (
     read_entry,
     search_entry,
 )
-from ecproc.reading.events import EventLines
+from ecproc.reading.events import EventLines, find_end
 from ecproc.reading.filters import TicketFilter
 from ecproc.reading.join import LISTS
 from ecproc.reading.listing import EVERY, list_documents
 from ecproc.reading.masking import mask_json, mask_struct
 from ecproc.reading.quarantine import QuarantineDetail, QuarantinedMessage, list_quarantined, read_quarantined
 from ecproc.reading.timeline import Timeline, tell_timeline
-from ecproc.store.base import LogReader, Reader
+from ecproc.store.base import Reader
 
 
 class Queries:
@@ -63,7 +63,7 @@ class Queries:
 
         Where the machine's clock jumped it is one of the positions that the time fits.
         """
-        return await find_position(self._reader, time)
+        return await find_end(self._reader, time)
 
     async def ticket(self, name: str, *, at: int | None = None) -> bytes | None:
         """The document of a ticket by either number, or of any stream by its name; as of a position if one is given.
@@ -178,16 +178,3 @@ class Queries:
 
     def _mask(self, document: bytes) -> bytes:
         return document if self._reveal else mask_json(document)
-
-
-async def find_position(reader: LogReader, time: int) -> int:
-    """See `Queries.find_position`."""
-    before, after = 0, (await reader.head()).position + 1
-    while after - before > 1:
-        middle = (before + after) // 2
-        event = await reader.read_event(middle)
-        if event is not None and event.at <= time:
-            before = middle
-        else:
-            after = middle
-    return before

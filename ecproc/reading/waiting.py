@@ -29,25 +29,40 @@ class WaitWord(StrEnum):
     """What may be waited for: the closed set."""
 
     DESK = "desk"
+    """An effect at the client's desk."""
     BRIDGE = "bridge"
+    """A call to Ensono."""
     ATTACHMENT = "attachment"
+    """A download."""
     UNKNOWN_RESULT = "unknown_result"
+    """Whether a call whose answer was lost was carried out."""
     PAUSED = "paused"
+    """Somebody paused the ticket or a destination."""
     PARKED = "parked"
+    """The ticket, or one of its effects, waits for a person."""
     DEAD_LETTER = "dead_letter"
+    """An effect was given up."""
     APPROVAL = "approval"
+    """An answer to an approval that Ensono asked for."""
     CONFIRMATION = "confirmation"
+    """A message that shows what a command of ours asked for."""
     OFF_HOLD = "off_hold"
+    """The time until which the ticket is on hold."""
     PRESUMED_CLOSED = "presumed_closed"
+    """It was resolved so long ago that Ensono has probably closed it."""
 
 
 class Mover(StrEnum):
     """Who has to do something for it to go on."""
 
     NOBODY = "nobody"
+    """It goes on by itself."""
     OPERATOR = "operator"
+    """Whoever runs ecproc."""
     CLIENT = "client"
+    """The client's own people."""
     ENSONO = "ensono"
+    """Ensono's people."""
 
 
 class WaitingFor(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -11,6 +11,8 @@ import msgspec
 from ecproc.domain.log import Batch, Compact, RecordedEvent, Row, Snapshot, StreamCounters
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import anyio
 
     from ecproc.errors import RowDamaged
@@ -113,6 +115,22 @@ class LogHealth(msgspec.Struct, frozen=True):
     behind_at: int | None
     newest_at: int
     odd: str = ""
+
+
+class HeldLog(Protocol):
+    """A log and its live rows as of one moment, to be copied."""
+
+    @property
+    def size(self) -> int:
+        """The bytes that a copy takes."""
+
+    def copy(self, into: Path, on_copied: Callable[[int], None]) -> VerifiedLog:
+        """Copy it into a directory, which can be opened as its own data directory then, and read all of the copy; all
+        of it is durable on return. `on_copied` hears how many bytes are copied so far. The moment is let go of when it
+        is copied, before the copy is read.
+
+        Raises LogDamaged if what was copied does not hold, or lacks what the anchor says, and StoreUnavailable.
+        """
 
 
 class LogReader(Protocol):

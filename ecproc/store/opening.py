@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import assert_never
 
 from ecproc.config import DataConfig
 from ecproc.errors import DataDirInUse
 from ecproc.room import Room
-from ecproc.store.base import Damage, LogHealth, ReadableStore, Store, Tables, VerifiedLog
+from ecproc.store.base import Damage, HeldLog, LogHealth, ReadableStore, Store, Tables, VerifiedLog
 
 
 async def open_store(
@@ -89,6 +89,33 @@ def look_at_log(data: DataConfig) -> LogHealth:
             from ecproc.store.sqlite.health import look_at_log as look_sqlite
 
             return look_sqlite(data.directory)
+        case _:
+            assert_never(data.store)
+
+
+def holding_log(data: DataConfig) -> AbstractContextManager[HeldLog]:
+    """The log of this configuration as it is now, to be copied beside a running processor or when none runs; nothing is
+    written to it, and nothing in it moved.
+
+    Raises StoreError if there is no log, it is of a newer schema, or the machine cannot read it, and LogDamaged.
+    """
+    match data.store:
+        case "sqlite":
+            from ecproc.store.sqlite.backup import holding_log as hold_sqlite
+
+            return hold_sqlite(data.directory)
+        case _:
+            assert_never(data.store)
+
+
+def measure_wal(data: DataConfig) -> int:
+    """The bytes of the write-ahead log of this configuration's log; 0 if it has none."""
+    match data.store:
+        case "sqlite":
+            from ecproc.store.sqlite.datadir import DATABASE
+            from ecproc.wal import measure_wal as measure_sqlite
+
+            return measure_sqlite(data.directory / DATABASE)
         case _:
             assert_never(data.store)
 

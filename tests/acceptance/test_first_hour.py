@@ -1,4 +1,4 @@
-"""What the README tells a newcomer to type, typed: a terminal with the simulator, and a second one beside it."""
+"""What README and tutorial tell a newcomer to type, typed: a terminal with the simulator, and one beside it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,17 @@ from urllib.request import urlopen
 import pytest
 
 from ecproc.errors import ExitCode
+from tests.acceptance.blocks import SET_UP, YOUR_BRIDGE, check_exports, read_blocks
+from tests.acceptance.log_page import find_unexplained
 
 ROOT: Final = Path(__file__).parents[2]
 SCRIPT: Final = f'#!/bin/sh\nexec {sys.executable} -m ecproc "$@"\n'
 
 
+TUTORIAL: Final = read_blocks("docs/tutorial.md")
+FIRST: Final = "first terminal"
+SECOND: Final = "second terminal"
+RUNNING: Final = "your bridge, running"
 BOOKS: Final = "calls "
 """What the simulator's last line has."""
 
@@ -134,3 +140,53 @@ def test_a_taken_port_is_named(environment: Mapping[str, str], tmp_path: Path) -
     assert second.returncode == ExitCode.FAILED
     assert second.stderr.startswith(f"error: port {port.partition('/')[0]} on 127.0.0.1 cannot be used: ")
     assert "= help: --port 0 takes any free one" in second.stderr
+
+
+def list_commands(title: str) -> list[str]:
+    """The commands of the tutorial's blocks with that title, in order."""
+    return [line for block in TUTORIAL if block.title == title for line in block.commands]
+
+
+def test_the_tutorial_pasted_block_by_block_shows_what_it_says(environment: Mapping[str, str], tmp_path: Path) -> None:
+    (simulator,) = list_commands(FIRST)
+    shown: list[str] = []
+    with terminal(simulator, environment=environment, cwd=tmp_path, ending="left 0 · lost 0") as read_until:
+        lines = read_until("/_sim/ledger").splitlines()
+        exports = "\n".join(line for line in lines if line.startswith("export "))
+        assert len(exports.splitlines()) == 4
+        for command in list_commands(SECOND):
+            ran = paste(exports, command, environment=environment, cwd=tmp_path)
+            assert ran.returncode == ExitCode.OK, (command, ran.stderr)
+            shown.append(ran.stdout + ran.stderr)
+    told = "".join(shown)
+    logged = [json.loads(line) for line in shown[1].splitlines()]
+    assert [line["event"] for line in logged][-2:] == ["drained", "stopped"]
+    assert [*find_unexplained(logged)] == []
+    assert '"number":"LOCAL-0000001"' in told
+    assert "We look into it." in told
+
+
+def test_the_tutorial_is_made_of_the_blocks_that_are_run() -> None:
+    assert {block.title for block in TUTORIAL} == {SET_UP, FIRST, SECOND, YOUR_BRIDGE, RUNNING}
+    assert list_commands(RUNNING) == ["ecproc run"]
+
+
+def test_what_sets_up_is_there_to_be_made(environment: Mapping[str, str]) -> None:
+    made = [line.split()[1:] for line in list_commands(SET_UP) if line.startswith("make ")]
+    assert made == [["demo"]]
+    planned = subprocess.run(
+        ["make", "-n", *made[0]], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ".venv/bin/ecproc demo" in planned.stdout
+    assert 'export PATH="$PWD/.venv/bin:$PATH"' in list_commands(SET_UP)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/howto/proxy.md"])
+def test_what_a_page_sets_for_a_real_bridge_is_a_whole_configuration(
+    environment: Mapping[str, str], tmp_path: Path, page: str
+) -> None:
+    blocks = [block for block in read_blocks(page) if "smconnect.ensono.com" in block.text]
+    assert blocks
+    for block in blocks:
+        checked = check_exports(block, environment=environment, folder=tmp_path)
+        assert checked.returncode == ExitCode.OK, checked.stderr

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -40,26 +38,12 @@ from ecproc.testing.store import (
     scan_all,
 )
 from tests.conformance.sqlite_stores import sqlite_store
-
-NOBODY = 65534
+from tests.scarcity import without_privileges
 
 
 async def on_writer(store: SqliteStore, statement: str) -> list[tuple[Any, ...]]:
     """Run a statement on the one connection that writes."""
     return await store._writer.call(lambda file: file._connection.execute(statement).fetchall())
-
-
-@contextmanager
-def without_privileges() -> Iterator[None]:
-    """Be somebody whom file modes bind: root may write everywhere."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 class TestSqliteStore(StoreTests):

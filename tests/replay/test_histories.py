@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from ecproc.app import replay_log
+from ecproc.domain.ticket import FOLD_VERSION
 from ecproc.fold.recorded import Kind
 from ecproc.fold.tickets import MACHINES
 from ecproc.reading.opening import open_reading
@@ -16,6 +17,7 @@ from ecproc.store.base import VerifiedLog
 from ecproc.store.identity import IDENTITY_KIND
 from ecproc.store.opening import verify_log
 from tests.replay.histories import (
+    FOLDER,
     fold_history,
     list_histories,
     list_rebuilt_documents,
@@ -77,3 +79,11 @@ async def test_histories_hold_every_kind_of_event_and_anomaly(tmp_path: Path) ->
                 anomalies |= {row.tag for row in rows}
     assert kinds == {IDENTITY_KIND, *Kind}
     assert anomalies >= ANOMALIES
+
+
+def test_every_version_of_the_fold_left_a_log() -> None:
+    """What a history was recorded by is the oldest fold that was asked what it makes of it."""
+    known = {name: [int(path.stem[5:]) for path in (FOLDER / name).glob("fold-*.json")] for name in list_histories()}
+
+    assert {min(versions) for versions in known.values()} == {*range(1, FOLD_VERSION + 1)}
+    assert all(FOLD_VERSION in versions for versions in known.values())

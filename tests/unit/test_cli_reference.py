@@ -57,7 +57,9 @@ def test_what_a_parameter_is_can_be_read_off() -> None:
     assert (options["--lane"].value, options["--limit"].value, options["--reason"].value) == ("LANE", "N", "TEXT")
     assert (options["--force"].value, options["--force"].names) == ("", ("--force",))
     assert {option.names[0]: option.default for option in BY_NAME["simulate"].options}["--port"] == "8700"
-    assert BY_NAME["demo"].options[1].names == ("--faults", "--no-faults")
+    assert {option.names[0]: option.default for option in BY_NAME["replay"].options}["--processes"] == "1"
+    faults = BY_NAME["demo"].options[1]
+    assert (faults.names, faults.default) == (("--faults", "--no-faults"), "on")
     at = next(option for option in BY_NAME["show"].options if option.names[0] == "--at")
     assert at.value == "POSITION|TIME"
     number = next(option for option in BY_NAME["send create"].options if option.names[0] == "--number")

@@ -165,7 +165,7 @@ def test_all_that_a_command_says_of_itself_is_shown_wherever_help_is_asked_for(
         (["show", "help", "x"], "too many arguments: x"),
         (
             ["log", "show"],
-            "no command show in log, which has verify; did you mean ecproc show or ecproc outbox show or ",
+            "no command show in log, which has verify, backup, stats; did you mean ecproc show or ecproc outbox show ",
         ),
         (["list", "outbox"], "no command list on its own, did you mean outbox list or quarantine list?"),
         (["e-CS0879727"], "did you mean show e-CS0879727?"),

@@ -106,16 +106,7 @@ class DataDir:
 
     def write_anchor(self, head: Head) -> None:
         """Replace the anchor atomically and durably."""
-        body = msgspec.json.encode(_Anchor(head.position, head.hash.hex()))
-        fresh = self.path / f"{ANCHOR}.new"
-        file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _FILE_MODE)
-        try:
-            if os.write(file, body) < len(body):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            _sync_file(file)
-        finally:
-            os.close(file)
-        fresh.replace(self.path / ANCHOR)
+        write_anchor(self.path, head)
 
     def is_as_left(self) -> bool:
         """Whether the database is the file that was closed in order, and nobody wrote to it since, or is yet to be
@@ -138,6 +129,20 @@ class DataDir:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def write_anchor(path: Path, head: Head) -> None:
+    """Replace the anchor of that data directory atomically and durably; for who holds its lock, or made it."""
+    body = msgspec.json.encode(_Anchor(head.position, head.hash.hex()))
+    fresh = path / f"{ANCHOR}.new"
+    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _FILE_MODE)
+    try:
+        if os.write(file, body) < len(body):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        _sync_file(file)
+    finally:
+        os.close(file)
+    fresh.replace(path / ANCHOR)
 
 
 def read_anchor(path: Path) -> Head | None:

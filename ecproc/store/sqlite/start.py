@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ecproc import __version__
-from ecproc.errors import LogDamaged
+from ecproc.errors import LogDamaged, OutOfStep
 from ecproc.store.base import Head, Tables
 from ecproc.store.sqlite.datadir import AnchorUnreadable, DataDir, read_anchor
 from ecproc.store.sqlite.extent import describe_shortage
@@ -22,7 +22,7 @@ def open_log(directory: Path, tables: Tables, *, accept_loss: bool, require_know
 
     `require_known` may refuse the version of the fold that wrote the live rows, before anything is changed. Raises
     DataDirInUse, StoreUnavailable, StoreError, NewerFormat, or LogDamaged: with `accept_loss` not for a log behind its
-    anchor or without one.
+    anchor or without one; and without it OutOfStep for a backup.
     """
     with translate_errors(f"{directory} cannot be opened", position=1):
         data_dir = DataDir.acquire(directory)
@@ -47,6 +47,8 @@ def _open_checked(
         guard = connect_reader(data_dir.database)
         data_dir.sync()
         lost = _check(connection, data_dir, accept_loss=accept_loss)
+        if not accept_loss:
+            _refuse_backup(connection, directory=data_dir.path)
         for (fold_version,) in connection.execute(log.READ_FOLD_VERSION).fetchall():
             require_known(fold_version)
         add_missing_tables(connection, tables)  # first: what was lost is forgotten in this code's form
@@ -79,6 +81,12 @@ def _check(connection: sqlite3.Connection, data_dir: DataDir, *, accept_loss: bo
     return anchor or head
 
 
+def _refuse_backup(connection: sqlite3.Connection, *, directory: Path) -> None:
+    """A backup knows nothing of what came after it: whoever puts it back says so. Raises OutOfStep."""
+    if connection.execute(log.FIND_COPIED).fetchone() is not None:
+        raise OutOfStep(f"{directory} is a backup: what was received and given out since it was made is not in it")
+
+
 def _compare_anchor(
     connection: sqlite3.Connection, directory: Path, head: Head
 ) -> tuple[Head | None, LogDamaged | None]:
@@ -100,6 +108,7 @@ def _accept_loss(connection: sqlite3.Connection, *, is_seen: bool) -> None:
     """Note that what follows from a loss is to be done, before the loss can no longer be seen."""
     connection.execute("BEGIN IMMEDIATE")
     connection.execute(log.PUT_LOSS)
+    connection.execute(log.DELETE_COPIED)
     if is_seen:
         _forget_lost(connection)
     connection.execute("COMMIT")

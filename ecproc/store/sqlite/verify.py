@@ -48,6 +48,24 @@ def verify_log(directory: Path) -> Damage | VerifiedLog:
         return Damage(error.position, error.reason)
 
 
+def verify_copy(directory: Path, anchor: Head | None) -> Damage | VerifiedLog:
+    """The same for a copy that nobody has opened yet and that lacks an anchor of its own: it is held to that of the
+    log, and every page of it is read. Raises StoreError.
+    """
+    path = directory / DATABASE
+    try:
+        with (
+            translate_errors("the copy cannot be read"),
+            closing(connect_reader(path, immutable=True)) as connection,
+        ):
+            found = _verify(connection, path, anchor)
+            if isinstance(found, Damage):
+                return found
+            return _check_pages(connection) or found
+    except LogDamaged as error:
+        return Damage(error.position, error.reason)
+
+
 def choose_connect(directory: Path, later: Iterable[str] = ()) -> Callable[[], sqlite3.Connection]:
     """What connects to a log for reading, be it in use, closed, or on a medium that cannot be written.
 
@@ -182,6 +200,11 @@ def _check_indexes(connection: sqlite3.Connection) -> Damage | None:
         return None
     row = _INDEX_ROW.match(finding)
     return Damage(int(row[1]) if row else 0, f"an index of the log does not hold: {finding}")
+
+
+def _check_pages(connection: sqlite3.Connection) -> Damage | None:
+    finding = str(connection.execute("PRAGMA integrity_check(1)").fetchone()[0])
+    return None if finding == "ok" else Damage(0, f"the database does not hold: {finding}")
 
 
 def _read_anchor_if_sound(directory: Path) -> Head | None:

@@ -107,6 +107,11 @@ PUT_LOSS: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES ('loss_accept
 FIND_LOSS: Final = "SELECT 1 FROM meta WHERE key = 'loss_accepted'"
 DELETE_LOSS: Final = "DELETE FROM meta WHERE key = 'loss_accepted'"
 
+PUT_COPIED: Final = "INSERT OR REPLACE INTO meta (key, value) VALUES ('copied', 1)"
+FIND_COPIED: Final = "SELECT 1 FROM meta WHERE key = 'copied'"
+DELETE_COPIED: Final = "DELETE FROM meta WHERE key = 'copied'"
+"""What a backup says of itself until it is started."""
+
 FORGET_LOST: Final = (
     """\
 UPDATE stream

@@ -1,0 +1,178 @@
+"""Personal data in what is given away: names, e-mail addresses and telephone numbers, each under one stand-in."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from ecproc.wire.lenient import fold_name
+
+NAME: Final = "name"
+EMAIL: Final = "email"
+PHONE: Final = "phone"
+
+_ENDINGS: Final = ((EMAIL, ("email", "mail")), (PHONE, ("phone", "mobile", "fax")))
+"""How members end that hold an address or a number."""
+_NAMES: Final = frozenset(
+    {
+        *("commenter", "approver", "approvername", "author", "requestedby", "requestedbyname", "requestedfor"),
+        *("contact", "contactname", "caller", "callername", "openedby", "updatedby", "createdby", "closedby"),
+        *("resolvedby", "assignedto", "who", "user", "username", "firstname", "lastname", "fullname"),
+    }
+)
+"""What members are called that hold a name."""
+# Each of these looks only so far from where it begins: a stranger wrote what they go through.
+_EMAIL: Final = re.compile(r"[\w.+'-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
+_PHONE: Final = re.compile(
+    r"(?<![\w.:/+-])(?!\d{4}-\d{2}-\d{2})(?!\d{1,2}[/.]\d{1,2}[/.]\d{2,4})"
+    r"(?:\+\d{7,15}|(?:\+\d{1,3}[ ./-]?)?(?:\(\d{1,5}\)[ ./-]?)?\d{2,5}(?:[ /-]\d{2,8}){1,4})(?![\w:-])"
+)
+_LOOSE_MEMBER: Final = re.compile(r"""(\\{0,8}")([A-Za-z_ -]{1,40})\1(\s{0,8}:\s{0,8})\1([^"\\]{1,400})\1""")
+_SHORTEST_NAME: Final = 3
+_LEAST_DIGITS: Final = 7
+_MOST_NAMES: Final = 2000
+_DEPTH: Final = 100
+
+
+class PersonalMask:
+    """Stands in for people: whoever was met under one name, address or number has one stand-in everywhere.
+
+    What a text says of somebody who is named nowhere else nobody can tell; `learn` what there is before anything is
+    masked.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, dict[str, int]] = {NAME: {}, EMAIL: {}, PHONE: {}}
+        self._names: re.Pattern[str] | None = None
+        self._is_sorted = True
+
+    def learn(self, document: bytes) -> None:
+        """Meet the people whom a JSON document names in members of their own."""
+        for kind, text in _list_people(_decode(document), None, _DEPTH):
+            self._meet(kind, text)
+        self._is_sorted = False
+
+    def mask(self, document: bytes) -> bytes:
+        """A JSON document without people; what is no JSON is masked as text."""
+        value = _decode(document)
+        if value is None:
+            return self.mask_text(document.decode("utf-8", "replace")).encode()
+        return _encode(self._mask_value(value, None, _DEPTH)).encode()
+
+    def mask_text(self, text: str) -> str:
+        """A text without addresses, numbers, and the names that were met; members of what looks like JSON too."""
+        text = _LOOSE_MEMBER.sub(self._mask_member, text)
+        text = _EMAIL.sub(self._stand_in(EMAIL), text)
+        if (names := self._find_names()) is not None:
+            text = names.sub(self._mask_known, text)
+        return _PHONE.sub(self._mask_phone, text)
+
+    def _find_names(self) -> re.Pattern[str] | None:
+        """What finds the names and telephone numbers that were met, the longest first."""
+        if not self._is_sorted:
+            met = [name for name in self._known[NAME] if len(name) >= _SHORTEST_NAME]
+            met += [number for number in self._known[PHONE] if len(number) >= _LEAST_DIGITS]
+            names = met[:_MOST_NAMES]
+            ordered = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+            self._names = re.compile(rf"(?i)(?<!\w)(?:{ordered})(?!\w)") if ordered else None
+            self._is_sorted = True
+        return self._names
+
+    def _mask_value(self, value: Any, kind: str | None, depth: int) -> Any:
+        match value:
+            case str() if kind is not None:
+                return self._meet(kind, value) if value.strip() else value
+            case str():
+                return self._mask_nested(value, depth)
+            case dict() if depth:
+                return {name: self._mask_value(item, _kind_of(name) or kind, depth - 1) for name, item in value.items()}
+            case list() if depth:
+                return [self._mask_value(item, kind, depth - 1) for item in value]
+            case dict() | list():
+                return None
+            case int() | float() if kind is not None and not isinstance(value, bool):
+                return self._meet(kind, str(value))
+            case _:
+                return value
+
+    def _mask_nested(self, text: str, depth: int) -> str:
+        """A text, which may be JSON itself."""
+        inner = _decode(text.encode("utf-8", "surrogatepass")) if text.lstrip()[:1] in ("{", "[") else None
+        return self.mask_text(text) if inner is None else _encode(self._mask_value(inner, None, depth - 1))
+
+    def _mask_member(self, match: re.Match[str]) -> str:
+        quote, name, colon, value = match.groups()
+        kind = _kind_of(name)
+        return f"{quote}{name}{quote}{colon}{quote}{self._meet(kind, value)}{quote}" if kind else match[0]
+
+    def _mask_known(self, match: re.Match[str]) -> str:
+        return self._meet(PHONE if _fold(match[0]) in self._known[PHONE] else NAME, match[0])
+
+    def _mask_phone(self, match: re.Match[str]) -> str:
+        digits = sum(map(str.isdigit, match[0]))
+        return self._meet(PHONE, match[0]) if digits >= _LEAST_DIGITS else match[0]
+
+    def _stand_in(self, kind: str) -> Callable[[re.Match[str]], str]:
+        return lambda match: self._meet(kind, match[0])
+
+    def _meet(self, kind: str, text: str) -> str:
+        if _STAND_IN.fullmatch(text):
+            return text
+        known = self._known[kind]
+        return f"[{kind} {known.setdefault(_fold(text), len(known) + 1)}]"
+
+
+_STAND_IN: Final = re.compile(rf"\[(?:{NAME}|{EMAIL}|{PHONE}) \d+\]")
+
+
+def _fold(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _kind_of(name: str) -> str | None:
+    """What a member of that name holds of a person."""
+    folded = fold_name(name)
+    for kind, endings in _ENDINGS:
+        if folded.endswith(endings):
+            return kind
+    return NAME if folded in _NAMES else None
+
+
+def _list_people(value: Any, kind: str | None, depth: int) -> Iterator[tuple[str, str]]:
+    match value:
+        case str() if kind is not None:
+            if value.strip():
+                yield kind, value
+        case int() | float() if kind is not None and not isinstance(value, bool):
+            yield kind, str(value)
+        case str() if depth and value.lstrip()[:1] in ("{", "["):
+            yield from _list_people(_decode(value.encode("utf-8", "surrogatepass")), None, depth - 1)
+        case dict() if depth:
+            for name, item in value.items():
+                yield from _list_people(item, _kind_of(name) or kind, depth - 1)
+        case list() if depth:
+            for item in value:
+                yield from _list_people(item, kind, depth - 1)
+
+
+def _decode(document: bytes) -> Any:
+    """The document's value, with integers of any length; None where it is no JSON."""
+    try:
+        text = document.decode("utf-8", "surrogatepass")
+        return json.loads(text, strict=False, parse_float=_read_float, parse_constant=str)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _read_float(digits: str) -> float | str:
+    """A number, or the text of one that no number holds."""
+    number = float(digits)
+    return number if math.isfinite(number) else digits
+
+
+def _encode(value: Any) -> str:
+    """As JSON that any reader takes, also with half of a surrogate pair in it."""
+    return json.dumps(value, separators=(",", ":"))
