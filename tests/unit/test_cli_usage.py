@@ -260,7 +260,10 @@ def test_config_check_names_every_problem_with_its_place(tmp_path: Path, capsys:
 
 def test_run_without_configuration_exits_78(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run"]) == ExitCode.CONFIG
-    assert "error: bridge.url is required\n  = help: set ECPROC_BRIDGE__URL" in capsys.readouterr().err
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert all(line["event"] == "stopped" for line in told)
+    (url,) = [line for line in told if line["reason"] == "bridge.url is required"]
+    assert url["hint"].startswith("set ECPROC_BRIDGE__URL")
 
 
 def test_config_init_prints_a_file_that_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
