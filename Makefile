@@ -70,6 +70,7 @@ check: .venv/.dev ## format, lint, types, import directions, generated pages, si
 	@.venv/bin/python docs/build_man.py --check
 	@.venv/bin/python docs/build_reference.py --check
 	@.venv/bin/python docs/build_log_events.py --check
+	@.venv/bin/python docs/build_boards.py --check
 	@.venv/bin/python docs/check_tree.py
 
 docs: .venv/.dev ## the documentation as a site, in site/

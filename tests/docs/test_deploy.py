@@ -316,6 +316,16 @@ def test_compose_shows_nothing_to_other_machines_and_keeps_secrets_in_files() ->
     assert not folders
 
 
+def test_what_compose_mounts_is_there() -> None:
+    compose = read_yaml("deploy/compose.yaml")
+    mounts = [mount for service in compose["services"].values() for mount in service["volumes"]]
+    sources = [mount.partition(":")[0] for mount in mounts]
+    assert {source for source in sources if not source.startswith(".")} == {*compose["volumes"]}
+
+    missing = [source for source in sources if source.startswith(".") and not (DEPLOY / source).exists()]
+    assert missing == []
+
+
 def test_prometheus_and_grafana_meet_what_they_ask_by_its_name_in_compose() -> None:
     services = read_yaml("deploy/compose.yaml")["services"]
     (job,) = read_yaml("deploy/prometheus.yml")["scrape_configs"]
@@ -325,6 +335,20 @@ def test_prometheus_and_grafana_meet_what_they_ask_by_its_name_in_compose() -> N
     assert job["authorization"]["credentials_file"] == services["ecproc"]["environment"]["ECPROC_WEB__READ_TOKEN_FILE"]
     assert "read-token" in services["prometheus"]["secrets"]
     assert source["url"] == f"http://prometheus:{services['prometheus']['ports'][0].rpartition(':')[2]}"
+
+
+def test_what_compose_tells_prometheus_is_what_the_example_does() -> None:
+    ours, example = read_yaml("deploy/prometheus.yml"), read_yaml("grafana/prometheus/prometheus.yml")
+
+    assert [Path(path).name for path in ours["rule_files"]] == example["rule_files"]
+    assert ours["global"] == example["global"]
+    assert [job["job_name"] for job in ours["scrape_configs"]] == [job["job_name"] for job in example["scrape_configs"]]
+    (source,) = read_yaml("deploy/datasource.yaml")["datasources"]
+    (other,) = read_yaml("grafana/provisioning/datasources/ecproc.yaml")["datasources"]
+    assert (source["uid"], source["jsonData"]) == (other["uid"], other["jsonData"])
+    (boards,) = read_yaml("grafana/provisioning/dashboards/ecproc.yaml")["providers"]
+    mounts = read_yaml("deploy/compose.yaml")["services"]["grafana"]["volumes"]
+    assert f"../grafana/dashboards:{boards['options']['path']}:ro" in mounts
 
 
 def test_kubernetes_runs_one_writer_that_keeps_to_the_restricted_level() -> None:
