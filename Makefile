@@ -67,6 +67,7 @@ check: .venv/.dev ## format, lint, types, import directions, generated pages, si
 	@.venv/bin/lint-imports --no-logo
 	@.venv/bin/python docs/build_requirements.py --check
 	@.venv/bin/python docs/build_diagrams.py --check
+	@.venv/bin/python docs/build_man.py --check
 	@.venv/bin/python docs/build_reference.py --check
 	@.venv/bin/python docs/build_log_events.py --check
 	@.venv/bin/python docs/build_boards.py --check

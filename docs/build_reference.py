@@ -11,16 +11,15 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
-from cyclopts import App, Parameter
-from cyclopts.argument import Argument
 from prometheus_client import CollectorRegistry, Metric
 
-from ecproc.cli.catalogue import COMMANDS, CONFIG_HELP, GROUPS, Command
+from ecproc.cli.catalogue import CONFIG_HELP, GROUPS
+from ecproc.cli.help import name_option, tell_parameter
+from ecproc.cli.reference import CommandReference, list_commands
 from ecproc.clock import Clock, SystemClock
 from ecproc.commands.intake import Intake
 from ecproc.commands.steering import Steering
@@ -129,62 +128,26 @@ def text_of(texts: Mapping[str, str], name: str, kind: type[Any]) -> str:
     return texts[name]
 
 
-class Described(NamedTuple):
-    """A command as its page tells it: what it says of itself, its parameters, and how it is called."""
-
-    name: str
-    text: str
-    parameters: Sequence[Argument]
-
-
-def describe_command(command: Command) -> Described:
-    """What a command's function says of itself and of what it takes."""
-    module, _, name = command.target.partition(":")
-    function = getattr(import_module(module), name)
-    app = App(default_command=function, default_parameter=Parameter(negative=()), help_format="plaintext")
-    return Described(
-        command.name,
-        inspect.getdoc(function) or command.summary,
-        [taken for taken in app.assemble_argument_collection(parse_docstring=True) if taken.show],
-    )
-
-
 def write_commands() -> Page:
     lines = ["Every command takes `--help` and `--config FILE`.", CONFIG_HELP, ""]
     group = ""
-    for command in COMMANDS:
+    for command in list_commands():
         first = command.name.partition(" ")[0]
         if first in GROUPS and first != group:
             lines += [f"## {first}", "", GROUPS[first], ""]
         group = first if first in GROUPS else ""
-        lines += write_command(describe_command(command), level="###" if group else "##")
+        lines += write_command(command, level="###" if group else "##")
     return Page("Commands", "Every command, what it takes, and what it does.", lines)
 
 
-def write_command(described: Described, *, level: str) -> list[str]:
-    rows = [
-        (code(name_parameter(taken)), describe_default(taken), taken.parameter.help or "")
-        for taken in described.parameters
-    ]
-    places = [taken.names[0] for taken in described.parameters if taken.index is not None]
-    usage = " ".join(["ecproc", described.name, *places, *(["[OPTIONS]"] if len(rows) > len(places) else [])])
-    listed = table("parameter", "default", "what it does", rows=rows) if rows else []
-    return [f"{level} {described.name}", "", "```text", usage, "```", "", described.text, "", *listed]
-
-
-def name_parameter(taken: Argument) -> str:
-    kind = str(taken.hint)
-    value = "N" if "int" in kind or "float" in kind else "FILE" if "Path" in kind else "TEXT"
-    return taken.names[0] if "bool" in kind or taken.index is not None else f"{taken.names[0]} {value}"
-
-
-def describe_default(taken: Argument) -> str:
-    if taken.required:
-        return "needed"
-    default = taken.field_info.default
-    if isinstance(default, bool):
-        return "on" if default else ""
-    return "" if default in (None, "", ()) else code(show_value(default))
+def write_command(command: CommandReference, *, level: str) -> list[str]:
+    options = [item for item in command.options if item.names[0] != "--config"]
+    rows = [(code(item.names[0]), tell_parameter(item)) for item in command.arguments]
+    rows += [(code(name_option(item)), tell_parameter(item)) for item in options]
+    listed = table("parameter", "what it does", rows=rows) if rows else []
+    text = [line for paragraph in command.text for line in (paragraph, "")]
+    example = ["```sh", *command.example, "```", ""] if command.example else []
+    return [f"{level} {command.name}", "", "```text", command.usage, "```", "", *text, *listed, *example]
 
 
 def write_configuration() -> Page:

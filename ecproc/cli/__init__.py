@@ -34,9 +34,9 @@ def _call(tokens: Sequence[str], interrupts: Interrupts) -> int:
 
     # Scripts and shells ask these two often; the parser would take longer to load than to answer.
     if tokens in ([], ["--help"], ["-h"]):
-        from ecproc.cli.catalogue import describe_commands
+        from ecproc.cli.help import describe_program
 
-        return deliver(describe_commands())
+        return deliver(describe_program())
     if tokens == ["--version"]:
         from ecproc import __version__
 

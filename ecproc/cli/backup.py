@@ -34,6 +34,9 @@ def backup(
 
     A processor may be running, and goes on. The copy can serve as a data directory: start on it once with
     run --accept-loss. Exit 3 where a stored file was not what it was when it was kept: it is named and left out.
+
+    Example:
+        ecproc log backup /backup/ecproc-2026-01-31 --attachments
     """
     from ecproc.backup import Backup
 

@@ -42,6 +42,10 @@ def bundle(
 
     Without TICKET it is about the tickets that wait or failed. Secrets, names, addresses and numbers of people are
     masked; read it before you send it. requests.txt in it says whom to ask, and in what words.
+
+    Example:
+        ecproc bundle e-CS0879727
+        ecproc bundle --output for-ensono.tar.gz
     """
     if as_test and ticket is None:
         raise UsageError("--as-test writes the messages of one ticket: name it")

@@ -71,6 +71,7 @@ COMMANDS: Final = (
     Command("config check", "ecproc.cli.config:check", "Check the configuration as `run` would."),
     Command("config show", "ecproc.cli.config:show", "Show every option, its value and where that came from."),
     Command("config init", "ecproc.cli.config:init", "Print a configuration file with every option and its default."),
+    Command("completion", "ecproc.cli.completion:completion", "Print what a shell needs to complete commands."),
 )
 
 GROUPS: Final = {
@@ -81,25 +82,5 @@ GROUPS: Final = {
     "config": "The configuration.",
 }
 
+INTRODUCTION: Final = "The client end of Ensono's Envision Connect bridge."
 CONFIG_HELP: Final = "Configuration file; else $ECPROC_CONFIG, else ./ecproc.toml."
-
-
-def describe_commands() -> str:
-    """The text of `ecproc --help`."""
-    width = max(len(command.name) for command in COMMANDS)
-    lines = [f"  {command.name:{width}}  {command.summary}" for command in COMMANDS]
-    return "\n".join(
-        [
-            "Usage: ecproc [--config FILE] COMMAND [OPTIONS]",
-            "",
-            "The client end of Ensono's Envision Connect bridge.",
-            "",
-            "Commands:",
-            *lines,
-            "",
-            "Options:",
-            f"  {'--config FILE':{width}}  {CONFIG_HELP}",
-            f"  {'--help, -h':{width}}  Describe a command: ecproc COMMAND --help",
-            f"  {'--version':{width}}  Print the version.",
-        ]
-    )

@@ -15,7 +15,11 @@ from ecproc.reading.masking import mask_text
 
 
 def check(*, json: Json = False, session: Own) -> ExitCode:
-    """Check the configuration as `run` would; exit 78 and name every problem if it is wrong."""
+    """Check the configuration as `run` would; exit 78 and name every problem if it is wrong.
+
+    Example:
+        ecproc --config ecproc.toml config check
+    """
     problems: Sequence[ConfigProblem] = ()
     warnings: Sequence[ConfigProblem] = ()
     try:
@@ -36,7 +40,12 @@ def check(*, json: Json = False, session: Own) -> ExitCode:
 
 
 def show(*, json: Json = False, session: Own) -> None:
-    """Show every option with its value and where that came from; secrets show as ***."""
+    """Show every option with its value and where that came from; secrets show as ***.
+
+    Example:
+        ecproc config show
+        ecproc config show --json | jq '.[] | select(.origin != "default")'
+    """
     rows = describe_config(session.load_config())
     if wants_json(json):
         write_document([row._asdict() for row in rows])
@@ -48,7 +57,8 @@ def show(*, json: Json = False, session: Own) -> None:
 def init(*, session: Own) -> None:
     """Print a configuration file with every option, its description and its default.
 
-    As in: ecproc config init > ecproc.toml
+    Example:
+        ecproc config init > ecproc.toml
     """
     session.start_logging()
     write_text(template().rstrip("\n"))

@@ -61,7 +61,9 @@ def demo(
     ] = True,
     keep: Annotated[
         Path | None,
-        Parameter(help=f"Keep the data in this folder, new or a former demo's; ./{KEPT} on a terminal."),
+        Parameter(
+            help=f"Keep the data in this folder, new or a former demo's; ./{KEPT} on a terminal.", metavar="FOLDER"
+        ),
     ] = None,
     json: Json = False,
     session: Own,
@@ -69,6 +71,10 @@ def demo(
     """Run the processor against a simulated bridge until all is done, and prove it from the bridge's side.
 
     Prints the proof as one line, with --json as one document, and exits 0 if it holds.
+
+    Example:
+        ecproc demo
+        ecproc demo --messages 5000 --keep proof
     """
     session.start_logging()
     keep = Path(KEPT) if keep is None and sys.stdout.isatty() else keep

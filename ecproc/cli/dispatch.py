@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from importlib import import_module
-from inspect import getdoc
-from io import StringIO
 from pathlib import Path
-from shutil import get_terminal_size
 from traceback import extract_tb
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.exceptions import UnusedCliTokensError
 
 from ecproc import __version__
-from ecproc.cli.catalogue import COMMANDS, CONFIG_HELP, GROUPS, Command, describe_commands
+from ecproc.cli.catalogue import Command
+from ecproc.cli.help import describe_command, describe_group, describe_program
 from ecproc.cli.output import (
     OutputClosed,
     OutputFailed,
@@ -28,14 +25,12 @@ from ecproc.cli.output import (
     say,
     write_text,
 )
+from ecproc.cli.parser import build_parser
 from ecproc.cli.printable import printable_line
 from ecproc.cli.request import Asked, read_request
 from ecproc.cli.session import Session, UsageError
 from ecproc.errors import ConfigError, ConfigProblem, EcprocError, ExitCode
 from ecproc.interrupts import Interrupts
-
-_NARROWEST: Final = 40
-"""Columns that --help wraps at, at least."""
 
 _PLACE_HINT: Final = "start it in a directory that exists, and name files and data.dir by whole paths"
 
@@ -75,22 +70,18 @@ def _answer(asked: Asked) -> int:
 
 
 def _describe(asked: Asked) -> str:
-    """What --help prints: all that the command says of itself."""
+    """What --help prints."""
     if not asked.words:
-        return describe_commands()
-    from rich.console import Console
+        return describe_program()
+    if asked.command is None:
+        return describe_group(asked.words[0])
+    from ecproc.cli.reference import find_command
 
-    width = max(get_terminal_size().columns, _NARROWEST)
-    console = Console(file=StringIO(), width=width, color_system=None, highlight=False)
-    app = _build_app(COMMANDS, described=asked.command, help_formatter="plain")
-    _take_config(app, lambda words, config: None)
-    with console.capture() as captured:
-        app.meta.help_print(list(asked.words), console=console)
-    return captured.get().rstrip()
+    return describe_command(find_command(asked.command.name))
 
 
 def _call(tokens: Sequence[str], command: Command, session: Session) -> int:
-    app = _build_app([command])
+    app = build_parser([command])
 
     def bind(words: Sequence[str], config: Path | None) -> Callable[[], object]:
         session.config_path = config
@@ -113,44 +104,9 @@ def _take_config(app: App, bind: Callable[[Sequence[str], Path | None], object])
     @app.meta.default
     def ecproc(  # the name that stands in front of all usage
         *words: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-        config: Annotated[Path | None, Parameter(help=CONFIG_HELP)] = None,
+        config: Path | None = None,
     ) -> object:
         return bind(words, config)
-
-
-def _build_app(
-    commands: Iterable[Command],
-    *,
-    described: Command | None = None,
-    help_formatter: Literal["plain"] | None = None,  # one loads all that draws, which no call needs
-) -> App:
-    """The parser of these commands; a command's module is imported when it is called or described."""
-    app = App(
-        name="ecproc",
-        help="The client end of Ensono's Envision Connect bridge.",
-        help_flags=(),
-        version_flags=(),
-        help_format="plaintext",
-        help_formatter=help_formatter,
-        default_parameter=Parameter(negative=()),
-        suppress_keyboard_interrupt=False,
-    )
-    groups = {name: App(name=name, help=summary) for name, summary in GROUPS.items()}
-    for group in groups.values():
-        app.command(group)
-    for command in commands:
-        group_name, _, name = command.name.rpartition(" ")
-        parent = groups[group_name] if group_name else app
-        text = _tell_all(command) if command == described else command.summary
-        parent.command(command.target, name=name, help=text)
-    return app
-
-
-def _tell_all(command: Command) -> str:
-    """All that the command's function says of itself, each paragraph on one line; for that its module is loaded."""
-    module, _, function = command.target.partition(":")
-    text = getdoc(getattr(import_module(module), function)) or command.summary
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def _report_usage(message: str, tokens: Sequence[str]) -> ExitCode:

@@ -40,6 +40,10 @@ def doctor(
     It only looks, beside a running processor or without one, and receives nothing: key and path are proven by deleting
     a handle that does not exist. It ends within thirty seconds; the round trip takes as long as the processor's next
     read of the queue, and leaves an incident at Ensono's dev instance.
+
+    Example:
+        ecproc doctor
+        ecproc doctor --json | jq '.findings[]'
     """
     from ecproc.doctor.examination import Surroundings, examine
 

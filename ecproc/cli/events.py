@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -10,8 +10,8 @@ import anyio
 import msgspec
 from cyclopts import Parameter, validators
 
-from ecproc.cli.output import flush, say, wants_json, write_line, write_text
-from ecproc.cli.printable import printable_line
+from ecproc.cli.listing import Column, RowWriter
+from ecproc.cli.output import flush, say, wants_json, write_line
 from ecproc.cli.session import Failed, Json, Limit, Own, Reveal, TicketArgument, has_log, mention_missing_log
 from ecproc.collector import spare_the_collector
 from ecproc.config import Config
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from ecproc.reading.queries import Queries
 
 FOLLOW_SECONDS: Final = 0.5
+_COLUMNS: Final = (
+    Column("position", whole=True),
+    Column("at", whole=True),
+    Column("stream", whole=True),
+    Column("kind", whole=True),
+    Column("message or key", least=12),
+)
 
 
 class _Shown(msgspec.Struct):
@@ -32,10 +39,33 @@ class _Shown(msgspec.Struct):
     message_id: str = ""
     data: Any = None
 
-    def describe(self) -> str:
-        """Its line."""
+    def columns(self) -> Sequence[str]:
+        """Its row."""
         key = self.data.get("key", "") if isinstance(self.data, dict) else ""
-        return f"{self.position:>8}  {self.at[:19]}Z  {self.stream:<14}  {self.kind:<18}  {self.message_id or key}"
+        return str(self.position), f"{self.at[:19]}Z", self.stream, self.kind, self.message_id or str(key)
+
+
+class _JsonLines:
+    """Lines of JSON, as they come."""
+
+    write = staticmethod(write_line)
+    flush = staticmethod(flush)
+
+
+class EventTable:
+    """A table of events, a row for each line of JSON."""
+
+    def __init__(self) -> None:
+        self._rows = RowWriter(_COLUMNS)
+
+    def write(self, line: bytes) -> None:
+        """Write the event in that line."""
+        self._rows.write(msgspec.json.decode(line, type=_Shown).columns())
+
+    def flush(self) -> None:
+        """Show all that was written."""
+        self._rows.flush()
+        flush()
 
 
 def events(
@@ -53,17 +83,21 @@ def events(
     reveal: Reveal = False,
     session: Own,
 ) -> None:
-    """Print the log, oldest first: one line per event, as JSON unless a terminal shows it.
+    """Print the log, oldest first: a table on a terminal, else JSON, one line per event.
 
     With TICKET only that ticket's events; the name of a stream does too.
+
+    Example:
+        ecproc events e-CS0879727
+        ecproc events --after 4242 --follow | jq .kind
     """
     config = session.load_config()
     if not follow and not has_log(config):
         mention_missing_log(config)
         return
-    show = write_line if wants_json(json) else _show_for_people
+    out = _JsonLines() if wants_json(json) else EventTable()
     spare_the_collector()  # it may follow for days, and what was loaded by now stays
-    anyio.run(partial(_print_events, config, ticket, after=after, follow=follow, limit=limit, reveal=reveal, show=show))
+    anyio.run(partial(_print_events, config, ticket, after=after, follow=follow, limit=limit, reveal=reveal, out=out))
 
 
 async def _print_events(
@@ -74,7 +108,7 @@ async def _print_events(
     follow: bool,
     limit: int | None,
     reveal: bool,
-    show: Callable[[bytes], None],
+    out: _JsonLines | EventTable,
 ) -> None:
     from ecproc.reading.opening import open_queries
 
@@ -85,12 +119,12 @@ async def _print_events(
         shown = 0
         while True:
             async for page in lines.read():
-                for line in page:
-                    show(line)
+                for line in page[: None if limit is None else limit - shown]:
+                    out.write(line)
                     shown += 1
-                    if shown == limit:
-                        return
-                flush()
+                out.flush()
+                if shown == limit:
+                    return
             if not follow:
                 break
             await anyio.sleep(FOLLOW_SECONDS)
@@ -104,7 +138,3 @@ async def _find(queries: Queries, ticket: str) -> str:
     if stream is None:
         raise Failed(f"there is no ticket {ticket}")
     return stream
-
-
-def _show_for_people(line: bytes) -> None:
-    write_text(printable_line(msgspec.json.decode(line, type=_Shown).describe()))

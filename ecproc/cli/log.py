@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 def verify(*, json: Json = False, session: Own) -> ExitCode:
-    """Read the whole log and check its hash chain, order and anchor; exit 3 and say where if it does not hold."""
+    """Read the whole log and check its hash chain, order and anchor; exit 3 and say where if it does not hold.
+
+    Example:
+        ecproc log verify --json
+    """
     from ecproc.store.opening import verify_log
 
     config = session.load_config()
@@ -49,6 +53,9 @@ def stats(*, json: Json = False, session: Own) -> None:
 
     bytes are those of the log with its write-ahead log, bytes_per_day of log and stored files in the last 7 days;
     days_left is what is free above data.reserve_bytes at that rate. Both are null where less than an hour is known.
+
+    Example:
+        ecproc log stats --json
     """
     config = session.load_config()
     require_log(config)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+")
 _LARGEST: Final = 2**63 - 1
 _EXAMPLE: Final = "2026-01-31T12:00:00Z"
+_BACK: Final = re.compile(r"([0-9]{1,9})([smhdw])")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 class Moment(NamedTuple):
@@ -38,7 +40,14 @@ def moment_option(help: str) -> Parameter:
         except ValueError as error:
             raise UsageError(f"invalid value for {tokens[0].keyword}: {error}") from None
 
-    return Parameter(help=help, converter=convert, n_tokens=1, allow_leading_hyphen=True)
+    return Parameter(
+        help=help,
+        converter=convert,
+        metavar="POSITION|TIME",
+        n_tokens=1,
+        accepts_keys=False,
+        allow_leading_hyphen=True,
+    )
 
 
 def read_moment(text: str) -> Moment:
@@ -49,10 +58,39 @@ def read_moment(text: str) -> Moment:
             raise ValueError(f"{text} is no position of the log, they are >= 1")
         return Moment(position, 0, f"position {text}")
     try:
-        when = datetime.fromisoformat(text.strip().upper())
-        when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+        return _read_time(text)
     except (ValueError, OverflowError):
         raise ValueError(f"{text} is neither a position of the log nor a time such as {_EXAMPLE}") from None
+
+
+def since_option(help: str) -> Parameter:
+    """An option that takes a time, or how long ago it was; in microseconds UTC."""
+
+    def convert(_type: object, tokens: Sequence[Token]) -> int:
+        try:
+            return read_since(tokens[0].value, SystemClock().now())
+        except ValueError as error:
+            raise UsageError(f"invalid value for {tokens[0].keyword}: {error}") from None
+
+    return Parameter(help=help, converter=convert, metavar="TIME")
+
+
+def read_since(text: str, now: int) -> int:
+    """The time that is meant, in microseconds UTC. Raises ValueError, which says what one looks like."""
+    back = _BACK.fullmatch(text.strip().lower())
+    if back is not None:
+        return max(0, now - int(back[1]) * _SECONDS[back[2]] * 1_000_000)
+    try:
+        return _read_time(text).time
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"{text} is neither a time such as {_EXAMPLE} nor how long ago, such as 30m, 2h or 7d"
+        ) from None
+
+
+def _read_time(text: str) -> Moment:
+    when = datetime.fromisoformat(text.strip().upper())
+    when = when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
     return Moment(None, (when - EPOCH) // MICROSECOND, f"{when:%Y-%m-%d %H:%M:%S}Z")
 
 

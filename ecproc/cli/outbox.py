@@ -46,6 +46,10 @@ def list_entries(
     """List outbox entries by ticket, in planned order.
 
     Completed and cancelled entries are left out unless --all or --state asks for them.
+
+    Example:
+        ecproc outbox list
+        ecproc outbox list --state parked --lane desk --json
     """
     config = session.load_config()
     as_json = wants_json(json)
@@ -91,7 +95,11 @@ def show(
     reveal: Reveal = False,
     session: Own,
 ) -> None:
-    """Show one outbox entry: what led to it, every attempt and answer, what it waits for and what waits for it."""
+    """Show one outbox entry: what led to it, every attempt and answer, what it waits for and what waits for it.
+
+    Example:
+        ecproc outbox show create:e-CS0879727:g1
+    """
     config = session.load_config()
     require_log(config)
     entry = anyio.run(partial(_read, config, key, reveal=reveal))

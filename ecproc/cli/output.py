@@ -83,12 +83,13 @@ def write_text(text: str) -> None:
 def write_human(*parts: RenderableType) -> None:
     """Write tables and text for a person at a terminal; no colour where NO_COLOR is set."""
     from rich.console import Console
+    from rich.text import Text
 
     console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         for part in parts:
-            plain = isinstance(part, str)
-            console.print(printable(part) if isinstance(part, str) else part, soft_wrap=plain, crop=False)
+            flows = isinstance(part, str) or (isinstance(part, Text) and part.no_wrap is True)
+            console.print(printable(part) if isinstance(part, str) else part, soft_wrap=flows, crop=False)
     # Blanks up to a table's edge would break into empty lines on a terminal that is narrower than the table.
     write_text("\n".join(line.rstrip(" ") for line in captured.get().removesuffix("\n").split("\n")))
 

@@ -20,7 +20,12 @@ _SHOWN: Final = 200
 
 
 def list_messages(*, limit: Limit = None, json: Json = False, reveal: Reveal = False, session: Own) -> None:
-    """List messages in quarantine by position, with the reason and the body as received."""
+    """List messages in quarantine by position, with the reason and the body as received.
+
+    Example:
+        ecproc quarantine list
+        ecproc quarantine list --json | jq '.[].reason'
+    """
     config = session.load_config()
     as_json = wants_json(json)
     if has_log(config):
@@ -56,7 +61,11 @@ def show(
     reveal: Reveal = False,
     session: Own,
 ) -> None:
-    """Show one message in quarantine: why, its body as received, and whether this version would take it."""
+    """Show one message in quarantine: why, its body as received, and whether this version would take it.
+
+    Example:
+        ecproc quarantine show 4242
+    """
     config = session.load_config()
     require_log(config)
     found = anyio.run(partial(_read, config, message, reveal=reveal))

@@ -49,6 +49,10 @@ def reconcile(
     Codes are unconfirmed, not_returned, two_client_tickets, link_differs, gap, second_consumer and, with --remote,
     remote_differs. Only tickets that have not come to their end are looked at. It only reads, beside a running
     processor or without one; what the processor has counted is evidence too.
+
+    Example:
+        ecproc reconcile
+        ecproc reconcile --json | jq -r .ticket
     """
     config = session.load_config(require_bridge=remote)
     if remote and config.bridge.environment not in READABLE:

@@ -59,6 +59,10 @@ def replay(
     """Rebuild all state from the log, without network, aside, and put it in place at the end.
 
     That needs the data directory's lock. With --verify or --until live state stays, and a processor may be running.
+
+    Example:
+        ecproc replay --verify
+        ecproc replay --until 4242 --json
     """
     from ecproc.app import replay_log
 

@@ -13,6 +13,7 @@ from ecproc.cli.catalogue import COMMANDS, GROUPS, Command
 from ecproc.cli.session import UsageError
 
 _HELP: Final = ("--help", "-h")
+_HELP_WORD: Final = "help"
 _VERSION: Final = "--version"
 _CONFIG: Final = "--config"
 _CLOSE: Final = 0.75
@@ -52,16 +53,27 @@ def read_request(tokens: Sequence[str], *, strict: bool = True) -> Asked:
 
 def _read(tokens: Sequence[str]) -> Asked:
     plain = list(_plain(tokens))
-    helps = any(token in _HELP for token in plain)
     words = [token for token in plain if not token.startswith("-")]
-    if words[:1] == ["help"]:
-        helps, words = True, words[1:]
+    asking = _find_asking(words)
+    words = [word for place, word in enumerate(words) if place not in asking]
+    helps = bool(asking) or any(token in _HELP for token in plain)
     _check_front(plain, words)
     if not words:
         if _CONFIG in tokens[-1:]:
             raise UsageError(f"{_CONFIG} requires an argument, and a command behind it")
         return Asked(helps=True, version=_VERSION in plain)
-    return Asked(_find_words(words), helps or (words[0] in GROUPS and len(words) == 1), _VERSION in plain)
+    found = _find_words(words)
+    if len(found) == 1 and found[0] in GROUPS and not (helps or _VERSION in plain):
+        raise UsageError(f"{found[0]} needs a command: {', '.join(_list_members(found[0]))}")
+    return Asked(found, helps, _VERSION in plain)
+
+
+def _find_asking(words: Sequence[str]) -> Sequence[int]:
+    """The places of the words `help` that ask for it: in front, and behind a group."""
+    front = next((place for place, word in enumerate(words) if word != _HELP_WORD), len(words))
+    behind = front + 1
+    in_group = words[front:behind] and words[front] in GROUPS and words[behind : behind + 1] == [_HELP_WORD]
+    return [*range(front), *([behind] if in_group else [])]
 
 
 def _plain(tokens: Sequence[str]) -> Iterator[str]:
@@ -107,14 +119,18 @@ def _suggest_first(words: Sequence[str]) -> str:
         return f" on its own, did you mean {' or '.join(members)}?"
     if any(character.isdigit() for character in first):
         return f", did you mean show {first}?"
-    singles = sorted({name.partition(" ")[0] for name in _BY_NAME} | {"help"})
-    close = get_close_matches(first, singles, n=1)
+    singles = sorted({name.partition(" ")[0] for name in _BY_NAME} | {_HELP_WORD})
+    close = get_close_matches(first.lower(), singles, n=1)
     return f", did you mean {close[0]}?" if close else ""
 
 
+def _list_members(group: str) -> Sequence[str]:
+    return [name.partition(" ")[2] for name in _BY_NAME if name.startswith(f"{group} ")]
+
+
 def _suggest_second(group: str, word: str) -> str:
-    members = [name.partition(" ")[2] for name in _BY_NAME if name.startswith(f"{group} ")]
-    close = get_close_matches(word, members, n=1)
+    members = _list_members(group)
+    close = get_close_matches(word.lower(), members, n=1)
     if close:
         return f", did you mean {close[0]}?"
     elsewhere = [name for name in _BY_NAME if word in name.split()]

@@ -34,6 +34,10 @@ def run(
     """Run the processor: receive, record, delete, decide, and carry out effects.
 
     SIGTERM and SIGINT drain within 20 s, a second one ends it at once. SIGHUP reads secret files again.
+
+    Example:
+        ecproc run
+        ecproc --config /etc/ecproc/ecproc.toml run --drain --timeout 120
     """
     from ecproc.app import run_processor
 

@@ -46,6 +46,10 @@ def simulate(
     On a terminal these are lines to paste into a second one, where `ecproc run` then takes what is sent. At the end it
     says what it sent and saw. Its own pages send messages (POST /_sim/messages), start a scenario
     (POST /_sim/scenario), change the faults (POST /_sim/faults) and tell what it saw (GET /_sim/ledger).
+
+    Example:
+        ecproc simulate --scenario tickets=20
+        ecproc simulate --port 0 --faults mild --json
     """
     session.start_logging()
     config = SimulatorConfig(port=port, faults=PRESETS[faults], scenario=_read_scenario(scenario))

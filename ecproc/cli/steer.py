@@ -81,6 +81,10 @@ def retry_entries(
     """Try outbox entries once more: at once where a processor runs, else when it is started.
 
     Without --state a filter means those that are discarded, parked or retryable. Nothing that was done is done twice.
+
+    Example:
+        ecproc outbox retry create:e-CS0879727:g1 --wait
+        ecproc outbox retry --all --lane desk --gradual --note 'desk is back'
     """
     wanted = _filter(keys, every, state=state, lane=lane, kind=kind, ticket=ticket, reason=reason)
     order = EntriesOrder(keys, wanted, limit, gradual, force, wait, note)
@@ -103,6 +107,10 @@ def discard_entries(
     """Give outbox entries up; `ecproc outbox retry` brings them back.
 
     Without --state a filter means all that are not done or discarded already.
+
+    Example:
+        ecproc outbox discard create:e-CS0879727:g1 --note 'made by hand'
+        ecproc outbox discard --all --ticket e-CS0879727
     """
     wanted = _filter(keys, every, state=state, lane=lane, kind=kind, ticket=ticket, reason=reason)
     order = EntriesOrder(keys, wanted, limit, note=note)
@@ -113,12 +121,19 @@ def retry_messages(*messages: Messages, note: _Why = "", json: Json = False, ses
     """Have messages in quarantine read once more and taken, behind all that came since.
 
     One that still cannot be taken stays where it is, and the command exits 3.
+
+    Example:
+        ecproc quarantine retry 4242 --note 'version 1.2 reads it'
     """
     return _steer_messages(session, Act.RETRY, messages, note, as_json=json)
 
 
 def discard_messages(*messages: Messages, note: _Why = "", json: Json = False, session: Own) -> ExitCode:
-    """Take messages out of quarantine for good; they stay in the log."""
+    """Take messages out of quarantine for good; they stay in the log.
+
+    Example:
+        ecproc quarantine discard 4242 4243 --note 'a test of theirs'
+    """
     return _steer_messages(session, Act.DISCARD, messages, note, as_json=json)
 
 
@@ -129,12 +144,20 @@ def pause(what: What, /, *, note: _Why = "", json: Json = False, session: Own) -
     """Let nothing more be performed there, until `ecproc resume`; a restart changes nothing of it.
 
     Messages are received and folded all the same, and what is to be done is written down.
+
+    Example:
+        ecproc pause desk --note 'maintenance until 14:00'
+        ecproc pause e-CS0879727
     """
     return _steer_pause(session, Act.PAUSE, PauseOrder(what, note), as_json=json)
 
 
 def resume(what: What, /, *, note: _Why = "", json: Json = False, session: Own) -> ExitCode:
-    """Go on with what was paused, or with a ticket that is parked; exit 3 if it is parked again at once."""
+    """Go on with what was paused, or with a ticket that is parked; exit 3 if it is parked again at once.
+
+    Example:
+        ecproc resume desk
+    """
     return _steer_pause(session, Act.RESUME, PauseOrder(what, note), as_json=json)
 
 

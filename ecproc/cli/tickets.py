@@ -7,9 +7,10 @@ from typing import Annotated, Any, Final
 
 import anyio
 import msgspec
+from cyclopts import Parameter
 
-from ecproc.cli.listing import write_table
-from ecproc.cli.moments import Moment, find_position, moment_option
+from ecproc.cli.listing import Column, RowWriter
+from ecproc.cli.moments import Moment, find_position, moment_option, since_option
 from ecproc.cli.output import say, wants_json, write_human, write_line
 from ecproc.cli.session import (
     Failed,
@@ -22,38 +23,88 @@ from ecproc.cli.session import (
     mention_missing_log,
     require_log,
 )
+from ecproc.cli.spans import describe_span
 from ecproc.cli.words import choice
+from ecproc.clock import SystemClock
 from ecproc.config import Config
 from ecproc.domain import change, incident
+from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.events import TicketType
+from ecproc.domain.times import parse_time
 from ecproc.reading.documents import NO_STATE
+from ecproc.reading.filters import TicketFilter
+from ecproc.reading.timeline import Timeline
+from ecproc.reading.waiting import WaitWord
 
 _STATES: Final = tuple(dict.fromkeys([*map(str, incident.State), *map(str, change.State), NO_STATE]))
 _TYPES: Final = tuple(map(str, TicketType))
-_COLUMNS: Final = ("ticket", "type", "state", "client ticket", "updated", "description")
+_WAITS: Final = tuple(map(str, WaitWord))
+_ANOMALIES: Final = tuple(map(str, Anomaly))
 _DESCRIPTION: Final = "shortDescription"
+_COLUMNS: Final = (
+    Column("ticket", whole=True),
+    Column("type"),
+    Column("state"),
+    Column("ours", whole=True),
+    Column("age", whole=True),
+    Column("waiting for"),
+    Column("anomalies"),
+    Column("description", least=16),
+)
+
+
+class _Wait(msgspec.Struct):
+    """What of a verdict stands in the table."""
+
+    what: str
+
+
+class _Flag(msgspec.Struct):
+    """What of an anomaly does."""
+
+    code: str
 
 
 class _Shown(msgspec.Struct):
-    """What of a document stands in the table."""
+    """What of a document does."""
 
     ticket: str | None
     type: str
     state: str | None
     client_ticket: str | None
-    updated_at: str
+    opened_at: str | None
     fields: dict[str, Any]
+    anomalies: list[_Flag]
+    anomalies_count: int
+    waiting_for: _Wait | None
 
-    def columns(self) -> list[str]:
-        """Its row."""
-        known = (self.ticket, self.type, self.state, self.client_ticket, self.updated_at[:19] + "Z")
-        return [*(text or "–" for text in known), str(self.fields.get(_DESCRIPTION) or "")]
+    def columns(self, now: int) -> list[str]:
+        """Its row, at that time in microseconds UTC."""
+        known = (self.ticket, self.type, self.state, self.client_ticket, self._age(now))
+        waits = self.waiting_for.what if self.waiting_for else ""
+        return [*(text or "–" for text in known), waits, self._flags(), str(self.fields.get(_DESCRIPTION) or "")]
+
+    def _age(self, now: int) -> str | None:
+        opened = parse_time(self.opened_at or "")
+        return None if opened is None else describe_span(now - opened, parts=1)
+
+    def _flags(self) -> str:
+        more = self.anomalies_count - 1
+        return f"{self.anomalies[-1].code}{f' +{more}' if more else ''}" if self.anomalies else ""
 
 
 def tickets(
     *,
+    search: Annotated[
+        str | None, Parameter(help="Only tickets with this text in a number, a field or a note, in any case.")
+    ] = None,
     state: Annotated[str | None, choice(_STATES, help="Only tickets in this state, or in none.")] = None,
     ticket_type: Annotated[str | None, choice(_TYPES, name="--type", help="Only tickets of this type.")] = None,
+    waiting: Annotated[str | None, choice(_WAITS, help="Only tickets that wait for this.")] = None,
+    anomaly: Annotated[str | None, choice(_ANOMALIES, help="Only tickets with this anomaly.")] = None,
+    since: Annotated[
+        int | None, since_option("Only tickets with news since then: a time (UTC unless it has a zone), 30m, 2h or 7d.")
+    ] = None,
     limit: Limit = None,
     json: Json = False,
     reveal: Reveal = False,
@@ -61,32 +112,51 @@ def tickets(
 ) -> None:
     """List tickets: a table on a terminal, else their whole documents, one per line.
 
-    States are open, workinprogress, pending, resolved, closed and cancelled for incidents and requests; Draft, Assess,
-    Authorize, Scheduled, Implement, Review, Closed and Cancelled for changes.
+    All conditions that are given must hold. States are open, workinprogress, pending, resolved, closed and cancelled
+    for incidents and requests; Draft, Assess, Authorize, Scheduled, Implement, Review, Closed and Cancelled for
+    changes. What a ticket waits for, and who can do something about it, is told by `ecproc show`.
+
+    Example:
+        ecproc tickets --state open --type Incident
+        ecproc tickets --waiting dead_letter --since 7d
+        ecproc tickets --search 'mail server' --limit 20
+        ecproc tickets --anomaly gap --json | jq .ticket
     """
     config = session.load_config()
     if not has_log(config):
         mention_missing_log(config)
         return
-    ask = partial(_list_tickets, config, ticket_type=ticket_type, state=state, limit=limit, reveal=reveal)
-    anyio.run(partial(ask, as_json=wants_json(json)))
+    wanted = TicketFilter(
+        ticket_type=ticket_type,
+        state=state,
+        search=search or None,
+        waiting=WaitWord(waiting) if waiting else None,
+        anomaly=anomaly,
+        since=since,
+    )
+    write = _write_documents if wants_json(json) else _write_table
+    anyio.run(partial(write, config, wanted, limit=limit, reveal=reveal))
 
 
-async def _list_tickets(
-    config: Config, *, ticket_type: str | None, state: str | None, limit: int | None, reveal: bool, as_json: bool
-) -> None:
+async def _write_documents(config: Config, wanted: TicketFilter, *, limit: int | None, reveal: bool) -> None:
     from ecproc.reading.opening import open_queries
 
-    rows: list[list[str]] = []
     async with open_queries(config, reveal=reveal) as queries:
-        async for document in queries.tickets(ticket_type=ticket_type, state=state, limit=limit):
-            if as_json:
-                write_line(document)
-            else:
-                rows.append(msgspec.json.decode(document, type=_Shown).columns())
-    if not as_json:
-        write_table(_COLUMNS, rows, whole=_COLUMNS[:-1])
-        say(f"{len(rows)} tickets")
+        async for document in queries.list_tickets(wanted, limit=limit):
+            write_line(document)
+
+
+async def _write_table(config: Config, wanted: TicketFilter, *, limit: int | None, reveal: bool) -> None:
+    from ecproc.reading.opening import open_queries
+
+    now, table = SystemClock().now(), RowWriter(_COLUMNS)
+    async with open_queries(config, reveal=reveal) as queries:
+        async for document in queries.list_tickets(wanted, limit=limit):
+            table.write(msgspec.json.decode(document, type=_Shown).columns(now))
+        total = await queries.count_tickets()
+    table.flush()
+    more = ", the first that match" if table.rows == limit else ""
+    say(f"{table.rows:,} of {total:,} tickets{more}")
 
 
 def show(
@@ -96,32 +166,45 @@ def show(
     at: Annotated[
         Moment | None, moment_option("As it was then: a position of the log, or a time (UTC unless it has a zone).")
     ] = None,
+    full: Annotated[bool, Parameter(help="Texts whole, and not their first lines only.", show_default=False)] = False,
     json: Json = False,
     reveal: Reveal = False,
     session: Own,
 ) -> None:
-    """Show one ticket: a timeline on a terminal, else its document."""
+    """Show one ticket: on a terminal what it waits for, what to do about it, and its timeline; else its document.
+
+    The timeline tells messages, moves, notes, effects with their attempts, commands, approvals, attachments, anomalies,
+    what people did, and times that came, each with its position in the log, which --at takes. Any stream can be shown
+    by its name.
+
+    Example:
+        ecproc show e-CS0879727
+        ecproc show LOCAL-0000001 --full
+        ecproc show e-CS0879727 --at 2026-01-31T12:00:00Z
+    """
     config = session.load_config()
     require_log(config)
-    document = anyio.run(partial(_read_ticket, config, ticket, at=at, reveal=reveal))
     if wants_json(json):
-        write_line(document)
-    else:
-        from ecproc.cli.timeline import draw_document
+        write_line(anyio.run(partial(_read_ticket, config, ticket, at=at, reveal=reveal))[0])
+        return
+    from ecproc.cli.document import draw_document
 
-        write_human(*draw_document(document))
+    document, timeline = anyio.run(partial(_read_ticket, config, ticket, at=at, reveal=reveal, tells=True))
+    write_human(*draw_document(document, timeline, now=SystemClock().now(), full=full))
 
 
-async def _read_ticket(config: Config, ticket: str, *, at: Moment | None, reveal: bool) -> bytes:
+async def _read_ticket(
+    config: Config, ticket: str, *, at: Moment | None, reveal: bool, tells: bool = False
+) -> tuple[bytes, Timeline]:
+    """The document, and where it is to be told the timeline."""
     from ecproc.reading.opening import open_queries
 
     async with open_queries(config, reveal=reveal) as queries:
-        if at is None:
-            document = await queries.ticket(ticket)
-        else:
-            document = await queries.ticket(ticket, at=await find_position(queries, at))
+        position = None if at is None else await find_position(queries, at)
+        document = await queries.ticket(ticket, at=position)
         if document is not None:
-            return document
+            timeline = await queries.timeline(ticket, at=position) if tells else None
+            return document, timeline or Timeline((), 0)
         if at is not None and await queries.ticket(ticket) is not None:
             raise Failed(f"there was no ticket {ticket} at {at.shown}")
     raise Failed(f"there is no ticket {ticket}")

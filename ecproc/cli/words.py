@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from cyclopts import Parameter, Token
@@ -10,16 +11,28 @@ from cyclopts import Parameter, Token
 from ecproc.cli.session import UsageError
 
 
+@dataclass(frozen=True)
+class _OneOf:
+    """What makes a word of the list out of what was typed."""
+
+    words: tuple[str, ...]
+
+    def __call__(self, _type: object, tokens: Sequence[Token]) -> str:
+        keyword = tokens[0].keyword or ""
+        try:
+            return find_word(tokens[0].value, self.words)
+        except ValueError as error:
+            raise UsageError(f"invalid value{keyword and f' for {keyword}'}: {error}") from None
+
+
 def choice(words: Sequence[str], *, help: str, name: str | None = None) -> Parameter:
     """An option that takes one of these words, in any case where that leaves no doubt."""
+    return Parameter(name=name, help=help, converter=_OneOf(tuple(words)))
 
-    def convert(_type: object, tokens: Sequence[Token]) -> str:
-        try:
-            return find_word(tokens[0].value, words)
-        except ValueError as error:
-            raise UsageError(f"invalid value for {tokens[0].keyword}: {error}") from None
 
-    return Parameter(name=name, help=f"{help} [choices: {', '.join(words)}]", converter=convert)
+def words_of(parameter: Parameter) -> Sequence[str]:
+    """The words that an option made by `choice` takes; nothing of any other."""
+    return parameter.converter.words if isinstance(parameter.converter, _OneOf) else ()
 
 
 def find_word(text: str, words: Sequence[str]) -> str:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from ecproc.domain.ids import normalise_number
@@ -14,7 +14,7 @@ from ecproc.domain.log import RecordedEvent, Row
 from ecproc.fold.machine import Machines
 from ecproc.fold.whole import fold_events
 from ecproc.reading.join import CAPPED, LISTS, join_document
-from ecproc.reading.waiting import Around, find_wait, look_around, read_wait
+from ecproc.reading.waiting import Around, WaitingFor, find_wait, look_around, read_wait
 from ecproc.store.base import Reader
 
 TICKETS: Final = ("ticket",)
@@ -41,25 +41,9 @@ async def read_document(reader: Reader, stream: str, *, entries: int, headers: S
     header = await _read_header(reader, stream, headers)
     if header is None:
         return None
-    return await _read_lists(reader, header, await look_around(reader), entries=entries)
-
-
-async def list_documents(
-    reader: Reader,
-    *,
-    ticket_type: str | None = None,
-    state: str | None = None,
-    after: str | None = None,
-    entries: int,
-) -> AsyncIterator[bytes]:
-    """Every ticket's document by stream, of that type and state and behind that stream where they are given."""
-    tags = None
-    if ticket_type is not None or state is not None:
-        tags = [tag for tag in await reader.count_tags("ticket") if _matches(tag, ticket_type, state)]
-    async for headers in reader.scan_rows("ticket", tags=tags, after=after or ""):
-        around = await look_around(reader)
-        for header in headers:
-            yield await _read_lists(reader, header, around, entries=entries)
+    rows, waiting = await read_parts(reader, header, await look_around(reader), entries=entries)
+    count = await reader.count_rows("outbox", stream)
+    return join_document(header, rows, effects_count=count, waiting_for=waiting)
 
 
 def document_of(stream: str, events: Sequence[RecordedEvent], *, machines: Machines, entries: int) -> bytes | None:
@@ -83,15 +67,16 @@ async def _read_header(reader: Reader, stream: str, headers: Sequence[str]) -> R
     return None
 
 
-async def _read_lists(reader: Reader, header: Row, around: Around, *, entries: int) -> bytes:
-    """The document of that header."""
+async def read_parts(
+    reader: Reader, header: Row, around: Around, *, entries: int
+) -> tuple[dict[str, list[Row]], WaitingFor | None]:
+    """The rows of the lists of that header's document, the last `entries` of long ones, and what it waits for."""
     stream = header.stream
     rows = {
         table: await reader.read_rows(table, stream=stream, last=entries if table in CAPPED else None)
         for table in LISTS[header.table]
     }
-    waiting = await read_wait(reader, header, rows["outbox"], around)
-    return join_document(header, rows, effects_count=await reader.count_rows("outbox", stream), waiting_for=waiting)
+    return rows, await read_wait(reader, header, rows["outbox"], around)
 
 
 def is_text(name: str) -> bool:
@@ -101,8 +86,3 @@ def is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _matches(tag: str, ticket_type: str | None, state: str | None) -> bool:
-    found_type, _, found_state = tag.partition(":")
-    return ticket_type in (None, found_type) and state in (None, found_state or NO_STATE)

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Collection
 
 import anyio
 
-from ecproc.domain.log import Row
+from ecproc.domain.log import RecordedEvent, Row
 from ecproc.fold.machine import Machines
-from ecproc.reading.documents import document_of, find_stream, is_text, list_documents, read_document
+from ecproc.reading.documents import document_of, find_stream, is_text, read_document
 from ecproc.reading.entries import (
     EntryDetail,
     EntryFilter,
@@ -19,9 +19,12 @@ from ecproc.reading.entries import (
     search_entry,
 )
 from ecproc.reading.events import EventLines, find_end
+from ecproc.reading.filters import TicketFilter
 from ecproc.reading.join import LISTS
+from ecproc.reading.listing import EVERY, list_documents
 from ecproc.reading.masking import mask_json, mask_struct
 from ecproc.reading.quarantine import QuarantineDetail, QuarantinedMessage, list_quarantined, read_quarantined
+from ecproc.reading.timeline import Timeline, tell_timeline
 from ecproc.store.base import Reader
 
 
@@ -76,7 +79,30 @@ class Queries:
             document = await self._read_former(stream, at)
         return None if document is None else self._mask(document)
 
-    async def tickets(
+    async def timeline(self, name: str, *, at: int | None = None) -> Timeline | None:
+        """What happened to a ticket, by either number, or to any stream that has a document, up to a position if one is
+        given; None if there is none."""
+        stream = await self._find_document(name)
+        if stream is None:
+            return None
+        events = await self._read_until(stream, at)
+        timeline = tell_timeline(stream, events, self._machines.of(stream), entries=self._entries)
+        return timeline if self._reveal else mask_struct(timeline)
+
+    async def list_tickets(
+        self, wanted: TicketFilter = EVERY, *, after: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Documents of the tickets that are wanted, by stream, behind that one where it is given."""
+        given = 0
+        async for document in list_documents(
+            self._reader, wanted, after=after, entries=self._entries, reveal=self._reveal
+        ):
+            yield self._mask(document)
+            given += 1
+            if given == limit:
+                return
+
+    def tickets(
         self,
         *,
         ticket_type: str | None = None,
@@ -84,18 +110,12 @@ class Queries:
         after: str | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[bytes]:
-        """Documents of tickets by stream, behind that stream and of that type and state where they are given.
+        """The same, of that type and state where they are given."""
+        return self.list_tickets(TicketFilter(ticket_type=ticket_type, state=state), after=after, limit=limit)
 
-        The state `NO_STATE` asks for those that are in none.
-        """
-        given = 0
-        async for document in list_documents(
-            self._reader, ticket_type=ticket_type, state=state, after=after, entries=self._entries
-        ):
-            yield self._mask(document)
-            given += 1
-            if given == limit:
-                return
+    async def count_tickets(self) -> int:
+        """How many tickets have a document."""
+        return sum((await self._reader.count_tags("ticket")).values())
 
     def events(self, stream: str | None = None, *, after: int = 0, page: int | None = None) -> EventLines:
         """The lines of the log, or of one stream, behind a position; so many of them at once, where that is given."""
@@ -150,8 +170,11 @@ class Queries:
         return await find_stream(self._reader, name, headers=self._headers)
 
     async def _read_former(self, stream: str, at: int) -> bytes | None:
-        events = [event for event in await self._reader.read_stream(stream) if event.position <= at]
+        events = await self._read_until(stream, at)
         return document_of(stream, events, machines=self._machines, entries=self._entries)
+
+    async def _read_until(self, stream: str, at: int | None) -> list[RecordedEvent]:
+        return [event for event in await self._reader.read_stream(stream) if at is None or event.position <= at]
 
     def _mask(self, document: bytes) -> bytes:
         return document if self._reveal else mask_json(document)

@@ -114,7 +114,7 @@ async def look_around(reader: Reader) -> Around:
 async def read_wait(reader: Reader, header: Row, entries: Iterable[Row], around: Around) -> WaitingFor | None:
     """What that header's stream waits for, `entries` being the rows of its outbox."""
     stream = header.stream
-    passed_over = await find_passed_over(reader, stream, around) if stream in around.undecided else None
+    passed_over = await find_passed_over(reader, stream, around)
     return find_wait(
         header,
         entries,
@@ -147,6 +147,8 @@ def find_wait(
 
 async def find_passed_over(reader: Reader, stream: str, around: Around) -> RecordedEvent | None:
     """The stream's first undecided event, if the log went on long without it."""
+    if stream not in around.undecided:
+        return None
     counters = await reader.stream_state(stream)
     waiting = await reader.read_stream(stream, after=counters.through, limit=1)
     return waiting[0] if waiting and around.now - waiting[0].at >= _PASSED_OVER else None

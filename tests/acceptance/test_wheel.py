@@ -92,12 +92,16 @@ def list_tree(folder: str) -> set[str]:
     return {path.relative_to(ROOT).as_posix() for path in files}
 
 
-def test_the_wheel_is_the_package_and_nothing_else(archives: Archives) -> None:
+def test_the_wheel_is_the_package_and_its_manual_page_and_nothing_else(archives: Archives) -> None:
     with zipfile.ZipFile(archives.wheel) as wheel:
         held = {name for name in wheel.namelist() if ".dist-info/" not in name}
+        shared = {name for name in held if ".data/" in name}
+        page = [wheel.read(name) for name in shared]
 
     assert "ecproc/py.typed" in held
-    assert held == list_tree("ecproc")
+    assert held - shared == list_tree("ecproc")
+    assert [name.partition("/")[2] for name in shared] == ["data/share/man/man1/ecproc.1"]
+    assert page == [(ROOT / "docs" / "man" / "ecproc.1").read_bytes()]
 
 
 def test_what_serves_only_the_tests_is_not_shipped(archives: Archives) -> None:

@@ -159,7 +159,7 @@ def test_the_command_line_asks_for_the_same(kind: CommandKind, monkeypatch: pyte
         asked.append(command)
         return ExitCode.OK
 
-    monkeypatch.setattr(send, "_send", note)
+    monkeypatch.setattr(send, "send_command", note)
     (line,) = block(kind, "console").splitlines()
     assert line.startswith(f"$ ecproc send {kind} ")
 

@@ -22,7 +22,7 @@ import msgspec
 from ecproc.app import replay_log
 from ecproc.config import Config, DataConfig
 from ecproc.domain.ticket import FOLD_VERSION
-from ecproc.reading.documents import list_documents
+from ecproc.reading.listing import list_documents
 from ecproc.reading.opening import open_reading
 from ecproc.simulator.bridge import RawMessage
 from ecproc.simulator.faults import MILD, CallFaults

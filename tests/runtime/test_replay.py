@@ -13,7 +13,9 @@ from ecproc.errors import StoreError
 from ecproc.fold.recorded import Kind
 from ecproc.fold.tickets import MACHINES
 from ecproc.fold.whole import compact_events
-from ecproc.reading.documents import document_of, find_stream, list_documents, read_document
+from ecproc.reading.documents import document_of, find_stream, read_document
+from ecproc.reading.filters import TicketFilter
+from ecproc.reading.listing import list_documents
 from ecproc.rebuild.parts import divide_streams
 from ecproc.rebuild.streams import CompactUnusable, Progress, RebuildOrder, rebuild
 from ecproc.store.base import ALL, Span
@@ -96,8 +98,8 @@ async def test_a_ticket_is_found_by_either_number_however_it_is_spelled() -> Non
 async def test_documents_are_listed_by_ticket_type_and_state_and_from_where_one_left_off() -> None:
     world = await make_world()
 
-    async def listed(**choice: Any) -> list[str]:
-        documents = list_documents(world.disk, entries=ENTRIES, **choice)
+    async def listed(*, after: str | None = None, **choice: Any) -> list[str]:
+        documents = list_documents(world.disk, TicketFilter(**choice), after=after, entries=ENTRIES)
         return [msgspec.json.decode(document)["ticket"] async for document in documents]
 
     tickets = sorted(life.ticket for life in world.lives)

@@ -75,5 +75,12 @@ def test_the_processor_starts_without_what_only_files_and_terminals_need(loaded_
     assert sorted(loaded_by_run & {*DRAWING, "httpx", "httpcore", "h2", "ecproc.simulator", "anyio.to_process"}) == []
 
 
-def test_help_for_a_command_is_seen_to_load_what_draws_it(environment: dict[str, str]) -> None:
-    assert "rich.console" in list_loaded("tickets", "--help", environment=environment)
+@pytest.mark.parametrize("words", [["tickets", "--help"], ["outbox", "--help"]])
+def test_help_loads_nothing_that_draws_calls_or_runs(words: list[str], environment: dict[str, str]) -> None:
+    loaded = list_loaded(*words, environment=environment)
+    assert "ecproc.cli.help" in loaded
+    assert sorted(loaded & {*DRAWING, *CALLING, *RUNNING, *PROCESSES}) == []
+
+
+def test_a_library_that_is_loaded_is_seen(environment: dict[str, str]) -> None:
+    assert "ecproc.simulator" in list_loaded("demo", "--help", environment=environment)

@@ -11,12 +11,13 @@ import msgspec
 import pytest
 
 from ecproc.cli import main
-from ecproc.cli.events import _show_for_people as show_event
+from ecproc.cli.document import draw_document
+from ecproc.cli.events import EventTable
 from ecproc.cli.listing import write_table
-from ecproc.cli.output import flush, say, write_document, write_human
+from ecproc.cli.output import say, write_document, write_human
 from ecproc.cli.printable import printable, printable_line
-from ecproc.cli.timeline import draw_document
 from ecproc.reading.escaping import one_line
+from ecproc.reading.timeline import Happening, Timeline, TimelineEntry
 from ecproc.telemetry.redaction import Redactor
 
 RANGES: Final = (
@@ -72,10 +73,17 @@ def printed_by_all(text: str, *, says: bool = True) -> None:
         **{name: text for name in ("ticket", "type", "state", "client_ticket", "opened_at", "updated_at")},
         **{"version": 1, "position": 1, "effects_count": 1, "fields": {text: text}, "notes": [item]},
         **{"history": [move], "effects": [entry], "anomalies": [item], "links": [{"rel": text}]},
-        **{"attachments": [{"name": text, "path": text}], "approvals": [{"name": text}]},
+        **{
+            "attachments": [{"name": text, "path": text}],
+            "approvals": [{name: text for name in ("id", "name", "email", "state")}],
+        },
         **{"client_tickets": [{"number": text}]},
     }
-    write_human(*draw_document(json.dumps(document).encode()))
+    waits = {"what": text, "who": text, "hint": text, "since": text, "until": text}
+    for full in (False, True):
+        timeline = Timeline(tuple(TimelineEntry(1, text, what, text, text) for what in Happening), 99)
+        told = json.dumps(document | {"waiting_for": waits}).encode()
+        write_human(*draw_document(told, timeline, now=0, full=full))
 
 
 def test_tables_timelines_and_remarks_show_and_do_not_obey(capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,11 +100,12 @@ FORGED: Final = "x\r\nFORGED\nFORGED\ty"
 def test_what_is_one_line_has_no_second_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert printable_line(FORGED) == "x\\r\\nFORGED\\nFORGED\\ty"
     write_table(("name", "value"), [(FORGED, FORGED)], whole=("name", "value"))
-    show_event(
+    table = EventTable()
+    table.write(
         json.dumps({"position": 1, "at": FORGED, "stream": FORGED, "kind": FORGED, "message_id": FORGED}).encode()
     )
-    flush()
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    table.flush()
+    assert len(capsys.readouterr().out.splitlines()) == 4
     printed_by_all(FORGED, says=False)
     printed = capsys.readouterr().out.splitlines()
     assert printed
@@ -104,10 +113,9 @@ def test_what_is_one_line_has_no_second_one(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_text_of_several_lines_stays_readable_in_its_column(capsys: pytest.CaptureFixture[str]) -> None:
-    note = {"at": "", "author": "", "email": "", "body": "first\nsecond"}
-    document = {"ticket": "e-CS1", "version": 1, "position": 1, "updated_at": "", "state": None, "notes": [note]}
-    lists: dict[str, object] = {"history": [], "effects": [], "effects_count": 0, "anomalies": []}
-    write_human(*draw_document(json.dumps(document | lists).encode()))
+    document = {"ticket": "e-CS1", "version": 1, "position": 1, "updated_at": "", "state": None, "effects": []}
+    note = TimelineEntry(1, "2026-01-31T12:00:00.000000Z", Happening.NOTE, "", "first\nsecond")
+    write_human(*draw_document(json.dumps(document).encode(), Timeline((note,), 1), now=0, full=True))
     printed = capsys.readouterr().out.splitlines()
     (first,), (second,) = ([line.find(word) for line in printed if word in line] for word in ("first", "second"))
     assert first == second > 0
@@ -136,6 +144,8 @@ def test_an_argument_begins_no_line_of_its_own(
         ["tickets", "{}"],
         ["tickets", "--state", "{}"],
         ["tickets", "--limit", "{}"],
+        ["tickets", "--since", "{}"],
+        ["tickets", "--anomaly", "{}"],
         ["show", "{}"],
         ["show", "x", "--at", "{}"],
         ["events", "{}"],

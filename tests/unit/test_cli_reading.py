@@ -19,8 +19,8 @@ import pytest
 import structlog
 
 from ecproc.cli import main
+from ecproc.cli.document import draw_document
 from ecproc.cli.output import write_human
-from ecproc.cli.timeline import draw_document
 from ecproc.config import DataConfig
 from ecproc.domain.events import EffectFailed, EffectSucceeded
 from ecproc.domain.ids import EffectKey
@@ -32,6 +32,7 @@ from ecproc.fold.step import take_step
 from ecproc.fold.stream import StreamFold
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
+from ecproc.reading.timeline import Happening, Timeline, TimelineEntry
 from ecproc.store.checks import read_checks
 from ecproc.store.opening import open_store
 from ecproc.wire.queue import decode_message
@@ -230,6 +231,53 @@ def test_tickets_prints_the_documents_that_show_prints(call: Callable[..., str])
     assert call("tickets", "--type", "Change") == ""
 
 
+@pytest.mark.parametrize(
+    ("conditions", "found"),
+    [
+        (["--search", "CS0879"], True),
+        (["--search", "e-cs0879727"], True),
+        (["--search", "local-0000001"], True),
+        (["--search", "nothing of it"], False),
+        (["--waiting", "attachment"], True),
+        (["--waiting", "attachment", "--state", "closed"], False),
+        (["--waiting", "desk"], False),
+        (["--anomaly", "gap"], False),
+        (["--since", "2023-11-14"], True),
+        (["--since", "7d"], False),
+    ],
+    ids=str,
+)
+def test_tickets_are_those_that_meet_every_condition(
+    conditions: list[str], found: bool, call: Callable[..., str]
+) -> None:
+    assert [json.loads(line)["ticket"] for line in call("tickets", *conditions).splitlines()] == [INCIDENT] * found
+
+
+@pytest.mark.usefixtures("call")
+def test_a_person_sees_how_many_tickets_there_are_besides(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for conditions, told in (
+        (["--waiting", "desk"], "0 of 1 tickets"),
+        ([], "1 of 1 tickets"),
+        (["--limit", "1"], "1 of 1 tickets, the first that match"),
+    ):
+        assert main(["tickets", *conditions]) == 0
+        assert capsys.readouterr().err == f"{told}\n"
+
+
+def test_a_ticket_is_one_line_that_says_what_is_the_matter(
+    at_terminal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "90")
+    headings, row = at_terminal("tickets").splitlines()
+    assert headings.split("  ")[0] == "ticket"
+    assert row.split()[:4] == [INCIDENT, "Incident", "open", "LOCAL-0000001"]
+    assert row[headings.index("waiting for") :].startswith("attachment")
+    assert max(len(headings), len(row)) <= 90
+
+
 def test_show_at_a_position_is_the_ticket_as_of_then(call: Callable[..., str]) -> None:
     now = json.loads(call("show", INCIDENT))
     position = next(event["position"] for event in read_events(call, INCIDENT) if event["kind"] == "Decided")
@@ -386,8 +434,11 @@ def test_a_person_sees_a_timeline(at_terminal: Callable[..., str]) -> None:
     text = at_terminal("show", INCIDENT)
     assert text.splitlines()[0].split() == [INCIDENT, "Incident", "open"]
     assert text.splitlines()[1].split()[:4] == ["waits", "for", "attachment", "since"]
-    for part in ("LOCAL-0000001", "Fields", "History", "Create", "Attachments", "a.txt", "Effects", "available"):
+    assert f"    ecproc outbox list --ticket {INCIDENT}" in text.splitlines()
+    for part in ("LOCAL-0000001", "Timeline", "create_client_ticket planned", "a.txt announced", "Fields", "available"):
         assert part in text
+    assert "download_attachment failed, attempt 1: 403 from https://h/f?*** (+1 line)" in text
+    assert "again at 2023-11-14" in at_terminal("show", INCIDENT, "--full")
     assert CANARY not in text
     assert json.loads(at_terminal("show", INCIDENT, "--json"))["ticket"] == INCIDENT
 
@@ -411,10 +462,20 @@ def test_a_person_sees_a_stream_of_another_kind_as_a_timeline_too(
         "effects_count": 2,
         "anomalies": [],
     }
-    write_human(*draw_document(msgspec.json.encode(document)))
+    timeline = Timeline((TimelineEntry(812, "2026-01-01T10:00:00.000000Z", Happening.MOVE, "a → b"),), 2)
+    write_human(*draw_document(msgspec.json.encode(document), timeline, now=1_767_261_605_000_000))
     text = capsys.readouterr().out
     assert text.splitlines()[0] == "job:prod:7  job  under_\\x1breview"
-    for part in ("INC7", '[{"code":8}]', "prod", "call:7", "(the last 1 of 2)", "9, the last one at position 812"):
+    for part in (
+        "INC7",
+        '[{"code":8}]',
+        "prod",
+        "call:7",
+        "(the last 1 of 2)",
+        "9, the last one at position 812",
+        "a → b",
+        "5s ago",
+    ):
         assert part in text
     assert "client ticket " not in text
 
@@ -463,6 +524,12 @@ LISTS = [
     ["tickets", "--type", "incident"],
     ["tickets", "--state", "OPEN"],
     ["tickets", "--state", "none"],
+    ["tickets", "--search", "local-0000001"],
+    ["tickets", "--waiting", "Attachment"],
+    ["tickets", "--waiting", "desk"],
+    ["tickets", "--anomaly", "gap"],
+    ["tickets", "--since", "2023-11-14"],
+    ["tickets", "--since", "1d"],
     ["events"],
     ["events", "--limit", "3"],
     ["events", INCIDENT, "--after", "2"],
@@ -482,6 +549,5 @@ def test_a_list_has_the_same_rows_on_a_terminal_and_off_it(
     piped = call(*command)
     items = json.loads(piped) if piped.startswith("[") else [json.loads(line) for line in piped.splitlines()]
     assert at_terminal(*command, "--json") == piped
-    rows = [line for line in at_terminal(*command).splitlines() if command[0] == "events" or not line.startswith(" ")]
-    headed = command[0] != "events" and bool(items)
-    assert len(rows) - headed == len(items)
+    rows = [line for line in at_terminal(*command).splitlines() if not line.startswith(" ")]
+    assert len(rows) - bool(items) == len(items)

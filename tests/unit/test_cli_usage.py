@@ -12,7 +12,7 @@ import structlog
 
 from ecproc import __version__
 from ecproc.cli import main
-from ecproc.cli.catalogue import COMMANDS
+from ecproc.cli.catalogue import COMMANDS, GROUPS
 from ecproc.cli.output import OutputClosed
 from ecproc.cli.session import Session
 from ecproc.errors import (
@@ -55,12 +55,43 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(f"  {command.name} " in out and command.summary in out for command in COMMANDS)
+    assert all(f"\n  {command.name} " in out for command in COMMANDS)
+    assert all(command.summary in " ".join(out.split()) for command in COMMANDS)
 
 
 def test_no_arguments_are_a_call_for_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert "Usage: ecproc" in capsys.readouterr().out
+
+
+def test_a_group_alone_lacks_its_command_and_says_what_it_has(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["outbox"]) == ExitCode.USAGE
+    captured = capsys.readouterr()
+    assert captured.err == "error: outbox needs a command: list, show, retry, discard\n  = help: ecproc outbox --help\n"
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage"),
+    [
+        (["outbox", "--help"], "ecproc outbox COMMAND"),
+        (["help", "outbox"], "ecproc outbox COMMAND"),
+        (["outbox", "help"], "ecproc outbox COMMAND"),
+        (["outbox", "help", "retry"], "ecproc outbox retry "),
+        (["help", "help"], "ecproc [--config FILE] COMMAND"),
+        (["help", "help", "show"], "ecproc show "),
+    ],
+)
+def test_help_is_a_word_too(arguments: list[str], usage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == ExitCode.OK
+    assert capsys.readouterr().out.startswith(f"Usage: {usage}")
+
+
+def test_a_group_lists_its_commands_and_no_others(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["quarantine", "--help"]) == ExitCode.OK
+    out = capsys.readouterr().out
+    for command in COMMANDS:
+        assert (f"  {command.name} " in out) == command.name.startswith("quarantine "), command.name
 
 
 def test_help_and_version_load_no_parser(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,6 +139,9 @@ def test_all_that_a_command_says_of_itself_is_shown_wherever_help_is_asked_for(
     ("arguments", "message"),
     [
         (["shw", "X"], "there is no command shw, did you mean show?"),
+        (["SHOW", "X"], "there is no command SHOW, did you mean show?"),
+        (["outbox", "List"], "there is no command List, did you mean list?"),
+        (["hlep"], "there is no command hlep, did you mean help?"),
         (["outbox", "lsit"], "there is no command lsit, did you mean list?"),
         (["--cnfig", "f", "show"], "there is no option --cnfig, did you mean --config?"),
         (["show"], "TICKET requires an argument"),
@@ -126,6 +160,9 @@ def test_all_that_a_command_says_of_itself_is_shown_wherever_help_is_asked_for(
         (["nonsense", "--help"], "there is no command nonsense"),
         (["outbox", "nonsense", "--help"], "there is no command nonsense in outbox, which has list"),
         (["help", "nonsense"], "there is no command nonsense"),
+        (["log"], "log needs a command: verify"),
+        (["--config", "x", "config"], "config needs a command: check, show, init"),
+        (["show", "help", "x"], "too many arguments: x"),
         (
             ["log", "show"],
             "no command show in log, which has verify, backup, stats; did you mean ecproc show or ecproc outbox show ",
@@ -141,6 +178,8 @@ def test_all_that_a_command_says_of_itself_is_shown_wherever_help_is_asked_for(
         (["tickets", "--state", "[/x]"], "[/x] is none of"),
         (["outbox", "list", "--state", "parkd"], "did you mean parked?"),
         (["outbox", "list", "--lane", "x"], "none of desk"),
+        (["completion"], "SHELL requires an argument"),
+        (["completion", "fihs"], "fihs is none of bash, zsh, fish, did you mean fish?"),
         (["run", "--timeout", "5"], "--timeout goes with --drain"),
         (["run", "--drain", "--timeout", "0"], "Must be > 0"),
         (["simulate", "--scenario", "tickets=many"], "--scenario cannot be read"),
@@ -159,6 +198,17 @@ def test_a_usage_error_exits_2_and_says_what_to_type(
     assert captured.err.startswith("error: ")
     assert message in captured.err
     assert "= help: ecproc" in captured.err
+
+
+@pytest.mark.parametrize("word", [*(command.name for command in COMMANDS), *GROUPS, "help", "--help", "nonsense"])
+def test_what_may_have_been_meant_is_never_the_word_itself(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command's name in every place where a command may be named."""
+    *_, last = word.split()
+    for arguments in ([last], ["help", last], [last, "--help"], *([group, last] for group in GROUPS)):
+        if main([*arguments, "--help"]) == ExitCode.USAGE:
+            meant = capsys.readouterr().err.partition("did you mean ")[2].partition("?")[0]
+            assert last not in meant.split(" or "), arguments
+        capsys.readouterr()
 
 
 @pytest.mark.parametrize(
@@ -210,7 +260,10 @@ def test_config_check_names_every_problem_with_its_place(tmp_path: Path, capsys:
 
 def test_run_without_configuration_exits_78(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run"]) == ExitCode.CONFIG
-    assert "error: bridge.url is required\n  = help: set ECPROC_BRIDGE__URL" in capsys.readouterr().err
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert all(line["event"] == "stopped" for line in told)
+    (url,) = [line for line in told if line["reason"] == "bridge.url is required"]
+    assert url["hint"].startswith("set ECPROC_BRIDGE__URL")
 
 
 def test_config_init_prints_a_file_that_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
