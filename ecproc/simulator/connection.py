@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Collection
+from email.utils import formatdate
 from functools import lru_cache
 from typing import Final, Protocol, cast
 
@@ -163,11 +165,12 @@ def encode_reply(reply: Reply, *, keep: bool) -> bytes:
     """A reply on the wire; it says so when the connection does not stay."""
     retry = b"" if reply.retry_after is None else b"retry-after: %d\r\n" % reply.retry_after
     close = b"" if keep else b"connection: close\r\n"
-    head = _encode_head(reply.status, reply.content_type)
+    head = _encode_head(reply.status, reply.content_type, int(time.time()))
     return b"%bcontent-length: %d\r\n%b%b\r\n%b" % (head, len(reply.body), retry, close, reply.body)
 
 
 @lru_cache
-def _encode_head(status: int, content_type: str) -> bytes:
-    """The lines that replies of a kind have in common."""
-    return f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}\r\ncontent-type: {content_type}\r\n".encode("latin-1")
+def _encode_head(status: int, content_type: str, second: int) -> bytes:
+    """The lines that replies of a kind have in common within one second."""
+    line, date = f"HTTP/1.1 {status} {REASONS.get(status, 'Error')}", formatdate(second, usegmt=True)
+    return f"{line}\r\ndate: {date}\r\ncontent-type: {content_type}\r\n".encode("latin-1")
