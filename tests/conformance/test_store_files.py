@@ -176,7 +176,7 @@ async def test_the_first_event_says_whose_log_it_is(tmp_path: Path) -> None:
         assert (await store.head()).position == 1
 
 
-@pytest.mark.requirement("R6")
+@pytest.mark.requirement("R6", "R83")
 @pytest.mark.parametrize(("begun", "opened"), [("1.2", None), (None, "1.2"), ("1.2", "1.3")])
 async def test_the_guides_version_is_recorded_and_makes_no_other_log(
     tmp_path: Path, begun: str | None, opened: str | None

@@ -735,7 +735,7 @@ def test_no_answer_stops_the_readers(status: int, body: bytes) -> None:
     simulate(main)
 
 
-@pytest.mark.requirement("R31")
+@pytest.mark.requirement("R29")
 @pytest.mark.parametrize("first", [FORBIDDEN, EXPIRED])
 async def test_a_delete_that_succeeds_at_the_second_delivery_is_no_return(first: Answer, log_lines: Lines) -> None:
     bench = Bench(messages(1), messages(1))
@@ -787,7 +787,7 @@ async def test_what_comes_again_and_cannot_be_deleted_is_asked_for_less_and_less
     assert not bench.ingest.drained
 
 
-@pytest.mark.requirement("R17", "R22")
+@pytest.mark.requirement("R17", "R22", "R29")
 async def test_duplicates_that_can_be_deleted_are_progress() -> None:
     numbers = range(1, 51)
     bench = Bench(*map(messages, numbers))

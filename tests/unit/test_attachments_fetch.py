@@ -350,6 +350,7 @@ async def test_redirects_share_one_deadline(tmp_path: Path, monkeypatch: pytest.
 # --- what is not asked ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("R141")
 async def test_announced_as_too_large_is_not_even_asked(tmp_path: Path) -> None:
     async with fetching(tmp_path, answering(200, b"x")) as (fetcher, server):
         with pytest.raises(FetchFailed) as caught:

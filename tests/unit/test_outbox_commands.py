@@ -174,7 +174,7 @@ async def test_whoever_was_turned_away_waits_as_it_was_told(kind: EffectKind, st
     assert (attempt.wait, attempt.down) == (17.0, False)
 
 
-@pytest.mark.requirement("R97", "R117", "R204")
+@pytest.mark.requirement("R97", "R117")
 @pytest.mark.parametrize("kind", SUCCESSES)
 @pytest.mark.parametrize(
     "line",
@@ -267,7 +267,7 @@ def show_ticket(
     return ticket_rows(shown, asked)
 
 
-@pytest.mark.requirement("I4", "R104", "R177")
+@pytest.mark.requirement("I4")
 @pytest.mark.parametrize(
     ("kind", "told", "rows", "is_done"),
     [
@@ -305,7 +305,7 @@ async def test_what_is_refused_is_done_where_messages_show_it(
         assert attempt.final
 
 
-@pytest.mark.requirement("I4", "R104")
+@pytest.mark.requirement("I4")
 @pytest.mark.parametrize(
     ("members", "began", "waits"),
     [
