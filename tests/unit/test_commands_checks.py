@@ -21,6 +21,7 @@ from ecproc.commands.checks import (
     name_command,
 )
 from ecproc.commands.known import KnownTicket, know_ticket
+from ecproc.commands.requests import AnyCommand, write_request
 from ecproc.commands.values import CLOSED, FIELDS, LONGEST, REQUIRED
 from ecproc.config import CommandsConfig
 from ecproc.domain import incident as incident_machine
@@ -257,6 +258,28 @@ def test_a_ticket_that_came_back_is_resolved_under_another_key() -> None:
         incident("Update", status="open", clientTicketNumber="INC1", changed={"status": "open"})
     )
     assert accepted(ask(K.RESOLVE, life, closeNotes="done")).key == "ec-resolve:e-CS1:2"
+
+
+@pytest.mark.requirement("R76")
+def test_a_resolved_ticket_still_takes_notes_updates_and_files() -> None:
+    life = after("resolved")
+    file: dict[str, Any] = {"name": "a.txt", "sha256": "0" * 64, "size": "1", "type": "text/plain"}
+
+    assert accepted(ask(K.NOTE, life, Comment("text"))).command is K.NOTE
+    assert accepted(ask(K.UPDATE, life, group="B")).fields == {"group": "B"}
+    assert accepted(ask(K.ATTACH, life, **file)).command is K.ATTACH
+
+
+@pytest.mark.requirement("R93")
+def test_configuration_items_are_joined_by_commas_and_a_name_with_one_is_refused() -> None:
+    told = {"kind": "create", "type": "Incident", "number": "INC7", "short": "s", "description": "d"}
+
+    def take(*cis: str) -> CommandRequest:
+        return write_request(msgspec.convert({**told, "cis": cis}, AnyCommand), key="", who="me")
+
+    assert take("one", "two three").fields["cis"] == "one,two three"
+    with pytest.raises(msgspec.ValidationError, match=r"cis\[1\]"):
+        take("one", "two,three")
 
 
 @pytest.mark.requirement("R76", "R111")

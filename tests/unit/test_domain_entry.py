@@ -177,7 +177,7 @@ def test_a_reason_stays_until_it_is_out_of_date() -> None:
     assert apply_outcome(failed, EffectSucceeded(KEY)).reason == ""
 
 
-@pytest.mark.requirement("I4")
+@pytest.mark.requirement("I4", "R229")
 @pytest.mark.parametrize("before", list(EntryState))
 @pytest.mark.parametrize("rearm", [False, True])
 def test_planning_a_key_again_arms_only_what_is_over(before: EntryState, rearm: bool) -> None:

@@ -1,14 +1,15 @@
 """What every ticket does whatever its type: identity, order, numbers, attachments, what cannot be taken."""
 
+from collections.abc import Callable
 from typing import Any
 
 import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from ecproc.domain.events import EffectFailed, EffectSucceeded, Hold
+from ecproc.domain.events import EffectFailed, EffectSucceeded, Hold, Transaction
 from ecproc.domain.ids import EffectKey, normalise_number
-from ecproc.testing.ticket import Event, change, fail, file, given, incident, lose, note, sent, start, succeed
+from ecproc.testing.ticket import Event, Sent, change, fail, file, given, incident, lose, note, sent, start, succeed
 
 T = "e-CS1"
 CREATE = incident("Create", status="open", priority="4")
@@ -67,6 +68,15 @@ def test_a_first_message_with_our_number_creates_nothing(transaction: str) -> No
 @pytest.mark.requirement("R121")
 def test_only_the_first_message_adopts_a_number() -> None:
     given(CREATE).when(update("INC1")).then(keys=[f"create:{T}:g1"], anomalies=["link_mismatch"])
+
+
+@pytest.mark.requirement("R46")
+@pytest.mark.parametrize("transaction", [item.value for item in Transaction if item is not Transaction.UNKNOWN])
+@pytest.mark.parametrize("say", [incident, change])
+def test_a_message_needs_no_member_but_its_identity(say: Callable[[str], Sent], transaction: str) -> None:
+    life = given(say(transaction)).then(refused=[])
+
+    assert life.state.ticket in (T, "e-CHG1")
 
 
 @pytest.mark.requirement("R165")

@@ -144,6 +144,33 @@ async def test_so_does_every_other_end(kind: EffectKind, line: Line, expected: A
 # --- Appendix D, by outcome class -------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("R219")
+@pytest.mark.parametrize("kind", SUCCESSES)
+@pytest.mark.parametrize("status", [200, 403, 500])
+async def test_a_ticket_of_another_company_ends_this_command_and_holds_no_other(kind: EffectKind, status: int) -> None:
+    attempt, bridge = await perform(make_entry(kind), say("APIKey not authorized for ticket company", status))
+
+    assert isinstance(attempt, Blamed)
+    assert (attempt.final, attempt.reason) == (True, "APIKey not authorized for ticket company")
+    assert attempt.hint
+    assert len(bridge.requests) == 1
+
+
+@pytest.mark.requirement("R181")
+@pytest.mark.parametrize("kind", [K.APPROVE_CHANGE, K.REJECT_CHANGE])
+async def test_a_decision_that_nobody_knows_the_outcome_of_is_sent_again_as_it_was(kind: EffectKind) -> None:
+    fields = {"approver": "a@x.com", "approvalid": "a1", "comment": "because"}
+    lost = BridgeUnavailable("timeout", sent=True)
+
+    first, once = await perform(make_entry(kind, fields), lost)
+    again = make_entry(kind, fields, tries=1, attempts=1, state=EntryState.UNKNOWN)
+    second, twice = await perform(again, say(SUCCESSES[kind]))
+
+    assert (type(first), type(second)) == (Uncertain, Done)
+    assert once.requests == twice.requests
+    assert len(once.requests) == 1
+
+
 @pytest.mark.requirement("R217", "R218", "R220")
 @pytest.mark.parametrize("kind", SUCCESSES)
 @pytest.mark.parametrize(

@@ -305,7 +305,14 @@ def test_sequence_numbers_sort_as_bytes_as_they_do_as_numbers() -> None:
 )
 def test_a_count_or_time_is_taken_where_it_is_one(text: str | None, number: int | None) -> None:
     assert parse_int(text) == number
-    assert decode(message(Attributes={"SentTimestamp": text, "ApproximateReceiveCount": text})).sent_ms == number
+    envelope = decode(message(Attributes={"SentTimestamp": text, "ApproximateReceiveCount": text}))
+    assert (envelope.sent_ms, envelope.receive_count) == (number, number)
+
+
+@pytest.mark.requirement("R38")
+@pytest.mark.parametrize("value", ["1674858334956", 1674858334956])
+def test_the_sent_time_is_milliseconds_as_text_or_number(value: object) -> None:
+    assert decode(message(Attributes={"SentTimestamp": value})).sent_ms == 1_674_858_334_956
 
 
 @pytest.mark.requirement("R37", "C4")

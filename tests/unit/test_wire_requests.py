@@ -233,6 +233,15 @@ EVERYTHING = {
 } | {"comments": encode([{"body": "b", "u_custom": "x", "commenter": ""}])}
 
 
+@pytest.mark.requirement("R81")
+@pytest.mark.parametrize("kind", [kind for kind in EffectKind if LANES[kind] is Lane.BRIDGE])
+def test_no_call_goes_to_the_removed_close_endpoint(kind: EffectKind) -> None:
+    method, path, _ = write(kind, EVERYTHING)
+
+    assert path.rpartition("/")[2] in {"tickets", "e-CS0204070", "notes", "returnptn", "approve", "reject"}
+    assert method == ("POST" if path == "/tickets" else "PUT")
+
+
 @pytest.mark.requirement("R98", "R108", "R109")
 @pytest.mark.parametrize(
     ("kind", "keys"),

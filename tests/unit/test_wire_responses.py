@@ -123,6 +123,15 @@ def test_a_refusal_of_all_calls_says_what_to_look_at(name: str) -> None:
     assert "check bridge." in judge_answer(403, read(f"error-{name}")).hint
 
 
+@pytest.mark.requirement("R216")
+def test_a_missing_token_is_told_with_both_its_causes() -> None:
+    judged = judge_answer(403, read("error-missing-authentication-token"))
+
+    assert judged.verdict is MISCONFIGURED
+    assert "a wrong method or path" in judged.hint
+    assert "case sensitive" in judged.hint
+
+
 def test_an_answers_own_request_id_is_kept() -> None:
     body = b'{"Error":{"Code":"Other"},"RequestId":"r-1"}'
 
