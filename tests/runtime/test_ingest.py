@@ -908,7 +908,7 @@ async def test_messages_that_are_not_deleted_are_told_and_counted_at_once(
     assert "delete_failed" in [line["event"] for line in log_lines]
 
 
-@pytest.mark.requirement("R23")
+@pytest.mark.requirement("R23", "R235")
 @pytest.mark.parametrize(("count", "level"), [("9", None), ("10", "warning"), ("15", "error")])
 async def test_a_message_that_was_received_often_is_told_of(count: str, level: str | None, log_lines: Lines) -> None:
     message = say("e-CS1")

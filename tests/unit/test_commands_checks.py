@@ -201,6 +201,7 @@ def test_a_status_is_asked_for_only_where_the_table_leads() -> None:
     assert accepted(ask(K.UPDATE, after("resolved"), status="open")).fields == {"status": "open"}
     assert refused(ask(K.UPDATE, OPEN, status="resolved")) == ("status", CLOSED["status"])
     assert refused(ask(K.UPDATE, OPEN, status="New")) == ("status", CLOSED["status"])
+    assert {*CLOSED["status"], "resolved", "closed", "cancelled"} == {state.value for state in incident_machine.State}
 
 
 @pytest.mark.parametrize("kind", [K.UPDATE, K.NOTE])
@@ -231,7 +232,7 @@ def test_a_ticket_is_ended_only_where_the_table_leads(kind: CommandKind, status:
         assert refused(checked) == ("ticket", tuple(sorted(moves - {status})))
 
 
-@pytest.mark.requirement("R80")
+@pytest.mark.requirement("R80", "R112")
 def test_a_ticket_is_resolved_on_its_way_to_closed_where_the_client_wants_that() -> None:
     options = CommandsConfig(close_open="resolve_first")
     assert accepted(ask(K.CLOSE, OPEN, closeNotes="done", options=options)).fields == {

@@ -139,7 +139,7 @@ def test_a_flag_that_says_no_counts_as_a_missing_number(available: object, lost:
     given(*OURS).when(message).then(new_keys=[RETURN] if lost else [])
 
 
-@pytest.mark.requirement("R120", "I4")
+@pytest.mark.requirement("R120", "I4", "R119")
 def test_a_return_that_died_is_armed_again_by_the_next_message_that_lacks_the_number() -> None:
     life = given(CREATE, succeed("create")).when(update()).then(new_keys=[])
 
@@ -375,6 +375,20 @@ def test_a_download_that_is_to_be_repeated_keeps_the_file_pending() -> None:
 
     life.when(start("att")).when(lose("att")).when(fail("att", retry_at=5)).then(attachments={"rocket.jpg": "pending"})
     assert life.entries[f"att:{T}:a1"] == "retryable"
+
+
+@pytest.mark.requirement("R68")
+@pytest.mark.parametrize("words", [["open"], ["workinprogress"], ["pending"], ["resolved"], ["cancelled"]])
+def test_a_file_is_taken_in_any_state(words: list[str]) -> None:
+    life = given(*OURS, *(update(status=word) for word in words)).when(incident("Attachment", **file("a1")))
+
+    life.then(status=words[-1], new_keys=[f"att:{T}:a1"], attachments={"rocket.jpg": "pending"})
+
+
+@pytest.mark.requirement("R35")
+@pytest.mark.parametrize("checksum", [{}, {"MD5OfBody": "0" * 32}, {"MD5OfBody": "no checksum"}, {"MD5OfBody": None}])
+def test_no_message_is_refused_for_its_checksum(checksum: dict[str, Any]) -> None:
+    given({**CREATE, **checksum}).then(status="open", refused=[], anomalies=[])
 
 
 @pytest.mark.requirement("R68", "R79")

@@ -235,7 +235,7 @@ def test_the_payload_of_every_guide_message_holds_its_body_as_it_stands(guide_me
         assert json.loads(body) == json.loads(raw)["Body"]
 
 
-@pytest.mark.requirement("R34", "I11")
+@pytest.mark.requirement("R34", "I11", "R43")
 def test_what_belongs_to_a_delivery_is_never_in_the_payload(guide_message: GuideMessage) -> None:
     raw = json.loads(guide_message("incident-create"))
     again = {**raw, "ReceiptHandle": "other"}

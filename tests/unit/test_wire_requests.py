@@ -77,7 +77,7 @@ def test_returning_a_number_is_the_documented_call(ticket: str, kind: str) -> No
 # --- the guide's own examples -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.requirement("R84", "R95")
+@pytest.mark.requirement("R84", "R95", "R94")
 def test_the_guides_create() -> None:
     fields = {
         "description": "test",
