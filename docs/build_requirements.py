@@ -1,8 +1,9 @@
 """Write docs/requirements.md: every numbered requirement, what shows it from outside, and the tests that cite it.
 
 The texts are written by hand in docs/requirements.toml; the tests are found by their `requirement` markers, read
-without importing anything. `--check` writes nothing and exits 1 when the page is stale, a cited number does not exist,
-or a test cites too many.
+without importing anything. What a file imports tells whether it has the processor under test or the other side only.
+`--check` writes nothing and exits 1 when the page is stale, a cited number does not exist, or a test cites too many or
+has nothing of ours under test.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -19,8 +20,11 @@ MOST_PER_TEST: Final = 3
 LONGEST_LINE: Final = 140
 """Characters of a requirement's text and observable together."""
 SCANNED: Final = ("tests", "ecproc/testing")
-OTHER_SIDE: Final = ("tests/simulation/", "tests/conformance/test_queue_fifo.py")
-"""Where the bridge's simulator and an emulated queue are tested, which shows nothing of the processor."""
+OTHER_SIDE: Final = "tests/simulation/"
+"""Where the peers of tests are tested themselves, whatever their helpers import."""
+OWN_PROCESS: Final = ("tests/acceptance/", "tests/docs/")
+"""Where ecproc runs as a process of its own, or its files are read: imports tell nothing there."""
+SIMULATOR: Final = "ecproc.simulator"
 
 INTRODUCTION: Final = """\
 # Requirements
@@ -67,11 +71,15 @@ class Source(NamedTuple):
 
 
 class Citation(NamedTuple):
-    """A test, or a whole class or file of them, that cites numbers; `problem` when it does so wrongly."""
+    """A test, or a whole class or file of them, that cites numbers; `problem` when it does so wrongly.
+
+    `proves` is false for a test of the other side, which shows nothing of the processor.
+    """
 
     test: str
     numbers: tuple[str, ...]
     problem: str = ""
+    proves: bool = True
 
 
 def read_source(path: Path) -> Source:
@@ -116,7 +124,42 @@ def find_citations(root: Path) -> Iterator[Citation]:
     for folder in SCANNED:
         for path in sorted((root / folder).rglob("*.py")):
             tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-            yield from read_body(tree.body, owner=path.relative_to(root).as_posix(), inherited=())
+            owner = path.relative_to(root).as_posix()
+            found = list(read_body(tree.body, owner=owner, inherited=()))
+            reached = find_parts(path, root) if found else frozenset()
+            if found and not (reached or owner.startswith((*OWN_PROCESS, *SCANNED[1:]))):
+                yield Citation(owner, (), f"{owner} cites numbers and imports nothing of ecproc: what does it prove?")
+            proves = not (owner.startswith(OTHER_SIDE) or reached == {SIMULATOR}) or owner.startswith(OWN_PROCESS)
+            yield from (citation._replace(proves=proves) for citation in found)
+
+
+def find_parts(path: Path, root: Path) -> frozenset[str]:
+    """Give the modules of ecproc that a test file imports, itself or by helpers in tests; of the simulator its name."""
+    parts: set[str] = set()
+    seen: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        file = waiting.pop()
+        if file in seen or not file.is_file():
+            continue
+        seen.add(file)
+        for module in list_imports(file):
+            if module.split(".")[0] == "ecproc":
+                parts.add(SIMULATOR if f"{module}.".startswith(f"{SIMULATOR}.") else module)
+            elif module.split(".")[0] in ("tests", "benchmarks"):
+                waiting.append(root / f"{module.replace('.', '/')}.py")
+    return frozenset(parts)
+
+
+def list_imports(file: Path) -> Iterator[str]:
+    """Yield the modules that a file imports anywhere; of `from a import b` also a.b, which may be one."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), filename=str(file))):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            if node.module != "ecproc":
+                yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)
 
 
 def read_body(body: Sequence[ast.stmt], *, owner: str, inherited: tuple[str, ...]) -> Iterator[Citation]:
@@ -199,13 +242,17 @@ def check_citations(citations: Sequence[Citation], known: frozenset[str]) -> Ite
 
 def render_page(source: Source, citations: Sequence[Citation]) -> str:
     """Give the whole page."""
-    tests: dict[str, list[str]] = {}
+    tests: dict[str, list[Citation]] = {}
     for citation in citations:
         for number in citation.numbers:
-            tests.setdefault(number, []).append(citation.test)
+            tests.setdefault(number, []).append(citation)
     entries = source.requirements()
     withdrawn = sum(1 for entry in entries.values() if entry.withdrawn)
-    proven = sum(1 for number, entry in entries.items() if find_proofs(tests.get(number, ())) and not entry.withdrawn)
+    proven = sum(
+        1
+        for number, entry in entries.items()
+        if any(citation.proves for citation in tests.get(number, ())) and not entry.withdrawn
+    )
     lines = [INTRODUCTION.format(proven=proven, total=len(entries), withdrawn=withdrawn)]
     for section in source.sections:
         lines += [f"## {section.title}", ""]
@@ -222,28 +269,23 @@ def render_later(number: str, entry: Mapping[str, str]) -> str:
     return f"- **{number}** {entry['text']}. *Later: {entry['why']}.*"
 
 
-def render_line(number: str, entry: Requirement, tests: Sequence[str]) -> str:
+def render_line(number: str, entry: Requirement, tests: Sequence[Citation]) -> str:
     if entry.withdrawn:
         return f"- **{number}** ~~{entry.text}~~ Withdrawn: {entry.withdrawn}"
     return f"- **{number}** {entry.text} *{entry.seen}* · {render_tests(tests)}"
 
 
-def find_proofs(tests: Sequence[str]) -> list[str]:
-    """Give those tests that are of the processor."""
-    return [test for test in tests if not test.startswith(OTHER_SIDE)]
+def render_tests(tests: Sequence[Citation]) -> str:
+    proofs = name_tests(citation.test for citation in tests if citation.proves)
+    others = name_tests(citation.test for citation in tests if not citation.proves)
+    return (proofs or "**open**") + (f" · bridge: {others}" if others else "")
 
 
-def render_tests(tests: Sequence[str]) -> str:
-    proofs = find_proofs(tests)
-    others = name_tests([test for test in tests if test not in proofs])
-    return (name_tests(proofs) or "**open**") + (f" · bridge: {others}" if others else "")
-
-
-def name_tests(tests: Sequence[str]) -> str:
+def name_tests(tests: Iterable[str]) -> str:
     return ", ".join(f"`{test}`" for test in dict.fromkeys(tests))
 
 
-def render_cited(title: str, texts: Mapping[str, str], tests: Mapping[str, Sequence[str]]) -> list[str]:
+def render_cited(title: str, texts: Mapping[str, str], tests: Mapping[str, Sequence[Citation]]) -> list[str]:
     """Give a table of those of these numbers that some test cites, nothing if none is."""
     rows = [
         f"| {number} | {text} | {render_tests(tests[number])} |" for number, text in texts.items() if number in tests

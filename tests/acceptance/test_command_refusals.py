@@ -191,7 +191,7 @@ def count_calls(world: World) -> int:
     return sum(number for name, number in calls.items() if not name.startswith(("receive", "delete", "returnptn")))
 
 
-@pytest.mark.requirement("R12", "R86", "R88")
+@pytest.mark.requirement("R86", "R88", "R144")
 @pytest.mark.parametrize("alive", [True, False], ids=["running", "alone"])
 async def test_bad_words_are_told_and_nothing_is_done(tmp_path: Path, alive: bool) -> None:
     said: dict[str, str] = {}
@@ -246,7 +246,7 @@ async def test_bad_bodies_are_told_and_nothing_is_done(tmp_path: Path) -> None:
         assert count_calls(world) == 0
 
 
-@pytest.mark.requirement("R96")
+@pytest.mark.requirement("I4")
 async def test_a_key_means_one_command_however_it_is_asked_for(tmp_path: Path) -> None:
     async with told_world(tmp_path) as (world, running):
         first = await world.ask("send", "note", OPEN, "--body", "one", "--key", "k-1", "--wait")

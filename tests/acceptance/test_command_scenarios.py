@@ -227,7 +227,7 @@ async def test_s14_an_open_ticket_is_closed(tmp_path: Path, policy: str) -> None
             assert world.ledger.updates[TICKET] == [{"status": "resolved", **notes}, {"status": "closed", **notes}]
 
 
-@pytest.mark.requirement("S15", "R105", "R109")
+@pytest.mark.requirement("S15", "R105", "R206")
 async def test_s15_a_ticket_goes_to_a_group_of_ours_and_is_resolved_there(tmp_path: Path) -> None:
     async with quiet_world(tmp_path) as world, begun(world) as running:
         say(world, FOREIGN, "Create", {"ticketType": "Incident", "status": "open", "group": "ENSONO"})

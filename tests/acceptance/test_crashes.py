@@ -24,7 +24,7 @@ FAULTS: Final = msgspec.structs.replace(
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.requirement("I1", "I2", "I4")
+@pytest.mark.requirement("I1", "I4", "R199")
 async def test_300_lives_come_out_right_however_often_the_processor_is_killed(tmp_path: Path) -> None:
     assert len(FAILPOINTS) >= 12
     kills = pick_kills(SEED, failpoints=sorted(FAILPOINTS), moments=MOMENTS)

@@ -302,7 +302,7 @@ async def test_what_waits_for_a_person_and_an_approver_without_an_address_are_to
         seen.assert_found("waiting", "warning", "1 outbox entries came to a bad end", "ecproc outbox list")
 
 
-@pytest.mark.requirement("R8", "R9", "R10")
+@pytest.mark.requirement("R8", "R9")
 async def test_a_round_trip_over_echo_is_proven_by_the_running_processors_log(tmp_path: Path) -> None:
     async with open_world(tmp_path, Plan(tickets=0)) as world:
         alone = await examine(world, "--echo")

@@ -22,7 +22,7 @@ OURS: Final = "<ours>"
 Document = Mapping[str, Any]
 
 
-@pytest.mark.requirement("R40", "R46", "R145")
+@pytest.mark.requirement("R46", "R167", "R234")
 async def test_the_guides_messages_leave_what_the_guide_says(tmp_path: Path) -> None:
     expected = json.loads((FIXTURES / "expected" / "guide-messages.json").read_bytes())["tickets"]
     async with open_world(tmp_path, Plan(tickets=0, visibility=1.0)) as world:

@@ -20,7 +20,7 @@ def make_cases(*chosen: tuple[CommandKind, str, int]) -> list[Case]:
 
 
 @pytest.mark.slow
-@pytest.mark.requirement("R97", "I4")
+@pytest.mark.requirement("R97", "I4", "R199")
 async def test_what_was_accepted_is_sent_once_however_the_processor_died(tmp_path: Path) -> None:
     cases = make_cases(
         (CommandKind.CREATE, "claim.committed", 1),

@@ -70,7 +70,7 @@ async def test_messages_nobody_can_read_at_their_eighteenth_receive_wake_a_perso
         assert {"ticket", "message_id", "hint"} <= often.keys()
 
 
-@pytest.mark.requirement("R5", "R225")
+@pytest.mark.requirement("R5", "R217")
 async def test_a_wrong_key_says_what_to_check(tmp_path: Path) -> None:
     async with (
         open_world(tmp_path, Plan(tickets=0)) as world,

@@ -147,6 +147,7 @@ async def test_a_dead_letter_completes_at_the_next_start(tmp_path: Path) -> None
         await assert_replay_is_equal(world)
 
 
+@pytest.mark.requirement("R237")
 @pytest.mark.parametrize("alive", [True, False], ids=["running", "alone"])
 async def test_a_message_in_quarantine_is_taken_once_it_can_be(tmp_path: Path, alive: bool) -> None:
     async with quiet_world(tmp_path) as world:

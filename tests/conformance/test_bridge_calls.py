@@ -78,7 +78,6 @@ class TestTicketCalls:
                 await bridge.send(CREATE)
         assert len(server.peers) == 4
 
-    @pytest.mark.requirement("R119")
     async def test_one_that_may_be_repeated_keeps_a_connection_where_one_is_cheap(self, adapter: Adapter) -> None:
         returned = Request("PUT", "/tickets/e-CS1/returnptn", b'{"a":1}', repeatable=True)
         async with FaultServer(answering(200, b"{}")) as server, open_bridge(adapter, server) as bridge:
@@ -88,7 +87,7 @@ class TestTicketCalls:
         assert len(server.peers) == (4 if adapter is FastBridge else 6)
         assert [(each.method, each.body) for each in server.requests] == [("PUT", b'{"a":1}'), ("POST", b"{}")] * 3
 
-    @pytest.mark.requirement("I4", "R119")
+    @pytest.mark.requirement("I4")
     async def test_a_call_on_a_connection_that_is_just_closed_is_unknown_and_not_repeated(
         self, adapter: Adapter
     ) -> None:

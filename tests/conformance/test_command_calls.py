@@ -356,7 +356,7 @@ async def test_a_group_that_ensono_does_not_know_gives_way_to_the_default_one(ad
     assert simulator.ledger.list_doubles() == {}
 
 
-@pytest.mark.requirement("R97", "R74")
+@pytest.mark.requirement("R97")
 async def test_a_create_whose_answer_got_lost_is_announced_in_the_queue(adapter: Adapter) -> None:
     config = SimulatorConfig(faults=FaultPlan(tickets=CallFaults(lost=1.0)))
     async with open_simulated(adapter, config) as (simulator, bridge, performer):
@@ -370,7 +370,7 @@ async def test_a_create_whose_answer_got_lost_is_announced_in_the_queue(adapter:
     assert b"ReturnEnsonoNum" in answer.body
 
 
-@pytest.mark.requirement("R8", "R9", "R99")
+@pytest.mark.requirement("R9", "R99")
 async def test_echo_sends_a_command_back_to_devs_queue(adapter: Adapter) -> None:
     async with open_simulated(adapter, SimulatorConfig(env="echo")) as (_, bridge, performer):
         await do(performer, K.CREATE_TICKET, **CREATE)
@@ -406,7 +406,7 @@ async def test_a_file_arrives_as_it_is_and_the_key_does_not(adapter: Adapter, tm
     assert told["status"] == "200"
 
 
-@pytest.mark.requirement("R130", "R131", "R224")
+@pytest.mark.requirement("R130", "R131")
 async def test_an_address_that_expired_on_the_way_is_asked_for_again(adapter: Adapter, tmp_path: Path) -> None:
     late = [200.0, 0.0]
     now = 1_700_000_000.0

@@ -72,6 +72,7 @@ async def fail(queue: HttpBridge | FastBridge) -> BridgeUnavailable:
 
 
 class TestHttpTargets:
+    @pytest.mark.requirement("R4")
     async def test_the_proxy_is_given_the_whole_address_byte_for_byte(self, adapter: Adapter) -> None:
         async with FaultServer(answering(200, b"{}")) as server, LoopbackProxy(USER) as proxy:
             # The name resolves nowhere: only a proxy that is asked for it can lead there.

@@ -176,7 +176,7 @@ async def test_the_first_event_says_whose_log_it_is(tmp_path: Path) -> None:
         assert (await store.head()).position == 1
 
 
-@pytest.mark.requirement("R6")
+@pytest.mark.requirement("R6", "R83")
 @pytest.mark.parametrize(("begun", "opened"), [("1.2", None), (None, "1.2"), ("1.2", "1.3")])
 async def test_the_guides_version_is_recorded_and_makes_no_other_log(
     tmp_path: Path, begun: str | None, opened: str | None
@@ -194,11 +194,14 @@ async def test_the_guides_version_is_recorded_and_makes_no_other_log(
 
 
 @pytest.mark.requirement("R6")
-async def test_a_log_of_another_environment_is_refused_by_both_names(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("part", "other"), [("environment", "uat"), ("host", "elsewhere.example"), ("client", "Other")]
+)
+async def test_a_log_of_another_environment_is_refused_by_both_names(tmp_path: Path, part: str, other: str) -> None:
     async with sqlite_store(tmp_path, identity=IDENTITY):
         pass
-    with pytest.raises(WrongEnvironment, match=r"'prod'.*'uat'"):
-        async with sqlite_store(tmp_path, identity=IDENTITY | {"environment": "uat"}):
+    with pytest.raises(WrongEnvironment, match=rf"'{IDENTITY[part]}'.*'{other}'"):
+        async with sqlite_store(tmp_path, identity=IDENTITY | {part: other}):
             pass
     async with sqlite_store(tmp_path, identity=None) as store:
         assert (await store.head()).position == 1

@@ -55,7 +55,7 @@ class TestSqliteStore(StoreTests):
 # --- one writer, shared commits
 
 
-@pytest.mark.requirement("I1", "R233")
+@pytest.mark.requirement("I1")
 async def test_callers_at_the_same_time_share_commits(tmp_path: Path) -> None:
     commits: list[int] = []
     async with sqlite_store(tmp_path, on_commit=lambda seconds, batches: commits.append(batches)) as store:

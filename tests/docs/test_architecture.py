@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -146,3 +147,15 @@ def test_a_citation_without_a_heading_is_found(tree: Path, cited: str, unknown: 
     (tree / "ecproc" / "app.py").write_text(cited.format(word="decision"), encoding="utf-8")
 
     assert find_undecided(tree) == [f"ecproc/app.py: decision {number}" for number in unknown]
+
+
+@pytest.mark.requirement("R232")
+def test_the_stack_is_what_was_asked_for_and_all_of_it_is_in_use() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = {re.split(r"[^\w-]", line)[0] for line in project["dependencies"]}
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (REPOSITORY / "ecproc").rglob("*.py"))
+
+    assert project["requires-python"] == ">=3.11"
+    for name in ("anyio", "httpx", "msgspec", "aiosqlite", "prometheus-client", "orjson"):
+        assert name in needed
+        assert re.search(rf"^\s*(?:import|from) {name.replace('-', '_')}\b", code, re.MULTILINE), name

@@ -273,7 +273,6 @@ def test_what_is_said_of_all_calls_holds_for_each(kind: CommandKind) -> None:
         assert conclude(EFFECTS[kind], status, body) == words.get(word, word), body
 
 
-@pytest.mark.requirement("R97", "R117", "C25")
 def test_what_happens_when_the_answer_is_lost_is_as_the_table_says() -> None:
     rows = {kind: (word, done) for kind, word, done in LOST.findall(read("README"))}
     first, last = OutboxConfig().unknown_retry

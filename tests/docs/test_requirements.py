@@ -19,14 +19,14 @@ def build(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """Give a checkout that has the hand-written texts and no tests."""
-    for folder in ("docs", "tests/unit", "tests/simulation", "tests/conformance", "ecproc/testing"):
+    for folder in ("docs", "tests/unit", "tests/simulation", "tests/conformance", "tests/acceptance", "ecproc/testing"):
         (tmp_path / folder).mkdir(parents=True)
     shutil.copy(REPOSITORY / "docs" / "requirements.toml", tmp_path / "docs")
     return tmp_path
 
 
-def write_test(tree: Path, text: str, *, name: str = "tests/unit/test_it.py") -> None:
-    (tree / name).write_text(text, encoding="utf-8")
+def write_test(tree: Path, text: str, *, name: str = "tests/unit/test_it.py", head: str = "import ecproc.wire") -> None:
+    (tree / name).write_text(f"{head}\n{text}", encoding="utf-8")
 
 
 def read_line(tree: Path, number: str) -> str:
@@ -85,18 +85,65 @@ def test_the_shipped_suite_counts_too(tree: Path) -> None:
     assert read_line(tree, "I1").endswith(f"| `{suite}::StoreTests::test_a` |")
 
 
-@pytest.mark.parametrize("other", ["tests/simulation/test_queue_model.py", "tests/conformance/test_queue_fifo.py"])
-def test_a_test_of_the_other_side_is_named_and_proves_nothing(tree: Path, other: str) -> None:
-    text = "@pytest.mark.requirement('R27')\ndef test_a(): ..."
-    write_test(tree, text, name=other)
+CITES = "@pytest.mark.requirement('R27')\ndef test_a(): ..."
+
+
+@pytest.mark.parametrize(
+    ("other", "head"),
+    [
+        ("tests/simulation/test_queue_model.py", "from ecproc.simulator.queue import Queue"),
+        (
+            "tests/simulation/test_queue_model.py",
+            "from ecproc.simulator.queue import Queue\nfrom ecproc.clock import Clock",
+        ),
+        ("tests/conformance/test_emulated.py", "from ecproc.simulator.queue import Queue"),
+        ("tests/conformance/test_emulated.py", "from ecproc import simulator"),
+        ("tests/conformance/test_emulated.py", "from tests.conformance import helper"),
+        ("tests/conformance/test_emulated.py", "import tests.conformance.helper"),
+    ],
+)
+def test_a_test_of_the_other_side_is_named_and_proves_nothing(tree: Path, other: str, head: str) -> None:
+    write_test(tree, "", name="tests/conformance/helper.py", head="def start():\n    import ecproc.simulator.server")
+    write_test(tree, CITES, name=other, head=head)
     assert build(tree).returncode == 0
     assert read_line(tree, "R27").endswith(f"· **open** · bridge: `{other}::test_a`")
     assert "Of 293, 0 have a test" in (tree / "docs" / "requirements.md").read_text(encoding="utf-8")
 
-    write_test(tree, text)
+    write_test(tree, CITES)
     assert build(tree).returncode == 0
     assert read_line(tree, "R27").endswith(f"· `tests/unit/test_it.py::test_a` · bridge: `{other}::test_a`")
     assert "Of 293, 1 have a test" in (tree / "docs" / "requirements.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("tests/conformance/test_it.py", "from ecproc.simulator.queue import Queue\nfrom ecproc.bridge import base"),
+        ("tests/conformance/test_it.py", "from ecproc import bridge"),
+        ("tests/conformance/test_it.py", "from tests.conformance.helper import serve"),
+        ("tests/acceptance/test_it.py", "from ecproc.simulator.queue import Queue"),
+        ("tests/acceptance/test_it.py", "import subprocess"),
+    ],
+)
+def test_a_test_that_has_the_processor_counts_whatever_stands_opposite(tree: Path, name: str, head: str) -> None:
+    write_test(
+        tree, "", name="tests/conformance/helper.py", head="import ecproc.simulator.server\nimport ecproc.pipeline"
+    )
+    write_test(tree, CITES, name=name, head=head)
+
+    assert build(tree).returncode == 0
+    assert read_line(tree, "R27").endswith(f"· `{name}::test_a`")
+
+
+@pytest.mark.parametrize("head", ["import ministack", "from tests.conformance.faultserver import FaultServer"])
+def test_a_citation_where_nothing_of_ours_is_under_test_cannot_stand(tree: Path, head: str) -> None:
+    write_test(tree, "", name="tests/conformance/faultserver.py", head="import asyncio")
+    write_test(tree, CITES, head=head)
+
+    refused = build(tree)
+
+    assert refused.returncode == 1
+    assert "tests/unit/test_it.py cites numbers and imports nothing of ecproc" in refused.stderr
 
 
 def test_rulings_and_invariants_stand_on_the_page_only_where_cited(tree: Path) -> None:

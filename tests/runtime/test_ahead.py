@@ -188,7 +188,7 @@ async def test_what_the_log_has_of_an_unknown_ticket_comes_first() -> None:
     await bench.check_replay()
 
 
-@pytest.mark.requirement("R121", "R209", "I5")
+@pytest.mark.requirement("R121", "I5")
 async def test_a_number_that_another_ticket_has_is_told_to_both() -> None:
     bench = Taker()
 

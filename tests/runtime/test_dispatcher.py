@@ -328,6 +328,7 @@ async def test_what_is_out_of_attempts_is_parked_and_what_is_lost_is_discarded(k
     assert (discarded.state, discarded.attempts, discarded.tries) == (S.DISCARDED, 1, 2)
 
 
+@pytest.mark.requirement("R101")
 async def test_an_answer_in_words_nobody_knows_is_asked_for_again_hourly_and_holds_nobody_else() -> None:
     bench = Bench()
     bench.desk.script["odd"] = [Odd("Perhaps")] * 7

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
 from ecproc.bridge.base import Answer
 from ecproc.config import BridgeConfig, Limits
@@ -29,6 +30,7 @@ from ecproc.simulator.settings import SimulatorConfig
 from ecproc.store.base import Committed
 from ecproc.store.memory import MemoryStore
 from ecproc.telemetry.hooks import Telemetry
+from ecproc.telemetry.metrics import PrometheusTelemetry
 from ecproc.testing.ticket import incident
 from tests.simulation.clock import VirtualClock
 from tests.simulation.peers import SimulatedBridge
@@ -65,6 +67,7 @@ class Heard(Telemetry):
         self.polls: list[str] = []
         self.deletes: list[str] = []
         self.duplicates = 0
+        self.ages: list[float] = []
 
     def poll_finished(self, outcome: str) -> None:
         self.polls.append(outcome)
@@ -74,6 +77,9 @@ class Heard(Telemetry):
 
     def message_duplicate(self, count: int = 1) -> None:
         self.duplicates += count
+
+    def message_age(self, seconds: float) -> None:
+        self.ages.append(seconds)
 
 
 class Disk(MemoryStore):
@@ -320,6 +326,19 @@ async def test_only_a_delete_that_met_trouble_is_tried_again(first: Line, again:
 
     assert len(bench.bridge.deleted) == 1 + again
     assert bench.heard.deletes == [outcome]
+
+
+@pytest.mark.requirement("R30")
+async def test_a_handle_that_the_bridge_does_not_know_is_an_error_and_left_to_redelivery(log_lines: Lines) -> None:
+    bench = Bench(messages(1), messages(1, handle="new"))
+    bench.bridge.deletes.append(INVALID)
+
+    await bench.run(10)
+
+    assert bench.bridge.deleted == ["h1", "new1"]
+    assert bench.heard.deletes == ["invalid", "deleted"]
+    (line,) = (line for line in log_lines if line["event"] == "delete_failed")
+    assert (line["log_level"], line["encoded_length"], line["message_id"]) == ("error", len("h1"), "m1")
 
 
 @pytest.mark.requirement("R31")
@@ -735,7 +754,7 @@ def test_no_answer_stops_the_readers(status: int, body: bytes) -> None:
     simulate(main)
 
 
-@pytest.mark.requirement("R31")
+@pytest.mark.requirement("R29")
 @pytest.mark.parametrize("first", [FORBIDDEN, EXPIRED])
 async def test_a_delete_that_succeeds_at_the_second_delivery_is_no_return(first: Answer, log_lines: Lines) -> None:
     bench = Bench(messages(1), messages(1))
@@ -787,7 +806,7 @@ async def test_what_comes_again_and_cannot_be_deleted_is_asked_for_less_and_less
     assert not bench.ingest.drained
 
 
-@pytest.mark.requirement("R17", "R22")
+@pytest.mark.requirement("R17", "R22", "R29")
 async def test_duplicates_that_can_be_deleted_are_progress() -> None:
     numbers = range(1, 51)
     bench = Bench(*map(messages, numbers))
@@ -829,7 +848,67 @@ async def test_a_stuck_queue_is_read_on_at_once_when_it_brings_something_fresh()
     assert len(bench.delivered) == 11
 
 
-@pytest.mark.requirement("R23")
+def measure(bench: Bench) -> CollectorRegistry:
+    """Let the metrics of a run hear the readers."""
+    registry = CollectorRegistry()
+    bench.heard = PrometheusTelemetry(registry, clock=bench.clock, version="0", python="0", sqlite="0")  # type: ignore[assignment]
+    bench.ingest = bench.make_ingest(visibility=30)
+    return registry
+
+
+@pytest.mark.requirement("R24")
+async def test_how_long_a_message_waited_is_measured_when_it_is_appended() -> None:
+    message = number(say("e-CS1"), 1, handle="h")
+    bench = Bench()
+    sent_ms = bench.clock.now() // 1000 - 5 * 3_600_000
+    attributes = {**message["Attributes"], "SentTimestamp": str(sent_ms)}
+    bench.bridge.receives.append(give_queue({**message, "Attributes": attributes}))
+
+    await bench.run(1)
+
+    assert bench.heard.ages == pytest.approx([5 * 3_600], abs=1)
+
+
+@pytest.mark.requirement("R210")
+async def test_a_queue_that_cannot_be_read_is_told_and_its_last_read_stands_still(log_lines: Lines) -> None:
+    bench = Bench(EMPTY, *[BROKEN] * 50, *[FORBIDDEN] * 50)
+    registry = measure(bench)
+
+    def read_last() -> float:
+        return registry.get_sample_value("ecproc_queue_last_success_timestamp_seconds") or 0.0
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.ingest.run)
+        await anyio.sleep(1)
+        first = read_last()
+        await anyio.sleep(3 * 30)
+        now = bench.clock.now() / 1_000_000
+        assert now - read_last() >= 3 * 30  # Ensono counts thirty minutes
+        assert read_last() == first > now - 120
+        assert "receive_failed" in [line["event"] for line in log_lines]
+        bench.bridge.receives.clear()
+        await anyio.sleep(300)
+        bench.ingest.stop()
+    assert read_last() > first
+
+
+@pytest.mark.requirement("R211")
+@pytest.mark.parametrize(("answer", "outcome"), [(BROKEN, "error"), (INVALID, "invalid"), (FORBIDDEN, "error")])
+async def test_messages_that_are_not_deleted_are_told_and_counted_at_once(
+    answer: Answer, outcome: str, log_lines: Lines
+) -> None:
+    bench = Bench(messages(1))
+    bench.bridge.deletes.extend([answer] * 1000)
+    registry = measure(bench)
+
+    await bench.run(60)  # Ensono waits until messages are an hour old
+
+    assert registry.get_sample_value("ecproc_messages_deleted_total", {"outcome": outcome}) == 1
+    assert registry.get_sample_value("ecproc_messages_deleted_total", {"outcome": "deleted"}) == 0
+    assert "delete_failed" in [line["event"] for line in log_lines]
+
+
+@pytest.mark.requirement("R23", "R235")
 @pytest.mark.parametrize(("count", "level"), [("9", None), ("10", "warning"), ("15", "error")])
 async def test_a_message_that_was_received_often_is_told_of(count: str, level: str | None, log_lines: Lines) -> None:
     message = say("e-CS1")

@@ -198,7 +198,6 @@ def test_an_answer_links_both_streams(held: int) -> None:
     simulate(in_memory)
 
 
-@pytest.mark.requirement("R97")
 def test_until_it_is_linked_its_own_stream_shows_it() -> None:
     async def main() -> None:
         clock = VirtualClock()
@@ -252,7 +251,7 @@ def test_a_number_that_comes_too_late_is_reported_with_both() -> None:
     simulate(main)
 
 
-@pytest.mark.requirement("R97")
+@pytest.mark.requirement("R74")
 def test_a_message_that_names_a_number_nobody_asked_for_here_makes_no_stream() -> None:
     async def main() -> None:
         clock = VirtualClock()

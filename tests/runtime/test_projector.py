@@ -345,6 +345,7 @@ def test_bounds_change_nothing_but_the_time_it_takes(seed: int, **limits: int) -
     assert simulate(lambda: live(**limits), seed=seed) == simulate(live)
 
 
+@pytest.mark.requirement("R19", "R227")
 async def test_more_tickets_at_work_than_states_held() -> None:
     bench = Bench(store=SimulatedDisk(VirtualClock().now, rng=Random(3)), states_held=2, actors_at_once=50)
 
@@ -403,7 +404,7 @@ class SlowReads(MemoryStore):
         return events
 
 
-@pytest.mark.requirement("I7", "I0")
+@pytest.mark.requirement("I7", "I0", "R229")
 async def test_without_room_in_the_outbox_decisions_wait_and_appends_do_not() -> None:
     bench = Bench()
     bench.outbox.room = anyio.Event()
@@ -535,7 +536,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return lambda: monkeypatch.setattr(steps, "take_step", take_step)
 
 
-@pytest.mark.requirement("I8", "I9")
+@pytest.mark.requirement("I8", "I9", "R227")
 async def test_a_ticket_our_code_cannot_take_is_parked_alone(poison: Callable[[], None]) -> None:
     store = SlowReads(VirtualClock().now)
     bench = Bench(store=store, events_held=6)
@@ -681,6 +682,7 @@ class Picky(MemoryStore):
         return await super().commit(batch)
 
 
+@pytest.mark.requirement("R237")
 async def test_what_nobody_can_understand_is_counted_and_quarantined() -> None:
     bench = Bench()
     odd = say("e-CS1", "Create", ticketType="Task")
@@ -718,7 +720,7 @@ async def codes(bench: Bench, ticket: str) -> list[str]:
     return [item["code"] for item in (await bench.document(ticket))["anomalies"]]
 
 
-@pytest.mark.requirement("R121", "R209", "I5")
+@pytest.mark.requirement("R121", "I5")
 @pytest.mark.parametrize("at_once", [True, False])
 async def test_tickets_that_adopt_one_number_are_both_told(at_once: bool) -> None:
     bench = Bench()
@@ -785,7 +787,7 @@ async def test_another_clients_name_is_flagged_once_and_the_message_is_applied()
     await bench.check_replay()
 
 
-@pytest.mark.requirement("R121", "R209")
+@pytest.mark.requirement("R121")
 async def test_a_number_that_the_desk_gives_although_another_ticket_has_it_is_told_to_both() -> None:
     bench = Bench()
     created = EffectSucceeded(EffectKey("create:e-CS2:g1"), {"number": "LOCAL-0000001"})

@@ -172,6 +172,7 @@ async def client(state: Tickets) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+@pytest.mark.requirement("R231")
 async def test_metrics_are_served_directly_in_both_formats(client: httpx.AsyncClient) -> None:
     plain = await client.get("/metrics")
     assert plain.status_code == 200
@@ -204,6 +205,7 @@ async def test_metrics_are_made_once_for_all_who_wait_and_never_older_than_the_q
         assert "ecproc_texts 3.0" in (await client.get("/metrics")).text
 
 
+@pytest.mark.requirement("R231")
 @pytest.mark.parametrize("path", ["/livez", "/healthz"])
 async def test_liveness_asks_for_a_restart_only_when_nothing_moves(
     path: str, client: httpx.AsyncClient, state: Tickets
@@ -214,6 +216,7 @@ async def test_liveness_asks_for_a_restart_only_when_nothing_moves(
     assert (await client.get(path)).status_code == 503
 
 
+@pytest.mark.requirement("R231")
 async def test_readiness_names_what_is_missing(client: httpx.AsyncClient, state: Tickets) -> None:
     ready = await client.get("/readyz")
     assert (ready.status_code, ready.text) == (200, "ready\n")

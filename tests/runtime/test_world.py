@@ -145,6 +145,28 @@ def test_a_stop_waits_for_the_effects_in_flight_and_for_no_more() -> None:
     assert errors == []
 
 
+class DeafDesk(SimulatedDesk):
+    """A desk that takes calls and never answers."""
+
+    async def perform(self, call: DeskCall) -> DeskAnswer:
+        self.order.append(call.key)
+        await anyio.sleep_forever()
+        raise AssertionError("nobody wakes it")
+
+
+@pytest.mark.requirement("R18", "R229")
+def test_messages_leave_the_queue_whatever_their_effects_wait_for() -> None:
+    async def main() -> None:
+        narrow = msgspec.structs.replace(CONFIG, outbox=OutboxConfig(max_in_flight=3, max_pending=4))
+        world = World(WorldPlan(tickets=10, rate=200, config=narrow), seed=1, desk=DeafDesk)
+        world.start()
+        await world.run_and_stop(15)
+        assert len(world.desk.order) == len(set(world.desk.order)) <= 3
+        assert world.simulator.ledger.unsent == len(world.queue) == 0
+
+    simulate(main, seed=1)
+
+
 def test_a_pipeline_tells_when_nothing_is_left_to_do() -> None:
     async def main() -> None:
         world = World(WorldPlan(tickets=3, roads=BAD_ROADS), seed=1)

@@ -289,7 +289,7 @@ def redirecting(*locations: str, status: int = 307) -> Script:
     return script
 
 
-@pytest.mark.requirement("R137", "R129")
+@pytest.mark.requirement("R137", "R129", "R1")
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_followed_with_nothing_of_the_former_request(tmp_path: Path, status: int) -> None:
     script = redirecting("/1?x=%2F", "2", "/3 ", status=status)
@@ -350,6 +350,7 @@ async def test_redirects_share_one_deadline(tmp_path: Path, monkeypatch: pytest.
 # --- what is not asked ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.requirement("R141")
 async def test_announced_as_too_large_is_not_even_asked(tmp_path: Path) -> None:
     async with fetching(tmp_path, answering(200, b"x")) as (fetcher, server):
         with pytest.raises(FetchFailed) as caught:

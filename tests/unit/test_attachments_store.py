@@ -36,7 +36,7 @@ def files_below(path: Path) -> list[str]:
     return sorted(str(each.relative_to(path)) for each in path.rglob("*") if each.is_file())
 
 
-@pytest.mark.requirement("R140")
+@pytest.mark.requirement("R140", "R141")
 async def test_content_stands_under_its_hash(store: ContentStore, tmp_path: Path) -> None:
     chunks = [os.urandom(700_000) for _ in range(4)]
     content = b"".join(chunks)
@@ -160,6 +160,7 @@ async def test_sweep_removes_what_a_crash_left(store: ContentStore, tmp_path: Pa
     assert (tmp_path / "attachments").stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.requirement("R137")
 async def test_file_is_synced_before_it_is_renamed_and_folders_after(
     store: ContentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import msgspec
@@ -39,6 +39,7 @@ from ecproc.wire.queue import decode_message
 
 CANARY = "canarysignature"
 INCIDENT = "e-CS0879727"
+CREATE, DOWNLOAD = f"create:{INCIDENT}:g1", f"att:{INCIDENT}:abc"
 QUARANTINED = b'{"ticketNumber":"e-CS9","attachment":"https:\\/\\/h\\/f?sig=' + CANARY.encode() + b'","bad":"\xff",}'
 STARTED = 1_700_000_000_000_000
 
@@ -144,6 +145,39 @@ def at_terminal(call: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Ca
 def read_events(call: Callable[..., str], *arguments: str) -> list[Json]:
     """The lines of `events`, as any reader takes them."""
     return [json.loads(line) for line in call("events", *arguments).splitlines()]
+
+
+@pytest.mark.requirement("R208", "R49")
+@pytest.mark.parametrize("number", ["LOCAL-0000001", "cs0879727", "E-CS0879727"])
+def test_the_whole_story_is_told_from_either_number(call: Callable[..., str], number: str) -> None:
+    told = json.loads(call("show", number))
+
+    assert told == json.loads(call("show", INCIDENT))
+    assert [moved["to"] for moved in told["history"]] == ["open"]
+    assert [file["id"] for file in told["attachments"]] == ["abc"]
+    assert {effect["key"] for effect in told["effects"]} >= {CREATE, DOWNLOAD, f"returnptn:{INCIDENT}:LOCAL-0000001"}
+    assert told["waiting_for"] is not None
+
+
+@pytest.mark.requirement("R142", "R230")
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_replay_asks_nobody(
+    built: Path, call: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, verify: bool
+) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("a replay went to the network")
+
+    data = shutil.copytree(built, tmp_path / "data")
+    monkeypatch.setenv("ECPROC_DATA__DIR", str(data))
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(f"socket.socket.{name}", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+
+    report = json.loads(call("replay", "--processes", "1", *(["--verify"] if verify else [])))
+
+    assert report["tickets"] == 1
+    (file,) = json.loads(call("show", INCIDENT))["attachments"]
+    assert file["status"] != "stored"
 
 
 @pytest.mark.requirement("R202")

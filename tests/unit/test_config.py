@@ -693,6 +693,11 @@ class TestBridge:
         assert (bridge.base_url, bridge.queue_url, bridge.environment) == (base, queue, environment)
         assert (bridge.identity.path, bridge.identity.environment) == (path, environment)
 
+    @pytest.mark.requirement("R83")
+    def test_what_is_recorded_names_the_guides_version(self) -> None:
+        recorded = msgspec.structs.asdict(BridgeConfig(url="https://h.example.com/acme/prod", client_name="x").identity)
+        assert recorded["guide"] == "1.2"
+
     def test_identity_ignores_the_port_and_the_host_s_case(self) -> None:
         first = BridgeConfig(url="https://H.example.com:444/acme/prod", client_name="x")
         second = BridgeConfig(url="https://h.example.com/acme/prod/", client_name="x")

@@ -439,7 +439,7 @@ def test_all_keys_of_a_file_may_be_sent() -> None:
     assert list_keys(Config(bridge=bridge(api_key=one), secret_files={"bridge.api_key": file})) == (one, two)
 
 
-@pytest.mark.requirement("R8", "R9", "R10")
+@pytest.mark.requirement("R9")
 def test_echo_is_beside_dev_and_its_queue_is_devs() -> None:
     for environment in ("dev", "echo"):
         config = to_echo(bridge(url=f"https://h.example.com/client/{environment}"))

@@ -68,7 +68,7 @@ def header(life: Life) -> Any:
     return [row.data for row in rows if row.table == "ticket"]
 
 
-@pytest.mark.requirement("R84", "R95", "R96")
+@pytest.mark.requirement("R95", "R96")
 def test_a_create_is_sent_with_all_that_it_takes_along() -> None:
     life = Life(STREAM).when(create(Comment("one", "c1"), description="d" * 5_000))
     (effect,) = life.new
@@ -196,7 +196,7 @@ def list_commands(life: Life) -> list[KnownCommand]:
     return [delta.command for delta in life.deltas if isinstance(delta, CommandChanged)]
 
 
-@pytest.mark.requirement("R96", "R87")
+@pytest.mark.requirement("R96", "R87", "R143")
 @pytest.mark.parametrize(
     ("life", "accepted", "why"),
     [
@@ -249,7 +249,7 @@ def first(**body: Any) -> Any:
     return incident("Create", status="open", priority="4", clientTicketNumber="INC1", **body)
 
 
-@pytest.mark.requirement("R97", "I3")
+@pytest.mark.requirement("I3", "R84")
 def test_either_of_link_and_message_may_come_first() -> None:
     before, after = given_link().when(first()), given(first(), LINKED)
     for life in (before, after):
@@ -263,7 +263,7 @@ def given_link(*events: Any) -> Life:
     return Life("e-CS1").when(LINKED).when(*events)
 
 
-@pytest.mark.requirement("R97")
+@pytest.mark.requirement("R84")
 def test_a_linked_ticket_is_shown_and_can_be_worked_on_before_any_message() -> None:
     life = given_link(CommandAccepted(EffectKey("K"), CommandKind.NOTE, comments=(Comment("text"),)))
     life.then(status="open", numbers=["INC1"], new_keys=["K"])

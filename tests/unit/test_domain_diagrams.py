@@ -38,7 +38,6 @@ def test_a_stale_page_is_found_and_written_anew(tmp_path: Path) -> None:
     assert page.read_text() == PAGE.read_text()
 
 
-@pytest.mark.requirement("R228")
 @pytest.mark.parametrize("machine", [incident.State, change.State, client_create.State, EntryState])
 def test_every_state_is_drawn(
     machine: type[incident.State] | type[change.State] | type[client_create.State] | type[EntryState],

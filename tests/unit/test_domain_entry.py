@@ -44,7 +44,7 @@ LEADS_TO: list[tuple[Outcome, EntryState]] = [
 ]
 
 
-@pytest.mark.requirement("R229", "I4")
+@pytest.mark.requirement("I4")
 @pytest.mark.parametrize("before", [state for state in EntryState if state is not EntryState.DISCARDED])
 @pytest.mark.parametrize(("outcome", "after"), LEADS_TO)
 def test_an_outcome_counts_whatever_state_the_entry_was_in(
@@ -120,7 +120,7 @@ def test_what_was_told_is_forgotten_but_which_file_was_fetched_is_not() -> None:
         assert told.effect == (planned.effect if kind is EffectKind.DOWNLOAD else effect(kind=kind))
 
 
-@pytest.mark.requirement("R229")
+@pytest.mark.requirement("I4")
 def test_only_a_judged_attempt_counts_and_only_a_blamed_one_is_spent() -> None:
     ended = entry()
     counts = []
@@ -177,7 +177,7 @@ def test_a_reason_stays_until_it_is_out_of_date() -> None:
     assert apply_outcome(failed, EffectSucceeded(KEY)).reason == ""
 
 
-@pytest.mark.requirement("I4")
+@pytest.mark.requirement("I4", "R229")
 @pytest.mark.parametrize("before", list(EntryState))
 @pytest.mark.parametrize("rearm", [False, True])
 def test_planning_a_key_again_arms_only_what_is_over(before: EntryState, rearm: bool) -> None:

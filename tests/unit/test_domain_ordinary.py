@@ -170,7 +170,7 @@ def walks(most: int = 20) -> st.SearchStrategy[list[dict[str, Any]]]:
     return st.lists(_MESSAGES, min_size=1, max_size=most)
 
 
-@pytest.mark.requirement("I5", "R61")
+@pytest.mark.requirement("I5")
 @settings(max_examples=150)
 @given(walks())
 def test_an_update_that_is_nearly_ordinary_is_folded_as_at_length(members: list[dict[str, Any]]) -> None:

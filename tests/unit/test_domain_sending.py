@@ -41,7 +41,7 @@ def known(life: Life) -> dict[str, Any]:
     return {delta.command.key: delta.command for delta in life.deltas if isinstance(delta, CommandChanged)}
 
 
-@pytest.mark.requirement("R101", "R104")
+@pytest.mark.requirement("R108", "R109")
 @pytest.mark.parametrize(
     ("accepted", "expected"),
     [
@@ -124,7 +124,7 @@ def test_what_names_our_number_waits_for_it_and_goes_behind_its_return() -> None
     assert life.state.commands.waiting == []
 
 
-@pytest.mark.requirement("R96", "I4")
+@pytest.mark.requirement("I4")
 def test_a_key_is_taken_once_unless_it_is_dead() -> None:
     life = ours().when(ask(CommandKind.UPDATE, group="B"))
     life.when(ask(CommandKind.UPDATE, group="C"))
@@ -137,7 +137,7 @@ def test_a_key_is_taken_once_unless_it_is_dead() -> None:
     assert life.entries == {"K": "available"}
 
 
-@pytest.mark.requirement("R117")
+@pytest.mark.requirement("R117", "R95")
 def test_a_comment_is_sent_once_whatever_it_came_with() -> None:
     linked = ClientLinked(
         TicketNumber("e-CS1"), ClientNumber("INC1"), "Incident", EffectKey("ec"), comments=(Comment("zero", "c0"),)
@@ -279,7 +279,7 @@ def test_values_that_were_set_are_acknowledged_until_a_message_says_otherwise() 
     assert life.state.commands.overlay == {}
 
 
-@pytest.mark.requirement("R111", "R105")
+@pytest.mark.requirement("I4")
 def test_a_ticket_that_comes_back_is_worked_on_once_more_whoever_brought_it_back() -> None:
     life = ours().when(incident("Closure", status="resolved", changed={"status": "resolved"}))
     assert life.state.commands.turn == 1

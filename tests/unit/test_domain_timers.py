@@ -227,7 +227,6 @@ def test_a_create_is_shown_by_any_message_of_its_ticket() -> None:
     assert open_timers(life.when(named("Update", status="open"))) == {}
 
 
-@pytest.mark.requirement("R136")
 def test_a_file_and_a_number_are_not_waited_for() -> None:
     upload = ask(CommandKind.ATTACH, name="a.txt", sha256="00", size="1", type="text/plain")
     number = ask(CommandKind.RETURN_NUMBER, key="N", clientTicketNumber="INC1")

@@ -372,6 +372,7 @@ def test_what_ensono_has_otherwise_is_named(record: Mapping[str, object], detail
     assert {each.code for each in found} <= {MismatchCode.REMOTE_DIFFERS}
 
 
+@pytest.mark.requirement("R125")
 def test_an_answer_that_shows_no_ticket_is_told() -> None:
     for body in (b"", b"{}", b'{"Response":"Bad Path"}', b'{"Response":{"case":[]}}', b"<html>"):
         assert read_shown(body) is None
@@ -407,7 +408,7 @@ async def ask_remote(log: Log, answer: Answer) -> tuple[list[Mismatch], list[str
     return found, bridge.asked
 
 
-@pytest.mark.requirement("R12", "R124")
+@pytest.mark.requirement("R124")
 async def test_open_incidents_and_requests_are_asked_for_and_nothing_else(log: Log) -> None:
     await log.put(
         *(header(f"e-CS{number}", type="Request") for number in range(5)),

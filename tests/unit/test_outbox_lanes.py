@@ -59,6 +59,7 @@ def test_what_waits_for_its_time_holds_those_behind(state: EntryState, kind: Eff
     assert choose_next([first, behind], NOW + 1) == Run(first)
 
 
+@pytest.mark.requirement("R110")
 def test_what_is_being_performed_holds_those_behind() -> None:
     assert choose_next([entry(K.CREATE, S.EXECUTING), entry(K.UPDATE)], NOW) is None
 

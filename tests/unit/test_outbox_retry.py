@@ -48,7 +48,7 @@ def test_success_ends_it_with_what_the_receiver_told() -> None:
     assert end(Done({"number": "L-1"})) == EffectSucceeded(EffectKey("k"), {"number": "L-1"}, cause=1)
 
 
-@pytest.mark.requirement("R204")
+@pytest.mark.requirement("R204", "R97")
 def test_an_unknown_outcome_has_a_timer_of_its_own_and_is_no_failure() -> None:
     outcome = end(Uncertain("no answer"))
 
@@ -64,6 +64,7 @@ def test_an_unknown_outcome_never_ends_by_itself() -> None:
     assert end(Uncertain("x"), worn).next_attempt_at is not None
 
 
+@pytest.mark.requirement("R119")
 @pytest.mark.parametrize("blamed", [0, 1, 3])
 def test_a_destination_in_trouble_costs_the_entry_nothing(blamed: int) -> None:
     entry = make_entry(blamed=blamed, attempts=blamed)

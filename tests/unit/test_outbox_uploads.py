@@ -108,7 +108,7 @@ async def test_a_type_that_no_header_can_carry_gives_way_to_what_the_name_says(t
     assert storage.puts[0][0].type == sent
 
 
-@pytest.mark.requirement("R133", "R12")
+@pytest.mark.requirement("R133")
 @pytest.mark.parametrize("name", ["setup.exe", "SETUP.EXE", "setup.exe.base64", "setup.exe. ", "x.pdf.base64"])
 async def test_a_forbidden_name_is_refused_before_anybody_is_asked(name: str) -> None:
     storage = Storage()
@@ -130,7 +130,7 @@ async def test_content_that_would_not_be_taken_asks_for_no_address() -> None:
     assert bridge.calls == []
 
 
-@pytest.mark.requirement("R130", "R131", "R224")
+@pytest.mark.requirement("R130", "R131")
 async def test_an_expired_address_is_replaced_and_none_is_used_twice() -> None:
     over = UploadFailed("HTTP 403 AccessDenied: Request has expired", Failure.EXPIRED, status=403)
     storage = Storage(over)

@@ -59,7 +59,7 @@ def test_one_of_several_calls_that_is_over_leaves_it_under_way() -> None:
     assert (describe(life).state, describe(life).answer) == ("done", "Ticket Closed Successfully")
 
 
-@pytest.mark.requirement("R119")
+@pytest.mark.requirement("R11")
 def test_one_that_waits_for_our_number_is_accepted() -> None:
     life = given(incident("Create", status="open"), CommandAccepted(K, CommandKind.NOTE, comments=(Comment("text"),)))
     assert describe(life) == ShownCommand("e-CS1", None, "K", CommandState.ACCEPTED, "")

@@ -187,6 +187,7 @@ async def test_an_open_approval_is_the_clients_turn_until_the_change_starts() ->
     await desk.tell(*[EffectSucceeded(EffectKey(key)) for key in keys], stream="e-CHG1")
     verdict = await desk.verdict("e-CHG1")
     assert (told(verdict), verdict["until"]) == (("approval", "client"), "2023-11-16T22:13:20.000000Z")
+    assert verdict["since"].startswith("2023-11-14T22:13:2")
     assert "within a day" not in verdict["hint"]
 
     desk.now += DAY + 1

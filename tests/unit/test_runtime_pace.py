@@ -318,7 +318,6 @@ def end_one(pace: Pace, fate: DeleteOutcome, *, started: float, now: float, key:
     return told
 
 
-@pytest.mark.requirement("R31")
 def test_what_was_deleted_before_the_get_that_brought_it_has_returned() -> None:
     pace = make_pace()
 

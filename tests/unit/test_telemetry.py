@@ -130,7 +130,7 @@ def test_times_and_ages_appear_once_they_exist(telemetry: Telemetry, registry: C
     assert list_names(registry) == CONTRACT | LATER
 
 
-@pytest.mark.requirement("R23", "R24", "R138")
+@pytest.mark.requirement("R23")
 def test_a_reading_is_asked_for_at_every_scrape(telemetry: Telemetry, sample: Samples) -> None:
     left: list[float | None] = [7, None, 5]
     telemetry.watch(Reading.RECEIVES_LEFT, lambda: left.pop(0))
@@ -278,7 +278,7 @@ def test_effects_and_breakers_are_measured(telemetry: Telemetry, sample: Samples
     assert (sample("paused", what="ticket"), sample("paused", what="desk")) == (3, 0)
 
 
-@pytest.mark.requirement("I7")
+@pytest.mark.requirement("I7", "R231")
 def test_unknown_words_share_one_label_value(
     telemetry: Telemetry, registry: CollectorRegistry, sample: Samples
 ) -> None:

@@ -163,7 +163,7 @@ def differing(seeds: range) -> Iterator[int]:
 # --- which messages are ordinary ---
 
 
-@pytest.mark.requirement("R46")
+@pytest.mark.requirement("I5")
 @pytest.mark.parametrize("name", MESSAGES)
 def test_the_guides_messages_are_ordinary_unless_they_have_a_file_or_an_approval(name: str) -> None:
     envelope = decode_message(MESSAGES[name])
@@ -177,12 +177,12 @@ def test_the_guides_messages_are_ordinary_unless_they_have_a_file_or_an_approval
 # --- both ways are one ---
 
 
-@pytest.mark.requirement("I5", "I9", "R46")
+@pytest.mark.requirement("I5", "I9")
 def test_a_changed_message_is_read_alike_both_ways() -> None:
     assert [*differing(range(3_000))] == []
 
 
-@pytest.mark.requirement("I5", "I9", "R46")
+@pytest.mark.requirement("I5", "I9")
 @settings(max_examples=300)
 @given(st.integers(10_000, 2**64))
 def test_any_changed_message_is_read_alike_both_ways(seed: int) -> None:

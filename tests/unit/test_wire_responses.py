@@ -99,7 +99,7 @@ def test_an_error_in_a_success_is_none(body: object, verdict: Verdict) -> None:
     assert judged.text
 
 
-@pytest.mark.requirement("R222", "R216", "R217")
+@pytest.mark.requirement("R222")
 @pytest.mark.parametrize(
     ("status", "body", "words"),
     [
@@ -121,6 +121,15 @@ def test_the_words_of_a_failure_are_told_whatever_they_stand_under(status: int, 
 @pytest.mark.parametrize("name", ["forbidden", "missing-authentication-token", "bad-path", "clientname-mapping"])
 def test_a_refusal_of_all_calls_says_what_to_look_at(name: str) -> None:
     assert "check bridge." in judge_answer(403, read(f"error-{name}")).hint
+
+
+@pytest.mark.requirement("R216")
+def test_a_missing_token_is_told_with_both_its_causes() -> None:
+    judged = judge_answer(403, read("error-missing-authentication-token"))
+
+    assert judged.verdict is MISCONFIGURED
+    assert "a wrong method or path" in judged.hint
+    assert "case sensitive" in judged.hint
 
 
 def test_an_answers_own_request_id_is_kept() -> None:
