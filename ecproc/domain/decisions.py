@@ -100,11 +100,12 @@ def return_number(draft: Draft, known: ClientTicket, *, rearm: bool = False) -> 
 
 
 def list_news(deltas: Iterable[Delta]) -> dict[str, str]:
-    """All fields these deltas set, without the bookkeeping that is no news to the desk (R61), and our own words."""
+    """All fields these deltas set, without the bookkeeping that is no news to the desk (R61), other spellings of the
+    same word (R152), and our own words."""
     fields: dict[str, str] = {}
     for delta in deltas:
         if isinstance(delta, FieldsChanged):
-            fields.update(delta.fields)
+            fields.update({name: value for name, value in delta.fields.items() if name not in delta.respelled})
         elif isinstance(delta, Echoed):  # it comes behind all of them
             fields = {name: value for name, value in fields.items() if name not in delta.fields}
     fields.pop("updatedOn", None)

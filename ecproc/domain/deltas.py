@@ -177,9 +177,10 @@ class TimerChanged(Delta, frozen=True):
 
 
 class FieldsChanged(Delta, frozen=True):
-    """Fields that got another value."""
+    """Fields that got another value; of those `respelled` it means what the one before did."""
 
     fields: dict[str, str]
+    respelled: frozenset[str] = frozenset()
 
 
 class NoteAdded(Delta, frozen=True):

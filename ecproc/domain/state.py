@@ -293,12 +293,22 @@ def set_fields(state: TicketState, message: Message, fields: Mapping[str, str], 
         fields = {name: value for name, value in fields.items() if record.sequences.get(name, NO_SEQUENCE) <= sequence}
     known, sequences = record.fields, record.sequences
     changed: dict[str, str] = {}
+    respelled: set[str] = set()
     for name, value in fields.items():
         if sequence != NO_SEQUENCE:
             sequences[name] = sequence
-        if known.get(name) != value:
+        before = known.get(name)
+        if before != value:
             known[name] = changed[name] = value
-    return [FieldsChanged(changed)] if changed else []
+            if name == "approval" and before is not None and _name_approval(before) == _name_approval(value):
+                respelled.add(name)
+    return [FieldsChanged(changed, frozenset(respelled))] if changed else []
+
+
+def _name_approval(text: str) -> str:
+    """The word that a change's approval means, however the guide spells it (C11)."""
+    word = text.strip().lower()
+    return "not requested" if word == "not yet requested" else word
 
 
 def flag_unknown_values(

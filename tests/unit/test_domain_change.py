@@ -226,7 +226,7 @@ def test_an_empty_time_is_none_and_the_other_spelling_is_known() -> None:
     assert life.fields == {"type": "Normal", "updatedOn": "2023-02-08T16:25:48Z"}
 
 
-@pytest.mark.requirement("C11")
+@pytest.mark.requirement("R152", "C11")
 @pytest.mark.parametrize(
     "word", ["Approved", "REJECTED", " requested ", "Not Yet Requested", "not requested", "not yet requested"]
 )
@@ -234,6 +234,28 @@ def test_an_approval_is_known_whatever_its_case_and_by_both_its_names(word: str)
     life = given(change("Create", type="Normal", state="Assess", approval=word)).then(anomalies=[])
 
     assert life.fields["approval"].strip().lower() == word.strip().lower()
+
+
+@pytest.mark.requirement("R152", "C11")
+@pytest.mark.parametrize(
+    ("before", "after", "tells"),
+    [
+        ("Not Yet Requested", "not requested", False),
+        ("not requested", "NOT YET REQUESTED", False),
+        ("requested", " Requested ", False),
+        ("not requested", "requested", True),
+        ("requested", "approved", True),
+    ],
+)
+def test_an_approval_in_another_spelling_is_shown_and_no_news_to_the_desk(
+    before: str, after: str, *, tells: bool
+) -> None:
+    ours = (change("Create", type="Normal", state="Assess", approval=before), *OURS[1:])
+    life = given(*ours).when(change("Update", type="Normal", state="Assess", approval=after))
+
+    life.then(anomalies=[])
+    assert life.fields["approval"].strip() == after.strip()
+    assert bool(life.new_keys) == tells
 
 
 @pytest.mark.requirement("R153", "C16")
