@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from email.utils import parsedate_to_datetime
 from typing import Final, Protocol
 
 from ecproc.bridge.base import Answer, Bridge, Deleted, Request
 from ecproc.clock import Clock
 from ecproc.errors import BridgeUnavailable
+from ecproc.network import parse_http_date
 from ecproc.telemetry.hooks import Reading, Telemetry
 
 _MICROSECONDS: Final = 1_000_000
@@ -94,10 +94,8 @@ class MeteredBridge:
 def read_skew(date: str, now: int) -> float | None:
     """How many seconds a clock that writes this HTTP date is ahead of one that says `now`, in microseconds UTC; None
     where it is no date. It is exact to a second."""
-    try:
-        return parsedate_to_datetime(date).timestamp() - now / _MICROSECONDS
-    except (ValueError, OverflowError, IndexError, TypeError):
-        return None
+    at = parse_http_date(date)
+    return None if at is None else at - now / _MICROSECONDS
 
 
 def name_call(request: Request) -> str:

@@ -221,10 +221,15 @@ def parse_retry_after(value: str | None, *, now: int) -> float | None:
     text = (value or "").strip()
     if text.isascii() and text.isdecimal():
         return min(float(text[:10]), RETRY_AFTER_LONGEST)
+    at = parse_http_date(text)
+    return None if at is None else min(max(at - now / 1_000_000, 0.0), RETRY_AFTER_LONGEST)
+
+
+def parse_http_date(text: str) -> float | None:
+    """Seconds UTC of an HTTP date, which is UTC whatever zone it names or not; None for what is none."""
     with suppress(ValueError, OverflowError, IndexError, TypeError):
         date = parsedate_to_datetime(text)
-        at = date if date.tzinfo else date.replace(tzinfo=UTC)
-        return min(max(at.timestamp() - now / 1_000_000, 0.0), RETRY_AFTER_LONGEST)
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
     return None
 
 

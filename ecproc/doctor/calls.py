@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +15,7 @@ from ecproc.config.options import is_address
 from ecproc.doctor.aside import call_aside
 from ecproc.doctor.bridging import ProbeAnswer, Probed, ProbeFailure, ProbeForm, is_right, list_other_forms
 from ecproc.http import HttpClient, HttpFault
-from ecproc.network import describe_timeout
+from ecproc.network import describe_timeout, parse_http_date
 from ecproc.wire.responses import judge_delete
 
 NO_HANDLE: Final = "ecproc-doctor"
@@ -90,7 +87,5 @@ async def _probe(form: ProbeForm, key: Secret, *, now: Callable[[], int]) -> Pro
 
 def _read_date(text: str | None) -> int | None:
     """The middle of the second that a Date header names, in microseconds UTC; None if it names none."""
-    with suppress(ValueError, OverflowError, IndexError, TypeError):
-        date = parsedate_to_datetime(text or "")
-        return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() * 1_000_000) + 500_000
-    return None
+    at = parse_http_date(text or "")
+    return None if at is None else int(at * 1_000_000) + 500_000

@@ -21,7 +21,7 @@ from ecproc.failpoints import failpoint
 from ecproc.fold.recorded import decode_entry
 from ecproc.outbox.reports import Reports
 from ecproc.outbox.retry import SECOND, Ended, RetryPolicy, conclude, interrupt, supersede, take_up
-from ecproc.outbox.schedule import LEFT_IN_STORE, OutboxBounds, Schedule, Start, weigh
+from ecproc.outbox.schedule import LEFT_IN_STORE, OutboxBounds, Schedule, Start, measure_due, weigh
 from ecproc.outbox.settling import Settling, is_same_plan
 from ecproc.signals import Signal
 from ecproc.store.base import Store
@@ -72,12 +72,12 @@ class Dispatcher:
         self._attempt_seconds = bounds.attempt_seconds
         self._clock = clock
         self._started = clock.now() - int(clock.monotonic() * SECOND)
-        self._rng = rng
-        self._telemetry = telemetry
+        self._rng, self._telemetry = rng, telemetry
         self._reports = Reports(telemetry, clock)
         self.schedule = Schedule({kind: one.name for kind, one in self._performers.items()}, bounds=bounds, rng=rng)
         self._settling = Settling(store, self.schedule, take_in=take_in, wake=wake, put=self._put)
-        telemetry.watch(Reading.ATTACHMENT_EXPIRY, lambda: self.schedule.expiries.seconds_left(self._now()))
+        telemetry.watch(Reading.ATTACHMENT_EXPIRY, lambda: self.schedule.expiries.seconds_left(clock.now()))
+        telemetry.watch(Reading.OLDEST_DUE, lambda: measure_due(self.schedule, self._now()))
         self._news, self._room, self._rest, self.ended = Signal(), Signal(), Signal(), Signal()
 
     async def wait_for_room(self) -> None:

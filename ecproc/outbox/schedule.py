@@ -319,6 +319,12 @@ class Schedule:
                 pass
 
 
+def measure_due(schedule: Schedule, now: int) -> Mapping[str, float]:
+    """Seconds for which each lane's most urgent entry was due at the last look; 0 where none was."""
+    told = {name: lane.told for name, lane in schedule._lanes.items()}
+    return {name: 0.0 if since is None else max(0.0, (now - since) / SECOND) for name, since in told.items()}
+
+
 def weigh(entry: Entry) -> int:
     size = sum(map(len, entry.effect.fields.values()))
     return size if size >= _LARGE_BYTES else 0

@@ -51,8 +51,7 @@ class Mailboxes(Generic[_F]):
         self._usual = _FIRST_BYTES
         self._boxes: dict[str, _Box[_F]] = {}
         self._folds: dict[str, _F] = {}
-        self._ready: deque[str] = deque()
-        self._oldest: dict[str, int] = {}
+        self._ready, self._oldest = deque[str](), dict[str, int]()
 
     @property
     def idle(self) -> bool:
@@ -62,7 +61,7 @@ class Mailboxes(Generic[_F]):
     @property
     def oldest(self) -> int | None:
         """When the oldest event that waits for a decision was recorded, microseconds UTC."""
-        return min(self._oldest.values(), default=None)
+        return min((at for stream, at in self._oldest.items() if stream not in self.parked), default=None)
 
     # --- what comes ---
 
@@ -80,14 +79,14 @@ class Mailboxes(Generic[_F]):
                 self._note_size(len(event.payload))
                 self.lag += 1
                 box.wanted = True
-                if event.stream not in self.parked:
-                    self._oldest.setdefault(event.stream, event.at)
+                self._oldest.setdefault(event.stream, event.at)
             if box.wanted and not box.busy:  # or what was missing before it has come now
                 self._wake(event.stream, box)
 
-    def wake_in_log(self, stream: str) -> None:
+    def wake_in_log(self, stream: str, now: int) -> None:
         """Take what stands of the stream, parked or not, in the log, and wants a decision."""
         self.parked.discard(stream)
+        self._oldest.setdefault(stream, now)
         box = self._box(stream)
         box.overflown = True
         self._wake(stream, box)
@@ -114,9 +113,10 @@ class Mailboxes(Generic[_F]):
             if box.fold is not None and stream in self._folds:  # it has grown meanwhile
                 self._put_fold(stream, box.fold)
             box.busy, box.fold = False, None
-            self._oldest.pop(stream, None)
-            if not box.events and not box.overflown:
-                del self._boxes[stream]
+            if not box.events:
+                self._oldest.pop(stream, None)
+                if not box.overflown:
+                    del self._boxes[stream]
         self.active -= len(streams)
 
     def park(self, stream: str) -> None:

@@ -50,7 +50,7 @@ class Projector:
         self._store = store
         self._effects = effects
         self._machines = machines
-        self._telemetry = telemetry
+        self._telemetry, self._clock = telemetry, clock
         self._boxes = Mailboxes(lambda stream: StreamFold(stream, machines.of(stream)), limits, weigh=StreamFold.weigh)
         self.parked: Set[str] = self._boxes.parked
         self._steps = Steps(
@@ -78,7 +78,7 @@ class Projector:
             self._tasks = tasks
             try:
                 for stream in await self._store.undecided_streams():
-                    self._boxes.wake_in_log(stream)
+                    self._boxes.wake_in_log(stream, self._clock.now())
                 self._start_ready()
                 await anyio.sleep_forever()
             finally:
@@ -129,7 +129,7 @@ class Projector:
 
     async def take_up(self, stream: str) -> bool:
         """Go on with a parked ticket; False where it is parked again."""
-        self._boxes.wake_in_log(stream)
+        self._boxes.wake_in_log(stream, self._clock.now())
         self._start_ready()
         await self._wait_at_rest({stream})
         return stream not in self.parked

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -16,14 +16,14 @@ _FILE_MODE: Final = 0o600
 class LogVerified(msgspec.Struct, frozen=True):
     """A log that held when it was verified; `at` is microseconds UTC."""
 
-    at: int
+    at: Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
     ok: bool = True
 
 
 class ReplayVerified(msgspec.Struct, frozen=True):
     """Whether a replay was equal to the live state; `at` is microseconds UTC."""
 
-    at: int
+    at: Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
     equal: bool
 
 
@@ -65,7 +65,7 @@ def read_checks(directory: Path) -> Checks:
 def _read(directory: Path) -> _File:
     try:
         return msgspec.json.decode((directory / CHECKS).read_bytes(), type=_File)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, RecursionError):
         return _File()
 
 

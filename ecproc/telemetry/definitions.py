@@ -9,7 +9,6 @@ from typing import Final, Generic, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from ecproc.clock import Clock
 from ecproc.domain.events import PAUSED_TICKET
 from ecproc.telemetry.hooks import (
     ANOMALY_CODES,
@@ -60,6 +59,11 @@ READINGS: Final[Mapping[Reading, tuple[str, str, str]]] = {
         "attachment_expiry_seconds",
         "Until an attachment's address ends, the first of the files that are not fetched yet.",
         "",
+    ),
+    Reading.OLDEST_DUE: (
+        "outbox_oldest_due_age_seconds",
+        "How long the oldest due entry has been due; 0 where none is.",
+        "lane",
     ),
     Reading.PROJECTION_LAG: (
         "projection_lag_seconds",
@@ -174,8 +178,10 @@ class LogMetrics:
         self.append = Spread(
             registry, "Commits of the log, fsync included.", _COMMIT_BUCKETS, "ecproc_log_append_duration_seconds"
         )
-        self.position = Gauge("ecproc_log_last_position", "The log's last position.", registry=registry)
-        self.size = Gauge("ecproc_log_size_bytes", "The log's size on disk.", unit="bytes", registry=registry)
+        self.position: int | None = None
+        self.size: int | None = None
+        Watched(registry, "ecproc_log_last_position", "The log's last position.", read=lambda: self.position)
+        Watched(registry, "ecproc_log_size_bytes", "The log's size on disk.", read=lambda: self.size)
         # Both change with every message and are looked at every few seconds: read then, not written now.
         self.lag = self.working = 0
         Watched(
@@ -200,8 +206,7 @@ class LogMetrics:
 class OutboxMetrics:
     """What is measured of effects."""
 
-    def __init__(self, registry: CollectorRegistry, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, registry: CollectorRegistry) -> None:
         self.entries = _Children(
             Gauge(
                 "ecproc_outbox_entries",
@@ -217,13 +222,6 @@ class OutboxMetrics:
             "ecproc_outbox_oldest_due_timestamp_seconds",
             "When the oldest due entry became due.",
             read=lambda: {lane: at / _MICROSECONDS for lane, at in self.oldest_due.items() if at is not None},
-            label="lane",
-        )
-        Watched(
-            registry,
-            "ecproc_outbox_oldest_due_age_seconds",
-            "How long the oldest due entry has been due; 0 where none is.",
-            read=self._read_due_ages,
             label="lane",
         )
         self.effects = Tally(
@@ -253,11 +251,6 @@ class OutboxMetrics:
         self.paused = _Children(paused, [(what,) for what in (*PAUSABLE, PAUSED_TICKET)])
         left = Gauge("ecproc_breaker_open", "1 while a destination is left alone.", ["destination"], registry=registry)
         self.breakers = _Children(left, [(destination,) for destination in DESTINATIONS])
-
-    def _read_due_ages(self) -> Mapping[str, float]:
-        now = self._clock.now()
-        due = self.oldest_due.items()
-        return {lane: 0.0 if at is None else max(0.0, (now - at) / _MICROSECONDS) for lane, at in due}
 
 
 def _list_effects() -> Iterable[tuple[str, str, str]]:

@@ -61,6 +61,8 @@ class Reading(StrEnum):
     """Until the queue drops the first of them (R24)."""
     ATTACHMENT_EXPIRY = "attachment_expiry"
     """Until the first address ends of the files that are still to be fetched (R138)."""
+    OLDEST_DUE = "oldest_due"
+    """Age of the oldest due entry of each lane; 0 where none is due."""
     PROJECTION_LAG = "projection_lag"
     """Age of the oldest event that is not decided; 0 where none waits."""
     PARKED = "parked"

@@ -34,7 +34,7 @@ class PrometheusTelemetry(Telemetry):
         self._queue, self._log, self._outbox = (
             QueueMetrics(registry),
             LogMetrics(registry),
-            OutboxMetrics(registry, clock),
+            OutboxMetrics(registry),
         )
         self._refused = define_counter(registry, "web_refusals", "Whom these pages turned away.", reason=WEB_REFUSALS)
 
@@ -95,8 +95,7 @@ class PrometheusTelemetry(Telemetry):
         self._log.append.add(seconds)
 
     def log_position(self, position: int, size_bytes: int) -> None:
-        self._log.position.set(position)
-        self._log.size.set(size_bytes)
+        self._log.position, self._log.size = position, size_bytes
 
     def projection_lag(self, events: int) -> None:
         self._log.lag = events

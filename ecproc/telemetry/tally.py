@@ -128,7 +128,10 @@ class Watched(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """What prometheus_client asks for at a scrape."""
-        found = self.read()
+        try:
+            found = self.read()
+        except Exception:  # one that cannot be read must not cost all the others
+            return
         family = GaugeMetricFamily(
             self._name, self._text, labels=[self._label] if self._label else [], unit=unit_of(self._name)
         )

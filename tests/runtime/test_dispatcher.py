@@ -31,7 +31,7 @@ from ecproc.outbox.retry import RetryPolicy
 from ecproc.outbox.schedule import OutboxBounds
 from ecproc.store.base import Committed
 from ecproc.store.memory import MemoryStore
-from ecproc.telemetry.hooks import Telemetry
+from ecproc.telemetry.hooks import Read, Reading, Telemetry
 from tests.simulation.clock import VirtualClock
 from tests.simulation.simloop import simulated_backend
 
@@ -84,6 +84,16 @@ class Heard(Telemetry):
         self.states: list[tuple[str | None, str | None]] = []
         self.outcomes: list[str] = []
         self.breakers: list[tuple[str, bool]] = []
+        self.reads: dict[Reading, Read] = {}
+
+    def watch(self, reading: Reading, read: Read) -> None:
+        self.reads[reading] = read
+
+    def read_ages(self) -> Mapping[str, float]:
+        """How long each lane's oldest due entry has been due."""
+        found = self.reads[Reading.OLDEST_DUE]()
+        assert isinstance(found, Mapping)
+        return found
 
     def outbox_changed(self, lane: str, before: str | None, after: str | None) -> None:
         self.states.append((before, after))
@@ -754,6 +764,26 @@ async def test_a_clock_that_is_set_moves_no_retry(years: int) -> None:
 
     assert 61 <= bench.times_of("unknown")[1] <= 121
     assert bench.times_of("held")[1] == pytest.approx(201)
+
+
+@pytest.mark.requirement("I13")
+async def test_a_clock_that_is_set_changes_no_age_of_what_is_due() -> None:
+    bench = Bench()
+    bench.dispatcher.pause("e-1", "desk", paused=True)
+    await bench.plan("e-1", (K.CREATE, "k"))
+    ages: list[float] = []
+
+    async def work() -> None:
+        for jump in (3_600, -7_200):
+            await anyio.sleep(10)
+            bench.clock.jump(jump)
+            ages.append(bench.heard.read_ages()["desk"])
+        bench.dispatcher.pause("e-1", "desk", paused=False)
+
+    await bench.run(work=work)
+
+    assert ages == pytest.approx([10.0, 20.0], abs=1.0)
+    assert bench.heard.read_ages() == dict.fromkeys(Lane, 0.0)
 
 
 async def test_a_destination_that_is_down_is_left_alone_and_tried_by_one() -> None:

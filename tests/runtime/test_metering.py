@@ -98,6 +98,7 @@ async def test_the_clock_s_difference_is_read_from_the_last_date() -> None:
     skew = told.reads[Reading.CLOCK_SKEW]()
     assert isinstance(skew, float)
     assert read_skew("Tue, 01 Jan 2030 00:00:30 GMT", 1_893_456_000_000_000) == 30.0
+    assert read_skew("Tue, 01 Jan 2030 00:00:30 -0000", 1_893_456_000_000_000) == 30.0
     assert read_skew("yesterday", 0) is None
 
 

@@ -82,12 +82,22 @@ def make_entry(kind: EffectKind, fields: Mapping[str, str] | None = None, **memb
 
 
 async def perform(
-    entry: Entry, *lines: Line, rows: Sequence[Row] = (), commands: CommandsConfig = UNTOLD, began: int = 0
+    entry: Entry,
+    *lines: Line,
+    rows: Sequence[Row] = (),
+    commands: CommandsConfig = UNTOLD,
+    began: int = 0,
+    looks: list[str] | None = None,
 ) -> tuple[Attempt, ScriptedBridge]:
     bridge, store = ScriptedBridge(), MemoryStore(VirtualClock().now, TABLES)
     bridge.sends.extend(lines)
     await store.commit(Batch(rows=rows))
-    performer = BridgePerformer(bridge, store, client_name="testClient", commands=commands)
+
+    async def look() -> None:
+        if looks is not None:
+            looks.append("look")
+
+    performer = BridgePerformer(bridge, store, client_name="testClient", commands=commands, look=look)
     performer.began = began
     return await performer.perform(STREAM, entry), bridge
 
@@ -347,8 +357,10 @@ async def test_a_refusal_of_what_may_have_been_done_waits_once_for_the_message_t
 ) -> None:
     entry = make_entry(K.CLOSE_TICKET, {"status": "closed", "closeNotes": "Ours."}, **members)
 
-    attempt, _ = await perform(entry, say(CLOSED, 400), rows=show_ticket("resolved"), began=began)
+    looks: list[str] = []
+    attempt, _ = await perform(entry, say(CLOSED, 400), rows=show_ticket("resolved"), began=began, looks=looks)
 
+    assert bool(looks) == bool(members or began), "the queue is read only where somebody may have been there before"
     assert isinstance(attempt, Uncertain if waits else Blamed)
     assert attempt.reason == " ".join(CLOSED)
 

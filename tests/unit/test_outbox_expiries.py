@@ -56,6 +56,18 @@ def test_a_new_address_takes_the_place_of_the_old_one(schedule: Schedule) -> Non
     assert schedule.expiries.seconds_left(0) == 8
 
 
+@pytest.mark.requirement("I7")
+def test_what_is_finished_behind_one_that_is_not_is_forgotten(schedule: Schedule) -> None:
+    schedule.put("stuck", make("stuck", 1_000_000), 0)
+    for number in range(5_000):
+        key = f"k{number}"
+        schedule.put(key, make(key, 2_000_000), 0)
+        schedule.put(key, make(key, 2_000_000, EntryState.COMPLETED), 0)
+
+    assert schedule.expiries.seconds_left(0) == 1
+    assert len(schedule.expiries) <= 1_001
+
+
 def test_a_retry_is_not_counted_twice(schedule: Schedule) -> None:
     for state in (EntryState.AVAILABLE, EntryState.RETRYABLE, EntryState.RETRYABLE):
         schedule.put("s", make("a", 5_000_000, state), 0)

@@ -426,3 +426,27 @@ def test_a_parked_stream_takes_no_room_and_is_not_started_again() -> None:
 
     assert boxes.idle
     assert (boxes.held, boxes.parked) == (0, {"a"})
+
+
+def record(stream: str, version: int, at: int) -> RecordedEvent:
+    """A fact that wants a decision, recorded then."""
+    return RecordedEvent(version, stream, version, at, FACT, b"{}", b"")
+
+
+def test_the_oldest_that_waits_is_known_until_it_is_decided() -> None:
+    boxes = Mailboxes(Fold, Limits())
+
+    boxes.put([record("a", 1, 50)], wake=True)
+    boxes.put([record("b", 1, 40)], wake=True)
+    boxes.wake_in_log("c", 60)
+    assert boxes.oldest == 40
+
+    boxes.start_ready()
+    boxes.read("b")
+    boxes.finish(["b"])
+    assert boxes.oldest == 50
+
+    boxes.park("a")
+    boxes.finish(["a"])
+    assert boxes.oldest == 60, "of a parked stream nobody waits for a decision"
+    assert Mailboxes(Fold, Limits()).oldest is None

@@ -130,10 +130,12 @@ class BridgePerformer:
 
     async def _examine(self, stream: str, entry: Entry, refused: Blamed) -> Attempt:
         """What the refusal of a call that sets values comes to: no more than a word where it is so already."""
-        await self._look()
+        may_be_done = entry.tries or entry.effect.position <= self.began
+        if may_be_done:
+            await self._look()
         if await self._is_so(stream, entry.effect):
             return Done({"answer": "shown by a message", **refused.call, "refusal": refused.reason}, refused.request_id)
-        if entry.state is not EntryState.UNKNOWN and (entry.tries or entry.effect.position <= self.began):
+        if may_be_done and entry.state is not EntryState.UNKNOWN:
             return Uncertain(refused.reason, refused.hint, refused.request_id, refused.call)
         return refused
 
