@@ -22,7 +22,7 @@ from ecproc.cli import main
 from ecproc.cli.document import draw_document
 from ecproc.cli.output import write_human
 from ecproc.config import DataConfig
-from ecproc.domain.events import EffectFailed, EffectSucceeded
+from ecproc.domain.events import EffectFailed, EffectSucceeded, Message
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import Batch, NewEvent
 from ecproc.domain.policy import Policy
@@ -31,7 +31,7 @@ from ecproc.fold.recorded import Kind, encode_event
 from ecproc.fold.step import take_step
 from ecproc.fold.stream import StreamFold
 from ecproc.fold.tables import TABLES
-from ecproc.fold.tickets import MACHINES
+from ecproc.fold.tickets import MACHINES, TicketMachine
 from ecproc.reading.timeline import Happening, Timeline, TimelineEntry
 from ecproc.store.checks import read_checks
 from ecproc.store.opening import open_store
@@ -310,6 +310,29 @@ def test_a_ticket_is_one_line_that_says_what_is_the_matter(
     assert row.split()[:4] == [INCIDENT, "Incident", "open", "LOCAL-0000001"]
     assert row[headings.index("waiting for") :].startswith("attachment")
     assert max(len(headings), len(row)) <= 90
+
+
+def test_a_ticket_that_our_code_cannot_fold_is_shown_up_to_there(
+    at_terminal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evolve = TicketMachine.evolve
+
+    def stumble(state: Any, fact: Any, place: Any) -> Any:
+        if isinstance(fact, Message) and fact.transaction == "Attachment":
+            raise KeyError("a defect")
+        return evolve(state, fact, place)
+
+    whole = at_terminal("show", INCIDENT)
+    monkeypatch.setattr(TicketMachine, "evolve", staticmethod(stumble))
+    shown = at_terminal("show", INCIDENT)
+    verdict, _, rest = shown.partition("Timeline")
+    assert "waits for attachment since" in verdict
+    timeline, fields, lists = rest.partition("\nFields")
+    assert (fields, lists) == ("\nFields", whole.partition("\nFields")[2])
+    told, _, defect = " ".join(timeline.split()).partition(" defect ")
+    assert defect.startswith("ecproc raised KeyError: its defect keeps this event")
+    assert told.endswith("message Attachment")
+    assert " ".join(whole.partition("Timeline")[2].split()).startswith(told)
 
 
 def test_show_at_a_position_is_the_ticket_as_of_then(call: Callable[..., str]) -> None:
