@@ -36,7 +36,9 @@ _FORMAT: Final = 1
 _FILE_MODE: Final = 0o600
 _MARGIN: Final = 16 * 1024 * 1024
 """Bytes that stay free on a disk that is not the data directory's."""
-_OURS: Final = frozenset({"ecproc.db", "ecproc.db-journal", "anchor", "anchor.new", DESK_FILE, MANIFEST, FOLDER})
+_LOG_FILE: Final = "ecproc.db"
+_SQLITE_FILES: Final = (name + end for name in (_LOG_FILE, DESK_FILE) for end in ("", "-journal", "-wal", "-shm"))
+_OURS: Final = frozenset({*_SQLITE_FILES, "anchor", "anchor.new", MANIFEST, FOLDER})
 """All that can stand in a copy that was not finished."""
 _PIECE: Final = 1024 * 1024
 
@@ -185,7 +187,7 @@ class Backup:
             os.close(lock)
 
     def _fill(self, part: Path, log: HeldLog, desk: HeldDesk | None) -> Manifest:
-        names = ["ecproc.db", "anchor"]
+        names = [_LOG_FILE, "anchor"]
         if desk is not None:
             desk.copy(part, self._count())
             names.append(DESK_FILE)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -294,6 +295,22 @@ def test_what_a_killed_backup_left_is_named_and_removed(call: Call, tmp_path: Pa
     (part / "ecproc.db").write_bytes(b"half")
     call("log", "backup", "copy")
     assert f"removed {Path('copy.part')}" in said[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "data"]
+
+
+@pytest.mark.parametrize("name", ["ecproc.db", "desk.db"])
+@pytest.mark.parametrize("mode", ["WAL", "PERSIST"])
+def test_what_was_left_while_it_was_written_to_is_removed_too(
+    call: Call, data: Path, tmp_path: Path, name: str, mode: str
+) -> None:
+    part = tmp_path / "copy.part"
+    part.mkdir()
+    shutil.copy(data / name, part)
+    with closing(sqlite3.connect(part / name, isolation_level=None)) as left:
+        left.execute(f"PRAGMA journal_mode = {mode}")
+        left.execute("CREATE TABLE marked (x)")
+        assert len(list_names(part)) > 1
+        call("log", "backup", "copy")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "data"]
 
 
