@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -427,6 +428,21 @@ def test_replay_verify_exits_3_and_shows_what_differs(call: Callable[..., str], 
         report = json.loads(call("replay", "--verify", code=ExitCode.FINDINGS))
     assert read_checks(copy).replay_equal is False
     assert (report["equal"], report["differences"]) == (False, 1)
+
+
+def test_a_log_that_does_not_hold_is_equal_to_nothing(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(built, copy)
+    monkeypatch.setenv("ECPROC_DATA__DIR", str(copy))
+    assert main(["replay", "--verify"]) == 0
+    with closing(sqlite3.connect(copy / "ecproc.db", isolation_level=None)) as file:
+        file.execute("UPDATE event SET payload = x'7b7d20' WHERE position = 2")
+    assert main(["replay"]) == ExitCode.LOG_DAMAGED
+    assert read_checks(copy).replay_equal is True
+    assert main(["replay", "--verify"]) == ExitCode.LOG_DAMAGED
+    assert read_checks(copy).replay_equal is False
 
 
 def test_replay_until_a_position_has_nothing_to_compare(call: Callable[..., str]) -> None:
