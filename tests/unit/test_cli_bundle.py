@@ -299,6 +299,17 @@ def test_of_a_long_ticket_the_newest_events_are_given_and_the_rest_is_told(
     assert f"e-CS1: {len(whole) - 3} older events are left out" in unpack(tmp_path / "cut.tar.gz")["README.txt"]
 
 
+def test_whoever_only_the_ticket_still_names_is_masked(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "MOST_EVENTS", 0)
+    call("bundle", "e-CHG1", "--output", "cut.tar.gz")
+    told = {name.rpartition("/")[2]: text for name, text in unpack(tmp_path / "cut.tar.gz").items()}
+    assert told["messages.ndjson"] == told["timeline.ndjson"] == ""
+    (approval,) = json.loads(told["ticket.json"])["approvals"]
+    assert (approval["name"], approval["email"]) == ("[name 1]", "[email 1]")
+
+
 # --- as a test
 
 
