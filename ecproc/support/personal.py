@@ -1,4 +1,5 @@
-"""Personal data in what is given away: names, e-mail addresses and telephone numbers, each under one stand-in."""
+"""Personal data in what is given away: names, e-mail addresses and telephone numbers, each under one stand-in; and the
+queries of addresses without a host, which may hold a key."""
 
 from __future__ import annotations
 
@@ -36,6 +37,10 @@ _PHONE: Final = re.compile(
     r"(?:\+\d{7,15}|(?:\+\d{1,3}[ ./-]?)?(?:\(\d{1,5}\)[ ./-]?)?\d{2,5}(?:[ /-]\d{2,8}){1,4})(?![\w:-])"
 )
 _LOOSE_MEMBER: Final = re.compile(r"""(\\{0,8}")([A-Za-z_ -]{1,40})\1(\s{0,8}:\s{0,8})\1([^"\\]{1,400})\1""")
+_PATH_QUERY: Final = re.compile(
+    r"""(?<![\w./%-])([\w.%-]*+/[\w./%-]*+\?)(?:[^\s"'<>\\]|\\u[0-9a-fA-F]{4}|\\/)+""",
+)
+"""The query of an address without its host, as outcomes keep one; also inside of JSON that is broken."""
 _SHORTEST_NAME: Final = 3
 _LEAST_DIGITS: Final = 7
 _MOST_MET: Final = 2000
@@ -69,7 +74,8 @@ class PersonalMask:
         return _encode(self._mask_value(value, None, _DEPTH)).encode()
 
     def mask_text(self, text: str) -> str:
-        """A text without addresses, numbers, and the names that were met; members of what looks like JSON too."""
+        """A text without queries, addresses, numbers, and the names that were met, also in broken JSON."""
+        text = _hide_queries(text)
         text = _LOOSE_MEMBER.sub(self._mask_member, text)
         text = _EMAIL.sub(self._stand_in(EMAIL), text)
         if (names := self._find_names()) is not None:
@@ -93,8 +99,9 @@ class PersonalMask:
             case str():
                 return self._mask_nested(value, depth)
             case dict() if depth:
+                members = _list_members(value)
                 return {
-                    name: self._mask_value(item, own or kind, depth - 1) for name, item, own in _list_members(value)
+                    _hide_queries(name): self._mask_value(item, own or kind, depth - 1) for name, item, own in members
                 }
             case list() if depth:
                 return [self._mask_value(item, kind, depth - 1) for item in value]
@@ -133,6 +140,10 @@ class PersonalMask:
 
 
 _STAND_IN: Final = re.compile(rf"\[(?:{NAME}|{EMAIL}|{PHONE}) \d+\]")
+
+
+def _hide_queries(text: str) -> str:
+    return _PATH_QUERY.sub(r"\1***", text)
 
 
 def _fold(text: str) -> str:

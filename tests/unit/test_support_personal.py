@@ -151,6 +151,26 @@ def test_what_a_stranger_sends_is_masked_in_time_that_grows_with_its_length(piec
     json.loads(masking.mask(json.dumps({"body": text}).encode()))
 
 
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("PUT /yourclient/prod/returnptn?clientName=Müller&apikey=canary", "PUT /yourclient/prod/returnptn?***"),
+        ("host.example.com/a/ä?x=1&y=Ω&z=canary then", "host.example.com/a/ä?*** then"),
+        ("(/?canary) and/or, why?", "(/?*** and/or, why?"),
+    ],
+)
+def test_a_query_without_a_host_is_masked_to_its_end(text: str, masked: str) -> None:
+    assert mask({"path": text, text: json.dumps([text])}) == {
+        "path": masked,
+        masked: json.dumps([masked], separators=(",", ":")),
+    }
+
+
+def test_a_query_in_broken_json_is_masked_beyond_what_is_escaped() -> None:
+    broken = json.dumps({"path": "/a/b?name=Müller&apikey=canary", "x": "y"}).replace("&", "\\u0026")[:-1]
+    assert PersonalMask().mask(broken.encode()) == b'{"path": "/a/b?***", "x": "y"'
+
+
 def test_numbers_that_nothing_holds_are_texts() -> None:
     assert json.loads(PersonalMask().mask(b'{"n":1e400,"i":NaN,"z":-0.5}')) == {"n": "1e400", "i": "NaN", "z": -0.5}
 
