@@ -36,7 +36,9 @@ _FORMAT: Final = 1
 _FILE_MODE: Final = 0o600
 _MARGIN: Final = 16 * 1024 * 1024
 """Bytes that stay free on a disk that is not the data directory's."""
-_OURS: Final = frozenset({"ecproc.db", "ecproc.db-journal", "anchor", "anchor.new", DESK_FILE, MANIFEST, FOLDER})
+_LOG_FILE: Final = "ecproc.db"
+_SQLITE_FILES: Final = (name + end for name in (_LOG_FILE, DESK_FILE) for end in ("", "-journal", "-wal", "-shm"))
+_OURS: Final = frozenset({*_SQLITE_FILES, "anchor", "anchor.new", MANIFEST, FOLDER})
 """All that can stand in a copy that was not finished."""
 _PIECE: Final = 1024 * 1024
 
@@ -172,10 +174,12 @@ class Backup:
         if os.path.lexists(part):
             _remove_leftover(part)
             self._say(f"removed {part}, which a backup that was killed had left")
-        part.mkdir(mode=0o700)
-        lock = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            part.mkdir(mode=0o700)
+        except FileExistsError:
+            raise _refuse_second(part) from None
+        lock = _lock(part)
+        try:
             yield part
         except BaseException:
             with suppress(OSError):
@@ -185,7 +189,7 @@ class Backup:
             os.close(lock)
 
     def _fill(self, part: Path, log: HeldLog, desk: HeldDesk | None) -> Manifest:
-        names = ["ecproc.db", "anchor"]
+        names = [_LOG_FILE, "anchor"]
         if desk is not None:
             desk.copy(part, self._count())
             names.append(DESK_FILE)
@@ -247,17 +251,38 @@ def _remove_leftover(part: Path) -> None:
     hint = "move it away, or choose another name for the backup"
     if part.is_symlink() or not part.is_dir():
         raise BackupRefused(f"{part} is there, and is no unfinished backup", hint=hint)
-    lock = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    lock = _lock(part)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         strange = sorted({path.name for path in part.iterdir()} - _OURS)
         if strange:
             raise BackupRefused(f"{part} is no unfinished backup: it holds {strange[0]}", hint=hint)
         shutil.rmtree(part)
-    except BlockingIOError:
-        raise BackupRefused(f"another backup is being written to {part}", hint="wait for it") from None
     finally:
         os.close(lock)
+
+
+def _lock(part: Path) -> int:
+    """A descriptor that holds the directory of that name. Raises BackupRefused where another backup has it.
+
+    That one may have taken ours for a leftover before it was locked, or finished: then what is locked has another name
+    or none, and what has the name, if anything, is another's.
+    """
+    with ExitStack() as stack:
+        try:
+            lock = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            stack.callback(os.close, lock)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = os.path.samestat(os.fstat(lock), part.lstat())
+        except (BlockingIOError, FileNotFoundError):
+            is_ours = False
+        if not is_ours:
+            raise _refuse_second(part)
+        stack.pop_all()
+    return lock
+
+
+def _refuse_second(part: Path) -> BackupRefused:
+    return BackupRefused(f"another backup is being written to {part}", hint="wait for it")
 
 
 def _describe_file(path: Path) -> CopiedFile:

@@ -6,6 +6,7 @@ alone, and is refused. A copy of both together looks like the real ones: whoever
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -53,11 +54,21 @@ async def _align(desk: LocalDesk, store: Store, *, clock: Clock) -> None:
         await _begin(desk, store, clock=clock)
 
 
-async def compare_stand(stand: DeskStand, store: Reader) -> str:
-    """Why the desk that has counted so far and the log are not of one moment; empty where nothing says so."""
-    if given := await _find_given(store, above=stand.last):
+async def compare_stand(
+    stand: DeskStand, store: Reader, *, look_again: Callable[[], Awaitable[DeskStand]] | None = None
+) -> str:
+    """Why the desk that has counted so far and the log are not of one moment; empty where nothing says so.
+
+    `look_again` gives the stand of a desk that goes on meanwhile. It knows a number before the log does, and the log
+    a plan before the desk: so a number of the log is looked for in the later stand, the newest key in the first one.
+    """
+    last = stand.last
+    given = await _find_given(store, above=last)
+    if given and look_again is not None:
+        last = (await look_again()).last
+    if given > last:
         return f"the log says that the built-in desk gave out {format_number(given)}, but its file desk.db " + (
-            f"ends at {format_number(stand.last)}" if stand.last else "is gone or empty"
+            f"ends at {format_number(last)}" if last else "is gone or empty"
         )
     if not await _knows(store, stand):
         return (

@@ -16,7 +16,7 @@ from ecproc.cli.printable import printable_line
 from ecproc.cli.session import Json, Own, UsageError, require_log
 from ecproc.clock import SystemClock
 from ecproc.config import Config
-from ecproc.errors import ExitCode
+from ecproc.errors import ExitCode, LogDamaged
 from ecproc.reading.masking import mask_text
 from ecproc.rebuild.streams import Progress
 from ecproc.store.base import Difference
@@ -74,9 +74,14 @@ def replay(
     require_log(config)
     with _showing_progress() as on_progress:
         work = partial(replay_log, config, verify=verify, until=until, processes=processes, on_progress=on_progress)
-        report = session.run_unless_stopped(partial(_replay, config, until, work))
+        try:
+            report = session.run_unless_stopped(partial(_replay, config, until, work))
+        except* LogDamaged:
+            if verify:  # what stood there of an earlier one would go on saying that all is well
+                _note(config, is_equal=False)
+            raise
     if report.equal is not None:
-        note_check(config.data.directory, ReplayVerified(SystemClock().now(), report.equal))
+        _note(config, is_equal=report.equal)
     for difference in report.first:
         say(_describe_difference(difference))
     if wants_json(json):
@@ -84,6 +89,10 @@ def replay(
     else:
         write_human(_describe(report, replaced=not verify and until is None))
     return ExitCode.FINDINGS if report.equal is False else ExitCode.OK
+
+
+def _note(config: Config, *, is_equal: bool) -> None:
+    note_check(config.data.directory, ReplayVerified(SystemClock().now(), is_equal))
 
 
 async def _replay(config: Config, until: int | None, work: Callable[[], Awaitable[ReplayReport]]) -> ReplayReport:

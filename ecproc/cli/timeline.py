@@ -27,6 +27,7 @@ _STYLES: Final = {
     Happening.QUARANTINE: "yellow",
     Happening.OPERATOR: "magenta",
     Happening.COMMAND: "magenta",
+    Happening.DEFECT: "bold red",
 }
 
 

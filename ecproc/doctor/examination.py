@@ -40,7 +40,6 @@ _USUAL_SECONDS: Final = 4.0
 _BRIDGE_SECONDS: Final = 12.0
 VERIFY_SECONDS: Final = 9.0
 """How long the log may be read to see whether all of it holds."""
-_TRIES: Final = 3
 _NO_BRIDGE: Final = "the configuration does not say which environment this is"
 
 
@@ -284,15 +283,12 @@ class _DataLooks:
         return await call_aside(lambda: look_at_desk(self._config.data.directory / DESK_FILE))
 
     async def _compare_desk(self, reader: Reader) -> tuple[DeskHealth | None, str]:
-        """The desk, and why it and the log are not of one moment: while a processor runs either may go on between two
-        looks, so that only what stays so counts."""
-        mismatch = ""
-        for _ in range(_TRIES):
-            found = await self._look_at_desk()
-            mismatch = await compare_stand(found.stand if found is not None else DeskStand(0), reader)
-            if not mismatch or (found is not None and found.damage):
-                break
-        return found, mismatch
+        """The desk, and why it and the log are not of one moment, also where a processor goes on with both."""
+        found = await self._look_at_desk()
+        return found, await compare_stand(_stand_of(found), reader, look_again=self._read_stand)
+
+    async def _read_stand(self) -> DeskStand:
+        return _stand_of(await self._look_at_desk())
 
     @asynccontextmanager
     async def _reading(self) -> AsyncIterator[Reader | None]:
@@ -301,3 +297,7 @@ class _DataLooks:
             return
         async with open_reading(self._config) as reader:
             yield reader
+
+
+def _stand_of(found: DeskHealth | None) -> DeskStand:
+    return found.stand if found is not None else DeskStand(0)

@@ -42,6 +42,7 @@ from ecproc.domain.state import StreamState
 from ecproc.domain.times import format_time
 from ecproc.fold.history import place_of, read_fact
 from ecproc.fold.machine import AnyMachine, evolve_fact, write_down
+from ecproc.fold.recorded import Kind
 
 _TOLD: Final = ("number", "state", "answer", "request_id")
 """What of an effect's result says most, in this order."""
@@ -65,6 +66,7 @@ class Happening(StrEnum):
     OPERATOR = "operator"
     TIMER = "timer"
     QUARANTINE = "quarantine"
+    DEFECT = "defect"
 
 
 class TimelineEntry(msgspec.Struct, frozen=True):
@@ -98,17 +100,32 @@ class _Told(NamedTuple):
 
 
 def tell_timeline(stream: str, events: Sequence[RecordedEvent], machine: AnyMachine, *, entries: int) -> Timeline:
-    """What these events, all of a stream up to some point, tell; the newest `entries` of it."""
-    read = [(event, read_fact(event)) for event in events]
-    skipped = {fact.position for _, fact in read if isinstance(fact, Quarantined)}
+    """What these events, all of a stream up to some point, tell; the newest `entries` of it.
+
+    It ends with a defect where our code cannot take an event: a ticket that is parked for that is to be looked at.
+    """
+    told: list[TimelineEntry] = []
+    skipped = _list_skipped(events)
     teller = _Teller(machine.new(stream), machine)
-    told = [
-        TimelineEntry(event.position, format_time(event.at), *item)
-        for event, fact in read
-        if fact is not None
-        for item in teller.tell(event, fact, taken=event.position not in skipped)
-    ]
+    for event in events:
+        try:
+            for item in teller.tell(event, taken=event.position not in skipped):
+                told.append(_put_down(event, item))
+        except Exception as error:
+            text = "its defect keeps this event, and all behind it, from being told"
+            told.append(_put_down(event, _Told(Happening.DEFECT, f"ecproc raised {type(error).__name__}", text)))
+            break
     return Timeline(tuple(told[-entries:]), len(told))
+
+
+def _list_skipped(events: Sequence[RecordedEvent]) -> set[int]:
+    """The positions of what was quarantined."""
+    facts = (read_fact(event) for event in events if event.kind == Kind.MESSAGE_QUARANTINED)
+    return {fact.position for fact in facts if isinstance(fact, Quarantined)}
+
+
+def _put_down(event: RecordedEvent, told: _Told) -> TimelineEntry:
+    return TimelineEntry(event.position, format_time(event.at), *told)
 
 
 class _Teller:
@@ -120,8 +137,11 @@ class _Teller:
         self._planned: dict[str, Effect] = {}
         self._tries: dict[str, int] = {}
 
-    def tell(self, event: RecordedEvent, fact: Fact | Decided, *, taken: bool) -> Iterator[_Told]:
-        """What the event says, and what it changed if it was `taken`."""
+    def tell(self, event: RecordedEvent, *, taken: bool) -> Iterator[_Told]:
+        """What the event says, and what it changed if it was `taken`. Raises what our code does on it."""
+        fact = read_fact(event)
+        if fact is None:
+            return
         if isinstance(fact, Decided):
             write_down(self._state, fact)
             yield from map(self._plan, fact.effects)

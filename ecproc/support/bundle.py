@@ -47,8 +47,6 @@ _TROUBLES: Final = frozenset({Kind.EFFECT_FAILED, Kind.EFFECT_UNKNOWN, Kind.MESS
 _MESSAGES: Final = frozenset({Kind.MESSAGE_RECEIVED, Kind.MESSAGE_RELEASED})
 _NO_NAME: Final = re.compile(r"[^A-Za-z0-9_-]+")
 _SHOWN: Final = 300
-_PATH_QUERY: Final = re.compile(rb"""(/[\w./-]{1,400}\?)[^\s"'<>\\]+""")
-"""The query of an address without its host, as outcomes keep one."""
 
 _HEADERS: Final = tuple(table for table in LISTS if table in TABLES.names)
 
@@ -251,10 +249,9 @@ def _drop_bytes(line: bytes) -> bytes:
 def _mask_member(mask: PersonalMask, name: str, content: bytes) -> bytes:
     match name.rpartition(".")[2]:
         case "ndjson":
-            lines = [mask.mask(line) + b"\n" for line in content.split(b"\n") if line]
-            return _PATH_QUERY.sub(rb"\1***", b"".join(lines))
+            return b"".join(mask.mask(line) + b"\n" for line in content.split(b"\n") if line)
         case "json":
-            return _PATH_QUERY.sub(rb"\1***", mask.mask(content)) + b"\n"
+            return mask.mask(content) + b"\n"
         case _:
             return content
 

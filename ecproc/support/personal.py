@@ -1,11 +1,12 @@
-"""Personal data in what is given away: names, e-mail addresses and telephone numbers, each under one stand-in."""
+"""Personal data in what is given away: names, e-mail addresses and telephone numbers, each under one stand-in; and the
+queries of addresses without a host, which may hold a key."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from ecproc.wire.lenient import fold_name
@@ -21,9 +22,14 @@ _NAMES: Final = frozenset(
         *("commenter", "approver", "approvername", "author", "requestedby", "requestedbyname", "requestedfor"),
         *("contact", "contactname", "caller", "callername", "openedby", "updatedby", "createdby", "closedby"),
         *("resolvedby", "assignedto", "who", "user", "username", "firstname", "lastname", "fullname"),
+        *("watchlist", "worknoteslist", "additionalassigneelist"),
     }
 )
 """What members are called that hold a name."""
+_ROLE: Final = re.compile(r"caller.*|.+(?:by|for|to|contact|user)")
+"""How a client's own members are called that do, `sys_created_by` as `u_contact`."""
+_NO_ROLES: Final = frozenset({"waitingfor", "waitsfor"})
+"""Members of ours that are called so and hold nobody."""
 # Each of these looks only so far from where it begins: a stranger wrote what they go through.
 _EMAIL: Final = re.compile(r"[\w.+'-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")
 _PHONE: Final = re.compile(
@@ -31,9 +37,14 @@ _PHONE: Final = re.compile(
     r"(?:\+\d{7,15}|(?:\+\d{1,3}[ ./-]?)?(?:\(\d{1,5}\)[ ./-]?)?\d{2,5}(?:[ /-]\d{2,8}){1,4})(?![\w:-])"
 )
 _LOOSE_MEMBER: Final = re.compile(r"""(\\{0,8}")([A-Za-z_ -]{1,40})\1(\s{0,8}:\s{0,8})\1([^"\\]{1,400})\1""")
+_PATH_QUERY: Final = re.compile(
+    r"""(?<![\w./%-])([\w.%-]*+/[\w./%-]*+\?)(?:[^\s"'<>\\]|\\u[0-9a-fA-F]{4}|\\/)+""",
+)
+"""The query of an address without its host, as outcomes keep one; also inside of JSON that is broken."""
 _SHORTEST_NAME: Final = 3
 _LEAST_DIGITS: Final = 7
-_MOST_NAMES: Final = 2000
+_MOST_MET: Final = 2000
+"""Names that are looked for in texts, and as many numbers."""
 _DEPTH: Final = 100
 
 
@@ -63,7 +74,8 @@ class PersonalMask:
         return _encode(self._mask_value(value, None, _DEPTH)).encode()
 
     def mask_text(self, text: str) -> str:
-        """A text without addresses, numbers, and the names that were met; members of what looks like JSON too."""
+        """A text without queries, addresses, numbers, and the names that were met, also in broken JSON."""
+        text = _hide_queries(text)
         text = _LOOSE_MEMBER.sub(self._mask_member, text)
         text = _EMAIL.sub(self._stand_in(EMAIL), text)
         if (names := self._find_names()) is not None:
@@ -73,10 +85,9 @@ class PersonalMask:
     def _find_names(self) -> re.Pattern[str] | None:
         """What finds the names and telephone numbers that were met, the longest first."""
         if not self._is_sorted:
-            met = [name for name in self._known[NAME] if len(name) >= _SHORTEST_NAME]
-            met += [number for number in self._known[PHONE] if len(number) >= _LEAST_DIGITS]
-            names = met[:_MOST_NAMES]
-            ordered = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+            met = [name for name in self._known[NAME] if len(name) >= _SHORTEST_NAME][:_MOST_MET]
+            met += [number for number in self._known[PHONE] if len(number) >= _LEAST_DIGITS][:_MOST_MET]
+            ordered = "|".join(map(re.escape, sorted(met, key=len, reverse=True)))
             self._names = re.compile(rf"(?i)(?<!\w)(?:{ordered})(?!\w)") if ordered else None
             self._is_sorted = True
         return self._names
@@ -88,7 +99,10 @@ class PersonalMask:
             case str():
                 return self._mask_nested(value, depth)
             case dict() if depth:
-                return {name: self._mask_value(item, _kind_of(name) or kind, depth - 1) for name, item in value.items()}
+                members = _list_members(value)
+                return {
+                    _hide_queries(name): self._mask_value(item, own or kind, depth - 1) for name, item, own in members
+                }
             case list() if depth:
                 return [self._mask_value(item, kind, depth - 1) for item in value]
             case dict() | list():
@@ -128,6 +142,10 @@ class PersonalMask:
 _STAND_IN: Final = re.compile(rf"\[(?:{NAME}|{EMAIL}|{PHONE}) \d+\]")
 
 
+def _hide_queries(text: str) -> str:
+    return _PATH_QUERY.sub(r"\1***", text)
+
+
 def _fold(text: str) -> str:
     return " ".join(text.casefold().split())
 
@@ -138,7 +156,18 @@ def _kind_of(name: str) -> str | None:
     for kind, endings in _ENDINGS:
         if folded.endswith(endings):
             return kind
-    return NAME if folded in _NAMES else None
+    if folded in _NAMES or (_ROLE.fullmatch(folded) and folded not in _NO_ROLES):
+        return NAME
+    return None
+
+
+def _list_members(members: Mapping[str, Any]) -> Iterator[tuple[str, Any, str | None]]:
+    """An object's members and what each holds of a person: its `name` is one where an address stands beside it, as an
+    approver's does and a file's does not."""
+    kinds = {name: _kind_of(name) for name in members}
+    bare = NAME if EMAIL in kinds.values() else None
+    for name, item in members.items():
+        yield name, item, kinds[name] or (bare if fold_name(name) == "name" else None)
 
 
 def _list_people(value: Any, kind: str | None, depth: int) -> Iterator[tuple[str, str]]:
@@ -151,8 +180,8 @@ def _list_people(value: Any, kind: str | None, depth: int) -> Iterator[tuple[str
         case str() if depth and value.lstrip()[:1] in ("{", "["):
             yield from _list_people(_decode(value.encode("utf-8", "surrogatepass")), None, depth - 1)
         case dict() if depth:
-            for name, item in value.items():
-                yield from _list_people(item, _kind_of(name) or kind, depth - 1)
+            for _, item, own in _list_members(value):
+                yield from _list_people(item, own or kind, depth - 1)
         case list() if depth:
             for item in value:
                 yield from _list_people(item, kind, depth - 1)

@@ -34,8 +34,12 @@ class OpenMetricsView:
 
 
 def write_metrics(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
-    """The metrics in a format that this Accept header names, and that format's content type."""
-    encode, content_type = choose_encoder(accept)
+    """The metrics in a format that this Accept header names, plain text where none can be made of it, and that
+    format's content type."""
+    try:
+        encode, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):  # it compares versions without a look whether they are numbers
+        encode, content_type = choose_encoder("")
     if content_type.startswith(_OPENMETRICS):
         return OpenMetricsView(registry).write(), content_type
     return encode(registry), content_type

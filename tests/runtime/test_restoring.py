@@ -5,12 +5,16 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from ecproc.clock import SystemClock
+from ecproc.config import Config, DataConfig
 from ecproc.desk.local import LocalDesk
+from ecproc.doctor import examination
+from ecproc.doctor.report import CheckName
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.ids import EffectKey, TicketNumber, create_key, return_key, stream_of_create
@@ -146,3 +150,55 @@ def test_the_key_of_a_create_names_its_stream() -> None:
     assert stream_of_create(create_key("e-CS1:g2", 3)) == "e-CS1:g2"
     assert stream_of_create(return_key("e-CS1", "LOCAL-0000001")) is None
     assert stream_of_create("create:e-CS1") is None
+
+
+# --- beside a processor that goes on
+
+
+class BusyStore(MemoryStore):
+    """A log that hears of one more number of the desk each time that it is asked for those."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(SystemClock().now, TABLES)
+        self._folder = folder
+        self._count = count(1)
+
+    async def go_on(self, number: str = "") -> None:
+        stream = f"e-CS{next(self._count)}"
+        number = number or await create(self._folder, stream)
+        await self.commit(Batch(rows=[make_entry(stream, number), make_link(stream, number)]))
+
+    async def list_later(self, table: str, prefix: str, id: str) -> list[tuple[str, str]]:
+        await self.go_on()
+        return list(await super().list_later(table, prefix, id))
+
+
+async def examine_desk(folder: Path, store: MemoryStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the doctor finds wrong with the desk."""
+
+    @asynccontextmanager
+    async def open_reading(_: Config) -> AsyncIterator[MemoryStore]:
+        yield store
+
+    async def ask_ready(_: Config) -> str:
+        return ""
+
+    monkeypatch.setattr(examination, "open_reading", open_reading)
+    monkeypatch.setattr(examination, "holds_log", lambda _: True)
+    config = Config(data=DataConfig(dir=folder, reserve_bytes=0))
+    around = examination.Surroundings(
+        config=config, complete=False, problems=(), clock=SystemClock(), ask_ready=ask_ready
+    )
+    report = await examination.examine(around, echo=False, redact=str)
+    return [each.text for each in report.findings if each.check is CheckName.DESK]
+
+
+async def test_a_desk_that_goes_on_while_it_is_examined_is_no_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = BusyStore(tmp_path)
+    await store.go_on()
+    assert await examine_desk(tmp_path, store, monkeypatch) == []
+    await store.go_on("LOCAL-0000900")
+    (finding,) = await examine_desk(tmp_path, store, monkeypatch)
+    assert "gave out LOCAL-0000900, but its file desk.db ends at LOCAL-" in finding

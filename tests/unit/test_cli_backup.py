@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -14,9 +15,10 @@ from contextlib import closing
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import anyio
+import msgspec
 import pytest
 import structlog
 
@@ -297,6 +299,22 @@ def test_what_a_killed_backup_left_is_named_and_removed(call: Call, tmp_path: Pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "data"]
 
 
+@pytest.mark.parametrize("name", ["ecproc.db", "desk.db"])
+@pytest.mark.parametrize("mode", ["WAL", "PERSIST"])
+def test_what_was_left_while_it_was_written_to_is_removed_too(
+    call: Call, data: Path, tmp_path: Path, name: str, mode: str
+) -> None:
+    part = tmp_path / "copy.part"
+    part.mkdir()
+    shutil.copy(data / name, part)
+    with closing(sqlite3.connect(part / name, isolation_level=None)) as left:
+        left.execute(f"PRAGMA journal_mode = {mode}")
+        left.execute("CREATE TABLE marked (x)")
+        assert len(list_names(part)) > 1
+        call("log", "backup", "copy")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "data"]
+
+
 @pytest.mark.parametrize("kind", ["other", "file", "link"])
 def test_what_only_looks_like_it_stays(call: Call, tmp_path: Path, said: list[str], kind: str) -> None:
     part = tmp_path / "copy.part"
@@ -323,6 +341,29 @@ def test_a_backup_that_another_process_writes_is_left_alone(call: Call, tmp_path
         assert part.exists()
     finally:
         os.close(held)
+
+
+@pytest.mark.parametrize("moment", ["before it is opened", "before it is locked"])
+def test_of_two_backups_of_one_name_one_is_whole_and_the_other_refused(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    target, part = tmp_path / "copy", tmp_path / "copy.part"
+    module, name = (os, "open") if moment == "before it is opened" else (fcntl, "flock")
+    call = getattr(module, name)
+    others: list[Manifest] = []
+
+    def let_another_by(about: Any, *rest: Any) -> Any:
+        place = about if isinstance(about, Path) else Path(f"/proc/self/fd/{about}").readlink()
+        if place == part:
+            monkeypatch.setattr(module, name, call)
+            others.append(make(data, target))
+        return call(about, *rest)
+
+    monkeypatch.setattr(module, name, let_another_by)
+    with pytest.raises(BackupRefused, match="another backup is being written"):
+        make(data, target)
+    assert msgspec.json.decode((target / "manifest.json").read_bytes(), type=Manifest) == others[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "data"]
 
 
 # --- stats

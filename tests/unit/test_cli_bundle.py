@@ -299,7 +299,45 @@ def test_of_a_long_ticket_the_newest_events_are_given_and_the_rest_is_told(
     assert f"e-CS1: {len(whole) - 3} older events are left out" in unpack(tmp_path / "cut.tar.gz")["README.txt"]
 
 
+def test_whoever_only_the_ticket_still_names_is_masked(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collecting, "MOST_EVENTS", 0)
+    call("bundle", "e-CHG1", "--output", "cut.tar.gz")
+    told = {name.rpartition("/")[2]: text for name, text in unpack(tmp_path / "cut.tar.gz").items()}
+    assert told["messages.ndjson"] == told["timeline.ndjson"] == ""
+    (approval,) = json.loads(told["ticket.json"])["approvals"]
+    assert (approval["name"], approval["email"]) == ("[name 1]", "[email 1]")
+
+
 # --- as a test
+
+
+@pytest.mark.parametrize("levels", [300, 600, 900, 5000])
+def test_what_is_nested_too_deep_makes_no_test_and_no_defect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], levels: int
+) -> None:
+    deep = b'{"a":' * levels + b'"Ada"' + b"}" * levels
+    message = next(number(LIFE[:1], "m")).replace(b'"Attributes": {', b'"Attributes": {"X": %s, ' % deep)
+    assert deep in message
+
+    async def build_deep() -> None:
+        data = DataConfig(dir=tmp_path / "data", reserve_bytes=0)
+        store = await open_store(data, TABLES, now=lambda: STARTED, identity=IDENTITY)
+        await append_all(store, iter([message]))
+        await decide_all(store, "e-CS1")
+        await store.aclose()
+
+    anyio.run(build_deep)
+    monkeypatch.setenv("ECPROC_DATA__DIR", str(tmp_path / "data"))
+    path = tmp_path / "t.json"
+    made = main(["bundle", "e-CS1", "--as-test", "--output", str(path)])
+    said = capsys.readouterr().err
+    if made == ExitCode.OK:
+        assert "Ada" not in path.read_text()
+    else:
+        assert (made, path.exists()) == (ExitCode.FAILED, False)
+        assert "is nested too deep to replace its texts" in said
 
 
 async def read_history(store: Store, stream: str) -> tuple[list[tuple[str, Json, Json]], Json]:

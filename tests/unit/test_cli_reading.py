@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -22,7 +23,7 @@ from ecproc.cli import main
 from ecproc.cli.document import draw_document
 from ecproc.cli.output import write_human
 from ecproc.config import DataConfig
-from ecproc.domain.events import EffectFailed, EffectSucceeded
+from ecproc.domain.events import EffectFailed, EffectSucceeded, Message
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import Batch, NewEvent
 from ecproc.domain.policy import Policy
@@ -31,7 +32,7 @@ from ecproc.fold.recorded import Kind, encode_event
 from ecproc.fold.step import take_step
 from ecproc.fold.stream import StreamFold
 from ecproc.fold.tables import TABLES
-from ecproc.fold.tickets import MACHINES
+from ecproc.fold.tickets import MACHINES, TicketMachine
 from ecproc.reading.timeline import Happening, Timeline, TimelineEntry
 from ecproc.store.checks import read_checks
 from ecproc.store.opening import open_store
@@ -312,6 +313,29 @@ def test_a_ticket_is_one_line_that_says_what_is_the_matter(
     assert max(len(headings), len(row)) <= 90
 
 
+def test_a_ticket_that_our_code_cannot_fold_is_shown_up_to_there(
+    at_terminal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evolve = TicketMachine.evolve
+
+    def stumble(state: Any, fact: Any, place: Any) -> Any:
+        if isinstance(fact, Message) and fact.transaction == "Attachment":
+            raise KeyError("a defect")
+        return evolve(state, fact, place)
+
+    whole = at_terminal("show", INCIDENT)
+    monkeypatch.setattr(TicketMachine, "evolve", staticmethod(stumble))
+    shown = at_terminal("show", INCIDENT)
+    verdict, _, rest = shown.partition("Timeline")
+    assert "waits for attachment since" in verdict
+    timeline, fields, lists = rest.partition("\nFields")
+    assert (fields, lists) == ("\nFields", whole.partition("\nFields")[2])
+    told, _, defect = " ".join(timeline.split()).partition(" defect ")
+    assert defect.startswith("ecproc raised KeyError: its defect keeps this event")
+    assert told.endswith("message Attachment")
+    assert " ".join(whole.partition("Timeline")[2].split()).startswith(told)
+
+
 def test_show_at_a_position_is_the_ticket_as_of_then(call: Callable[..., str]) -> None:
     now = json.loads(call("show", INCIDENT))
     position = next(event["position"] for event in read_events(call, INCIDENT) if event["kind"] == "Decided")
@@ -404,6 +428,21 @@ def test_replay_verify_exits_3_and_shows_what_differs(call: Callable[..., str], 
         report = json.loads(call("replay", "--verify", code=ExitCode.FINDINGS))
     assert read_checks(copy).replay_equal is False
     assert (report["equal"], report["differences"]) == (False, 1)
+
+
+def test_a_log_that_does_not_hold_is_equal_to_nothing(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(built, copy)
+    monkeypatch.setenv("ECPROC_DATA__DIR", str(copy))
+    assert main(["replay", "--verify"]) == 0
+    with closing(sqlite3.connect(copy / "ecproc.db", isolation_level=None)) as file:
+        file.execute("UPDATE event SET payload = x'7b7d20' WHERE position = 2")
+    assert main(["replay"]) == ExitCode.LOG_DAMAGED
+    assert read_checks(copy).replay_equal is True
+    assert main(["replay", "--verify"]) == ExitCode.LOG_DAMAGED
+    assert read_checks(copy).replay_equal is False
 
 
 def test_replay_until_a_position_has_nothing_to_compare(call: Callable[..., str]) -> None:

@@ -32,6 +32,38 @@ def test_members_that_name_people_get_stand_ins_by_kind() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "member",
+    [
+        *("sys_created_by", "caller_id", "watch_list", "opened_for", "affected_user", "u_contact", "reassigned_to"),
+        *("Opened By", "callerName", "u_second_contact"),
+    ],
+)
+def test_a_member_that_is_called_after_a_role_names_somebody(member: str) -> None:
+    masked = mask({member: "Ada Lovelace", "text": "ask Ada Lovelace"})
+    assert masked == {member: "[name 1]", "text": "ask [name 1]"}
+
+
+def test_a_name_beside_an_address_is_a_persons() -> None:
+    masked = mask({"approvals": [{"name": "Ada", "email": ""}], "attachments": [{"name": "a.txt"}], "x": "says Ada"})
+    assert masked == {
+        "approvals": [{"name": "[name 1]", "email": ""}],
+        "attachments": [{"name": "a.txt"}],
+        "x": "says [name 1]",
+    }
+
+
+def test_words_of_ours_that_are_called_like_a_role_stay() -> None:
+    document = {"history": [{"from": "open", "to": "closed"}], "waiting_for": {"what": "desk", "hint": "wait"}}
+    assert mask(document) == document
+
+
+def test_many_names_leave_room_for_numbers() -> None:
+    people = [{"user": f"Somebody Number{place}"} for place in range(2100)]
+    masked = mask({"text": "call 5551234 or 555 1234x"}, known=[*people, {"phone": "5551234"}])
+    assert masked == {"text": "call [phone 1] or 555 1234x"}
+
+
 def test_a_number_in_such_a_member_is_masked_too() -> None:
     masked = mask({"contactPhone": 442079460958, "user": 7, "x": "call 442079460958", "mobile": True})
     assert masked == {"contactPhone": "[phone 1]", "user": "[name 1]", "x": "call [phone 1]", "mobile": True}
@@ -117,6 +149,26 @@ def test_what_a_stranger_sends_is_masked_in_time_that_grows_with_its_length(piec
     masking.learn(json.dumps({"commenter": "Ada Lovelace"}).encode())
     masking.mask_text(text)
     json.loads(masking.mask(json.dumps({"body": text}).encode()))
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("PUT /yourclient/prod/returnptn?clientName=Müller&apikey=canary", "PUT /yourclient/prod/returnptn?***"),
+        ("host.example.com/a/ä?x=1&y=Ω&z=canary then", "host.example.com/a/ä?*** then"),
+        ("(/?canary) and/or, why?", "(/?*** and/or, why?"),
+    ],
+)
+def test_a_query_without_a_host_is_masked_to_its_end(text: str, masked: str) -> None:
+    assert mask({"path": text, text: json.dumps([text])}) == {
+        "path": masked,
+        masked: json.dumps([masked], separators=(",", ":")),
+    }
+
+
+def test_a_query_in_broken_json_is_masked_beyond_what_is_escaped() -> None:
+    broken = json.dumps({"path": "/a/b?name=Müller&apikey=canary", "x": "y"}).replace("&", "\\u0026")[:-1]
+    assert PersonalMask().mask(broken.encode()) == b'{"path": "/a/b?***", "x": "y"'
 
 
 def test_numbers_that_nothing_holds_are_texts() -> None:

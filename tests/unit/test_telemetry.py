@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from ecproc.telemetry.exposition import OpenMetricsView
+from ecproc.telemetry.exposition import OpenMetricsView, write_metrics
 from ecproc.telemetry.hooks import ANOMALY_CODES, TICKET_STATES, Reading, Telemetry
 from ecproc.telemetry.metrics import PrometheusTelemetry
 
@@ -317,6 +317,23 @@ def test_unknown_words_share_one_label_value(
     assert sample("effects_total", kind="other", outcome="other", reason="other") == 500
     assert sample("bridge_request_duration_seconds_count", call="other", status_class="other") == 500
     assert "e-CS" not in generate_latest(registry).decode()
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("application/openmetrics-text;version=abc", "text/plain; version=0.0.4"),
+        ("text/plain;version=abc", "text/plain; version=0.0.4"),
+        ("application/openmetrics-text;version=1.0.0", "application/openmetrics-text; version=1.0.0"),
+    ],
+)
+def test_a_format_that_nobody_knows_is_plain_text(
+    telemetry: Telemetry, registry: CollectorRegistry, accept: str, content_type: str
+) -> None:
+    telemetry.paused("desk", 3)
+    text, told = write_metrics(registry, accept)
+    assert told.startswith(content_type)
+    assert b'ecproc_paused{what="desk"} 3.0' in text
 
 
 def test_the_silent_telemetry_answers_every_report() -> None:
