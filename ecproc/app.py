@@ -46,7 +46,7 @@ from ecproc.rebuild.live import LiveCheck, ReplayReport, mend_live_state, renew_
 from ecproc.rebuild.parts import Team
 from ecproc.rebuild.streams import Progress
 from ecproc.reloading import Reloading
-from ecproc.reporting import ProcessHealth, Reporting, read_versions, tell_exposures
+from ecproc.reporting import ProcessHealth, Reporting, read_versions, tell_exposures, watch_room
 from ecproc.restoring import align_desk
 from ecproc.room import Room
 from ecproc.starting import Front, Opening
@@ -206,6 +206,7 @@ class Processor:
     ) -> Processor:
         """Take the data directory, bring live state up to this code, and put the parts together."""
         room = Room(config.data.directory, reserve_bytes=config.data.reserve_bytes)
+        watch_room(room, telemetry)
         store = await start.when_there_is_room(
             lambda: open_store(
                 config.data,

@@ -27,10 +27,16 @@ class Ending:
         self._reread = reread
         self._clock = clock
         self._ended = anyio.Event()
+        self._draining_since: float | None = None
+        self._stopped_by = ""
 
     async def wait(self) -> None:
-        """Return when it is time to end."""
+        """Return when it is time to end; a drain that a signal cut short says so first."""
         await self._ended.wait()
+        if self._stopped_by and self._draining_since is not None:
+            waiting = (f"stopped by {self._stopped_by}", *self._list_waiting())
+            seconds = self._clock.monotonic() - self._draining_since
+            await self._reporting.tell_drained(seconds, done=self._pipeline.done, waiting=waiting)
 
     async def watch_signals(self, interrupts: Interrupts) -> None:
         """End in order at SIGTERM and SIGINT, those that came before included; runs until cancelled."""
@@ -39,14 +45,14 @@ class Ending:
             if interrupts.take_hangup():
                 self._reread()
             if interrupts.stop is not None:
-                self.take_signal(interrupts.stop)
+                self.take_signal(interrupts.stop, ExitCode(interrupts.stopped_code))
 
         await interrupts.watch(look)
 
     async def watch_drain(self, seconds: float) -> None:
         """End when the queue, the actors and the outbox have nothing left, or when the time is up."""
         self.exit_code = ExitCode.TEMPORARY
-        started = self._clock.monotonic()
+        started = self._draining_since = self._clock.monotonic()
         with anyio.move_on_after(seconds):
             await self._pipeline.wait_drained()
         if self._ended.is_set():
@@ -65,11 +71,12 @@ class Ending:
             self.exit_code = code
             self._ended.set()
 
-    def take_signal(self, number: signal.Signals) -> None:
-        """End because of this one, unless the end has begun."""
+    def take_signal(self, number: signal.Signals, stopped: ExitCode = ExitCode.OK) -> None:
+        """End because of this one, unless the end has begun; with `stopped` unless it is SIGINT."""
         if not self._ended.is_set():
             log.info("draining", signal=number.name)
-            self.exit_code = exit_code_of(number)
+            self.exit_code = exit_code_of(number, stopped)
+            self._stopped_by = number.name
             self._ended.set()
 
     def _list_waiting(self) -> Iterator[str]:
@@ -79,6 +86,6 @@ class Ending:
             yield "tickets or entries are unfinished"
 
 
-def exit_code_of(number: signal.Signals | None) -> ExitCode:
-    """What a process returns that this one ended in order."""
-    return ExitCode.INTERRUPTED if number is signal.SIGINT else ExitCode.OK
+def exit_code_of(number: signal.Signals | None, stopped: ExitCode) -> ExitCode:
+    """What a process returns that this one ended in order, where others end it with `stopped`."""
+    return ExitCode.INTERRUPTED if number is signal.SIGINT else stopped

@@ -149,6 +149,7 @@ class DataDirInUse(StoreError):
         super().__init__(f"{path} is in use by {holder}")
         self.path = path
         self.pid = pid
+        self.hint = "end that one first, or choose another data.dir"
 
 
 class DataDirUnusable(StoreUnavailable):
@@ -164,6 +165,10 @@ class WrongEnvironment(StoreError):
     """The configuration names another bridge, client or environment than the log was written for (R6)."""
 
     exit_code = ExitCode.CONFIG
+    hint = (
+        "give each environment a data.dir of its own; where bridge.url was wrong and nothing was received yet (ecproc "
+        "events lists one event), remove the directory"
+    )
 
 
 class BridgeError(EcprocError):

@@ -109,7 +109,7 @@ class _LeftForLater:
 class _Alone:
     """See Acting and Submitting."""
 
-    has_room = True
+    has_room = stopping = True
 
     def __init__(self, projector: Projector) -> None:
         self.submit = projector.submit

@@ -20,6 +20,7 @@ from ecproc.domain.entry import Entry
 from ecproc.domain.events import OperatorActed
 from ecproc.domain.log import Batch, NewEvent, RecordedEvent
 from ecproc.domain.policy import Policy
+from ecproc.errors import NoRoom
 from ecproc.failpoints import failpoint
 from ecproc.fold.machine import Machines
 from ecproc.outbox.dispatcher import Dispatcher
@@ -128,6 +129,11 @@ class Pipeline:
         """Whether the outbox takes more."""
         return self.dispatcher.has_room
 
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing more will be performed here."""
+        return self.dispatcher.schedule.stopped
+
     async def wait_change(self, seconds: float) -> None:
         """Return when an attempt has ended, or after that time."""
         with anyio.move_on_after(seconds):
@@ -142,7 +148,10 @@ class Pipeline:
         await self.dispatcher.wait_tried(stream, entry)
 
     async def submit(self, batch: Batch) -> None:
-        """Append facts, and return when they are decided or their tickets parked."""
+        """Append facts, and return when they are decided or their tickets parked. Raises NoRoom where they would wait
+        for the disk: who asks is told so."""
+        if not self._store.may_perform():
+            raise NoRoom(self._store.waits or "the disk is near half of its reserve: nothing is written now")
         await self.projector.submit(batch)
 
     def parked_by(self, stream: str) -> str | None:

@@ -39,7 +39,7 @@ class Reloading:
         """Read every file now, and say once what only a restart can change (SIGHUP)."""
         changed = [option for option in self.secrets.look(force=True) if option != PROXY]
         log.info("secrets_read", changed=changed)
-        if not self._told_fixed:
+        if self.secrets.fixed and not self._told_fixed:
             self._told_fixed = True
             advice = "only secrets given as a file (ECPROC_…_FILE) are read again, everything else needs a restart"
             log.warning("not_reloaded", options=self.secrets.fixed, hint=advice)

@@ -28,7 +28,7 @@ from ecproc.store.base import Store
 from ecproc.store.checks import Checks, read_checks
 from ecproc.store.opening import read_anchor_time
 from ecproc.telemetry.complaints import Complaints
-from ecproc.telemetry.hooks import Reading
+from ecproc.telemetry.hooks import Reading, Telemetry
 from ecproc.telemetry.metrics import PrometheusTelemetry
 from ecproc.web.state import Check
 
@@ -59,6 +59,12 @@ def tell_exposures(directory: Path) -> None:
         log.warning("exposed", place=str(found.path), reason=found.reason, hint=found.hint)
 
 
+def watch_room(room: Room, telemetry: Telemetry) -> None:
+    """Let the disk be seen from the first moment: it may be what holds the start up."""
+    telemetry.watch(Reading.DISK_FREE, lambda: room.free)
+    telemetry.watch(Reading.DISK_RESERVE, lambda: room.reserve)
+
+
 class Reporting:
     """What the store holds and the pipeline does, told in log lines, gauges and checks."""
 
@@ -82,8 +88,6 @@ class Reporting:
         self._quarantined = 0
         self._anchored: float | None = None
         self._checks = Checks()
-        telemetry.watch(Reading.DISK_FREE, lambda: room.free)
-        telemetry.watch(Reading.DISK_RESERVE, lambda: room.reserve)
         telemetry.watch(Reading.ANCHORED, lambda: self._anchored)
         telemetry.watch(Reading.VERIFIED, self._read_verified)
         telemetry.watch(Reading.REPLAY_EQUAL, lambda: self._checks.replay_equal)

@@ -151,7 +151,8 @@ class Opening:
     @property
     def exit_code(self) -> ExitCode:
         """What the process ends with if the start came to nothing."""
-        return ExitCode.TEMPORARY if self._interrupts.stop is None else exit_code_of(self._interrupts.stop)
+        came = self._interrupts
+        return ExitCode.TEMPORARY if came.stop is None else exit_code_of(came.stop, ExitCode(came.stopped_code))
 
     async def run(self, begin: Callable[[], Awaitable[T]], *, seconds: float | None) -> T | None:
         """What `begin` gives; None if a signal came first, or those seconds passed."""

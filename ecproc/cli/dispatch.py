@@ -56,9 +56,9 @@ def dispatch(tokens: Sequence[str], interrupts: Interrupts) -> int:
     except OutputClosed:
         abandon_output()
     except CycloptsError as error:
-        return _report_usage(_describe_misuse(error), tokens)
+        return _report_usage(_describe_misuse(error), tokens, session)
     except UsageError as error:
-        return _report_usage(str(error), tokens)
+        return _report_usage(str(error), tokens, session)
     except BaseException as error:
         return _report_failure(error, session)
     return code
@@ -109,9 +109,15 @@ def _take_config(app: App, bind: Callable[[Sequence[str], Path | None], object])
         return bind(words, config)
 
 
-def _report_usage(message: str, tokens: Sequence[str]) -> ExitCode:
+def _report_usage(message: str, tokens: Sequence[str], session: Session) -> ExitCode:
     words = read_request(tokens, strict=False).words
-    say(f"error: {printable_line(message)}\n  = help: {' '.join(['ecproc', *words, '--help'])}")
+    advice = " ".join(["ecproc", *words, "--help"])
+    if words[:1] == ("run",):  # whose stderr is a log, from the first line on
+        session.start_logging()
+        session.logs_failures = True
+        session.fail(message, hint=advice)
+    else:
+        say(f"error: {printable_line(message)}\n  = help: {advice}")
     return ExitCode.USAGE
 
 

@@ -33,7 +33,8 @@ def run(
 ) -> ExitCode:
     """Run the processor: receive, record, delete, decide, and carry out effects.
 
-    SIGTERM and SIGINT drain within 20 s, a second one ends it at once. SIGHUP reads secret files again.
+    SIGTERM and SIGINT drain within 20 s, a second one ends it at once. SIGHUP reads secret files again. A --drain that
+    SIGTERM cuts short exits 75.
 
     Example:
         ecproc run
@@ -43,7 +44,7 @@ def run(
 
     if timeout is not None and not drain:
         raise UsageError("--timeout goes with --drain")
-    session.interrupts.stopped_code = ExitCode.OK
+    session.interrupts.stopped_code = ExitCode.TEMPORARY if drain else ExitCode.OK
     session.logs_failures = True
     config = session.load_config(require_bridge=True)
     for warning in config.warnings:

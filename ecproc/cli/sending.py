@@ -28,7 +28,7 @@ WAIT_SECONDS: Final = 300.0
 _SLICE_SECONDS: Final = 20
 """For how long one call to the running processor waits."""
 _ACCEPTED: Final = 202
-_UNKNOWN: Final = 404
+_OK: Final = 200
 _KEY_HEADER: Final = "Idempotency-Key"
 _NAMELESS: Final = frozenset({"ticket", "file"})
 """Arguments that are told by their place."""
@@ -111,6 +111,7 @@ async def _send_running(session: Session, command: AnyCommand, key: str, way: Wa
 
 
 async def _ask(control: Control, command: AnyCommand, key: str, way: Way) -> ExitCode:
+    from ecproc.cli.control import ControlFailed
     from ecproc.control import WHO_HEADER
 
     headers = {WHO_HEADER: quote(_name_login()), **({_KEY_HEADER: key} if key else {})}
@@ -120,8 +121,11 @@ async def _ask(control: Control, command: AnyCommand, key: str, way: Way) -> Exi
     while left > 0 and document.state not in SETTLED:
         part = min(left, float(_SLICE_SECONDS))
         target = f"/api/v1/commands/{quote(document.command, safe='')}?wait={max(1, round(part))}"
-        answer = await control.call("GET", target, seconds=part + _SLICE_SECONDS)
-        if answer.status == _UNKNOWN:  # there was nothing to do
+        try:
+            answer = await control.call("GET", target, seconds=part + _SLICE_SECONDS)
+        except ControlFailed:  # it ended meanwhile: what it accepted is written down
+            break
+        if answer.status != _OK:  # there was nothing to do, or it ends
             break
         document, left = _read(answer), left - part
     return _tell(document, way)
@@ -154,15 +158,18 @@ class _Told(msgspec.Struct):
 
 
 def _read(answer: ControlAnswer) -> ShownCommand:
-    from ecproc.cli.steer import reason_of
+    from ecproc.cli.steer import NOT_NOW, reason_of
 
-    if answer.status in (200, _ACCEPTED):
+    if answer.status in (_OK, _ACCEPTED):
         return msgspec.json.decode(answer.body, type=ShownCommand)
     try:
         told = msgspec.json.decode(answer.body, type=_Told)
     except msgspec.DecodeError:
         raise Failed(reason_of(answer)) from None
-    raise _fail(told.detail, "" if told.field == _KEY_HEADER else told.field, told.allowed)
+    failed = _fail(told.detail, "" if told.field == _KEY_HEADER else told.field, told.allowed)
+    if answer.status == NOT_NOW:
+        failed.exit_code = ExitCode.TEMPORARY
+    raise failed
 
 
 def _read_answer(command: AnyCommand, answer: IntakeAnswer) -> ShownCommand:

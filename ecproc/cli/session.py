@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, TypeVar
 
 import anyio
 from cyclopts import Parameter, validators
@@ -29,6 +29,9 @@ T = TypeVar("T")
 
 class UsageError(Exception):
     """The arguments cannot be meant together."""
+
+
+_LOOK_HINT: Final = "see: ecproc config check, ecproc doctor"
 
 
 class Failed(EcprocError):
@@ -112,7 +115,7 @@ class Session:
         if self.logs_failures:
             from structlog import get_logger
 
-            more = {name: text for name, text in (("place", place), ("hint", hint)) if text}
+            more = {**({"place": place} if place else {}), "hint": hint or _LOOK_HINT}
             get_logger().error("stopped", reason=reason, **more)
         else:
             say_problem("error", ConfigProblem(reason, place, hint))

@@ -90,6 +90,10 @@ class Submitting(Protocol):
     def parked_by(self, stream: str) -> str | None:
         """What stopped the ticket; None if it is not parked."""
 
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing more will be performed here."""
+
     async def wait_change(self, seconds: float) -> None:
         """Return when an attempt has ended, or after that time."""
 
@@ -150,12 +154,12 @@ class Intake:
         return await read_command(self._reader, key)
 
     async def wait(self, key: str, seconds: float) -> ShownCommand | None:
-        """The same, once it is settled or after that time."""
+        """The same, once it is settled or after that time, or when it will not be settled here any more."""
         end = self._clock.monotonic() + seconds
         while True:
             shown = await self.show(key)
             left = end - self._clock.monotonic()
-            if shown is None or shown.state in SETTLED or left <= 0:
+            if shown is None or shown.state in SETTLED or left <= 0 or self._log.stopping:
                 return shown
             await self._log.wait_change(min(left, _LOOK_SECONDS))
 

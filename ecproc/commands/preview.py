@@ -37,7 +37,7 @@ class PreviewedCall(msgspec.Struct, frozen=True):
 class _Nobody:
     """Takes nothing."""
 
-    has_room = True
+    has_room = stopping = True
 
     async def submit(self, batch: Batch) -> None:
         raise AssertionError("nothing is submitted")

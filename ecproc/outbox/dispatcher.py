@@ -68,8 +68,7 @@ class Dispatcher:
         self._store = store
         self._performers = {kind: performer for performer in performers for kind in performer.kinds}
         self.succeeded = 0
-        self._policy = policy
-        self._attempt_seconds = bounds.attempt_seconds
+        self._policy, self._attempt_seconds = policy, bounds.attempt_seconds
         self._clock = clock
         self._started = clock.now() - int(clock.monotonic() * SECOND)
         self._rng, self._telemetry = rng, telemetry
@@ -161,6 +160,7 @@ class Dispatcher:
     async def stop(self) -> None:
         """Claim nothing more; returns when nothing is in flight. Who waits for room need not: no room will come."""
         self.schedule.stop()
+        self.ended.notify()
         self._tell()
         await self._rest.wait_until(lambda: self.schedule.in_flight == 0)
 

@@ -231,7 +231,7 @@ class Schedule:
     def has_tried(self, stream: str, entry: Entry) -> bool:
         """Whether an attempt has ended since the entry stood like this, or none is to come."""
         newest = self.find(stream, entry)
-        return newest is None or newest.finished or newest.tries > entry.tries
+        return self.stopped or newest is None or newest.finished or newest.tries > entry.tries
 
     def pause(self, destinations: Collection[str], *, paused: bool) -> int:
         """Start nothing more at these destinations, or go on with them; how often they are paused now."""

@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol, TypeAlias
 
+import msgspec
 import structlog
 
 from ecproc.clock import Clock
 from ecproc.config import Limits
 from ecproc.domain.deltas import Flagged, TimerChanged
 from ecproc.domain.entry import Entry
-from ecproc.domain.events import Quarantined
 from ecproc.domain.log import NewEvent, RecordedEvent
 from ecproc.domain.policy import Policy
 from ecproc.errors import StoreError
@@ -200,9 +200,11 @@ class _Reports:
         for anomaly in step.anomalies:
             telemetry.anomaly(anomaly.code)
             self._log_anomaly(stream, anomaly)
-        for refused in step.quarantined:
-            telemetry.message_quarantined(refused.reason)
-            self._log_quarantine(stream, refused)
+        for row in step.batch.rows if step.quarantined else ():
+            if row.table == "quarantine" and row.data is not None:
+                refused = msgspec.json.decode(row.data, type=_Refused)
+                telemetry.message_quarantined(refused.reason)
+                self._log_quarantine(stream, refused)
 
     def _log_anomaly(self, stream: str, anomaly: Flagged) -> None:
         self._complaints.tell(
@@ -215,11 +217,22 @@ class _Reports:
             detail=anomaly.detail,
         )
 
-    def _log_quarantine(self, stream: str, refused: Quarantined) -> None:
+    def _log_quarantine(self, stream: str, refused: _Refused) -> None:
         log.error(
             "message_quarantined",
             stream=stream,
             position=refused.position,
-            reason=f"{refused.reason}: {refused.detail}",
-            hint=f"it is in the log and deleted from the queue: ecproc quarantine list, ecproc events {stream}",
+            message_id=refused.message_id,
+            reason=refused.reason,
+            detail=refused.detail,
+            hint=f"it is in the log and gone from the queue: ecproc quarantine show|retry|discard {refused.position}",
         )
+
+
+class _Refused(msgspec.Struct):
+    """As much as is told of a message in quarantine, out of its live row."""
+
+    position: int
+    message_id: str
+    reason: str
+    detail: str

@@ -16,7 +16,7 @@ from ecproc.clock import Clock
 from ecproc.commands.intake import Intake
 from ecproc.commands.steering import NotFound, NotPossible, Steering
 from ecproc.config import Limits, Secret
-from ecproc.errors import RowDamaged, StoreError
+from ecproc.errors import NoRoom, RowDamaged, StoreError
 from ecproc.reading.queries import Queries
 from ecproc.web.answers import answer_document
 from ecproc.web.commands import CommandPages
@@ -129,7 +129,7 @@ async def _show_refusal(request: Request, error: Exception) -> Response:
 
 
 async def _show_trouble(request: Request, error: Exception) -> Response:
-    return problem_answer(503, "the log cannot be read now")
+    return problem_answer(503, str(error) if isinstance(error, NoRoom) else "the log cannot be read now")
 
 
 async def _show_damage(request: Request, error: Exception) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,7 +63,8 @@ async def test_messages_nobody_can_read_at_their_eighteenth_receive_wake_a_perso
         await wait_for(lambda: bool(list_of(running, "receives_high")), 20)
 
         for line in list_of(running, "message_quarantined"):
-            assert (line["level"], line["reason"].partition(":")[0]) == ("error", "undecodable")
+            assert (line["level"], line["reason"]) == ("error", "undecodable")
+            assert line["message_id"].startswith("m-")
             assert line["position"] > 0
             assert "ecproc quarantine" in line["hint"]
         (often,) = list_of(running, "receives_high")  # one complaint, counted
@@ -109,3 +111,25 @@ async def test_what_keeps_it_from_starting_is_a_line_too(tmp_path: Path, argumen
     assert {line["level"] for line in lines} == {"error"}
     assert all(line["hint"] for line in lines)
     assert "ECPROC_BRIDGE__URL" in {line.get("place") for line in lines}
+
+
+async def test_a_wrong_command_line_is_a_line_too(tmp_path: Path) -> None:
+    async with open_world(tmp_path, Plan(tickets=0)) as world:
+        refused = await world.ask("run", "--nonsense")
+
+    (line,) = [json.loads(each) for each in refused.err.splitlines()]
+    assert refused.code == 2
+    assert (line["level"], line["hint"]) == ("error", "ecproc run --help")
+    assert "--nonsense" in line["reason"]
+
+
+async def test_a_drain_that_a_signal_cuts_short_is_none_and_says_what_waits(tmp_path: Path) -> None:
+    plan = Plan(tickets=3, visibility=5.0)
+    async with open_world(tmp_path, plan) as world, await world.start("--drain", "--timeout", "60") as running:
+        await wait_for(lambda: bool(list_of(running, "first_poll")), 20)
+        running.send(signal.SIGTERM)
+        assert await running.ended(30) == 75
+        (line,) = list_of(running, "drained")
+    assert line["level"] == "warning"
+    assert "stopped by SIGTERM" in line["reason"]
+    assert "visibility window" in line["reason"]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 import msgspec
 import pytest
@@ -197,3 +200,34 @@ async def test_a_dry_run_prints_the_request_and_sends_nothing(tmp_path: Path) ->
         assert call["body"]["payload"]["description"] == 'it says \\"wheee\\"\\nand stops'
         assert call["body"]["payload"]["clientTicketNumber"] == "INC0042"
         assert world.ledger.calls["create"] == 0
+
+
+async def test_a_processor_that_ends_while_somebody_waits_says_how_far_it_is(tmp_path: Path) -> None:
+    async with quiet_world(tmp_path) as world, begun(world) as running:
+        assert (await world.ask("pause", "bridge")).code == 0
+        async with anyio.create_task_group() as tasks:
+            answers: list[Answer] = []
+
+            async def send() -> None:
+                answers.append(await world.ask(*CREATE, "--wait", "--timeout", "40"))
+
+            tasks.start_soon(send)
+            while "CommandAccepted" not in (await world.ask("events")).out:
+                assert not answers, answers
+            running.send(signal.SIGTERM)
+        assert await running.ended() == 0, running.said
+        (answer,) = answers
+        assert answer.code == 75, answer
+        assert document(answer)["state"] in ("accepted", "sent")
+        assert not [line for line in running.list_lines() if line["level"] == "error"]
+
+
+async def test_what_a_person_asks_for_without_room_is_refused_at_once(tmp_path: Path) -> None:
+    reserve = 4 * shutil.disk_usage(tmp_path).total
+    async with quiet_world(tmp_path) as world:
+        await world.drain()  # so that there is a log
+        async with begun(world, DATA__RESERVE_BYTES=str(reserve)):
+            paused = await world.ask("pause", "desk")
+            sent = await world.ask(*CREATE)
+    assert (paused.code, sent.code) == (75, 75)
+    assert "reserve" in paused.err
