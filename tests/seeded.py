@@ -87,6 +87,7 @@ class Obedient:
     """Whoever acts on a log that nobody performs anything of: what is submitted is decided at once."""
 
     has_room = True
+    stopping = False
 
     def __init__(self, disk: Disk, clock: Clock | None = None) -> None:
         self._disk = disk
