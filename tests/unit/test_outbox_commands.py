@@ -349,11 +349,11 @@ async def test_what_is_refused_is_done_where_messages_show_it(
         ({}, 0, False),  # nobody tried it before
         ({}, 1, True),  # it stood in the log when this process began
         ({"tries": 1, "state": EntryState.RETRYABLE}, 0, True),
-        ({"tries": 2, "state": EntryState.UNKNOWN}, 1, False),
+        ({"tries": 2, "state": EntryState.UNKNOWN}, 1, None),
     ],
 )
 async def test_a_refusal_of_what_may_have_been_done_waits_once_for_the_message_that_shows_it(
-    members: Mapping[str, Any], began: int, waits: bool
+    members: Mapping[str, Any], began: int, waits: bool | None
 ) -> None:
     entry = make_entry(K.CLOSE_TICKET, {"status": "closed", "closeNotes": "Ours."}, **members)
 
@@ -361,8 +361,32 @@ async def test_a_refusal_of_what_may_have_been_done_waits_once_for_the_message_t
     attempt, _ = await perform(entry, say(CLOSED, 400), rows=show_ticket("resolved"), began=began, looks=looks)
 
     assert bool(looks) == bool(members or began), "the queue is read only where somebody may have been there before"
-    assert isinstance(attempt, Uncertain if waits else Blamed)
-    assert attempt.reason == " ".join(CLOSED)
+    if waits is None:  # by then no message is on its way any more
+        assert isinstance(attempt, Done)
+    else:
+        assert isinstance(attempt, Uncertain if waits else Blamed)
+        assert attempt.reason == " ".join(CLOSED)
+
+
+@pytest.mark.requirement("I4", "R104", "R215")
+@pytest.mark.parametrize(
+    ("kind", "words", "state", "is_done"),
+    [
+        (K.CLOSE_TICKET, CLOSED, "resolved", True),
+        (K.CLOSE_TICKET, CLOSED, "open", False),  # a message says that it came back
+        (K.CLOSE_TICKET, ["Mandatory fields missing: closeNotes"], "resolved", False),
+        (K.CANCEL_TICKET, CLOSED, "resolved", False),
+    ],
+)
+async def test_a_ticket_that_left_the_resolved_state_unseen_was_closed_by_a_call_before(
+    kind: EffectKind, words: list[str], state: str, *, is_done: bool
+) -> None:
+    told = {"status": "closed" if kind is K.CLOSE_TICKET else "cancelled"}
+    entry = make_entry(kind, told, tries=2, state=EntryState.UNKNOWN)
+
+    attempt, _ = await perform(entry, say(words, 400), rows=show_ticket(state))
+
+    assert isinstance(attempt, Done if is_done else Blamed)
 
 
 @pytest.mark.requirement("I4", "R97", "R117")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, assert_never
 
@@ -11,9 +12,11 @@ from msgspec.structs import replace
 from ecproc.bridge.base import Answer, Bridge, Request
 from ecproc.config import CommandsConfig
 from ecproc.domain.attempt import LOOK_HINT, Attempt, Blamed, Done, Held, Odd, Uncertain
+from ecproc.domain.commands import CommandKind
 from ecproc.domain.effects import Effect, EffectKind, Repeat
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.ids import CLIENT_PREFIX
+from ecproc.domain.sending import STATUSES
 from ecproc.domain.state import ApprovalState
 from ecproc.errors import BridgeUnavailable
 from ecproc.store.base import Reader
@@ -47,6 +50,9 @@ _SETTERS: Final = frozenset(
 )
 """Calls that set what a ticket's live row shows."""
 _VOIDED: Final = "the change was redrafted before it could be sent"
+_NOT_RESOLVED: Final = re.compile(r"(?i)must be in the resolved state")
+"""How Ensono refuses to close what is not resolved."""
+_CLOSED_BEFORE: Final = "closed by a call before, whose answer nobody saw"
 _TURNED_AWAY: Final = frozenset({408, 425, 429, 503})
 """Statuses of calls that nobody began to carry out."""
 
@@ -137,7 +143,17 @@ class BridgePerformer:
             return Done({"answer": "shown by a message", **refused.call, "refusal": refused.reason}, refused.request_id)
         if may_be_done and entry.state is not EntryState.UNKNOWN:
             return Uncertain(refused.reason, refused.hint, refused.request_id, refused.call)
+        if may_be_done and await self._is_past(stream, entry.effect, refused):
+            return Done({"answer": _CLOSED_BEFORE, **refused.call, "refusal": refused.reason}, refused.request_id)
         return refused
+
+    async def _is_past(self, stream: str, effect: Effect, refused: Blamed) -> bool:
+        """Whether a ticket that is to be closed has left the resolved state, by Ensono's own words, and no message says
+        that it came back: of our own changes Ensono need not tell us (R215)."""
+        if effect.kind is not EffectKind.CLOSE_TICKET or not _NOT_RESOLVED.search(refused.reason):
+            return False
+        rows = await self._store.read_rows("ticket", stream=stream)
+        return any(_decode_header(row.data or b"").state == STATUSES[CommandKind.RESOLVE][1] for row in rows)
 
     async def _call_with_default(self, effect: Effect) -> Attempt:
         """What comes of it, with the default group where its own is refused (R203)."""
