@@ -389,7 +389,9 @@ def test_replay_verify_finds_the_live_state_equal(call: Callable[..., str], buil
     assert report["digest"] == report["live_digest"]
 
 
-def test_replay_verify_exits_3_and_shows_what_differs(call: Callable[..., str], built: Path, tmp_path: Path) -> None:
+def test_replay_verify_exits_3_and_shows_what_differs(
+    call: Callable[..., str], built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
     with sqlite3.connect(built / "ecproc.db") as source, sqlite3.connect(copy / "ecproc.db") as target:
@@ -402,8 +404,14 @@ def test_replay_verify_exits_3_and_shows_what_differs(call: Callable[..., str], 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECPROC_DATA__DIR", str(copy))
         report = json.loads(call("replay", "--verify", code=ExitCode.FINDINGS))
+        patch.setattr(sys.stdout, "isatty", lambda: True)
+        assert main(["replay", "--verify"]) == ExitCode.FINDINGS
     assert read_checks(copy).replay_equal is False
     assert (report["equal"], report["differences"]) == (False, 1)
+    told = capsys.readouterr()
+    assert "\n1 row differs from the live state\n" in told.out
+    assert f"differs: ticket {INCIDENT} " in told.err
+    assert '\n  state\n    live    (none)\n    rebuilt "open"\n' in told.err
 
 
 def test_replay_until_a_position_has_nothing_to_compare(call: Callable[..., str]) -> None:
