@@ -185,6 +185,7 @@ def test_all_that_a_command_says_of_itself_is_shown_wherever_help_is_asked_for(
         (["simulate", "--scenario", "tickets=many"], "--scenario cannot be read"),
         (["simulate", "--scenario", '{"ticket":1}'], "unknown field"),
         (["simulate", "--port", "70000"], "Must be <= 65535"),
+        (["simulate", "nix"], "nix is none of bridge"),
         (["demo", "--messages", "0"], "Must be >= 1"),
         (["config", "check", "--config"], "--config requires an argument"),
     ],
