@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from rich.text import Text
 from ecproc.cli.printable import printable
 from ecproc.cli.timeline import draw_timeline, fold_text
 from ecproc.cli.verdict import draw_verdict, list_remedies, plain, plain_text, tell_time
-from ecproc.reading.timeline import Timeline
+from ecproc.reading.timeline import Happening, Timeline
 
 _Item = dict[str, Any]
 
@@ -73,6 +74,16 @@ def draw_document(document: bytes, timeline: Timeline, *, now: int, full: bool =
     yield from _section("Client tickets", ("number", "generation", "state", "returned"), own)
     effects = [_columns(item, "kind", "state", "attempts", "key") for item in drawn.effects if item["state"] in _OPEN]
     yield from _section("Effects that are not done", ("kind", "state", "attempts", "key"), effects)
+
+
+def draw_stream(stream: str, timeline: Timeline, *, now: int, full: bool = False) -> Iterator[RenderableType]:
+    """A stream that has no document: what happened, and where there is more of it."""
+    yield Text(plain(stream), style="bold").append("  no ticket", style="default")
+    is_quarantined = any(entry.what is Happening.QUARANTINE for entry in timeline.entries)
+    commands = (f"ecproc events {shlex.quote(stream)}", *(("ecproc quarantine list",) if is_quarantined else ()))
+    for command in commands:
+        yield Text(f"    {plain(command)}", style="bold", no_wrap=True)
+    yield from draw_timeline(timeline, now=now, full=full)
 
 
 def _headline(drawn: _Document) -> Text:

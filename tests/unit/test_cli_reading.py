@@ -354,6 +354,22 @@ def test_an_unknown_ticket_is_a_failure(call: Callable[..., str], capsys: pytest
     ]
 
 
+@pytest.mark.requirement("R208")
+def test_a_stream_that_is_no_ticket_is_told_by_its_name(
+    call: Callable[..., str], at_terminal: Callable[..., str]
+) -> None:
+    (opened,) = {event["stream"] for event in read_events(call)} - {INCIDENT, "e-CS9"}
+    told = json.loads(call("show", "e-CS9"))
+    assert (told["stream"], told["timeline_count"]) == ("e-CS9", len(told["timeline"]))
+    assert [entry["what"] for entry in told["timeline"]] == ["message", "quarantine"]
+    shown = at_terminal("show", "e-CS9")
+    assert shown.startswith("e-CS9  no ticket\n    ecproc events e-CS9\n    ecproc quarantine list\n")
+    assert "undecodable" in shown
+    assert CANARY not in shown
+    assert at_terminal("show", opened).startswith(f"{opened}  no ticket\n    ecproc events {opened}\n")
+    call("show", "e-CS9", "--at", "1", code=ExitCode.FAILED)
+
+
 def test_the_outbox_lists_entries_with_state_and_lane(call: Callable[..., str]) -> None:
     entries = {entry["key"]: entry for entry in json.loads(call("outbox", "list", "--all"))}
     download = entries[f"att:{INCIDENT}:abc"]

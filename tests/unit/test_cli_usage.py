@@ -172,6 +172,8 @@ def test_all_that_a_command_says_of_itself_is_shown_wherever_help_is_asked_for(
         (["--json", "tickets"], "there is no option --json before the command: write ecproc tickets --json"),
         (["--config"], "--config requires an argument"),
         (["events", "--after", "-1"], "Must be >= 0"),
+        (["show", ""], "it is empty"),
+        (["events", " "], "it is empty"),
         (["tickets", "--state", "opened"], "open, workinprogress"),
         (["tickets", "--type", "incidnt"], "is none of Incident, Request, Change, did you mean Incident?"),
         (["tickets", "--state", "CLOSED"], "did you mean closed or Closed?"),
