@@ -126,6 +126,9 @@ def _refuse_empty(_type: object, text: str | None) -> None:
 
 Own: TypeAlias = Annotated[Session, Parameter(parse=False)]
 Json: TypeAlias = Annotated[bool, Parameter(help="Print one JSON document, also on a terminal.", show_default=False)]
+JsonLines: TypeAlias = Annotated[
+    bool, Parameter(help="Print JSON, a document on each line, also on a terminal.", show_default=False)
+]
 Reveal: TypeAlias = Annotated[bool, Parameter(help="Show URL queries, which may hold keys.", show_default=False)]
 Limit: TypeAlias = Annotated[int | None, Parameter(help="At most so many.", validator=validators.Number(gte=1))]
 TicketArgument: TypeAlias = Annotated[

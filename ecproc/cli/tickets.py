@@ -16,6 +16,7 @@ from ecproc.cli.output import say, wants_json, write_human, write_line
 from ecproc.cli.session import (
     Failed,
     Json,
+    JsonLines,
     Limit,
     Own,
     Reveal,
@@ -115,7 +116,7 @@ def tickets(
         int | None, since_option("Only tickets with news since then: a time (UTC unless it has a zone), 30m, 2h or 7d.")
     ] = None,
     limit: Limit = None,
-    json: Json = False,
+    json: JsonLines = False,
     reveal: Reveal = False,
     session: Own,
 ) -> None:
