@@ -563,7 +563,9 @@ def test_a_person_sees_what_the_doctor_found_and_what_to_do(at_terminal: Callabl
 
 
 def test_a_person_sees_what_is_not_done_yet(at_terminal: Callable[..., str]) -> None:
-    assert f"att:{INCIDENT}:abc" in at_terminal("outbox", "list")
+    listed = at_terminal("outbox", "list").splitlines()
+    assert [line.split()[:3] for line in listed if f"returnptn:{INCIDENT}" in line] == [["available", "0", "0"]]
+    assert any(f"att:{INCIDENT}:abc" in line for line in listed)
     assert f"create:{INCIDENT}:g1" not in at_terminal("outbox", "list")
     assert f"create:{INCIDENT}:g1" in at_terminal("outbox", "list", "--state", "completed")
 
