@@ -107,7 +107,7 @@ def _facts(drawn: _Document, now: int) -> Table:
 def _pairs(members: Mapping[str, object], *, full: bool) -> list[tuple[Text, Text]]:
     shown = {name: value for name, value in members.items() if value not in ("", None)}
     return [
-        (plain_text(name), _value(value) if full or not isinstance(value, str) else fold_text(value))
+        (plain_text(name), _value(value) if full else fold_text(value if isinstance(value, str) else plain(value)))
         for name, value in shown.items()
     ]
 

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from ecproc.cli.catalogue import COMMANDS
+from ecproc.cli.document import draw_document
 from ecproc.cli.output import write_human
 from ecproc.cli.parser import build_parser
 from ecproc.cli.timeline import draw_timeline
@@ -234,6 +235,26 @@ def test_a_timeline_tells_days_gaps_and_what_took_long(capsys: pytest.CaptureFix
         "  13:05:00Z  +1d     4250  note     Ann: one",
         "                                    two",
     ]
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_long_text_is_cut_unless_it_is_asked_for_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    entries = (entry("01-31T10:00:00", Happening.NOTE, "Ann", "x" * 200_000),)
+    cut = "".join("".join(draw(Timeline(entries, 1), capsys)).split())
+    assert cut.endswith("x…(200,000characters,--full)")
+    assert cut.count("x") == 300
+    assert "".join(draw(Timeline(entries, 1), capsys, full=True)).count("x") == 200_000
+
+
+@pytest.mark.usefixtures("narrow")
+def test_fields_of_any_kind_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    fields = {"text": "x" * 5000, "list": ["y" * 5000]}
+    document = {"ticket": "e-CS1", "version": 1, "position": 1, "updated_at": "", "state": None, "effects": []}
+    drawn = draw_document(msgspec.json.encode(document | {"fields": fields}), Timeline((), 0), now=0)
+    write_human(*drawn)
+    shown = capsys.readouterr().out
+    assert shown.count("characters, --full)") == 2
+    assert (shown.count("x"), shown.count("y") < 310) == (301, True)
 
 
 @pytest.mark.usefixtures("narrow")
