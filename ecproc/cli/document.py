@@ -47,16 +47,19 @@ class _Document(msgspec.Struct):
     client_tickets: list[_Item] = []
 
 
-def draw_document(document: bytes, timeline: Timeline, *, now: int, full: bool = False) -> Iterator[RenderableType]:
+def draw_document(
+    document: bytes, timeline: Timeline, *, now: int, full: bool = False, runs: bool = True
+) -> Iterator[RenderableType]:
     """The verdict with what a person can do, the timeline, and one section for each list of how it stands now.
 
-    `now` is in microseconds UTC; texts are folded to their first line unless `full`.
+    `now` is in microseconds UTC; texts are folded to their first line unless `full`; `runs` is whether a processor
+    does.
     """
     drawn = msgspec.json.decode(document, type=_Document)
     yield _headline(drawn)
     if drawn.subject is None:
         name = drawn.ticket or drawn.client_ticket or ""
-        yield Padding(draw_verdict(drawn.waiting_for, now=now), (0, 0, 0, 2), expand=False)
+        yield Padding(draw_verdict(drawn.waiting_for, now=now, runs=runs), (0, 0, 0, 2), expand=False)
         for command in list_remedies(name, document):
             yield Text(f"    {plain(command)}", style="bold", no_wrap=True)  # in one piece, to be copied
         yield Text()

@@ -33,10 +33,12 @@ from ecproc.domain import change, incident
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.events import TicketType
 from ecproc.domain.times import parse_time
+from ecproc.errors import DataDirUnusable
 from ecproc.reading.documents import NO_STATE
 from ecproc.reading.filters import TicketFilter
 from ecproc.reading.timeline import Timeline, TimelineEntry
 from ecproc.reading.waiting import WaitWord
+from ecproc.store.opening import find_holder
 
 _STATES: Final = tuple(dict.fromkeys([*map(str, incident.State), *map(str, change.State), NO_STATE]))
 _TYPES: Final = tuple(map(str, TicketType))
@@ -205,7 +207,16 @@ def show(
     if document is None:
         write_human(*draw_stream(ticket, timeline, now=now, full=full))
     else:
-        write_human(*draw_document(document, timeline, now=now, full=full))
+        runs = at is not None or _has_processor(config)  # as of then it may have been otherwise
+        write_human(*draw_document(document, timeline, now=now, full=full, runs=runs))
+
+
+def _has_processor(config: Config) -> bool:
+    """Whether a processor works on that log, also where that cannot be told."""
+    try:
+        return find_holder(config.data) is not None
+    except DataDirUnusable:
+        return True
 
 
 async def _read_ticket(

@@ -492,10 +492,11 @@ def test_a_person_sees_a_timeline(at_terminal: Callable[..., str]) -> None:
     text = at_terminal("show", INCIDENT)
     assert text.splitlines()[0].split() == [INCIDENT, "Incident", "open"]
     assert text.splitlines()[1].split()[:4] == ["waits", "for", "attachment", "since"]
+    assert "no processor runs" in " ".join(text.split())
     assert f"    ecproc outbox list --ticket {INCIDENT}" in text.splitlines()
     for part in ("LOCAL-0000001", "Timeline", "create_client_ticket planned", "a.txt announced", "Fields", "available"):
         assert part in text
-    assert "download_attachment failed, attempt 1: 403 from https://h/f?*** (+1 line)" in text
+    assert "download_attachment failed, attempt 1: 403 from https://h/f?*** (+1 line)" in " ".join(text.split())
     assert "again at 2023-11-14" in at_terminal("show", INCIDENT, "--full")
     assert CANARY not in text
     assert json.loads(at_terminal("show", INCIDENT, "--json"))["ticket"] == INCIDENT

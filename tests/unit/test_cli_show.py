@@ -15,7 +15,7 @@ from ecproc.cli.document import draw_document
 from ecproc.cli.output import write_human
 from ecproc.cli.parser import build_parser
 from ecproc.cli.timeline import draw_timeline
-from ecproc.cli.verdict import list_remedies
+from ecproc.cli.verdict import draw_verdict, list_remedies
 from ecproc.domain.events import (
     PAUSED_TICKET,
     Act,
@@ -117,6 +117,21 @@ def test_a_hint_in_other_words_breaks_nothing(word: str, who: str) -> None:
     for line in list_remedies("e-CS1; rm -r", msgspec.json.encode(document)):
         assert line.startswith("ecproc ")
         assert ";" not in line.replace(shlex.quote("e-CS1; rm -r"), "")
+
+
+@pytest.mark.parametrize(
+    ("until", "runs", "who", "end"),
+    [
+        ("2026-02-02T12:04:00Z", True, "nobody", " until 2026-02-02 12:04:00Z (in 4m); it goes on by itself"),
+        ("2026-02-02T11:56:00Z", True, "nobody", ", was due 4m ago; it goes on by itself"),
+        ("2026-02-02T11:56:00Z", False, "nobody", ", was due 4m ago; no processor runs, and nothing goes on until one"),
+        ("2026-02-02T11:56:00Z", False, "operator", ", was due 4m ago; it is the operator's turn"),
+    ],
+)
+def test_a_verdict_tells_what_is_overdue_and_that_no_processor_runs(until: str, runs: bool, who: str, end: str) -> None:
+    waits = {"what": "desk", "who": who, "hint": "h", "since": None, "until": until}
+    now = parse_time("2026-02-02T12:00:00Z") or 0
+    assert draw_verdict(waits, now=now, runs=runs).plain.startswith(f"waits for desk{end}")
 
 
 # --- the timeline -----------------------------------------------------------------------------------------------------
