@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from ecproc.cli.differences import describe_difference
 from ecproc.store.base import Difference
 
@@ -16,7 +14,6 @@ def describe(live: object, rebuilt: object) -> list[str]:
     return describe_difference(Difference("ticket", "e-CS1", "CS1", *sides)).splitlines()
 
 
-@pytest.mark.requirement("R230")
 def test_only_the_fields_that_differ_are_named_with_both_values() -> None:
     same = {"description": "x" * 5000, "big": 123456789012345678901234567890}
     assert describe(
@@ -36,7 +33,6 @@ def test_only_the_fields_that_differ_are_named_with_both_values() -> None:
     ]
 
 
-@pytest.mark.requirement("R230")
 def test_a_long_value_is_cut_around_what_differs() -> None:
     _, _, live, rebuilt = describe({"text": "x" * 900 + "A" + "y" * 900}, {"text": "x" * 900 + "B" + "y" * 900})
     assert "xxxAyyy" in live

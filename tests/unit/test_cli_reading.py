@@ -354,7 +354,6 @@ def test_an_unknown_ticket_is_a_failure(call: Callable[..., str], capsys: pytest
     ]
 
 
-@pytest.mark.requirement("R208")
 def test_a_stream_that_is_no_ticket_is_told_by_its_name(
     call: Callable[..., str], at_terminal: Callable[..., str]
 ) -> None:
