@@ -14,6 +14,7 @@ import msgspec
 from ecproc.copying import sync_path
 
 FOLDER: Final = "attachments"
+_FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -47,7 +48,8 @@ def copy_content(content: KeptContent, data_dir: Path, into: Path) -> bool:
     """Copy it to the same place below another directory, durably but for the names of its folders, and say whether it
     is what it was when it was kept; else there is no copy. Raises OSError."""
     target = into / content.place
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (target.parent.parent, target.parent):  # the mode given to mkdir with parents is the last one's only
+        folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
     digest = hashlib.sha256()
     with (
         os.fdopen(os.open(data_dir / content.place, _READ), "rb", buffering=0) as source,

@@ -52,10 +52,11 @@ def bundle(
     config = session.load_config()
     require_log(config)
     now = SystemClock().now()
+    path = output or (_name("test", now, ".json") if as_test else _name(ticket or "all", now, ".tar.gz"))
+    _refuse_inside(config.data.directory, path)
     if as_test:
-        document = anyio.run(partial(_write_fixture, config, str(ticket), output or _name("test", now, ".json")))
+        document = anyio.run(partial(_write_fixture, config, str(ticket), path))
     else:
-        path = output or _name(ticket or "all", now, ".tar.gz")
         document = anyio.run(partial(_write_bundle, config, ticket, path, now))
     if wants_json(json):
         write_document(document)
@@ -73,8 +74,7 @@ async def _write_bundle(config: Config, ticket: str | None, path: Path, now: int
         found = await collect_bundle(reader, config, ticket, now=now)
     if found is None:
         raise Failed(f"there is no ticket {ticket}")
-    folder = path.name.removesuffix(".gz").removesuffix(".tar")
-    size = write_archive(path, found.members, folder=folder, at=now // _SECOND)
+    size = write_archive(path, found.members, folder=_name_folder(path), at=now // _SECOND)
     return {**_place(path, size), "tickets": found.tickets, "members": sorted(found.members)}
 
 
@@ -88,6 +88,18 @@ async def _write_fixture(config: Config, ticket: str, path: Path) -> dict[str, o
     if fixture is None:
         raise Failed(f"there is no ticket {ticket}")
     return {**_place(path, write_new(path, fixture.content)), "messages": fixture.messages}
+
+
+def _refuse_inside(data: Path, path: Path) -> None:
+    """Raise Failed where a file of ours would stand among those of the processor."""
+    if path.parent.resolve().is_relative_to(data.resolve()):
+        raise Failed(f"{path} is inside of the data directory", hint="choose a place outside of it with --output")
+
+
+def _name_folder(archive: Path) -> str:
+    """What the archive is unpacked into: called like it without its suffixes, never like the archive itself."""
+    bare = archive.name.removesuffix(".gz").removesuffix(".tar").removesuffix(".tgz")
+    return bare if bare not in ("", archive.name) else f"{archive.name}-files"
 
 
 def _place(path: Path, size: int) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from rich.text import Text
 from ecproc.cli.printable import printable
 from ecproc.cli.timeline import draw_timeline, fold_text
 from ecproc.cli.verdict import draw_verdict, list_remedies, plain, plain_text, tell_time
-from ecproc.reading.timeline import Timeline
+from ecproc.reading.timeline import Happening, Timeline
 
 _Item = dict[str, Any]
 
@@ -46,16 +47,19 @@ class _Document(msgspec.Struct):
     client_tickets: list[_Item] = []
 
 
-def draw_document(document: bytes, timeline: Timeline, *, now: int, full: bool = False) -> Iterator[RenderableType]:
+def draw_document(
+    document: bytes, timeline: Timeline, *, now: int, full: bool = False, runs: bool = True
+) -> Iterator[RenderableType]:
     """The verdict with what a person can do, the timeline, and one section for each list of how it stands now.
 
-    `now` is in microseconds UTC; texts are folded to their first line unless `full`.
+    `now` is in microseconds UTC; texts are folded to their first line unless `full`; `runs` is whether a processor
+    does.
     """
     drawn = msgspec.json.decode(document, type=_Document)
     yield _headline(drawn)
     if drawn.subject is None:
         name = drawn.ticket or drawn.client_ticket or ""
-        yield Padding(draw_verdict(drawn.waiting_for, now=now), (0, 0, 0, 2), expand=False)
+        yield Padding(draw_verdict(drawn.waiting_for, now=now, runs=runs), (0, 0, 0, 2), expand=False)
         for command in list_remedies(name, document):
             yield Text(f"    {plain(command)}", style="bold", no_wrap=True)  # in one piece, to be copied
         yield Text()
@@ -73,6 +77,16 @@ def draw_document(document: bytes, timeline: Timeline, *, now: int, full: bool =
     yield from _section("Client tickets", ("number", "generation", "state", "returned"), own)
     effects = [_columns(item, "kind", "state", "attempts", "key") for item in drawn.effects if item["state"] in _OPEN]
     yield from _section("Effects that are not done", ("kind", "state", "attempts", "key"), effects)
+
+
+def draw_stream(stream: str, timeline: Timeline, *, now: int, full: bool = False) -> Iterator[RenderableType]:
+    """A stream that has no document: what happened, and where there is more of it."""
+    yield Text(plain(stream), style="bold").append("  no ticket", style="default")
+    is_quarantined = any(entry.what is Happening.QUARANTINE for entry in timeline.entries)
+    commands = (f"ecproc events {shlex.quote(stream)}", *(("ecproc quarantine list",) if is_quarantined else ()))
+    for command in commands:
+        yield Text(f"    {plain(command)}", style="bold", no_wrap=True)
+    yield from draw_timeline(timeline, now=now, full=full)
 
 
 def _headline(drawn: _Document) -> Text:
@@ -96,7 +110,7 @@ def _facts(drawn: _Document, now: int) -> Table:
 def _pairs(members: Mapping[str, object], *, full: bool) -> list[tuple[Text, Text]]:
     shown = {name: value for name, value in members.items() if value not in ("", None)}
     return [
-        (plain_text(name), _value(value) if full or not isinstance(value, str) else fold_text(value))
+        (plain_text(name), _value(value) if full else fold_text(value if isinstance(value, str) else plain(value)))
         for name, value in shown.items()
     ]
 

@@ -12,7 +12,7 @@ from cyclopts import Parameter, validators
 
 from ecproc.cli.listing import Column, RowWriter
 from ecproc.cli.output import flush, say, wants_json, write_line
-from ecproc.cli.session import Failed, Json, Limit, Own, Reveal, TicketArgument, has_log, mention_missing_log
+from ecproc.cli.session import Failed, JsonLines, Limit, Own, Reveal, TicketArgument, has_log, mention_missing_log
 from ecproc.collector import spare_the_collector
 from ecproc.config import Config
 
@@ -45,7 +45,7 @@ class _Shown(msgspec.Struct):
         return str(self.position), f"{self.at[:19]}Z", self.stream, self.kind, self.message_id or str(key)
 
 
-class _JsonLines:
+class _Lines:
     """Lines of JSON, as they come."""
 
     write = staticmethod(write_line)
@@ -79,7 +79,7 @@ def events(
         bool, Parameter(help="Go on with what is appended, until interrupted.", show_default=False)
     ] = False,
     limit: Limit = None,
-    json: Json = False,
+    json: JsonLines = False,
     reveal: Reveal = False,
     session: Own,
 ) -> None:
@@ -95,7 +95,7 @@ def events(
     if not follow and not has_log(config):
         mention_missing_log(config)
         return
-    out = _JsonLines() if wants_json(json) else EventTable()
+    out = _Lines() if wants_json(json) else EventTable()
     spare_the_collector()  # it may follow for days, and what was loaded by now stays
     anyio.run(partial(_print_events, config, ticket, after=after, follow=follow, limit=limit, reveal=reveal, out=out))
 
@@ -108,7 +108,7 @@ async def _print_events(
     follow: bool,
     limit: int | None,
     reveal: bool,
-    out: _JsonLines | EventTable,
+    out: _Lines | EventTable,
 ) -> None:
     from ecproc.reading.opening import open_queries
 

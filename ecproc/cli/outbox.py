@@ -74,10 +74,14 @@ async def _list(
         if as_json:
             await write_list(entries)
             return
-        rows = [[str(getattr(entry, name) or "") for name in _COLUMNS] async for entry in entries]
+        rows = [[_show(getattr(entry, name)) for name in _COLUMNS] async for entry in entries]
     write_table(_COLUMNS, rows, whole=_COLUMNS[:-1])
     more = "; --all lists those that are done, too" if wanted.unfinished and wanted.state is None else ""
     say(f"{len(rows)} entries{more}")
+
+
+def _show(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 async def _find(queries: Queries, ticket: str) -> str:

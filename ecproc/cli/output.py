@@ -7,7 +7,7 @@ import select
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from ecproc.cli.printable import printable
 from ecproc.reading.escaping import one_line
@@ -81,11 +81,12 @@ def write_text(text: str) -> None:
 
 
 def write_human(*parts: RenderableType) -> None:
-    """Write tables and text for a person at a terminal; no colour where NO_COLOR is set."""
+    """Write tables and text for a person at a terminal; nothing but text where NO_COLOR is set."""
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"  # with none bold and dim go too
+    console = Console(file=sys.stdout, color_system=colours, highlight=False, markup=False, emoji=False)
     with console.capture() as captured:
         for part in parts:
             flows = isinstance(part, str) or (isinstance(part, Text) and part.no_wrap is True)

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from ecproc.cli.control import ControlFailed, connect
 from ecproc.cli.listing import take, write_table
 from ecproc.cli.output import say, wants_json, write_line
-from ecproc.cli.session import Failed, Json, Limit, Own, has_log, mention_missing_log
+from ecproc.cli.session import Failed, JsonLines, Limit, Own, has_log, mention_missing_log
 from ecproc.clock import SystemClock
 from ecproc.commands.capability import READABLE
 from ecproc.config import Config
@@ -40,7 +40,7 @@ def reconcile(
         Parameter(help="Compare open incidents and requests with Ensono's, in dev and echo only.", show_default=False),
     ] = False,
     limit: Limit = None,
-    json: Json = False,
+    json: JsonLines = False,
     session: Own,
 ) -> ExitCode:
     """List what does not add up between us and Ensono: one line each, as JSON unless a terminal shows it; exit 3 if

@@ -10,23 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Final
 import msgspec
 from cyclopts import Parameter, validators
 
+from ecproc.cli.differences import describe_difference
 from ecproc.cli.moments import check_position
 from ecproc.cli.output import say, shows_motion, wants_json, write_document, write_human
-from ecproc.cli.printable import printable_line
 from ecproc.cli.session import Json, Own, UsageError, require_log
 from ecproc.clock import SystemClock
 from ecproc.config import Config
 from ecproc.errors import ExitCode, LogDamaged
-from ecproc.reading.masking import mask_text
 from ecproc.rebuild.streams import Progress
-from ecproc.store.base import Difference
 from ecproc.store.checks import ReplayVerified, note_check
 
 if TYPE_CHECKING:
     from ecproc.rebuild.live import ReplayReport
 
 PROGRESS_SECONDS: Final = 5.0
-_SHOWN: Final = 300
 
 
 class ReplayDocument(msgspec.Struct, frozen=True):
@@ -83,7 +80,7 @@ def replay(
     if report.equal is not None:
         _note(config, is_equal=report.equal)
     for difference in report.first:
-        say(_describe_difference(difference))
+        say(describe_difference(difference))
     if wants_json(json):
         write_document(msgspec.convert(report, ReplayDocument, from_attributes=True))
     else:
@@ -111,22 +108,14 @@ def _describe(report: ReplayReport, *, replaced: bool) -> str:
         f"digest {report.digest}",
     ]
     if report.equal is not None:
-        lines.append("equal to the live state" if report.equal else f"{report.differences} rows differ from live state")
+        lines.append("equal to the live state" if report.equal else _count_differences(report.differences or 0))
     elif replaced:
         lines.append("this is the live state now")
     return "\n".join(lines)
 
 
-def _describe_difference(difference: Difference) -> str:
-    row = printable_line(f"{difference.table} {difference.stream} {difference.id}")
-    return f"differs: {row}\n  live    {_show(difference.live)}\n  rebuilt {_show(difference.rebuilt)}"
-
-
-def _show(data: bytes | None) -> str:
-    if data is None:
-        return "(no row)"
-    text = printable_line(mask_text(data.decode("utf-8", "replace")))
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+def _count_differences(count: int) -> str:
+    return "1 row differs from the live state" if count == 1 else f"{count:,} rows differ from the live state"
 
 
 @contextmanager

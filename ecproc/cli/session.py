@@ -121,11 +121,23 @@ class Session:
             say_problem("error", ConfigProblem(reason, place, hint))
 
 
+def _refuse_empty(_type: object, text: str | None) -> None:
+    """Raise ValueError for a name that is none: a script's variable was empty."""
+    if text is not None and not text.strip():
+        raise ValueError("it is empty")
+
+
 Own: TypeAlias = Annotated[Session, Parameter(parse=False)]
 Json: TypeAlias = Annotated[bool, Parameter(help="Print one JSON document, also on a terminal.", show_default=False)]
+JsonLines: TypeAlias = Annotated[
+    bool, Parameter(help="Print JSON, a document on each line, also on a terminal.", show_default=False)
+]
 Reveal: TypeAlias = Annotated[bool, Parameter(help="Show URL queries, which may hold keys.", show_default=False)]
 Limit: TypeAlias = Annotated[int | None, Parameter(help="At most so many.", validator=validators.Number(gte=1))]
-TicketArgument: TypeAlias = Annotated[str, Parameter(help="Ensono's number or ours, in any case, with or without e-.")]
+TicketArgument: TypeAlias = Annotated[
+    str,
+    Parameter(help="Ensono's number or ours, in any case, with or without e-.", validator=_refuse_empty),
+]
 
 
 def say_problem(kind: str, problem: ConfigProblem) -> None:

@@ -23,12 +23,15 @@ from ecproc.simulator.server import Simulator, run_simulator
 from ecproc.simulator.settings import Scenario, SimulatorConfig
 
 DEFAULT_PORT: Final = 8700
+_SIMULATORS: Final = ("bridge",)
 
 _EXAMPLE: Final = 20
 """Tickets of the scenario that is suggested for an empty queue."""
 
 
 def simulate(
+    _simulator: Annotated[str, choice(_SIMULATORS, name="SIMULATOR", help="What to stand in for.")] = _SIMULATORS[0],
+    /,
     *,
     port: Annotated[
         int, Parameter(help="Port on 127.0.0.1; 0 is any free one.", validator=validators.Number(gte=0, lte=65535))
@@ -48,7 +51,7 @@ def simulate(
     (POST /_sim/scenario), change the faults (POST /_sim/faults) and tell what it saw (GET /_sim/ledger).
 
     Example:
-        ecproc simulate --scenario tickets=20
+        ecproc simulate bridge --scenario tickets=20
         ecproc simulate --port 0 --faults mild --json
     """
     session.start_logging()

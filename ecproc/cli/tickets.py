@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any, Final
 
@@ -15,6 +16,7 @@ from ecproc.cli.output import say, wants_json, write_human, write_line
 from ecproc.cli.session import (
     Failed,
     Json,
+    JsonLines,
     Limit,
     Own,
     Reveal,
@@ -31,10 +33,12 @@ from ecproc.domain import change, incident
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.events import TicketType
 from ecproc.domain.times import parse_time
+from ecproc.errors import DataDirUnusable
 from ecproc.reading.documents import NO_STATE
 from ecproc.reading.filters import TicketFilter
-from ecproc.reading.timeline import Timeline
+from ecproc.reading.timeline import Timeline, TimelineEntry
 from ecproc.reading.waiting import WaitWord
+from ecproc.store.opening import find_holder
 
 _STATES: Final = tuple(dict.fromkeys([*map(str, incident.State), *map(str, change.State), NO_STATE]))
 _TYPES: Final = tuple(map(str, TicketType))
@@ -93,6 +97,14 @@ class _Shown(msgspec.Struct):
         return f"{self.anomalies[-1].code}{f' +{more}' if more else ''}" if self.anomalies else ""
 
 
+class _Stream(msgspec.Struct):
+    """What is told of a stream that has no document."""
+
+    stream: str
+    timeline: Sequence[TimelineEntry]
+    timeline_count: int
+
+
 def tickets(
     *,
     search: Annotated[
@@ -106,7 +118,7 @@ def tickets(
         int | None, since_option("Only tickets with news since then: a time (UTC unless it has a zone), 30m, 2h or 7d.")
     ] = None,
     limit: Limit = None,
-    json: Json = False,
+    json: JsonLines = False,
     reveal: Reveal = False,
     session: Own,
 ) -> None:
@@ -175,7 +187,7 @@ def show(
 
     The timeline tells messages, moves, notes, effects with their attempts, commands, approvals, attachments, anomalies,
     what people did, and times that came, each with its position in the log, which --at takes. Any stream can be shown
-    by its name.
+    by its name: one that is no ticket has a timeline only.
 
     Example:
         ecproc show e-CS0879727
@@ -184,27 +196,41 @@ def show(
     """
     config = session.load_config()
     require_log(config)
-    if wants_json(json):
-        write_line(anyio.run(partial(_read_ticket, config, ticket, at=at, reveal=reveal))[0])
+    as_json = wants_json(json)
+    document, timeline = anyio.run(partial(_read_ticket, config, ticket, at=at, reveal=reveal, tells=not as_json))
+    if as_json:
+        write_line(document or msgspec.json.encode(_Stream(ticket, timeline.entries, timeline.count)))
         return
-    from ecproc.cli.document import draw_document
+    from ecproc.cli.document import draw_document, draw_stream
 
-    document, timeline = anyio.run(partial(_read_ticket, config, ticket, at=at, reveal=reveal, tells=True))
-    write_human(*draw_document(document, timeline, now=SystemClock().now(), full=full))
+    now = SystemClock().now()
+    if document is None:
+        write_human(*draw_stream(ticket, timeline, now=now, full=full))
+    else:
+        runs = at is not None or _has_processor(config)  # as of then it may have been otherwise
+        write_human(*draw_document(document, timeline, now=now, full=full, runs=runs))
+
+
+def _has_processor(config: Config) -> bool:
+    """Whether a processor works on that log, also where that cannot be told."""
+    try:
+        return find_holder(config.data) is not None
+    except DataDirUnusable:
+        return True
 
 
 async def _read_ticket(
-    config: Config, ticket: str, *, at: Moment | None, reveal: bool, tells: bool = False
-) -> tuple[bytes, Timeline]:
-    """The document, and where it is to be told the timeline."""
+    config: Config, ticket: str, *, at: Moment | None, reveal: bool, tells: bool
+) -> tuple[bytes | None, Timeline]:
+    """The document, None of a stream that has none, and where it is to be told, or stands alone, the timeline."""
     from ecproc.reading.opening import open_queries
 
     async with open_queries(config, reveal=reveal) as queries:
         position = None if at is None else await find_position(queries, at)
         document = await queries.ticket(ticket, at=position)
-        if document is not None:
-            timeline = await queries.timeline(ticket, at=position) if tells else None
-            return document, timeline or Timeline((), 0)
-        if at is not None and await queries.ticket(ticket) is not None:
+        if document is None and at is not None and await queries.ticket(ticket) is not None:
             raise Failed(f"there was no ticket {ticket} at {at.shown}")
-    raise Failed(f"there is no ticket {ticket}")
+        told = await queries.timeline(ticket, at=position) if tells or document is None else None
+    if document is None and told is None:
+        raise Failed(f"there is no ticket {ticket}")
+    return document, told or Timeline((), 0)

@@ -21,6 +21,8 @@ _LONG: Final = 60 * _SECOND
 """Microseconds behind which an effect is said to have taken them."""
 _NARROW: Final = 4
 """Columns before the text: time, gap, position, and what it is."""
+_LONGEST: Final = 300
+"""Characters of a text that are shown of it unless it is to be shown whole."""
 _STYLES: Final = {
     Happening.MOVE: "bold cyan",
     Happening.ANOMALY: "yellow",
@@ -64,9 +66,11 @@ def _list_rows(entries: Sequence[TimelineEntry], *, full: bool) -> Iterator[tupl
 
 
 def fold_text(text: str) -> Text:
-    """The text's first line, and how many more it has."""
+    """The text's first line, cut to a few lines' worth, and how much more it has."""
     lines = text.strip().splitlines() or [""]
-    shown, more = Text(printable_line(lines[0])), len(lines) - 1
+    shown, more = Text(printable_line(lines[0][:_LONGEST])), len(lines) - 1
+    if len(lines[0]) > _LONGEST:
+        return shown.append(f"… ({len(text):,} characters, --full)", style="dim")
     return shown.append(f" (+{more} line{'s' if more > 1 else ''})", style="dim") if more else shown
 
 
@@ -83,7 +87,8 @@ def _moment(entry: TimelineEntry) -> int:
 
 
 def _tell(entry: TimelineEntry, *, full: bool) -> Text:
-    told = Text(printable_line(entry.title), style=_STYLES.get(entry.what, ""))
+    told = Text(printable_line(entry.title)) if full else fold_text(entry.title)
+    told.stylize_before(_STYLES.get(entry.what, ""))
     if entry.took is not None and entry.took >= _LONG:
         told.append(f" after {describe_span(entry.took)}", style="yellow")
     if entry.text:

@@ -19,6 +19,7 @@ _TURNS: Final = {
     "client": "it is the client's turn",
     "ensono": "it is Ensono's turn",
 }
+_NONE_RUNS: Final = "no processor runs, and nothing goes on until one does"
 _SHOW: Final = "ecproc outbox show "
 
 
@@ -44,17 +45,26 @@ class _Seen(msgspec.Struct):
     approvals: list[_Approval] = []
 
 
-def draw_verdict(waits: dict[str, Any] | None, *, now: int) -> Text:
-    """What is waited for, since when and until when, and whose turn it is."""
+def draw_verdict(waits: dict[str, Any] | None, *, now: int, runs: bool = True) -> Text:
+    """What is waited for, since when and until when, and whose turn it is; `runs` is whether a processor does."""
     if waits is None:
         return Text("waits for nothing", style="green")
     verdict = Text("waits for ", style="yellow")
     verdict.append(plain(waits["what"]).replace("_", " "), style="bold yellow")
-    for word in ("since", "until"):
-        if waits[word] is not None:
-            verdict.append(f" {word} ").append_text(tell_time(waits[word], now))
-    verdict.append(f"; {_TURNS.get(waits['who'], '')}")
+    if waits["since"] is not None:
+        verdict.append(" since ").append_text(tell_time(waits["since"], now))
+    if waits["until"] is not None:
+        verdict.append_text(_tell_end(waits["until"], now))
+    is_left = waits["who"] == "nobody" and not runs
+    verdict.append(f"; {_NONE_RUNS if is_left else _TURNS.get(waits['who'], '')}")
     return verdict.append("\n").append(plain(waits["hint"]), style="default")
+
+
+def _tell_end(until: str, now: int) -> Text:
+    time = parse_time(until)
+    if time is None or time > now:
+        return Text(" until ").append_text(tell_time(until, now))
+    return Text(f", was due {describe_span(now - time)} ago")
 
 
 def list_remedies(name: str, document: bytes) -> Sequence[str]:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Final
 
 from ecproc.domain.ids import normalise_number
@@ -19,6 +20,8 @@ from ecproc.store.base import Reader
 
 TICKETS: Final = ("ticket",)
 """The headers of a store that holds nothing but tickets."""
+_MIXED_LETTERS: Final = 6
+"""Letters of a number of which every mix of cases is tried: 64 look-ups, some milliseconds."""
 NO_STATE: Final = "none"
 """What a filter calls the state of a ticket that is in none yet."""
 
@@ -33,7 +36,19 @@ async def find_stream(reader: Reader, name: str, *, headers: Sequence[str] = TIC
     rows = await reader.read_rows("client_ticket", id=name) or await reader.read_rows(
         "ticket", id=normalise_number(name)
     )
+    for spelling in () if rows else _list_spellings(name.strip()):
+        if rows := await reader.read_rows("client_ticket", id=spelling):
+            break
     return rows[0].stream if rows else None
+
+
+def _list_spellings(number: str) -> Iterator[str]:
+    """One of our numbers in upper case, in lower case and, if it has few letters, in every mix of both: each is looked
+    up by the index, where a comparison in any case would read the whole table for each number that there is not."""
+    yield from dict.fromkeys((number, number.upper(), number.lower()))
+    if sum(character.lower() != character.upper() for character in number) <= _MIXED_LETTERS:
+        cases = (dict.fromkeys((character.upper(), character.lower())) for character in number)
+        yield from map("".join, product(*cases))
 
 
 async def read_document(reader: Reader, stream: str, *, entries: int, headers: Sequence[str] = TICKETS) -> bytes | None:

@@ -80,12 +80,12 @@ class Queries:
         return None if document is None else self._mask(document)
 
     async def timeline(self, name: str, *, at: int | None = None) -> Timeline | None:
-        """What happened to a ticket, by either number, or to any stream that has a document, up to a position if one is
-        given; None if there is none."""
-        stream = await self._find_document(name)
-        if stream is None:
+        """What happened to a ticket, by either number, or to any stream by its name, also one that has no document, up
+        to a position if one is given; None if nothing of it came by then."""
+        stream = await self.find_stream(name)
+        events = [] if stream is None else await self._read_until(stream, at)
+        if stream is None or not events:
             return None
-        events = await self._read_until(stream, at)
         timeline = tell_timeline(stream, events, self._machines.of(stream), entries=self._entries)
         return timeline if self._reveal else mask_struct(timeline)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
 from ecproc.simulator.faults import NONE, FaultPlan
@@ -14,10 +16,10 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     `asked` changes come besides, which go on only once the client has approved or rejected them.
     """
 
-    tickets: int = 50
-    asked: int = 0
+    tickets: Annotated[int, msgspec.Meta(ge=0)] = 50
+    asked: Annotated[int, msgspec.Meta(ge=0)] = 0
     seed: int = 0
-    rate: float | None = None
+    rate: Annotated[float, msgspec.Meta(gt=0)] | None = None
 
 
 class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -62,10 +62,12 @@ class Fixture(msgspec.Struct, frozen=True):
 
 async def collect_fixture(reader: Reader, ticket: str) -> Fixture | None:
     """A ticket's messages with every text replaced, and the states that both they and the real ones lead to; None if
-    nothing of it came. Raises NoFixture where they lead to others, or to none, and StoreError."""
+    there is no such ticket. Raises NoFixture where none came or they lead to others, or to none, and StoreError."""
     stream = await find_stream(reader, ticket) or ticket
     events = [event async for event in _list_messages(reader, stream)] if is_text(stream) else []
     if not events:
+        if is_text(stream) and (await reader.stream_state(stream)).version:
+            raise NoFixture(f"no message of {ticket} came from Ensono yet")
         return None
     expected = fold_states(stream, events)
     if expected is None:

@@ -61,7 +61,7 @@ def test_events_follow_the_log_of_a_running_processor(tmp_path: Path) -> None:
     data = configure(ECPROC_DATA__DIR=str(tmp_path / "data"))
     with (
         started("events", "--follow", environment=data) as follower,
-        started("simulate", "--port", "0", "--scenario", "tickets=3", environment=data) as simulator,
+        started("simulate", "bridge", "--port", "0", "--scenario", "tickets=3", environment=data) as simulator,
     ):
         access = json.loads(read_lines(simulator, 1)[0])
         bridge = access["environment"]

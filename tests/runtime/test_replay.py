@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from ecproc.domain.log import Batch, Compact, NewEvent, RecordedEvent
+from ecproc.domain.log import Batch, Compact, NewEvent, RecordedEvent, Row
 from ecproc.errors import StoreError
 from ecproc.fold.recorded import Kind
+from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.fold.whole import compact_events
 from ecproc.reading.documents import document_of, find_stream, read_document
@@ -19,7 +20,7 @@ from ecproc.reading.listing import list_documents
 from ecproc.rebuild.parts import divide_streams
 from ecproc.rebuild.streams import CompactUnusable, Progress, RebuildOrder, rebuild
 from ecproc.store.base import ALL, Span
-from ecproc.store.memory import MemoryReader
+from ecproc.store.memory import MemoryReader, MemoryStore
 from tests.simulation.simloop import simulated_backend
 from tests.simulation.world import World, WorldPlan
 
@@ -89,10 +90,29 @@ async def test_a_ticket_is_found_by_either_number_however_it_is_spelled() -> Non
     ticket = world.lives[0].ticket
     document = msgspec.json.decode(await read_document(world.disk, ticket, entries=ENTRIES) or b"")
 
-    for number in (ticket, ticket.upper(), ticket.removeprefix("e-"), ticket.lower(), document["client_ticket"]):
+    ours = document["client_ticket"]
+    spelled = (ticket, ticket.upper(), ticket.removeprefix("e-"), ticket.lower(), ours, ours.lower(), ours.title())
+    for number in spelled:
         assert await find_stream(world.disk, number) == ticket
     assert await find_stream(world.disk, "e-CS0") is None
+    assert await find_stream(world.disk, "local-9999999") is None
     assert await read_document(world.disk, "e-CS0", entries=ENTRIES) is None
+
+
+@pytest.mark.requirement("R49")
+@pytest.mark.parametrize(
+    ("given", "typed"),
+    [("Inc900", "iNC900"), ("INC900", "inc900"), ("inc900", "Inc900"), ("SERVICEREQUEST900", "servicerequest900")],
+)
+async def test_our_number_is_found_in_any_case_and_first_as_it_is_typed(given: str, typed: str) -> None:
+    store = MemoryStore(lambda: 0, TABLES)
+    await store.commit(Batch(rows=[Row("client_ticket", "e-CS1", given, 1, b"{}")]))
+    assert await find_stream(store, given) == "e-CS1"
+    assert await find_stream(store, typed) == "e-CS1"
+    assert await find_stream(store, f"{typed}1") is None
+    await store.commit(Batch(rows=[Row("client_ticket", "e-CS2", typed, 1, b"{}")]))
+    assert await find_stream(store, typed) == "e-CS2"
+    assert await find_stream(store, given) == "e-CS1"
 
 
 async def test_documents_are_listed_by_ticket_type_and_state_and_from_where_one_left_off() -> None:

@@ -166,6 +166,8 @@ def test_stored_files_are_copied_where_it_is_asked_for(call: Call, data: Path, t
     assert names == ["attachments", f"attachments/{DIGEST[:2]}", place]
     assert (tmp_path / "copy" / place).read_bytes() == CONTENT
     assert (tmp_path / "copy" / place).stat().st_mode & 0o777 == 0o600
+    folders = (path for path in (tmp_path / "copy").rglob("*") if path.is_dir())
+    assert {path.name: path.stat().st_mode & 0o777 for path in folders} == {"attachments": 0o700, DIGEST[:2]: 0o700}
 
 
 def test_a_stored_file_that_was_altered_is_named_and_left_out(

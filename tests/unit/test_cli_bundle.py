@@ -271,6 +271,33 @@ def test_a_bundle_is_named_for_ticket_and_time_and_never_overwrites(call: Call, 
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("name", "folder"), [("x.tgz", "x"), ("x.tar.gz", "x"), ("x.1", "x.1-files"), (".tgz", ".tgz-files")]
+)
+def test_what_an_archive_is_unpacked_into_is_not_called_like_it(
+    call: Call, tmp_path: Path, name: str, folder: str
+) -> None:
+    call("bundle", "e-CS1", "--output", name)
+    with tarfile.open(tmp_path / name) as archive:
+        assert {member.name.partition("/")[0] for member in archive.getmembers()} == {folder}
+
+
+@pytest.mark.parametrize("options", [[], ["--as-test"]])
+def test_a_bundle_is_not_written_into_the_data_directory(
+    call: Call, built: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    before = sorted(built.iterdir())
+    assert main(["bundle", "e-CS1", *options, "--output", str(built / "x.tgz")]) == ExitCode.FAILED
+    assert "inside of the data directory" in capsys.readouterr().err
+    assert sorted(built.iterdir()) == before
+
+
+def test_a_stream_without_messages_makes_no_test_and_says_why(call: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    call("bundle", "ecproc")
+    assert main(["bundle", "ecproc", "--as-test"]) == ExitCode.FAILED
+    assert "no message of ecproc came from Ensono yet" in capsys.readouterr().err
+
+
 def test_an_unknown_ticket_leaves_no_file(call: Call, tmp_path: Path) -> None:
     for name in ("CS404", "\udcff"):
         call("bundle", name, code=ExitCode.FAILED)

@@ -378,6 +378,21 @@ def test_an_unknown_ticket_is_a_failure(call: Callable[..., str], capsys: pytest
     ]
 
 
+def test_a_stream_that_is_no_ticket_is_told_by_its_name(
+    call: Callable[..., str], at_terminal: Callable[..., str]
+) -> None:
+    (opened,) = {event["stream"] for event in read_events(call)} - {INCIDENT, "e-CS9"}
+    told = json.loads(call("show", "e-CS9"))
+    assert (told["stream"], told["timeline_count"]) == ("e-CS9", len(told["timeline"]))
+    assert [entry["what"] for entry in told["timeline"]] == ["message", "quarantine"]
+    shown = at_terminal("show", "e-CS9")
+    assert shown.startswith("e-CS9  no ticket\n    ecproc events e-CS9\n    ecproc quarantine list\n")
+    assert "undecodable" in shown
+    assert CANARY not in shown
+    assert at_terminal("show", opened).startswith(f"{opened}  no ticket\n    ecproc events {opened}\n")
+    call("show", "e-CS9", "--at", "1", code=ExitCode.FAILED)
+
+
 def test_the_outbox_lists_entries_with_state_and_lane(call: Callable[..., str]) -> None:
     entries = {entry["key"]: entry for entry in json.loads(call("outbox", "list", "--all"))}
     download = entries[f"att:{INCIDENT}:abc"]
@@ -413,7 +428,9 @@ def test_replay_verify_finds_the_live_state_equal(call: Callable[..., str], buil
     assert report["digest"] == report["live_digest"]
 
 
-def test_replay_verify_exits_3_and_shows_what_differs(call: Callable[..., str], built: Path, tmp_path: Path) -> None:
+def test_replay_verify_exits_3_and_shows_what_differs(
+    call: Callable[..., str], built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
     with sqlite3.connect(built / "ecproc.db") as source, sqlite3.connect(copy / "ecproc.db") as target:
@@ -426,8 +443,14 @@ def test_replay_verify_exits_3_and_shows_what_differs(call: Callable[..., str], 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ECPROC_DATA__DIR", str(copy))
         report = json.loads(call("replay", "--verify", code=ExitCode.FINDINGS))
+        patch.setattr(sys.stdout, "isatty", lambda: True)
+        assert main(["replay", "--verify"]) == ExitCode.FINDINGS
     assert read_checks(copy).replay_equal is False
     assert (report["equal"], report["differences"]) == (False, 1)
+    told = capsys.readouterr()
+    assert "\n1 row differs from the live state\n" in told.out
+    assert f"differs: ticket {INCIDENT} " in told.err
+    assert '\n  state\n    live    (none)\n    rebuilt "open"\n' in told.err
 
 
 def test_a_log_that_does_not_hold_is_equal_to_nothing(
@@ -507,10 +530,11 @@ def test_a_person_sees_a_timeline(at_terminal: Callable[..., str]) -> None:
     text = at_terminal("show", INCIDENT)
     assert text.splitlines()[0].split() == [INCIDENT, "Incident", "open"]
     assert text.splitlines()[1].split()[:4] == ["waits", "for", "attachment", "since"]
+    assert "no processor runs" in " ".join(text.split())
     assert f"    ecproc outbox list --ticket {INCIDENT}" in text.splitlines()
     for part in ("LOCAL-0000001", "Timeline", "create_client_ticket planned", "a.txt announced", "Fields", "available"):
         assert part in text
-    assert "download_attachment failed, attempt 1: 403 from https://h/f?*** (+1 line)" in text
+    assert "download_attachment failed, attempt 1: 403 from https://h/f?*** (+1 line)" in " ".join(text.split())
     assert "again at 2023-11-14" in at_terminal("show", INCIDENT, "--full")
     assert CANARY not in text
     assert json.loads(at_terminal("show", INCIDENT, "--json"))["ticket"] == INCIDENT
@@ -578,7 +602,9 @@ def test_a_person_sees_what_the_doctor_found_and_what_to_do(at_terminal: Callabl
 
 
 def test_a_person_sees_what_is_not_done_yet(at_terminal: Callable[..., str]) -> None:
-    assert f"att:{INCIDENT}:abc" in at_terminal("outbox", "list")
+    listed = at_terminal("outbox", "list").splitlines()
+    assert [line.split()[:3] for line in listed if f"returnptn:{INCIDENT}" in line] == [["available", "0", "0"]]
+    assert any(f"att:{INCIDENT}:abc" in line for line in listed)
     assert f"create:{INCIDENT}:g1" not in at_terminal("outbox", "list")
     assert f"create:{INCIDENT}:g1" in at_terminal("outbox", "list", "--state", "completed")
 

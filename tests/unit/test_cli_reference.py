@@ -96,3 +96,10 @@ def test_help_has_one_form_and_fits_the_terminal(
     assert not any(line.endswith(" ") for line in lines)
     command = BY_NAME.get(" ".join(words[:-1]))
     assert [line[2:] for line in example.splitlines()] == list(command.example if command else ())
+
+
+@pytest.mark.parametrize("name", ["tickets", "events", "reconcile", "show"])
+def test_json_says_whether_it_is_one_document_or_many(name: str) -> None:
+    told = next(option.help for option in BY_NAME[name].options if option.names[0] == "--json")
+    assert ("one JSON document" in told) == (name == "show")
+    assert ("a document on each line" in told) == (name != "show")

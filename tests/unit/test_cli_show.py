@@ -11,10 +11,11 @@ import msgspec
 import pytest
 
 from ecproc.cli.catalogue import COMMANDS
+from ecproc.cli.document import draw_document
 from ecproc.cli.output import write_human
 from ecproc.cli.parser import build_parser
 from ecproc.cli.timeline import draw_timeline
-from ecproc.cli.verdict import list_remedies
+from ecproc.cli.verdict import draw_verdict, list_remedies
 from ecproc.domain.events import (
     PAUSED_TICKET,
     Act,
@@ -116,6 +117,21 @@ def test_a_hint_in_other_words_breaks_nothing(word: str, who: str) -> None:
     for line in list_remedies("e-CS1; rm -r", msgspec.json.encode(document)):
         assert line.startswith("ecproc ")
         assert ";" not in line.replace(shlex.quote("e-CS1; rm -r"), "")
+
+
+@pytest.mark.parametrize(
+    ("until", "runs", "who", "end"),
+    [
+        ("2026-02-02T12:04:00Z", True, "nobody", " until 2026-02-02 12:04:00Z (in 4m); it goes on by itself"),
+        ("2026-02-02T11:56:00Z", True, "nobody", ", was due 4m ago; it goes on by itself"),
+        ("2026-02-02T11:56:00Z", False, "nobody", ", was due 4m ago; no processor runs, and nothing goes on until one"),
+        ("2026-02-02T11:56:00Z", False, "operator", ", was due 4m ago; it is the operator's turn"),
+    ],
+)
+def test_a_verdict_tells_what_is_overdue_and_that_no_processor_runs(until: str, runs: bool, who: str, end: str) -> None:
+    waits = {"what": "desk", "who": who, "hint": "h", "since": None, "until": until}
+    now = parse_time("2026-02-02T12:00:00Z") or 0
+    assert draw_verdict(waits, now=now, runs=runs).plain.startswith(f"waits for desk{end}")
 
 
 # --- the timeline -----------------------------------------------------------------------------------------------------
@@ -234,6 +250,26 @@ def test_a_timeline_tells_days_gaps_and_what_took_long(capsys: pytest.CaptureFix
         "  13:05:00Z  +1d     4250  note     Ann: one",
         "                                    two",
     ]
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_long_text_is_cut_unless_it_is_asked_for_in_full(capsys: pytest.CaptureFixture[str]) -> None:
+    entries = (entry("01-31T10:00:00", Happening.NOTE, "Ann", "x" * 200_000),)
+    cut = "".join("".join(draw(Timeline(entries, 1), capsys)).split())
+    assert cut.endswith("x…(200,000characters,--full)")
+    assert cut.count("x") == 300
+    assert "".join(draw(Timeline(entries, 1), capsys, full=True)).count("x") == 200_000
+
+
+@pytest.mark.usefixtures("narrow")
+def test_fields_of_any_kind_are_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    fields = {"text": "x" * 5000, "list": ["y" * 5000]}
+    document = {"ticket": "e-CS1", "version": 1, "position": 1, "updated_at": "", "state": None, "effects": []}
+    drawn = draw_document(msgspec.json.encode(document | {"fields": fields}), Timeline((), 0), now=0)
+    write_human(*drawn)
+    shown = capsys.readouterr().out
+    assert shown.count("characters, --full)") == 2
+    assert (shown.count("x"), shown.count("y") < 310) == (301, True)
 
 
 @pytest.mark.usefixtures("narrow")

@@ -172,6 +172,8 @@ def test_all_that_a_command_says_of_itself_is_shown_wherever_help_is_asked_for(
         (["--json", "tickets"], "there is no option --json before the command: write ecproc tickets --json"),
         (["--config"], "--config requires an argument"),
         (["events", "--after", "-1"], "Must be >= 0"),
+        (["show", ""], "it is empty"),
+        (["events", " "], "it is empty"),
         (["tickets", "--state", "opened"], "open, workinprogress"),
         (["tickets", "--type", "incidnt"], "is none of Incident, Request, Change, did you mean Incident?"),
         (["tickets", "--state", "CLOSED"], "did you mean closed or Closed?"),
@@ -184,7 +186,11 @@ def test_all_that_a_command_says_of_itself_is_shown_wherever_help_is_asked_for(
         (["run", "--drain", "--timeout", "0"], "Must be > 0"),
         (["simulate", "--scenario", "tickets=many"], "--scenario cannot be read"),
         (["simulate", "--scenario", '{"ticket":1}'], "unknown field"),
+        (["simulate", "--scenario", "tickets=-1"], "`int` >= 0"),
+        (["simulate", "--scenario", '{"asked":-1}'], "`int` >= 0"),
+        (["simulate", "--scenario", "rate=0"], "`float` > 0"),
         (["simulate", "--port", "70000"], "Must be <= 65535"),
+        (["simulate", "nix"], "nix is none of bridge"),
         (["demo", "--messages", "0"], "Must be >= 1"),
         (["config", "check", "--config"], "--config requires an argument"),
     ],
@@ -282,7 +288,7 @@ def test_an_answer_for_a_person_is_text(monkeypatch: pytest.MonkeyPatch, capsys:
     assert main(["config", "show"]) == 0
     table = capsys.readouterr().out
     assert "option" in table.splitlines()[0]
-    assert "\x1b[3" not in table
+    assert "\x1b" not in table, "bold and dim are escapes too"
     assert main(["config", "show", "--json"]) == 0
     json.loads(capsys.readouterr().out)
 
