@@ -88,7 +88,9 @@ async def test_each_backup_under_load_goes_on_as_of_its_moment(tmp_path: Path) -
             running.send(signal.SIGKILL)
             await running.ended()
         lived = await read_events(world, world.data)
-        assert [events for _, events in copies] == sorted({events for _, events in copies})
+        moments = [events for _, events in copies]
+        assert moments == sorted(moments)
+        assert len(set(moments)) > 1  # a busy machine may do nothing between two of them
         for copy, events in copies:
             await see_that_it_holds(world, copy, events)
             assert await read_events(world, copy) == lived[:events]
