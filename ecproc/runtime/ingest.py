@@ -43,6 +43,8 @@ _TOO_MANY_RECEIVES: Final = 15
 """Receives from which on that is an error."""
 _QUICK_BYTES: Final = 512 * 1024
 """Answers up to this size are taken apart at once; nothing else has to wait while a larger one is."""
+_SERVER_ERRORS: Final = 500
+"""The status from which on it is the server's fault; in one outage such answers come with all kinds of words."""
 _TOLD: Final = frozenset({DeleteOutcome.ERROR, DeleteOutcome.INVALID})
 """What `Deletes` says in the log itself."""
 
@@ -298,6 +300,7 @@ class _Reports:
             "queue_refused" if refused else "receive_failed",
             failed.judgement.text,
             now=self._clock.monotonic(),
+            same_as=_SERVER_ERRORS if failed.status is not None and failed.status >= _SERVER_ERRORS else None,
             hint=failed.judgement.hint,
             outcome=failed.outcome,
             status=failed.status,

@@ -933,6 +933,15 @@ async def test_a_refusal_says_what_to_look_at_and_names_the_request(log_lines: L
     assert all(part in line["hint"] for part in ("check bridge.url", "check bridge.api_key"))
 
 
+async def test_an_outage_with_many_statuses_is_told_once_and_counted(log_lines: Lines) -> None:
+    bench = Bench(*[Answer(status, b"") for status in (500, 502, 503, 504, 500, 503)], Answer(429, b""))
+
+    await bench.run(120)
+
+    told = [line["status"] for line in log_lines if line["event"] == "receive_failed"]
+    assert told == [500, 429]
+
+
 @pytest.mark.requirement("R5")
 async def test_a_new_key_is_tried_at_once() -> None:
     bench = Bench(*[FORBIDDEN] * 100)
