@@ -272,6 +272,14 @@ def _judge(answer: Answer) -> Received | _Failed:
     return _Failed(outcome, judgement, answer.status, answer.retry_after, request_id)
 
 
+class _Outage(msgspec.Struct):
+    """Reads that failed, none of them answered in between, and whether the log says so."""
+
+    since: float
+    failures: int = 0
+    is_told: bool = False
+
+
 class _Reports:
     """What the readers count and say in the log."""
 
@@ -280,12 +288,17 @@ class _Reports:
         self._complaints = complaints
         self._clock = clock
         self._polled = False
+        self._outage: _Outage | None = None
 
     def received(self, received: Received) -> None:
         """A GET was answered as the queue does."""
         if not self._polled:
             self._polled = True
             log.info("first_poll", messages=len(received.messages), request_id=received.request_id)
+        outage, self._outage = self._outage, None
+        if outage is not None and outage.is_told:
+            duration = round(self._clock.monotonic() - outage.since, 1)
+            log.info("receive_recovered", duration=duration, failures=outage.failures)
         self._telemetry.poll_finished(PollOutcome.MESSAGES if received.messages else PollOutcome.EMPTY)
         if received.messages and _stdlib_log.isEnabledFor(logging.DEBUG):
             ids = [message.message_id for message in received.messages]
@@ -295,7 +308,9 @@ class _Reports:
         """A GET brought nothing usable; the next one follows in so many seconds."""
         self._telemetry.poll_finished(failed.outcome)
         refused = failed.outcome is PollOutcome.REFUSED
-        self._complaints.tell(
+        outage = self._outage = self._outage or _Outage(self._clock.monotonic())
+        outage.failures += 1
+        outage.is_told |= self._complaints.tell(
             logging.ERROR if refused else logging.WARNING,
             "queue_refused" if refused else "receive_failed",
             failed.judgement.text,
