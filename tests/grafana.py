@@ -164,8 +164,10 @@ def read_catalogue() -> Mapping[str, Metric]:
     """Give every metric that ecproc exposes, by the name that queries read it by, less a histogram's suffixes."""
     registry = CollectorRegistry()
     telemetry = PrometheusTelemetry(registry, clock=SystemClock(), version="1", python="3", sqlite="3")
+    labelled = {Reading.RECEIVING: read_stoppers, Reading.OLDEST_DUE: read_lanes}
     for reading in Reading:
-        telemetry.watch(reading, read_stoppers if reading is Reading.RECEIVING else read_something)
+        telemetry.watch(reading, labelled.get(reading, read_something))
+    telemetry.log_position(1, 1)
     telemetry.poll_finished("empty")
     telemetry.quarantine_counted(1)
     for lane in LANES:
@@ -176,6 +178,11 @@ def read_catalogue() -> Mapping[str, Metric]:
 def read_something() -> float:
     """A reading."""
     return 1.0
+
+
+def read_lanes() -> Mapping[str, float]:
+    """The reading that has a lane's."""
+    return dict.fromkeys(LANES, 0.0)
 
 
 def read_stoppers() -> Mapping[str, float]:

@@ -101,7 +101,10 @@ def flush() -> None:
 
 
 def say(text: str) -> None:
-    """A remark on stderr, harmless to a terminal; a stderr that cannot be written is no reason to stop."""
+    """A remark on stderr, harmless to a terminal and behind what was written before it; a stderr that cannot be written
+    is no reason to stop."""
+    with suppress(OSError, ValueError):  # who closed stdout is told by the next `flush`
+        sys.stdout.flush()
     with suppress(OSError, ValueError):
         print(printable(text), file=sys.stderr, flush=True)
 

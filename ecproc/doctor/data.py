@@ -41,11 +41,32 @@ def judge_processor(holder: str, ready: str) -> Opinion:
     return Opinion(f"{holder}, and it is not ready", (Trouble(f"the processor is not ready: {reasons}", fix),))
 
 
+def judge_web(place: str, taken: str) -> Opinion:
+    """Whether the HTTP server can listen there; `taken` is why it cannot."""
+    if not taken:
+        return Opinion(f"{place} is free")
+    fix = "end what listens there (ss -ltnp), or set web.listen to another HOST:PORT"
+    return Opinion("it cannot listen", (Trouble(f"run cannot listen on {place} (web.listen): {taken}", fix),))
+
+
+def judge_replay(equal: bool | None) -> Opinion:
+    """Whether the last replay of the log gave the live state; None where nobody looked."""
+    if equal is None:
+        return Opinion("it was never compared with a replay: ecproc replay --verify does it")
+    if equal:
+        return Opinion("the last replay was equal to the live state")
+    fix = "stop the processor and let ecproc replay rebuild it, then ecproc replay --verify"
+    return Opinion("not equal", (Trouble("the last replay of the log was not equal to the live state", fix),))
+
+
 def judge_database(found: LogHealth | None) -> Opinion:
     """Whether the database's files are as the one writer keeps them."""
     if found is None:
         return Opinion(NO_LOG)
     text = f"{found.size_bytes / _MEGABYTE:,.1f} MB, and {found.wal_bytes / _MEGABYTE:,.1f} MB not moved into it yet"
+    if found.is_backup:
+        fix = "see that the processor it is a copy of is gone, then start once with ecproc run --accept-loss"
+        return Opinion(text, (Trouble("it is a backup that was not started yet, and run refuses it", fix),))
     if found.odd:
         fix = "let no other program change ecproc.db; the next start of ecproc run puts it back"
         return Opinion(text, (warn(f"ecproc.db was changed by another program: {found.odd}", fix),))

@@ -22,7 +22,7 @@ from ecproc.doctor.aside import call_aside
 from ecproc.doctor.bridging import Probed
 from ecproc.doctor.calls import probe_bridge
 from ecproc.doctor.echo import ECHO_SECONDS, prove_echo
-from ecproc.doctor.readings import find_place, read_directory, read_file_limits, time_syncs
+from ecproc.doctor.readings import find_obstacle, find_place, read_directory, read_file_limits, time_syncs
 from ecproc.doctor.report import CheckName, DoctorReport, Opinion, Trouble, skip, write_report
 from ecproc.errors import ConfigError, ConfigProblem, EcprocError
 from ecproc.reading.attention import list_lost_approvers, list_senders, read_attention
@@ -30,6 +30,7 @@ from ecproc.reading.opening import open_reading
 from ecproc.restoring import compare_stand
 from ecproc.room import Room
 from ecproc.store.base import LogHealth, Reader
+from ecproc.store.checks import read_checks
 from ecproc.store.identity import compare_identity
 from ecproc.store.opening import find_holder, holds_log, look_at_log, verify_log
 
@@ -40,6 +41,8 @@ _USUAL_SECONDS: Final = 4.0
 _BRIDGE_SECONDS: Final = 12.0
 VERIFY_SECONDS: Final = 9.0
 """How long the log may be read to see whether all of it holds."""
+_OUTSIDE: Final = frozenset({CheckName.DATA_DIR, CheckName.DISK, CheckName.WEB})
+"""What of the data directory's checks needs no look into it."""
 _NO_BRIDGE: Final = "the configuration does not say which environment this is"
 
 
@@ -185,16 +188,18 @@ def _list_data_steps(config: Config, around: Surroundings) -> list[_Step]:
         CheckName.DISK: looks.disk,
         CheckName.FSYNC: looks.syncs,
         CheckName.PROCESSOR: looks.processor,
+        CheckName.WEB: looks.web,
         CheckName.LOG: looks.log,
         CheckName.IDENTITY: looks.identity,
         CheckName.ANCHOR: looks.anchor,
         CheckName.DATABASE: looks.database,
+        CheckName.REPLAY: looks.replay,
         CheckName.DESK: looks.desk,
         CheckName.SENDERS: looks.senders,
         CheckName.APPROVERS: looks.approvers,
         CheckName.WAITING: looks.waiting,
     }
-    return [_Step(name, own.get(name, _USUAL_SECONDS), look) for name, look in made.items()]
+    return [_Step(name, own.get(name, _USUAL_SECONDS), partial(looks.look, name, look)) for name, look in made.items()]
 
 
 async def _check_files() -> Opinion:
@@ -207,9 +212,18 @@ class _DataLooks:
     def __init__(self, config: Config, around: Surroundings) -> None:
         self._config = config
         self._around = around
+        self._is_unusable = False
+
+    async def look(self, name: CheckName, make: Callable[[], Awaitable[Opinion]]) -> Opinion:
+        """What that check says, unless it would only say again that the directory cannot be used."""
+        if self._is_unusable and name not in _OUTSIDE:
+            return skip(f"it fails as the check {CheckName.DATA_DIR} does")
+        return await make()
 
     async def directory(self) -> Opinion:
-        return machine.judge_directory(await call_aside(lambda: read_directory(self._config.data.directory)))
+        found = await call_aside(lambda: read_directory(self._config.data.directory))
+        self._is_unusable = bool(found.unusable)
+        return machine.judge_directory(found)
 
     async def disk(self) -> Opinion:
         place = await call_aside(lambda: find_place(self._config.data.directory))
@@ -224,6 +238,18 @@ class _DataLooks:
         if holder is None:
             return data.judge_processor("", "")
         return data.judge_processor(str(holder), await self._around.ask_ready(self._config))
+
+    async def web(self) -> Opinion:
+        web = self._config.web
+        if not self._is_unusable and await call_aside(lambda: find_holder(self._config.data)) is not None:
+            return skip("the running processor listens there")
+        return data.judge_web(web.listen, await call_aside(lambda: find_obstacle(web.host, web.port)))
+
+    async def replay(self) -> Opinion:
+        if not await self._has_log():
+            return Opinion(data.NO_LOG)
+        checks = await call_aside(lambda: read_checks(self._config.data.directory))
+        return data.judge_replay(checks.replay_equal)
 
     async def database(self) -> Opinion:
         return data.judge_database(await self._look_at_log())

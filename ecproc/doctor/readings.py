@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 import tempfile
 import time
 from pathlib import Path
@@ -31,9 +32,14 @@ def _limits() -> tuple[int, int]:
 
 def read_directory(path: Path) -> DirectoryReading:
     """The data directory as it is found; one that is not there yet needs a place that lets it be made."""
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:  # what it stands in may not be looked into
+        return DirectoryReading(path, exists=True, unusable=error.strerror or type(error).__name__)
+    if not exists:
         place = find_place(path)
-        may_make = place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+        is_above = place == next((each for each in path.parents if os.path.lexists(each)), place)  # and no file is
+        may_make = is_above and place.is_dir() and os.access(place, os.W_OK | os.X_OK)
         why = "" if may_make and not path.is_symlink() else f"it is not there and cannot be made in {place}"
         return DirectoryReading(path, exists=False, unusable=why)
     if not path.is_dir():
@@ -45,7 +51,21 @@ def read_directory(path: Path) -> DirectoryReading:
 
 def find_place(path: Path) -> Path:
     """The nearest directory above that is there: its disk is the one that counts."""
-    return next((each for each in (path, *path.parents) if each.is_dir()), path)
+    return next((each for each in (path, *path.parents) if os.path.isdir(each)), path)  # noqa: PTH112 - it never raises
+
+
+def find_obstacle(host: str, port: int) -> str:
+    """Why nobody can listen there, empty if one can; nothing is listened to."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as a server's own
+            probe.bind(address)
+    except OSError as error:
+        return error.strerror or str(error)
+    except UnicodeError:
+        return "that is not a host name"
+    return ""
 
 
 def time_syncs(data: DataConfig) -> list[float]:

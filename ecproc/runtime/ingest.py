@@ -43,6 +43,8 @@ _TOO_MANY_RECEIVES: Final = 15
 """Receives from which on that is an error."""
 _QUICK_BYTES: Final = 512 * 1024
 """Answers up to this size are taken apart at once; nothing else has to wait while a larger one is."""
+_SERVER_ERRORS: Final = 500
+"""The status from which on it is the server's fault; in one outage such answers come with all kinds of words."""
 _TOLD: Final = frozenset({DeleteOutcome.ERROR, DeleteOutcome.INVALID})
 """What `Deletes` says in the log itself."""
 
@@ -270,6 +272,14 @@ def _judge(answer: Answer) -> Received | _Failed:
     return _Failed(outcome, judgement, answer.status, answer.retry_after, request_id)
 
 
+class _Outage(msgspec.Struct):
+    """Reads that failed, none of them answered in between, and whether the log says so."""
+
+    since: float
+    failures: int = 0
+    is_told: bool = False
+
+
 class _Reports:
     """What the readers count and say in the log."""
 
@@ -278,12 +288,17 @@ class _Reports:
         self._complaints = complaints
         self._clock = clock
         self._polled = False
+        self._outage: _Outage | None = None
 
     def received(self, received: Received) -> None:
         """A GET was answered as the queue does."""
         if not self._polled:
             self._polled = True
             log.info("first_poll", messages=len(received.messages), request_id=received.request_id)
+        outage, self._outage = self._outage, None
+        if outage is not None and outage.is_told:
+            duration = round(self._clock.monotonic() - outage.since, 1)
+            log.info("receive_recovered", duration=duration, failures=outage.failures)
         self._telemetry.poll_finished(PollOutcome.MESSAGES if received.messages else PollOutcome.EMPTY)
         if received.messages and _stdlib_log.isEnabledFor(logging.DEBUG):
             ids = [message.message_id for message in received.messages]
@@ -293,11 +308,14 @@ class _Reports:
         """A GET brought nothing usable; the next one follows in so many seconds."""
         self._telemetry.poll_finished(failed.outcome)
         refused = failed.outcome is PollOutcome.REFUSED
-        self._complaints.tell(
+        outage = self._outage = self._outage or _Outage(self._clock.monotonic())
+        outage.failures += 1
+        outage.is_told |= self._complaints.tell(
             logging.ERROR if refused else logging.WARNING,
             "queue_refused" if refused else "receive_failed",
             failed.judgement.text,
             now=self._clock.monotonic(),
+            same_as=_SERVER_ERRORS if failed.status is not None and failed.status >= _SERVER_ERRORS else None,
             hint=failed.judgement.hint,
             outcome=failed.outcome,
             status=failed.status,

@@ -106,8 +106,8 @@ class VerifiedLog(msgspec.Struct, frozen=True):
 class LogHealth(msgspec.Struct, frozen=True):
     """A log as it stands on disk, for whoever looks after it: the bytes of its file and of what is not moved into that
     yet, the position that its anchor names (None if there is none), when the first event behind that was recorded (None
-    if there is none) and when the newest was. `odd` says what is not as we make it, empty where all is. Times are
-    microseconds UTC."""
+    if there is none) and when the newest was. `odd` says what is not as we make it, empty where all is; `is_backup`
+    that it is a backup that nobody started yet. Times are microseconds UTC."""
 
     size_bytes: int
     wal_bytes: int
@@ -115,6 +115,7 @@ class LogHealth(msgspec.Struct, frozen=True):
     behind_at: int | None
     newest_at: int
     odd: str = ""
+    is_backup: bool = False
 
 
 class HeldLog(Protocol):

@@ -51,10 +51,13 @@ class Complaints:
         told.since += 1
         return None
 
-    def tell(self, level: int, event: str, reason: str, *, now: float, **fields: object) -> None:
+    def tell(
+        self, level: int, event: str, reason: str, *, now: float, same_as: Hashable = None, **fields: object
+    ) -> bool:
         """Log it, unless the same event was logged with this reason a moment ago; fields that say nothing are left
-        out."""
-        repeats = self.count((level, event, reason), now)
+        out, and so it says. Complaints that are `same_as` one another are one, whatever their reasons say."""
+        repeats = self.count((level, event, reason if same_as is None else same_as), now)
         if repeats is not None:
             told = {"reason": reason, **fields, "repeats": repeats if repeats > 1 else None}
             log.log(level, event, **{name: value for name, value in told.items() if value not in (None, "")})
+        return repeats is not None

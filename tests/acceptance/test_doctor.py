@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sqlite3
 import ssl
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from ecproc.control import CONTROL
 from ecproc.domain.log import Batch, NewEvent
 from ecproc.fold.tables import TABLES
 from ecproc.simulator.bridge import RawMessage
+from ecproc.store.checks import ReplayVerified, note_check
 from ecproc.store.opening import open_store
 from tests.acceptance.world import ROOT, Plan, World, is_empty, open_world, wait_for
 from tests.conformance.faultserver import FaultServer, answering, black_hole
@@ -260,6 +262,23 @@ async def test_a_log_that_is_no_database_or_another_environments_is_told_once(tm
         broken.assert_found("log", "error", "file is not a database", "--accept-loss")
         assert set(broken.findings) == {"log"}
         assert broken.texts["waiting"] == "not looked at: it fails as the check log does"
+
+
+async def test_what_run_would_refuse_is_told(tmp_path: Path) -> None:
+    async with open_world(tmp_path, Plan(tickets=1)) as world:
+        await world.drain()
+        copy = tmp_path / "copy"
+        assert (await world.ask("log", "backup", str(copy))).code == 0
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            place = f"127.0.0.1:{server.getsockname()[1]}"
+            seen = await examine(world, DATA__DIR=str(copy), WEB__LISTEN=place)
+        seen.assert_found("web", "error", f"cannot listen on {place}", "web.listen")
+        seen.assert_found("database", "error", "is a backup", "ecproc run --accept-loss")
+        assert set(seen.findings) == {"web", "database"}
+        note_check(world.data, ReplayVerified(1, equal=False))
+        differing = await examine(world)
+        differing.assert_found("replay", "error", "not equal to the live state", "ecproc replay")
+        assert set(differing.findings) == {"replay"}
 
 
 async def test_a_stale_anchor_is_told(tmp_path: Path) -> None:

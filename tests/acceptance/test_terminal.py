@@ -26,7 +26,9 @@ COLUMNS: Final = 80
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     """The data of a small demo without faults."""
     folder = tmp_path_factory.mktemp("terminal") / "kept"
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("ECPROC_", "COLUMNS", "LINES"))}
+    # Buffered, as at a person's shell: only then can a remark overtake the rows before it.
+    ours = ("ECPROC_", "COLUMNS", "LINES", "PYTHONUNBUFFERED")
+    own = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     env = {**own, "PYTHONPATH": str(ROOT), "TERM": "dumb", "ECPROC_CONFIG": os.devnull}
     command = [sys.executable, "-m", "ecproc", "demo", "--messages", "100", "--no-faults", "--keep", str(folder)]
     subprocess.run(command, env=env, check=True, timeout=240, capture_output=True)

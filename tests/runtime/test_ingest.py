@@ -933,6 +933,35 @@ async def test_a_refusal_says_what_to_look_at_and_names_the_request(log_lines: L
     assert all(part in line["hint"] for part in ("check bridge.url", "check bridge.api_key"))
 
 
+async def test_that_reading_works_again_is_told_once_with_how_long_it_did_not(log_lines: Lines) -> None:
+    bench = Bench(FORBIDDEN, FORBIDDEN, BROKEN, messages(1), messages(2))
+
+    await bench.run(120)
+
+    (line,) = (line for line in log_lines if line["event"] == "receive_recovered")
+    failed = bench.gets[:3]
+    assert (line["log_level"], line["failures"]) == ("info", 3)
+    assert line["duration"] == pytest.approx(bench.gets[3] - failed[0], abs=0.1)
+
+
+async def test_a_recovery_from_what_was_not_told_is_not_told(log_lines: Lines) -> None:
+    bench = Bench(BROKEN, messages(1), BROKEN, messages(2))
+
+    await bench.run(20)
+
+    told = [line["event"] for line in log_lines if line["event"].startswith("receive_")]
+    assert told == ["receive_failed", "receive_recovered"]
+
+
+async def test_an_outage_with_many_statuses_is_told_once_and_counted(log_lines: Lines) -> None:
+    bench = Bench(*[Answer(status, b"") for status in (500, 502, 503, 504, 500, 503)], Answer(429, b""))
+
+    await bench.run(120)
+
+    told = [line["status"] for line in log_lines if line["event"] == "receive_failed"]
+    assert told == [500, 429]
+
+
 @pytest.mark.requirement("R5")
 async def test_a_new_key_is_tried_at_once() -> None:
     bench = Bench(*[FORBIDDEN] * 100)

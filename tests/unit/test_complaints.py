@@ -1,5 +1,9 @@
 """A complaint is told at once, then once a minute with how often it came."""
 
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from ecproc.telemetry.complaints import Complaints
 
 
@@ -24,3 +28,16 @@ def test_no_more_complaints_are_remembered_than_there_is_room_for() -> None:
 
     assert complaints.count(999, 1.0) is None
     assert complaints.count(0, 1.0) == 1
+
+
+def test_complaints_that_are_the_same_are_one_whatever_they_say(log_lines: Sequence[Mapping[str, Any]]) -> None:
+    complaints = Complaints()
+    for second, reason in ((0, "HTTP 500"), (1, "HTTP 502"), (2, "no such thing"), (60, "HTTP 503")):
+        same = 500 if reason.startswith("HTTP") else None
+        complaints.tell(logging.WARNING, "receive_failed", reason, now=float(second), same_as=same)
+
+    assert [(line["reason"], line.get("repeats")) for line in log_lines] == [
+        ("HTTP 500", None),
+        ("no such thing", None),
+        ("HTTP 503", 2),
+    ]

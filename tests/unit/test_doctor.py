@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import anyio
 import msgspec
 import pytest
 
-from ecproc.config import BridgeConfig, Config, DataConfig, Secret, SecretFile
+from ecproc.config import BridgeConfig, Config, DataConfig, Secret, SecretFile, WebConfig
 from ecproc.desk.health import DeskHealth
 from ecproc.desk.numbers import DeskStand
 from ecproc.doctor import bridging, data, machine
@@ -21,6 +22,7 @@ from ecproc.doctor.bridging import ProbeAnswer, Probed, ProbeFailure, ProbeForm,
 from ecproc.doctor.echo import judge_echo, refuse_echo, to_echo
 from ecproc.doctor.examination import Surroundings, examine, list_keys, make_check
 from ecproc.doctor.machine import DirectoryReading
+from ecproc.doctor.readings import find_obstacle
 from ecproc.doctor.report import CheckName, Opinion, Severity, Trouble, skip, warn, write_report
 from ecproc.errors import ConfigError, ConfigProblem, StoreError
 from ecproc.http import ConnectionEnds
@@ -167,6 +169,14 @@ FAULTS: Final[dict[str, Case]] = {
     ),
     "long write-ahead log": (data.judge_database(health(wal_bytes=data.LONG_WAL)), WARNING, "134 MB", "fuser"),
     "changed database": (data.judge_database(health(odd="it is in no mode")), WARNING, "in no mode", "other program"),
+    "address that is taken": (
+        data.judge_web("127.0.0.1:9464", "Address already in use"),
+        ERROR,
+        "127.0.0.1:9464 (web.listen): Address already in use",
+        "web.listen",
+    ),
+    "backup": (data.judge_database(health(is_backup=True)), ERROR, "is a backup", "run --accept-loss"),
+    "other live state": (data.judge_replay(False), ERROR, "not equal", "ecproc replay"),
     "damaged log": (data.judge_log(Damage(7, "it is missing")), ERROR, "position 7: it is missing", "--accept-loss"),
     "log of another environment": (
         data.judge_identity("was written for environment='dev'"),
@@ -251,6 +261,9 @@ RIGHT: Final[dict[str, Opinion]] = {
     "configuration": machine.judge_config([], []),
     "no processor": data.judge_processor("", ""),
     "processor": data.judge_processor("process 7", "[+] store: it works\nready\n"),
+    "free address": data.judge_web("127.0.0.1:9464", ""),
+    "live state": data.judge_replay(True),
+    "live state that nobody compared": data.judge_replay(None),
     "database": data.judge_database(health()),
     "log": data.judge_log(VerifiedLog(5, Head(5, b""))),
     "anchor": data.judge_anchor(health(), running=True, now=NOW),
@@ -423,6 +436,27 @@ async def test_every_check_is_reported_in_order_whatever_the_configuration_is(tm
         assert set(CheckName) - set(names) <= {CheckName.ECHO}
         assert [(each.check, each.severity) for each in report.findings] == [("config", "error")]
     assert [each for each in tmp_path.iterdir() if each.name == "data"] == []
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+async def test_a_data_directory_that_cannot_be_used_is_told_once(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    config = Config(data=DataConfig(dir=tmp_path / name, reserve_bytes=0), web=WebConfig(listen="127.0.0.1:0"))
+    report = await examine(surroundings(config), echo=False, redact=str)
+    assert [each.check for each in report.findings] == ["config", "data_dir"]
+    told = {each.check: each.text for each in report.checks}
+    assert {told[name] for name in ("fsync", "processor", "log", "replay")} == {
+        "not looked at: it fails as the check data_dir does"
+    }
+    assert "free at" in told["disk"]
+
+
+def test_only_an_address_that_somebody_listens_on_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert "in use" in find_obstacle("127.0.0.1", port)
+    assert find_obstacle("127.0.0.1", port) == ""
+    assert find_obstacle("host..invalid", 1) != ""
 
 
 async def test_checks_for_which_no_time_is_left_are_findings(tmp_path: Path) -> None:

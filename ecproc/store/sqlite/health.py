@@ -29,6 +29,7 @@ def look_at_log(directory: Path) -> LogHealth:
             with closing(choose_connect(directory)()) as connection:
                 behind = None if anchor is None else _read_time(connection, anchor.position + 1)
                 newest = _read_time(connection, read_head(connection).position)
+                is_backup = connection.execute(log.FIND_COPIED).fetchone() is not None
             with database.open("rb") as file:
                 in_wal_mode = file.read(_FORMATS.stop)[_FORMATS] == _WAL_FORMATS
             return LogHealth(
@@ -38,6 +39,7 @@ def look_at_log(directory: Path) -> LogHealth:
                 behind_at=behind,
                 newest_at=newest or 0,
                 odd="" if in_wal_mode else "it is not in the mode of a write-ahead log",
+                is_backup=is_backup,
             )
     except AnchorUnreadable as error:
         raise LogDamaged(0, str(error)) from error
