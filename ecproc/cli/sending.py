@@ -158,7 +158,7 @@ class _Told(msgspec.Struct):
 
 
 def _read(answer: ControlAnswer) -> ShownCommand:
-    from ecproc.cli.steer import NOT_NOW, reason_of
+    from ecproc.cli.steer import reason_of
 
     if answer.status in (_OK, _ACCEPTED):
         return msgspec.json.decode(answer.body, type=ShownCommand)
@@ -166,10 +166,7 @@ def _read(answer: ControlAnswer) -> ShownCommand:
         told = msgspec.json.decode(answer.body, type=_Told)
     except msgspec.DecodeError:
         raise Failed(reason_of(answer)) from None
-    failed = _fail(told.detail, "" if told.field == _KEY_HEADER else told.field, told.allowed)
-    if answer.status == NOT_NOW:
-        failed.exit_code = ExitCode.TEMPORARY
-    raise failed
+    raise _fail(told.detail, "" if told.field == _KEY_HEADER else told.field, told.allowed)
 
 
 def _read_answer(command: AnyCommand, answer: IntakeAnswer) -> ShownCommand:

@@ -43,7 +43,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 _WAIT_SECONDS: Final = 24 * 3_600.0
 """How long a command that waits for outcomes hears nothing, at most."""
 _OK: Final = 200
-NOT_NOW: Final = 503
+_NOT_NOW: Final = 503
 _COLUMNS: Final = ("state", "key", "reason")
 
 _Why: TypeAlias = Annotated[str, Parameter(help="Why, for whoever reads the log later.", show_default=False)]
@@ -254,7 +254,7 @@ def _read(answer: ControlAnswer, shape: type[T]) -> T:
     if answer.status == _OK:
         return msgspec.json.decode(answer.body, type=shape)
     failed = Failed(reason_of(answer))
-    if answer.status == NOT_NOW:
+    if answer.status == _NOT_NOW:
         failed.exit_code = ExitCode.TEMPORARY
     raise failed
 
