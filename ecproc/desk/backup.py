@@ -53,7 +53,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = _open(path, "mode=ro")
     try:
         connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
         connection.close()
         if error.sqlite_errorcode & 0xFF not in _READ_ONLY or path.with_name(f"{path.name}-wal").exists():
             raise
