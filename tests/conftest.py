@@ -1,5 +1,6 @@
 """What every test may use: the asyncio backend, the property-test profiles and the guide's own messages."""
 
+import logging
 import os
 import signal
 import sys
@@ -45,6 +46,16 @@ def guide_message() -> Callable[[str], bytes]:
         return (MESSAGES / f"{name}.json").read_bytes()
 
     return read_message
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """Logging as it was afterwards: commands set it up for the process they are."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
 
 
 @pytest.fixture

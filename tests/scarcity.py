@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 NOBODY = 65534
 
@@ -38,3 +41,18 @@ def without_privileges() -> Iterator[None]:
         yield
     finally:
         os.seteuid(0)
+
+
+@contextmanager
+def read_only_copy(data: Path) -> Iterator[Path]:
+    """A log as it stands on a medium that cannot be written, which its user may read."""
+    with tempfile.TemporaryDirectory() as name:
+        medium = Path(name)
+        for file in ("ecproc.db", "anchor"):
+            shutil.copy(data / file, medium)
+            (medium / file).chmod(0o444)
+        medium.chmod(0o555)
+        try:
+            yield medium
+        finally:
+            medium.chmod(0o755)

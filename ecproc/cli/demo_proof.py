@@ -132,7 +132,7 @@ async def _read_stored(reader: Reader, queries: Queries) -> _Stored:
             if event.kind == Kind.MESSAGE_RECEIVED:
                 bodies[message_id_of(event)] = body_of(event.payload)
                 appended += 1
-    documents = [msgspec.json.decode(item) async for item in queries.tickets()]
+    documents = [msgspec.json.decode(item) async for item in queries.list_tickets()]
     states = Counter([entry.state async for entry in queries.entries()])
     return _Stored(bodies, appended, {document["ticket"]: document for document in documents}, states)
 

@@ -31,11 +31,12 @@ from ecproc.domain.effects import EffectKind
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.events import Message, TimerName
 from ecproc.domain.ids import CLIENT_PREFIX, return_key
-from ecproc.domain.log import RecordedEvent, Row
+from ecproc.domain.log import RecordedEvent
 from ecproc.domain.times import format_time
 from ecproc.fold.history import read_fact
 from ecproc.fold.recorded import Kind, decode_command, decode_entry, decode_timer
 from ecproc.reading.events import find_end
+from ecproc.reading.grouping import group_by_stream
 from ecproc.store.base import Reader
 
 SLOW_RETURN: Final = 15 * 60 * 1_000_000
@@ -166,7 +167,7 @@ async def _list_unconfirmed(reader: Reader, now: int) -> AsyncIterator[Mismatch]
 
 
 async def _list_client_tickets(reader: Reader, now: int) -> AsyncIterator[Mismatch]:
-    async for stream, rows in _group(reader, "client_ticket"):
+    async for stream, rows in group_by_stream(reader.scan_rows("client_ticket")):
         known = [_decode_known(row.data or b"") for row in rows]
         has_doubles = len({item.generation for item in known}) < len(known)
         if all(item.returned for item in known) and not has_doubles:
@@ -228,7 +229,7 @@ def judge_return(stream: str, number: str, entry: Entry | None, *, now: int) -> 
 
 async def _list_links(reader: Reader) -> AsyncIterator[Mismatch]:
     """Numbers that do not belong together, unless a number was returned since: then Ensono was told."""
-    async for stream, rows in _group(reader, "anomaly", tags=_LINKS):
+    async for stream, rows in group_by_stream(reader.scan_rows("anomaly", tags=_LINKS)):
         header = await _read_header(reader, stream)
         if header is not None and header.state in _FINAL:
             continue
@@ -255,7 +256,7 @@ async def _list_gaps(reader: Reader, missed: list[int]) -> AsyncIterator[Mismatc
     while the queue was being read."""
     first = await reader.read_event(1)
     began = first.at if first is not None else 0
-    async for stream, rows in _group(reader, "anomaly", tags=_GAPS):
+    async for stream, rows in group_by_stream(reader.scan_rows("anomaly", tags=_GAPS)):
         header = await _read_header(reader, stream)
         if header is None or header.state in _FINAL:
             continue
@@ -289,21 +290,6 @@ async def _was_reading(reader: Reader, time: int) -> bool:
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
-
-
-async def _group(
-    reader: Reader, table: str, *, tags: Sequence[str] | None = None
-) -> AsyncIterator[tuple[str, list[Row]]]:
-    """The rows of a table, stream by stream."""
-    held: list[Row] = []
-    async for page in reader.scan_rows(table, tags=tags):
-        for row in page:
-            if held and held[0].stream != row.stream:
-                yield held[0].stream, held
-                held = []
-            held.append(row)
-    if held:
-        yield held[0].stream, held
 
 
 async def _read_header(reader: Reader, stream: str) -> _Header | None:

@@ -102,17 +102,6 @@ class Queries:
             if given == limit:
                 return
 
-    def tickets(
-        self,
-        *,
-        ticket_type: str | None = None,
-        state: str | None = None,
-        after: str | None = None,
-        limit: int | None = None,
-    ) -> AsyncIterator[bytes]:
-        """The same, of that type and state where they are given."""
-        return self.list_tickets(TicketFilter(ticket_type=ticket_type, state=state), after=after, limit=limit)
-
     async def count_tickets(self) -> int:
         """How many tickets have a document."""
         return sum((await self._reader.count_tags("ticket")).values())

@@ -13,6 +13,7 @@ from ecproc.domain.log import Compact, RecordedEvent, Row, StreamCounters
 from ecproc.errors import LogDamaged
 from ecproc.fold.machine import Machines
 from ecproc.fold.whole import compact_events, fold_compact, fold_events
+from ecproc.reading.grouping import group_by_stream
 from ecproc.store.base import ALL, RebuildWriter, ScanReader, Span
 
 _WRITE_ROWS: Final = 5_000
@@ -144,7 +145,7 @@ class _Writing:
 async def _from_bodies(
     reader: ScanReader, machines: Machines, *, until: int | None, span: Span
 ) -> AsyncIterator[_Folded]:
-    async for stream, events in _by_stream(reader.read_streams(until=until, span=span)):
+    async for stream, events in group_by_stream(reader.read_streams(until=until, span=span)):
         yield _Folded(stream, *fold_events(stream, events, machines.of(stream)), len(events), events)
 
 
@@ -176,18 +177,3 @@ async def _from_log(reader: ScanReader, machines: Machines, stream: str, state: 
     if len(events) != state.version:
         raise CompactUnusable(f"{len(events)} of {state.version} events of stream {stream!r}")
     return _Folded(stream, *fold_events(stream, events, machines.of(stream)), len(events), events)
-
-
-async def _by_stream(
-    pages: AsyncIterator[list[RecordedEvent]],
-) -> AsyncIterator[tuple[str, list[RecordedEvent]]]:
-    """Whole streams out of pages of events that come by (stream, version)."""
-    current: list[RecordedEvent] = []
-    async for page in pages:
-        for event in page:
-            if current and current[0].stream != event.stream:
-                yield current[0].stream, current
-                current = []
-            current.append(event)
-    if current:
-        yield current[0].stream, current

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from ecproc.config import Limits
 from ecproc.reading.documents import NO_STATE
+from ecproc.reading.filters import TicketFilter
 from ecproc.reading.queries import Queries
 from ecproc.telemetry.hooks import TICKET_STATES
 from ecproc.web.answers import answer_document, answer_list, limit_parameter, read_limit
@@ -57,12 +58,8 @@ class TicketPages:
         )
 
     async def list_tickets(self, request: Request, asked: Given) -> Response:
-        documents = self._queries.tickets(
-            ticket_type=asked.text("type"),
-            state=asked.text("state"),
-            limit=read_limit(asked, self._limits),
-            after=asked.text("after"),
-        )
+        wanted = TicketFilter(ticket_type=asked.text("type"), state=asked.text("state"))
+        documents = self._queries.list_tickets(wanted, after=asked.text("after"), limit=read_limit(asked, self._limits))
         return await answer_list(documents)
 
     async def show_ticket(self, request: Request, asked: Given) -> Response:

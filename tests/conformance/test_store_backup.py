@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -26,7 +25,7 @@ from ecproc.store.sqlite.datadir import read_anchor
 from ecproc.store.sqlite.verify import verify_log
 from ecproc.testing.store import append, make_message, make_row, read_all, scan_all
 from tests.conformance.sqlite_stores import sqlite_store
-from tests.scarcity import without_privileges
+from tests.scarcity import read_only_copy, without_privileges
 
 LARGE: Final = b"x" * 100_000
 """A payload of which a few make a file of several steps."""
@@ -133,16 +132,10 @@ async def test_the_moment_is_let_go_of_once_it_is_copied(tmp_path: Path) -> None
 async def test_a_log_on_a_medium_that_cannot_be_written_is_held(tmp_path: Path) -> None:
     async with sqlite_store(tmp_path) as store:
         await append(store, make_message(1))
-    with tempfile.TemporaryDirectory() as name:
-        medium = Path(name)
-        for file in ("ecproc.db", "anchor"):
-            shutil.copy(tmp_path / file, medium)
-            (medium / file).chmod(0o444)
-        medium.chmod(0o555)
+    with read_only_copy(tmp_path) as medium:
         with without_privileges(), holding_log(DataConfig(dir=medium)) as held:
             assert held.size == (medium / "ecproc.db").stat().st_size
         assert sorted(path.name for path in medium.iterdir()) == ["anchor", "ecproc.db"]
-        medium.chmod(0o755)
 
 
 @pytest.mark.requirement("I4")

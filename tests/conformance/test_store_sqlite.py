@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import sqlite3
-import tempfile
 from contextlib import closing
 from itertools import count
 from pathlib import Path
@@ -38,7 +36,7 @@ from ecproc.testing.store import (
     scan_all,
 )
 from tests.conformance.sqlite_stores import sqlite_store
-from tests.scarcity import without_privileges
+from tests.scarcity import read_only_copy, without_privileges
 
 
 async def on_writer(store: SqliteStore, statement: str) -> list[tuple[Any, ...]]:
@@ -312,18 +310,12 @@ async def test_a_missing_log_is_said_so_and_nothing_is_created(tmp_path: Path) -
 async def test_a_log_on_a_medium_that_cannot_be_written_is_read(tmp_path: Path) -> None:
     async with sqlite_store(tmp_path) as store:
         await append(store, make_message(1))
-    with tempfile.TemporaryDirectory() as name:
-        medium = Path(name)
-        for file in ("ecproc.db", "anchor"):
-            shutil.copy(tmp_path / file, medium)
-            (medium / file).chmod(0o444)
-        medium.chmod(0o555)
+    with read_only_copy(tmp_path) as medium:
         with without_privileges():
             async with open_reader(medium, SUITE_TABLES) as reader:
                 assert len(await read_all(reader)) == 1
             assert isinstance(verify_log(medium), VerifiedLog)
         assert sorted(path.name for path in medium.iterdir()) == ["anchor", "ecproc.db"]
-        medium.chmod(0o755)
 
 
 @pytest.mark.requirement("I6")

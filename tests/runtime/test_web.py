@@ -30,6 +30,8 @@ from ecproc.descriptors import HELD_BACK, Reserve
 from ecproc.domain.refusals import WebRefusal
 from ecproc.errors import ConfigError, ExitCode, StoreUnavailable
 from ecproc.network import write_url
+from ecproc.reading.filters import TicketFilter
+from ecproc.reading.listing import EVERY
 from ecproc.reading.queries import Queries
 from ecproc.reporting import ProcessHealth
 from ecproc.telemetry.hooks import Telemetry
@@ -81,15 +83,10 @@ class Tickets(Queries):
     def version(self) -> Mapping[str, str]:
         return {"version": "0.1.0"}
 
-    async def tickets(
-        self,
-        *,
-        ticket_type: str | None = None,
-        state: str | None = None,
-        after: str | None = None,
-        limit: int | None = None,
+    async def list_tickets(
+        self, wanted: TicketFilter = EVERY, *, after: str | None = None, limit: int | None = None
     ) -> AsyncIterator[bytes]:
-        self.asked.append((ticket_type, state, limit, after))
+        self.asked.append((wanted.ticket_type, wanted.state, limit, after))
         for document in list(self.documents.values())[:limit]:
             yield document
 

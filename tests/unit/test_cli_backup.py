@@ -5,12 +5,11 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import logging
 import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from itertools import count
@@ -20,7 +19,6 @@ from typing import Any, Final
 import anyio
 import msgspec
 import pytest
-import structlog
 
 from ecproc.attachments.store import ContentStore
 from ecproc.backup import Backup, BackupRefused, Manifest
@@ -37,6 +35,8 @@ from ecproc.reading.stats import LEAST, WINDOW, LogStats, estimate_days, estimat
 from ecproc.room import Room
 from ecproc.store.opening import open_store, verify_log
 from ecproc.testing.desk import make_call
+
+pytestmark = pytest.mark.usefixtures("logging_restored")
 
 STARTED: Final = 1_700_000_000_000_000
 DAY: Final = 86_400_000_000
@@ -63,16 +63,6 @@ async def build(directory: Path, *, step: int = 1_000_000, events: int = 8) -> N
     async with contents.receive() as upload:
         await upload.write(CONTENT)
         await upload.keep()
-
-
-@pytest.fixture(autouse=True)
-def logging_restored() -> Iterator[None]:
-    """Logging as it was afterwards: commands set it up for the process they are."""
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import shlex
 import tarfile
@@ -16,7 +15,6 @@ from urllib.parse import quote
 
 import anyio
 import pytest
-import structlog
 
 from ecproc.cli import main
 from ecproc.config import DataConfig, Secret
@@ -39,6 +37,8 @@ from ecproc.support.fixture import read_fixture
 from ecproc.support.routes import HELP_DESK, ROUTES
 from ecproc.testing.ticket import approver, change, file, incident, note, sent
 from ecproc.wire.queue import decode_message
+
+pytestmark = pytest.mark.usefixtures("logging_restored")
 
 STARTED: Final = 1_700_000_000_000_000
 CANARY: Final = "canary-of-a-secret"
@@ -155,16 +155,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("ECPROC_DATA__DIR", str(directory))
         assert main(["replay"]) == 0
     return directory
-
-
-@pytest.fixture(autouse=True)
-def logging_restored() -> Iterator[None]:
-    """Logging as it was afterwards: commands set it up for the process they are."""
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
 
 
 def list_secrets() -> dict[str, str]:

@@ -25,8 +25,9 @@ from tests.unit.test_cli_reading import (  # noqa: F401 - fixtures
     at_terminal,
     built,
     call,
-    logging_restored,
 )
+
+pytestmark = pytest.mark.usefixtures("logging_restored")
 
 CREATE = f"create:{INCIDENT}:g1"
 DOWNLOAD = f"att:{INCIDENT}:abc"

@@ -3,11 +3,10 @@
 import base64
 import hashlib
 import json
-import logging
 import shutil
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from itertools import count
@@ -17,7 +16,6 @@ from typing import Any, NoReturn
 import anyio
 import msgspec
 import pytest
-import structlog
 
 from ecproc.cli import main
 from ecproc.cli.document import draw_document
@@ -37,6 +35,8 @@ from ecproc.reading.timeline import Happening, Timeline, TimelineEntry
 from ecproc.store.checks import read_checks
 from ecproc.store.opening import open_store
 from ecproc.wire.queue import decode_message
+
+pytestmark = pytest.mark.usefixtures("logging_restored")
 
 CANARY = "canarysignature"
 INCIDENT = "e-CS0879727"
@@ -103,16 +103,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("ECPROC_DATA__DIR", str(directory))
         assert main(["replay"]) == 0
     return directory
-
-
-@pytest.fixture(autouse=True)
-def logging_restored() -> Iterator[None]:
-    """Logging as it was afterwards: commands set it up for the process they are."""
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
 
 
 @pytest.fixture

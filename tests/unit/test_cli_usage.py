@@ -1,14 +1,12 @@
 """The command line's frame: help, usage errors, and what becomes of every kind of failure."""
 
 import json
-import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from ecproc import __version__
 from ecproc.cli import main
@@ -26,6 +24,8 @@ from ecproc.errors import (
     WrongEnvironment,
 )
 
+pytestmark = pytest.mark.usefixtures("logging_restored")
+
 BRIDGE = {
     "ECPROC_BRIDGE__URL": "http://127.0.0.1:1/demo/dev",
     "ECPROC_BRIDGE__CLIENT_NAME": "testClient",
@@ -34,15 +34,10 @@ BRIDGE = {
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """An empty directory, no variables of ours, and logging as it was afterwards."""
+def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty directory, and no variables of ours."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ECPROC_CONFIG", raising=False)
-    root = logging.getLogger()
-    handlers, level = root.handlers, root.level
-    yield
-    root.handlers, root.level = handlers, level
-    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from ecproc.fold.rows import quarantine_row
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.reading.entries import EntryFilter
+from ecproc.reading.filters import TicketFilter
 from ecproc.reading.join import LISTS
 from ecproc.reading.masking import mask_struct
 from ecproc.reading.queries import Queries
@@ -66,18 +67,18 @@ async def document_of(queries: Queries, name: str, **more: Any) -> Any:
 async def test_tickets_come_by_number_type_and_state_and_page_by_page(ask: Callable[..., Queries]) -> None:
     queries = ask()
     everything = sorted([INCIDENT, SECOND, CHANGE])
-    assert await numbers(queries.tickets()) == everything
-    assert await numbers(queries.tickets(ticket_type="Change")) == [CHANGE]
-    assert await numbers(queries.tickets(ticket_type="Incident", state="closed")) == [SECOND]
-    assert await numbers(queries.tickets(limit=2)) == everything[:2]
-    assert await numbers(queries.tickets(after=everything[1], limit=2)) == everything[2:]
+    assert await numbers(queries.list_tickets()) == everything
+    assert await numbers(queries.list_tickets(TicketFilter(ticket_type="Change"))) == [CHANGE]
+    assert await numbers(queries.list_tickets(TicketFilter(ticket_type="Incident", state="closed"))) == [SECOND]
+    assert await numbers(queries.list_tickets(limit=2)) == everything[:2]
+    assert await numbers(queries.list_tickets(after=everything[1], limit=2)) == everything[2:]
 
 
 @pytest.mark.parametrize("name", [INCIDENT, "cs0000001", "E-CS0000001", "LOCAL-1"])
 async def test_a_ticket_has_one_document_under_all_its_names(name: str, ask: Callable[..., Queries]) -> None:
     document = await document_of(ask(), name)
     assert (document["ticket"], document["client_ticket"]) == (INCIDENT, "LOCAL-1")
-    listed = [msgspec.json.decode(item) async for item in ask().tickets()]
+    listed = [msgspec.json.decode(item) async for item in ask().list_tickets()]
     assert [item for item in listed if item["ticket"] == INCIDENT] == [document]
 
 
@@ -109,7 +110,7 @@ async def test_every_answer_is_masked_unless_it_is_revealed(ask: Callable[..., Q
         shown = {
             "ticket": await queries.ticket(INCIDENT) or b"",
             "former": await queries.ticket(INCIDENT, at=1) or b"",
-            "tickets": b"".join([document async for document in queries.tickets()]),
+            "tickets": b"".join([document async for document in queries.list_tickets()]),
             "events": b"".join([line async for page in queries.events().read() for line in page]),
             "entries": msgspec.json.encode([entry async for entry in queries.entries()]),
             "quarantine": msgspec.json.encode([message async for message in queries.quarantine()]),
@@ -238,7 +239,7 @@ async def test_a_stream_of_another_kind_has_its_document_under_its_own_name(
     assert (len(document["history"]), document["effects"], len(document["anomalies"])) == (ENTRIES, [], 1)
     assert await queries.find_stream(JOB) == JOB
     assert await queries.ticket(JOB.upper()) is None
-    assert await numbers(queries.tickets()) == sorted([INCIDENT, SECOND, CHANGE])
+    assert await numbers(queries.list_tickets()) == sorted([INCIDENT, SECOND, CHANGE])
 
 
 async def test_a_table_that_the_store_does_not_have_is_not_asked(

@@ -82,7 +82,7 @@ class Desk:
         queries = Queries(self.store, tables=TABLES.names, machines=MACHINES, entries=100)
         document = await queries.ticket(name, at=at)
         assert document is not None
-        listed = [msgspec.json.decode(item) async for item in queries.tickets()]
+        listed = [msgspec.json.decode(item) async for item in queries.list_tickets()]
         found = msgspec.json.decode(document)
         assert at is not None or found in listed
         return found["waiting_for"]
