@@ -43,6 +43,9 @@ class HttpDesk:
     def repeat_of(self, kind: EffectKind) -> Repeat:
         return Repeat.KEYED
 
+    def ends_after(self, kind: EffectKind) -> float:
+        return 0.0
+
     async def perform(self, call: DeskCall) -> DeskAnswer:
         answer = await self._transport.send(Request("POST", f"/desk/{call.ticket}", _encode(call), repeatable=True))
         if answer.status != 200:

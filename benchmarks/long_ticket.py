@@ -83,6 +83,9 @@ class _Desk:
     def repeat_of(self, kind: EffectKind) -> Repeat:
         return Repeat.KEYED
 
+    def ends_after(self, kind: EffectKind) -> float:
+        return 0.0
+
     async def perform(self, call: DeskCall) -> DeskAnswer:
         return DeskAnswer(call.number or f"LOCAL-{next(self._calls):07d}", "open")
 

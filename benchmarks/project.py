@@ -67,6 +67,9 @@ class _Instant:
     def repeat_of(self, kind: EffectKind) -> Repeat:
         return Repeat.KEYED if kind in DESK_KINDS else Repeat.IDEMPOTENT
 
+    def ends_after(self, kind: EffectKind) -> float:
+        return 0.0
+
     async def perform(self, stream: str, entry: Entry) -> Attempt:
         return Done({"number": "LOCAL-0000001", "state": "open"})
 

@@ -73,7 +73,7 @@ class Pipeline:
         self.dispatcher = Dispatcher(
             store,
             [
-                DeskPerformer(desk, store),
+                DeskPerformer(desk, store, directory=config.data.directory),
                 self._commands,
                 AttachmentPerformer(fetcher, store, clock=clock),
                 *([UploadPerformer(bridge, uploader)] if uploader else []),

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
 
 from ecproc.domain.effects import LANES, EffectKind, Lane, Repeat
+from ecproc.domain.events import Remark
 
 DESK_KINDS: Final = tuple(kind for kind, lane in LANES.items() if lane is Lane.DESK)
 """What a desk is asked to do."""
+
+
+class StoredFile(msgspec.Struct, frozen=True):
+    """A file that was downloaded: its announced name and type, and where its bytes stand on this machine."""
+
+    name: str
+    type: str
+    size: int
+    sha256: str
+    path: Path
 
 
 class DeskCall(msgspec.Struct, frozen=True):
     """One thing to do at the desk.
 
     `key` is the effect's idempotency key: the same key twice must be applied once and answered alike.
-    `kind` is the effect's kind; `number` the client ticket, None for a create; `ticket` Ensono's number.
+    `kind` is the effect's kind; `number` the client ticket, None for a create; `ticket` Ensono's number. `reference` is
+    the desk's own name for the client ticket's record, empty where it never told one (or Ensono told us the number).
+    `fields` are what the call is about, in the guide's names; `record` all that is known of the ticket by now, for a
+    desk whose fields are made of several of the guide's. `file` is what an attach hands over. `planned_at`, in
+    microseconds UTC, is when the effect was decided.
     """
 
     key: str
@@ -26,22 +42,52 @@ class DeskCall(msgspec.Struct, frozen=True):
     ticket_type: str
     number: str | None
     fields: Mapping[str, str]
+    generation: int = 1
+    reference: str = ""
+    file: StoredFile | None = None
+    record: Mapping[str, str] = {}
+    planned_at: int = 0
 
 
 class DeskAnswer(msgspec.Struct, frozen=True):
-    """The client ticket the call was about (for a create: its new number) and its state afterwards."""
+    """The client ticket the call was about (for a create: its new number) and its state afterwards.
+
+    `reference` and `url` are the desk's own name for the record and its page, where it has them. `remarks` are
+    anomalies of the ticket that the answer shows: codes of the contract, and a detail for people.
+    """
 
     number: str
     state: str
+    reference: str = ""
+    url: str = ""
+    remarks: tuple[Remark, ...] = ()
 
 
 class DeskUnavailable(Exception):
-    """The desk could not be asked or did not answer; `sent` says that the call may have been applied."""
+    """The desk could not be asked or did not answer; `sent` says that the call may have been applied.
 
-    def __init__(self, reason: str, *, sent: bool, retry_after: float | None = None) -> None:
+    `down`: no other call would fare better. `hint`, here and below, is what a person can do about it, and `remarks` is
+    what is odd about the ticket. `call` is what was asked, and the answer's status (R202).
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        sent: bool,
+        retry_after: float | None = None,
+        down: bool = False,
+        hint: str = "",
+        remarks: tuple[Remark, ...] = (),
+        call: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(reason)
         self.sent = sent
         self.retry_after = retry_after
+        self.down = down
+        self.hint = hint
+        self.remarks = remarks
+        self.call = call or {}
 
 
 class DeskHasNoRoom(DeskUnavailable):
@@ -53,7 +99,23 @@ class DeskHasNoRoom(DeskUnavailable):
 
 
 class DeskRefused(Exception):
-    """The desk refused this call for good, e.g. an unknown ticket number."""
+    """The desk refused this call, e.g. for an unknown ticket number; `final` where asking again cannot help before a
+    person or the ticket changed something."""
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        final: bool = False,
+        hint: str = "",
+        remarks: tuple[Remark, ...] = (),
+        call: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.final = final
+        self.hint = hint
+        self.remarks = remarks
+        self.call = call or {}
 
 
 class Desk(Protocol):
@@ -61,6 +123,10 @@ class Desk(Protocol):
 
     def repeat_of(self, kind: EffectKind) -> Repeat:
         """Why repeating a call of that kind is harmless; the same for as long as the desk is open."""
+
+    def ends_after(self, kind: EffectKind) -> float:
+        """Seconds after which a call of that kind that was cut off has certainly come to its end at the desk: it is not
+        looked up before."""
 
     async def perform(self, call: DeskCall) -> DeskAnswer:
         """Do it once per key. Raises DeskUnavailable or DeskRefused."""

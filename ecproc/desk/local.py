@@ -9,7 +9,7 @@ The file may be read by anyone beside the running desk. Its schema (all times mi
         ensono      TEXT     Ensono's number
         type        TEXT     Incident, Request or Change
         state       TEXT     open, workinprogress, pending, resolved, closed, cancelled, or what an update said
-        fields      TEXT     JSON object of the newest value of each field, comments apart
+        fields      TEXT     JSON object of the newest value of each field, comments and files apart
         opened_at   INTEGER
     action  one row per call that was applied, so a second row for one effect cannot exist
         key         TEXT     primary key: the effect's idempotency key
@@ -91,6 +91,7 @@ _ACTIVE: Final = frozenset({_OPEN, "workinprogress", "pending"})
 _CREATE: Final = "create_client_ticket"
 _UPDATE: Final = "update_client_ticket"
 _COMMENT: Final = "comment_client_ticket"
+_ATTACH: Final = "attach_client_ticket"
 _REOPEN: Final = "reopen_client_ticket"
 _STATES: Final[Mapping[str, str | None]] = {
     _UPDATE: None,
@@ -98,6 +99,7 @@ _STATES: Final[Mapping[str, str | None]] = {
     "resolve_client_ticket": "resolved",
     "close_client_ticket": "closed",
     "cancel_client_ticket": "cancelled",
+    _ATTACH: None,
     _REOPEN: None,
 }
 """What a kind makes of the ticket's state; None leaves it, or leaves it to the fields."""
@@ -131,6 +133,9 @@ class LocalDesk:
     def repeat_of(self, kind: EffectKind) -> Repeat:
         """Keyed, whatever it is: each call that was applied is kept under its key."""
         return Repeat.KEYED
+
+    def ends_after(self, kind: EffectKind) -> float:
+        return 0.0
 
     async def perform(self, call: DeskCall) -> DeskAnswer:
         """Apply it once per key; a repeated key is answered as the first time, whatever else the call holds."""
@@ -253,7 +258,7 @@ class LocalDesk:
         merged = msgspec.json.decode(fields, type=dict[str, str])
         if call.kind == _UPDATE:
             after = call.fields.get("state") or call.fields.get("status") or state
-        if call.kind != _COMMENT:
+        if call.kind not in (_COMMENT, _ATTACH):
             merged.update(call.fields)
         self._connection.execute(
             "UPDATE ticket SET state = ?, fields = ? WHERE number = ?", (after, self._to_json(merged), number)

@@ -9,6 +9,7 @@ import msgspec
 
 from ecproc.domain.effects import EffectKind, Repeat
 from ecproc.domain.entry import Entry
+from ecproc.domain.events import Remark
 
 LONGEST_POSTPONED: Final = 3_600.0
 """Seconds after which what our configuration refuses, or what was answered oddly, is tried once more."""
@@ -21,10 +22,12 @@ _LONGEST_ASKED: Final = 300.0
 
 
 class Done(msgspec.Struct, frozen=True):
-    """It took effect; what the receiver told. `request_id`, here and below, is the receiver's own name for the call."""
+    """It took effect; what the receiver told. `request_id`, here and below, is the receiver's own name for the call,
+    and `remarks` what its answer shows to be odd about the ticket."""
 
     result: Mapping[str, str] = {}
     request_id: str = ""
+    remarks: tuple[Remark, ...] = ()
 
 
 class Odd(msgspec.Struct, frozen=True):
@@ -57,6 +60,7 @@ class Blamed(msgspec.Struct, frozen=True):
     hint: str = ""
     request_id: str = ""
     call: Mapping[str, str] = {}
+    remarks: tuple[Remark, ...] = ()
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -68,6 +72,7 @@ class Held(msgspec.Struct, frozen=True):
     hint: str = ""
     request_id: str = ""
     call: Mapping[str, str] = {}
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def wait(self) -> float:
@@ -92,6 +97,7 @@ class Uncertain(msgspec.Struct, frozen=True):
     hint: str = ""
     request_id: str = ""
     call: Mapping[str, str] = {}
+    remarks: tuple[Remark, ...] = ()
 
 
 class Deferred(msgspec.Struct, frozen=True):
@@ -121,6 +127,10 @@ class Performer(Protocol):
 
     def repeat_of(self, kind: EffectKind) -> Repeat:
         """Why repeating a call of that kind is harmless."""
+
+    def ends_after(self, kind: EffectKind) -> float:
+        """Seconds after which a call of that kind that was cut off has certainly come to its end at the receiver's:
+        what became of it is not looked up before."""
 
     async def perform(self, stream: str, entry: Entry) -> Attempt | Deferred:
         """Try the entry once, asking first where `repeat_of` needs that. Expected troubles are values, never raised.

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from ecproc.domain.deltas import (
+    Attachment,
     AttachmentChanged,
     ClientTicket,
     ClientTicketChanged,
@@ -19,8 +20,8 @@ from ecproc.domain.deltas import (
 )
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.events import AttachmentInfo, Note, Place
-from ecproc.domain.ids import EffectKey, attachment_key, create_key, note_key, return_key
-from ecproc.domain.state import TicketState
+from ecproc.domain.ids import EffectKey, attach_key, attachment_key, create_key, note_key, return_key
+from ecproc.domain.state import AttachmentStatus, TicketState
 
 _NO_ECHO: Final = Echoed()
 
@@ -49,6 +50,7 @@ class Draft:
         """Put an effect behind those drafted before; it is for the current client ticket unless it names another."""
         state, place = self.state, self._place
         generation = generation or state.generation.started
+        known = state.client_ticket_of(generation) if number is None else None
         self.effects.append(
             Effect(
                 key=key,
@@ -59,7 +61,8 @@ class Draft:
                 ticket=state.ticket,
                 ticket_type=state.type or "",
                 ordinal=len(self.effects),
-                number=number or state.number_of(generation),
+                number=known.number if known is not None else number,
+                reference=known.reference if known is not None else "",
                 fields=fields or {},
                 deadline=deadline,
                 rearm=rearm,
@@ -99,6 +102,22 @@ def return_number(draft: Draft, known: ClientTicket, *, rearm: bool = False) -> 
     draft.add(EffectKind.RETURN_NUMBER, key, generation=known.generation, number=known.number, rearm=rearm)
 
 
+def attach(draft: Draft, file: Attachment) -> None:
+    """Hand a stored file over to the client ticket, if there is (or will be) one."""
+    generation = draft.state.generation.started
+    if file.status != AttachmentStatus.STORED or not generation:
+        return
+    fields = {
+        "attachment": file.id,
+        "name": file.name,
+        "type": file.type,
+        "size": str(file.size or 0),
+        "sha256": file.sha256 or "",
+        "path": file.path or "",
+    }
+    draft.add(EffectKind.ATTACH, attach_key(draft.state.stream, file.id, generation), fields=fields)
+
+
 def list_news(deltas: Iterable[Delta]) -> dict[str, str]:
     """All fields these deltas set, without the bookkeeping that is no news to the desk (R61), other spellings of the
     same word (R152), and our own words."""
@@ -119,6 +138,8 @@ def _create(draft: Draft, started: GenerationStarted) -> None:
     draft.add(EffectKind.CREATE, key, fields=fields, generation=started.generation)
     for note in started.notes:
         _comment(draft, note)
+    for file in state.attachments.values():
+        attach(draft, file)
 
 
 def _comment(draft: Draft, note: Note) -> None:

@@ -116,18 +116,21 @@ class Echoed(Delta, frozen=True):
 
 class ClientTicket(msgspec.Struct, frozen=True):
     """One ticket of ours for this ticket. `returned`: Ensono has the number; `returned_at`: when it took it from us, in
-    microseconds UTC, None where a message of its own was first to show it."""
+    microseconds UTC, None where a message of its own was first to show it. `reference` and `url` are the desk's own
+    name for the record and its page, where it has them."""
 
     number: ClientNumber
     generation: int
     returned: bool
     state: str
     returned_at: int | None = None
+    reference: str = ""
+    url: str = ""
 
 
 class Attachment(msgspec.Struct, frozen=True):
     """An announced file: `status` is an AttachmentStatus; `size` the real one once stored; `announced` is the position
-    of the message that announced it last."""
+    of the message that announced it last; `delivered` the generation whose client ticket has it, 0 for none."""
 
     id: str
     name: str
@@ -138,6 +141,7 @@ class Attachment(msgspec.Struct, frozen=True):
     sha256: str | None = None
     path: str | None = None
     announced: int = 0
+    delivered: int = 0
 
 
 class Approval(msgspec.Struct, frozen=True):

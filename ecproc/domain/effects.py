@@ -29,6 +29,7 @@ class EffectKind(StrEnum):
     CLOSE = "close_client_ticket"
     CANCEL = "cancel_client_ticket"
     REOPEN = "reopen_client_ticket"
+    ATTACH = "attach_client_ticket"
     RETURN_NUMBER = "return_client_number"
     DOWNLOAD = "download_attachment"
     CREATE_TICKET = "create_ticket"
@@ -50,6 +51,7 @@ LANES: Final[Mapping[EffectKind, Lane]] = {
     EffectKind.CLOSE: Lane.DESK,
     EffectKind.CANCEL: Lane.DESK,
     EffectKind.REOPEN: Lane.DESK,
+    EffectKind.ATTACH: Lane.DESK,
     EffectKind.RETURN_NUMBER: Lane.BRIDGE,
     EffectKind.DOWNLOAD: Lane.ATTACHMENTS,
     EffectKind.CREATE_TICKET: Lane.BRIDGE,
@@ -103,9 +105,10 @@ class Effect(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing to do outside, without secrets: a download's URL stays in the message that announced it.
 
     `position` and `ordinal` name the cause, the event and the place among its effects; `at` is when that event was
-    recorded. `ticket` is Ensono's number as paths need it, `number` the client ticket where it was known when the
-    effect was decided. `hurry`: what it needs may end before its deadline, so it goes first. `done`: it was seen to
-    have come about, so nothing is left to do under its key, and `fields` are its result. Times are microseconds UTC.
+    recorded. `ticket` is Ensono's number as paths need it, `number` and `reference` are the client ticket's where they
+    were known when the effect was decided. `hurry`: what it needs may end before its deadline, so it goes first.
+    `done`: it was seen to have come about, so nothing is left to do under its key, and `fields` are its result. Times
+    are microseconds UTC.
     """
 
     key: EffectKey
@@ -117,6 +120,7 @@ class Effect(msgspec.Struct, frozen=True, omit_defaults=True):
     ticket_type: str
     ordinal: int = 0
     number: str | None = None
+    reference: str = ""
     fields: Mapping[str, str] = {}
     deadline: int | None = None
     rearm: bool = False

@@ -48,6 +48,7 @@ class EntryState(StrEnum):
 FINISHED: Final = frozenset({EntryState.COMPLETED, EntryState.CANCELLED, EntryState.DISCARDED, EntryState.PARKED})
 """States that nothing but a person or a new fact leads out of."""
 _DISCARDED_BY: Final = "discarded by "
+_OF_FILES: Final = frozenset({EffectKind.DOWNLOAD, EffectKind.ATTACH})
 DEAD: Final = frozenset({EntryState.DISCARDED, EntryState.PARKED})
 """Ends without success: a new fact that plans the same key arms the entry again (decision 8), and so does a person."""
 
@@ -161,9 +162,9 @@ def _obey(entry: Entry, acted: OperatorActed) -> Entry:
 def _forget_told(effect: Effect) -> Effect:
     """The effect without what was told, which may be long and stands in its plan's event for ever.
 
-    A download told nobody anything: its fields name the file.
+    The fields of a download and of a hand-over name a file.
     """
-    return effect if effect.kind is EffectKind.DOWNLOAD else msgspec.structs.replace(effect, fields={})
+    return effect if effect.kind in _OF_FILES else msgspec.structs.replace(effect, fields={})
 
 
 def _failed_state(outcome: EffectFailed) -> EntryState:

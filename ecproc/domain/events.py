@@ -167,12 +167,14 @@ class EffectSucceeded(msgspec.Struct, frozen=True):
     """A trusted answer or a positive look-up, and what it told (number, state, sha256, size, path, request_id).
 
     `cause`, here and in the other outcomes, is the position that the performed effect names as its own: which plan of
-    the key this came of. Older logs have 0, for whatever plan stood there.
+    the key this came of. Older logs have 0, for whatever plan stood there. `remarks`, there too, is what the receiver's
+    answer shows to be odd about the ticket.
     """
 
     key: EffectKey
     result: Mapping[str, str] = {}
     cause: int = 0
+    remarks: tuple[Remark, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Hold(StrEnum):
@@ -202,6 +204,7 @@ class EffectFailed(msgspec.Struct, frozen=True):
     request_id: str = ""
     cause: int = 0
     call: Mapping[str, str] = {}
+    remarks: tuple[Remark, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class EffectUnknown(msgspec.Struct, frozen=True):
@@ -213,6 +216,7 @@ class EffectUnknown(msgspec.Struct, frozen=True):
     request_id: str = ""
     cause: int = 0
     call: Mapping[str, str] = {}
+    remarks: tuple[Remark, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Act(StrEnum):

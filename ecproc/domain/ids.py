@@ -100,6 +100,11 @@ def attachment_key(ticket: str, attachment_id: str) -> EffectKey:
     return EffectKey(f"att:{ticket}:{attachment_id}")
 
 
+def attach_key(ticket: str, attachment_id: str, generation: int) -> EffectKey:
+    """Key of handing one stored file to the client ticket of a generation."""
+    return EffectKey(f"attach:{ticket}:{attachment_id}:g{generation}")
+
+
 def message_effect_key(verb: str, ticket: str, message_id: str) -> EffectKey:
     """Key of what one message does to the client ticket (`upd`, `resolve`, `close`, `reopen`, …)."""
     return EffectKey(f"{verb}:{ticket}:{message_id}")

@@ -11,7 +11,7 @@ from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.deltas import Attachment, AttachmentChanged, ClientTicket, ClientTicketChanged, Delta
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import Entry, EntryState
-from ecproc.domain.events import EffectFailed, EffectSucceeded, Hold, OperatorActed, Outcome, Place
+from ecproc.domain.events import EffectFailed, EffectStarted, EffectSucceeded, Hold, OperatorActed, Outcome, Place
 from ecproc.domain.ids import ClientNumber, identity
 from ecproc.domain.sending import COMMAND_EFFECTS, settle_command
 from ecproc.domain.state import AttachmentStatus, TicketState, flag, flag_once
@@ -25,6 +25,15 @@ def evolve_outcome(state: TicketState, outcome: Outcome, place: Place) -> list[D
     entry = state.plans.entries.get(outcome.key)
     if entry is None:
         return []
+    return _flag_remarks(state, outcome, place) + _evolve_planned(state, entry, outcome, place)
+
+
+def _flag_remarks(state: TicketState, outcome: Outcome, place: Place) -> list[Delta]:
+    remarks = () if isinstance(outcome, (EffectStarted, OperatorActed)) else outcome.remarks or ()
+    return [delta for each in remarks for delta in flag_once(state, each.code, each.detail, place.position)]
+
+
+def _evolve_planned(state: TicketState, entry: Entry, outcome: Outcome, place: Place) -> list[Delta]:
     effect = entry.effect
     if effect.kind is EffectKind.DOWNLOAD:
         if isinstance(outcome, OperatorActed):
@@ -39,6 +48,8 @@ def evolve_outcome(state: TicketState, outcome: Outcome, place: Place) -> list[D
         return []
     if effect.kind is EffectKind.CREATE:
         return _link(state, effect, outcome.result, place)
+    if effect.kind is EffectKind.ATTACH:
+        return _deliver_file(state, effect)
     return _update_client_ticket(state, effect, outcome.result, place)
 
 
@@ -86,6 +97,14 @@ def _store_file(state: TicketState, known: Attachment, result: Mapping[str, str]
     return [AttachmentChanged(stored), flag(state, Anomaly.SIZE_DIFFERS, detail, place.position)]
 
 
+def _deliver_file(state: TicketState, effect: Effect) -> list[Delta]:
+    known = state.attachments.get(effect.fields.get("attachment", ""))
+    if known is None or known.delivered >= effect.generation:
+        return []
+    state.attachments[known.id] = msgspec.structs.replace(known, delivered=effect.generation)
+    return [AttachmentChanged(state.attachments[known.id])]
+
+
 def _parse_size(text: str, announced: int | None) -> int | None:
     return int(text) if text.isdecimal() and len(text) <= _SIZE_DIGITS else announced
 
@@ -100,7 +119,12 @@ def _link(state: TicketState, effect: Effect, result: Mapping[str, str], place: 
         detail = f"{', '.join(known)} and {number} for generation {effect.generation}"
         deltas.append(flag(state, Anomaly.DOUBLE_CREATE, detail, place.position))
     created = ClientTicket(
-        number=number, generation=effect.generation, returned=False, state=result.get("state", "open")
+        number=number,
+        generation=effect.generation,
+        returned=False,
+        state=result.get("state", "open"),
+        reference=result.get("reference", ""),
+        url=result.get("url", ""),
     )
     state.client_tickets.append(created)
     state.client_tickets.sort(key=_generation_of)
@@ -118,7 +142,12 @@ def _update_client_ticket(state: TicketState, effect: Effect, result: Mapping[st
         if effect.kind is EffectKind.RETURN_NUMBER:
             updated = msgspec.structs.replace(known, returned=True, returned_at=place.at)
         else:
-            updated = msgspec.structs.replace(known, state=result.get("state", known.state))
+            updated = msgspec.structs.replace(
+                known,
+                state=result.get("state", known.state),
+                reference=result.get("reference", known.reference),
+                url=result.get("url", known.url),
+            )
         state.client_tickets[index] = updated
         return [ClientTicketChanged(updated)] if updated != known else []
     return _adopt_returned(state, effect, place) if effect.kind is EffectKind.RETURN_NUMBER else []

@@ -224,9 +224,9 @@ class TicketState(StreamState):
         newest = self.client_ticket
         return newest.number if newest is not None and newest.generation == self.generation.started else None
 
-    def number_of(self, generation: int) -> str | None:
-        """The client number of a generation, where it is known."""
-        return next((item.number for item in self.client_tickets if item.generation == generation), None)
+    def client_ticket_of(self, generation: int) -> ClientTicket | None:
+        """The newest client ticket of a generation, where one is known."""
+        return next((item for item in reversed(self.client_tickets) if item.generation == generation), None)
 
 
 def flag(state: StreamState, code: Anomaly | str, detail: str, position: int) -> Flagged:

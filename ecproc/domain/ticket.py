@@ -15,7 +15,7 @@ import msgspec
 from ecproc.domain import change, incident
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.commands import ClientLinked, CommandAccepted, EnsonoNumberReturned
-from ecproc.domain.decisions import Draft, return_number
+from ecproc.domain.decisions import Draft, attach, return_number
 from ecproc.domain.dedups import flag_repeated, remember_dedup
 from ecproc.domain.deltas import (
     Attachment,
@@ -62,7 +62,7 @@ from ecproc.domain.sending import draft_calls, evolve_command, note_message, rel
 from ecproc.domain.state import AttachmentStatus, TicketState, digest, flag, flag_once
 from ecproc.domain.timers import confirm_calls, evolve_elapsed, expect_confirmation, follow_timers, watch_call
 
-FOLD_VERSION: Final = 4
+FOLD_VERSION: Final = 5
 """Grows with every change to what a fold makes of a ticket's events: live rows of another version are rebuilt."""
 
 RETURN_GRACE: Final = 5 * 60 * 1_000_000
@@ -166,6 +166,8 @@ def decide(state: TicketState, fact: Fact, deltas: Sequence[Delta], place: Place
         for delta in deltas:
             if isinstance(delta, ClientTicketChanged) and delta.created:
                 return_number(draft, delta.client_ticket)
+            elif isinstance(delta, AttachmentChanged) and not delta.attachment.delivered:
+                attach(draft, delta.attachment)
     if due:
         draft_calls(draft, due)
     return draft.effects

@@ -95,8 +95,10 @@ def wants_decision(event: OwnEvent) -> bool:
             | TimerElapsed()
         ):
             return True
-        case EffectFailed(next_attempt_at=next_attempt_at, held=held):
-            return next_attempt_at is None or held is Hold.ODD_ANSWER
+        case EffectFailed(next_attempt_at=next_attempt_at, held=held, remarks=remarks):
+            return next_attempt_at is None or held is Hold.ODD_ANSWER or bool(remarks)
+        case EffectUnknown(remarks=remarks):
+            return bool(remarks)
         case _:
             return False
 

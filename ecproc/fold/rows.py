@@ -150,6 +150,7 @@ def _attachment(attachment: Attachment) -> dict[str, Any]:
         "sha256": attachment.sha256,
         "status": attachment.status,
         "path": attachment.path,
+        "delivered": attachment.delivered > 0,
     }
 
 
@@ -169,6 +170,8 @@ def _client_ticket(known: ClientTicket) -> dict[str, Any]:
         "generation": known.generation,
         "returned": known.returned,
         "state": known.state,
+        **({"reference": known.reference} if known.reference else {}),
+        **({"url": known.url} if known.url else {}),
     }
 
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from ecproc.clock import Clock
 from ecproc.domain.attempt import Attempt, Deferred, Performer, Postponed, Uncertain
+from ecproc.domain.effects import EffectKind
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.events import PAUSED_TICKET, EffectStarted, EffectSucceeded, OperatorActed
 from ecproc.domain.log import NewEvent, RecordedEvent
@@ -138,8 +139,9 @@ class Dispatcher:
                 self._put(row.stream, take_up(entry, now=self._now(), policy=self._policy), counted=True)
                 performer = self._performers.get(entry.effect.kind)
                 if performer is not None and entry.state is EntryState.EXECUTING:
-                    repeat = performer.repeat_of(entry.effect.kind)
-                    outcome = interrupt(entry, repeat, now=self._now(), rng=self._rng, policy=self._policy)
+                    kind = entry.effect.kind
+                    repeat, policy = performer.repeat_of(kind), self._policy_of(performer, kind)
+                    outcome = interrupt(entry, repeat, now=self._now(), rng=self._rng, policy=policy)
                     await self._settling.settle(row.stream, entry, outcome)
 
     async def run(self) -> None:
@@ -222,9 +224,18 @@ class Dispatcher:
     def _conclude(self, stream: str, entry: Entry, attempt: Attempt) -> Ended:
         """What the attempt leads to; one whose key was planned anew meanwhile cannot end what stands there now."""
         now = self._now()
-        outcome = conclude(entry, attempt, now=now, rng=self._rng, policy=self._policy)
+        kind = entry.effect.kind
+        policy = self._policy_of(self._performers[kind], kind)
+        outcome = conclude(entry, attempt, now=now, rng=self._rng, policy=policy)
         newest = self.schedule.newest(stream, entry)
         return outcome if is_same_plan(entry, newest) else supersede(outcome, now=now)
+
+    def _policy_of(self, performer: Performer, kind: EffectKind) -> RetryPolicy:
+        """The bounds, where what is unknown is not asked about before it can have come to its end."""
+        wait, (first, last) = performer.ends_after(kind), self._policy.unknown_retry
+        if wait <= first:
+            return self._policy
+        return replace(self._policy, unknown_retry=(wait, max(wait, last)))
 
     def _put(self, stream: str, entry: Entry, *, counted: bool = False) -> None:
         before = None

@@ -19,7 +19,7 @@ from ecproc.domain.attempt import (
 )
 from ecproc.domain.effects import Repeat
 from ecproc.domain.entry import Entry
-from ecproc.domain.events import EffectFailed, EffectSucceeded, EffectUnknown, Hold
+from ecproc.domain.events import EffectFailed, EffectSucceeded, EffectUnknown, Hold, Remark
 
 SECOND: Final = 1_000_000
 """Microseconds."""
@@ -79,6 +79,7 @@ def supersede(outcome: Ended, *, now: int) -> Ended:
         request_id=outcome.request_id,
         cause=outcome.cause,
         call=outcome.call,
+        remarks=outcome.remarks,
     )
 
 
@@ -103,7 +104,7 @@ def take_up(entry: Entry, *, now: int, policy: RetryPolicy) -> Entry:
 def _succeed(entry: Entry, attempt: Done) -> EffectSucceeded:
     told = {**attempt.result, **({"request_id": attempt.request_id} if attempt.request_id else {})}
     result = {_clean(name): _clean(value) for name, value in told.items()}
-    return EffectSucceeded(entry.effect.key, result, cause=entry.effect.position)
+    return EffectSucceeded(entry.effect.key, result, entry.effect.position, _list_remarks(attempt.remarks))
 
 
 def _leave_unknown(entry: Entry, attempt: Uncertain, at: int) -> EffectUnknown:
@@ -114,6 +115,7 @@ def _leave_unknown(entry: Entry, attempt: Uncertain, at: int) -> EffectUnknown:
         _clean(attempt.request_id),
         cause=entry.effect.position,
         call=attempt.call,
+        remarks=_list_remarks(attempt.remarks),
     )
 
 
@@ -128,6 +130,7 @@ def _hold(entry: Entry, attempt: Odd | Postponed | Held, at: int | None, *, held
         request_id=_clean(attempt.request_id),
         cause=entry.effect.position,
         call=attempt.call,
+        remarks=_list_remarks(attempt.remarks if isinstance(attempt, Held) else ()),
     )
 
 
@@ -143,6 +146,7 @@ def _blame(entry: Entry, attempt: Blamed, *, now: int, rng: Random, policy: Retr
         request_id=_clean(attempt.request_id),
         cause=entry.effect.position,
         call=attempt.call,
+        remarks=_list_remarks(attempt.remarks),
     )
 
 
@@ -150,6 +154,11 @@ def back_off(attempt: int, *, rng: Random, longest: float) -> float:
     """Seconds before the next attempt: doubling from one, capped, with jitter over the upper half."""
     ceiling = min(longest, _FIRST * 2 ** min(attempt - 1, 30))
     return rng.uniform(ceiling / 2, ceiling)
+
+
+def _list_remarks(remarks: tuple[Remark, ...]) -> tuple[Remark, ...] | msgspec.UnsetType:
+    """Remarks as an outcome keeps them: most have none, and do not say so."""
+    return tuple(Remark(remark.code, _clean(remark.detail)) for remark in remarks) or msgspec.UNSET
 
 
 def _clean(text: str) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -18,7 +19,7 @@ from ecproc.desk.base import DeskAnswer, DeskCall
 from ecproc.domain.attempt import Attempt, Blamed, Deferred, Done, Held, Odd, Postponed, Uncertain
 from ecproc.domain.effects import LANES, Effect, EffectKind, Lane, Repeat
 from ecproc.domain.entry import Entry, EntryState
-from ecproc.domain.events import PAUSED_TICKET, Act, OperatorActed
+from ecproc.domain.events import PAUSED_TICKET, Act, EffectUnknown, OperatorActed
 from ecproc.domain.ids import EffectKey, TicketNumber
 from ecproc.domain.log import Batch, NewEvent, RecordedEvent, Row
 from ecproc.errors import RowDamaged, StoreUnavailable
@@ -61,6 +62,9 @@ class Destination:
 
     def repeat_of(self, kind: EffectKind) -> Repeat:
         return self.repeat
+
+    def ends_after(self, kind: EffectKind) -> float:
+        return 0.0
 
     async def perform(self, stream: str, entry: Entry) -> Attempt | Deferred:
         self._bench.performed.append((entry.effect.key, anyio.current_time()))
@@ -1102,12 +1106,16 @@ async def test_a_lane_with_two_destinations_keeps_its_order_and_each_has_its_own
 class ForgetfulDesk:
     """A look-up desk that applies a create and loses its answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, ends_after: float = 0.0) -> None:
         self.calls: list[str] = []
         self.applied: list[str] = []
+        self._ends_after = ends_after
 
     def repeat_of(self, kind: EffectKind) -> Repeat:
         return Repeat.LOOK_UP
+
+    def ends_after(self, kind: EffectKind) -> float:
+        return self._ends_after
 
     async def perform(self, call: DeskCall) -> DeskAnswer:
         self.calls.append("perform")
@@ -1127,7 +1135,7 @@ class ForgetfulDesk:
 async def test_a_look_up_desk_is_asked_before_an_interrupted_call_is_made_again() -> None:
     bench = Bench()
     desk = ForgetfulDesk()
-    bench.lanes[Lane.DESK] = DeskPerformer(desk, bench.store)
+    bench.lanes[Lane.DESK] = DeskPerformer(desk, bench.store, directory=Path())
     bench.open_dispatcher()
     await bench.plan("e-1", (K.CREATE, "k"))
     await bench.run(10)  # the process dies while the desk takes its time
@@ -1141,3 +1149,22 @@ async def test_a_look_up_desk_is_asked_before_an_interrupted_call_is_made_again(
     last = (await bench.store.read_stream("e-1"))[-1]
     assert decode_event(last.kind, last.payload).result["number"] == "L-1"  # type: ignore[union-attr]
     assert last.kind == Kind.EFFECT_SUCCEEDED
+
+
+@pytest.mark.parametrize(("ends_after", "earliest", "latest"), [(0.0, 60, 120), (75.0, 75, 120), (300.0, 300, 300)])
+async def test_an_interrupted_call_is_not_looked_up_before_it_has_come_to_its_end_there(
+    ends_after: float, earliest: float, latest: float
+) -> None:
+    bench = Bench()
+    bench.lanes[Lane.DESK] = DeskPerformer(ForgetfulDesk(ends_after), bench.store, directory=Path())
+    bench.open_dispatcher()
+    await bench.plan("e-1", (K.CREATE, "k"))
+    await bench.run(10)
+    bench.open_dispatcher()
+    await bench.dispatcher.recover()
+
+    last = (await bench.store.read_stream("e-1"))[-1]
+    unknown = decode_event(last.kind, last.payload)
+    assert isinstance(unknown, EffectUnknown)
+    assert unknown.next_attempt_at is not None
+    assert earliest <= round(unknown.next_attempt_at / 1e6 - last.at / 1e6, 3) <= latest

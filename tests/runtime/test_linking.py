@@ -61,6 +61,9 @@ class Ensono:
     def repeat_of(self, kind: EffectKind) -> Repeat:
         return Repeat.LOOK_UP if kind is EffectKind.CREATE_TICKET else Repeat.BLIND
 
+    def ends_after(self, kind: EffectKind) -> float:
+        return 0.0
+
     async def perform(self, stream: str, entry: Entry) -> Attempt:
         scene = self._scene
         if entry.effect.kind is not EffectKind.CREATE_TICKET:

@@ -61,6 +61,9 @@ class FileHost:
     def repeat_of(self, kind: EffectKind) -> Repeat:
         return Repeat.IDEMPOTENT
 
+    def ends_after(self, kind: EffectKind) -> float:
+        return 0.0
+
     async def perform(self, stream: str, entry: Entry) -> Attempt:
         scene = self._scene
         scene.performed.append(entry.effect.position)

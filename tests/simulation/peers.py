@@ -140,6 +140,9 @@ class SimulatedDesk(Traveller):
     def repeat_of(self, kind: EffectKind) -> Repeat:
         return self.repeat
 
+    def ends_after(self, kind: EffectKind) -> float:
+        return 0.0
+
     async def perform(self, call: DeskCall) -> DeskAnswer:
         self.on_call(call)
         await self._connect()

@@ -108,7 +108,7 @@ def test_what_was_never_tried_is_available_again() -> None:
     assert apply_outcome(dead, OperatorActed(Act.RETRY, "me", key=KEY, cause=1)).state is EntryState.AVAILABLE
 
 
-def test_what_was_told_is_forgotten_but_which_file_was_fetched_is_not() -> None:
+def test_what_was_told_is_forgotten_but_which_file_it_was_about_is_not() -> None:
     fields = {"description": "a" * 9}
     for kind in EffectKind:
         planned = Entry(effect=effect(kind=kind, fields=fields), order=1)
@@ -117,7 +117,9 @@ def test_what_was_told_is_forgotten_but_which_file_was_fetched_is_not() -> None:
         told = apply_outcome(planned, EffectSucceeded(KEY, {"number": "A"}))
 
         assert waiting.effect.fields == dead.effect.fields == fields
-        assert told.effect == (planned.effect if kind is EffectKind.DOWNLOAD else effect(kind=kind))
+        assert told.effect == (
+            planned.effect if kind in (EffectKind.DOWNLOAD, EffectKind.ATTACH) else effect(kind=kind)
+        )
 
 
 @pytest.mark.requirement("I4")

@@ -69,5 +69,5 @@ def test_a_file_of_the_guide_is_to_be_fetched_before_its_url_ends(lives: dict[st
 
 def test_the_comment_on_a_change_reaches_its_client_change(lives: dict[str, Life]) -> None:
     assert lives["e-CHG0032103"].kinds == [
-        *("create", "return", "update", "update", "comment", "download", "close"),
+        *("create", "return", "update", "update", "comment", "download", "attach", "close"),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -10,11 +11,12 @@ import pytest
 
 from ecproc.attachments.base import Failure, FetchFailed, OutOfRoom, Stored
 from ecproc.bridge.base import Answer
-from ecproc.desk.base import DeskAnswer, DeskCall, DeskHasNoRoom, DeskRefused, DeskUnavailable
+from ecproc.desk.base import DeskAnswer, DeskCall, DeskHasNoRoom, DeskRefused, DeskUnavailable, StoredFile
 from ecproc.domain.attempt import Attempt, Blamed, Deferred, Done, Held, Odd, Performer, Postponed, Uncertain
 from ecproc.domain.deltas import Attachment, AttachmentChanged, ClientTicket, ClientTicketChanged
 from ecproc.domain.effects import LANES, Effect, EffectKind, Lane, Repeat
 from ecproc.domain.entry import Entry, EntryState
+from ecproc.domain.events import Remark, TicketType
 from ecproc.domain.ids import ClientNumber, EffectKey, TicketNumber, create_key
 from ecproc.domain.log import Batch, NewEvent, Row
 from ecproc.domain.state import TicketState
@@ -74,6 +76,9 @@ class Desk:
     def repeat_of(self, kind: EffectKind) -> Repeat:
         return self.repeat
 
+    def ends_after(self, kind: EffectKind) -> float:
+        return 0.0
+
     async def perform(self, call: DeskCall) -> DeskAnswer:
         self.calls.append(("perform", call))
         return give(self.does, DeskAnswer)
@@ -108,7 +113,7 @@ async def perform(desk: Desk, entry: Entry, *, created: Mapping[str, str] | None
         create = make_entry(EffectKind.CREATE, EntryState.COMPLETED, result=created)
         effect = msgspec.structs.replace(create.effect, key=create_key(TICKET, 1))
         await store.commit(Batch(rows=[entry_row(TICKET, msgspec.structs.replace(create, effect=effect))]))
-    return await DeskPerformer(desk, store).perform(TICKET, entry)
+    return await DeskPerformer(desk, store, directory=Path()).perform(TICKET, entry)
 
 
 async def test_a_create_names_no_client_ticket_and_tells_the_new_one() -> None:
@@ -149,7 +154,7 @@ async def test_a_later_call_finds_the_number_that_the_create_gave() -> None:
 async def test_numbers_seen_lately_are_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_REMEMBERED", 2)
     store, desk = MemoryStore(VirtualClock().now, TABLES), Desk()
-    performer = DeskPerformer(desk, store)
+    performer = DeskPerformer(desk, store, directory=Path())
     for ticket in ("e-1", "e-2", "e-3"):
         desk.does = DeskAnswer(f"L-{ticket}", "open")
         await performer.perform(ticket, make_entry(EffectKind.CREATE))
@@ -158,6 +163,62 @@ async def test_numbers_seen_lately_are_not_read_again(monkeypatch: pytest.Monkey
 
     assert [isinstance(attempt, Done) for attempt in told] == [False, True, True], "the oldest one is in the store only"
     assert [call.number for _, call in desk.calls[3:]] == ["L-e-2", "L-e-3"]
+
+
+async def test_the_desk_s_own_name_for_a_record_goes_with_the_number() -> None:
+    desk = Desk(does=DeskAnswer("L-1", "open", "7f", "https://x/7f"))
+
+    told = await perform(desk, make_entry(EffectKind.UPDATE), created={"number": "L-77", "reference": "8a"})
+    await perform(desk, make_entry(EffectKind.UPDATE, number="L-1", reference="9b"))
+
+    assert told == Done({"number": "L-1", "state": "open", "reference": "7f", "url": "https://x/7f"})
+    assert [call.reference for _, call in desk.calls] == ["8a", "9b"]
+
+
+async def test_a_file_is_handed_over_from_where_it_is_stored_and_missed_where_it_is_gone(tmp_path: Path) -> None:
+    fields = {"attachment": "a1", "name": "r.jpg", "type": "image/jpeg", "size": "3", "sha256": "ab", "path": "x/ab"}
+    entry = make_entry(EffectKind.ATTACH, number="L-1", fields=fields)
+    desk, store = Desk(), MemoryStore(VirtualClock().now, TABLES)
+    performer = DeskPerformer(desk, store, directory=tmp_path)
+
+    gone = await performer.perform(TICKET, entry)
+    assert isinstance(gone, Blamed)
+    assert gone.final
+    assert str(tmp_path / "x/ab") in gone.reason
+    assert desk.calls == []
+
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x/ab").write_bytes(b"abc")
+    assert isinstance(await performer.perform(TICKET, entry), Done)
+    assert desk.calls[0][1].file == StoredFile("r.jpg", "image/jpeg", 3, "ab", tmp_path / "x/ab")
+
+
+async def test_a_desk_that_wants_it_is_given_the_whole_record() -> None:
+    store = MemoryStore(VirtualClock().now, TABLES)
+    state = TicketState(TICKET)
+    state.ticket, state.type, state.state = TICKET, TicketType.INCIDENT, "pending"
+    state.record.fields = {"priority": "2"}
+    await store.commit(Batch(rows=ticket_rows(state, [])))
+    plain, asking = Desk(), Desk()
+
+    await DeskPerformer(plain, store, directory=Path()).perform(TICKET, make_entry(EffectKind.UPDATE, number="L-1"))
+    performer = DeskPerformer(asking, store, directory=Path(), with_record=True)
+    await performer.perform(TICKET, make_entry(EffectKind.UPDATE, number="L-1"))
+
+    assert [call.record for _, call in plain.calls + asking.calls] == [{}, {"priority": "2", "state": "pending"}]
+
+
+async def test_what_the_desk_finds_odd_about_the_ticket_goes_with_whatever_came_of_the_call() -> None:
+    remarks = (Remark("client_ticket_gone", "INC1"),)
+    for does, of in [
+        (DeskAnswer("L-1", "open", remarks=remarks), Done),
+        (DeskUnavailable("x", sent=True, remarks=remarks), Uncertain),
+        (DeskUnavailable("x", sent=False, down=True, hint="h", remarks=remarks), Held),
+        (DeskRefused("x", final=True, hint="h", remarks=remarks), Blamed),
+    ]:
+        attempt = await perform(Desk(does=does), make_entry(EffectKind.UPDATE, number="L-1"))
+        assert isinstance(attempt, Done | Uncertain | Held | Blamed)
+        assert (type(attempt), attempt.remarks) == (of, remarks)
 
 
 async def test_an_adopted_tickets_number_is_known_from_the_start() -> None:
@@ -253,7 +314,7 @@ async def test_otherwise_nothing_is_looked_up(repeat: Repeat, state: EntryState)
 def test_what_is_not_answered_as_the_first_time_leaves_an_intent(repeat: Repeat) -> None:
     store = MemoryStore(VirtualClock().now, TABLES)
     performers: list[Performer] = [
-        DeskPerformer(Desk(repeat), store),
+        DeskPerformer(Desk(repeat), store, directory=Path()),
         BridgePerformer(ScriptedBridge(), store, client_name="testClient"),
         AttachmentPerformer(Fetcher(), store, clock=VirtualClock()),
         UploadPerformer(ScriptedBridge(), Storage()),

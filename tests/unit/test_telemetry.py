@@ -182,7 +182,7 @@ def test_every_known_label_set_starts_at_zero(telemetry: Telemetry, registry: Co
     assert {sample.value for sample in samples} == {0.0}
     assert sum(sample.name == "ecproc_tickets" for sample in samples) == 6 + 6 + 8
     assert sum(sample.name == "ecproc_outbox_entries" for sample in samples) == 3 * 6
-    assert sum(sample.name == "ecproc_effects_total" for sample in samples) == 18 * (4 + 2 * 5)
+    assert sum(sample.name == "ecproc_effects_total" for sample in samples) == 19 * (4 + 2 * 5)
     assert sum(sample.name == "ecproc_messages_received_total" for sample in samples) == 9
 
 

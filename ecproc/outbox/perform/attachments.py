@@ -45,6 +45,9 @@ class AttachmentPerformer:
     def repeat_of(self, kind: EffectKind) -> Repeat:
         return Repeat.IDEMPOTENT  # content is stored under its own digest
 
+    def ends_after(self, kind: EffectKind) -> float:
+        return 0.0
+
     async def perform(self, stream: str, entry: Entry) -> Attempt | Deferred:
         effect = entry.effect
         stored = await self._find_stored(stream, effect) if effect.rearm else None

@@ -119,6 +119,9 @@ class BridgePerformer:
     def repeat_of(self, kind: EffectKind) -> Repeat:
         return REPEATS[kind]
 
+    def ends_after(self, kind: EffectKind) -> float:
+        return 0.0
+
     async def perform(self, stream: str, entry: Entry) -> Attempt:
         effect = entry.effect
         shown = await self._find_shown(stream, entry) if entry.tries else None

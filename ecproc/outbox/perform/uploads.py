@@ -45,6 +45,9 @@ class UploadPerformer:
     def repeat_of(self, kind: EffectKind) -> Repeat:
         return Repeat.BLIND
 
+    def ends_after(self, kind: EffectKind) -> float:
+        return 0.0
+
     async def perform(self, stream: str, entry: Entry) -> Attempt:
         effect = entry.effect
         given_up = give_up(entry, Repeat.BLIND)
