@@ -124,7 +124,8 @@ class Reporting:
         """Begin the count of tickets by type and state, which the projector goes on with."""
         for tag, count in (await self._store.count_tags("ticket")).items():
             ticket_type, _, state = tag.partition(":")
-            self._telemetry.tickets_counted(ticket_type, state, count)
+            if ticket_type:  # a link without a message is no ticket yet
+                self._telemetry.tickets_counted(ticket_type, state, count)
 
     async def refresh_gauges(self) -> None:
         """Measure the log once in a while until cancelled."""

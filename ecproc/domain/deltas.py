@@ -116,13 +116,15 @@ class Echoed(Delta, frozen=True):
 
 class ClientTicket(msgspec.Struct, frozen=True):
     """One ticket of ours for this ticket. `returned`: Ensono has the number; `returned_at`: when it took it from us, in
-    microseconds UTC, None where a message of its own was first to show it."""
+    microseconds UTC, None where a message of its own was first to show it, or a link was imported. `reference` is what
+    the client's ITSM calls the record by itself, empty where that is not known."""
 
     number: ClientNumber
     generation: int
     returned: bool
     state: str
     returned_at: int | None = None
+    reference: str = ""
 
 
 class Attachment(msgspec.Struct, frozen=True):
@@ -177,7 +179,8 @@ class TimerChanged(Delta, frozen=True):
 
 
 class FieldsChanged(Delta, frozen=True):
-    """Fields that got another value; of those `respelled` it means what the one before did."""
+    """Fields that got another value; of those `respelled` it means what the one before did, or what the client ticket
+    of an imported link has already."""
 
     fields: dict[str, str]
     respelled: frozenset[str] = frozenset()
