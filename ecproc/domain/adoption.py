@@ -47,7 +47,7 @@ def adopt(state: TicketState, message: Message) -> list[Delta]:
 
 
 def is_news(state: TicketState, message: Message) -> bool:
-    """Whether the record in this first message may be new to the client ticket: that was imported, and had the Create."""
+    """Whether this first message's record may be new to the client ticket: that was imported, and had the Create."""
     imported = bool(state.client_tickets) and state.state is None
     return imported and message.transaction in _NEWS
 

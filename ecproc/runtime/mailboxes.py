@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
 from ecproc.config import Limits
@@ -93,17 +93,22 @@ class Mailboxes(Generic[_F]):
 
     # --- which streams to start ---
 
-    def start_ready(self, asked: Iterable[str] = ()) -> list[str]:
+    def start_ready(self, asked: Collection[str] = ()) -> list[str]:
         """The streams to start now, as woken: those `asked` for, and as many as there may be, fewer of large ones."""
-        streams = [stream for stream in asked if stream in self._ready]
-        self.active += len(streams)
-        for stream in streams:
-            self._ready.remove(stream)
+        streams = self._start_asked(asked) if asked else []
         fitting = int(self._limits.events_bytes / max(1.0, _COPIES * self._usual))
         at_once = max(1, min(self._limits.actors_at_once, fitting))
         while self._ready and self.active < at_once:
             streams.append(self._ready.popleft())
             self.active += 1
+        return streams
+
+    def _start_asked(self, asked: Collection[str]) -> list[str]:
+        ready = set(self._ready)
+        streams = [stream for stream in asked if stream in ready]
+        ready.difference_update(streams)
+        self._ready = deque([stream for stream in self._ready if stream in ready])
+        self.active += len(streams)
         return streams
 
     def finish(self, streams: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from typing import Final
 
 import anyio
@@ -146,7 +146,7 @@ class Projector:
         """Return at a moment when nothing is left to decide."""
         await self._rested.wait_until(lambda: self._boxes.idle)
 
-    def _start_ready(self, asked: Iterable[str] = ()) -> None:
+    def _start_ready(self, asked: Collection[str] = ()) -> None:
         if self._tasks is not None:
             streams = self._boxes.start_ready(asked)
             if streams:
