@@ -241,7 +241,7 @@ class ReceiptKeeper:
         try:
             while True:
                 await self._clock.sleep(RECEIPTS_SECONDS)
-                await to_thread.run_sync(self._keep)
+                self._keep()  # a file of a few kilobytes that is not synced: no thread is worth it
                 now = self._clock.now()
                 if now - self._ingest.receipts.since >= _WINDOW:
                     self._ingest.receipts = Receipts(now)
@@ -256,7 +256,7 @@ class ReceiptKeeper:
                 until=max(counted.since, self._clock.now()),
                 again=counted.again,
                 known=counted.known,
-                failed=counted.failed,
+                lost=counted.lost,
                 readers=self._readers,
                 last=counted.last,
             )

@@ -5,8 +5,9 @@ By the log: three tickets or more whose Create never came although the queue was
 other messages were appended within an hour before and after. Only a delete by somebody else, or twenty receives, takes
 a message out of a queue that is read.
 By what the processor counted (see `ReceiptWindow`): a message that is handed out for the second time was handed out
-before. That it was to us is known where the log had it, and a failed GET hides ten at most, as may one for each reader
-that was on its way when the window began. What was handed out again beyond all that was handed to somebody else.
+before. That it was to us is known where the log had it, or a GET of ours failed in the moment when it was handed out
+first; and a GET for each reader may have been on its way when the window began, with ten messages at most. What was
+handed out again beyond all that was handed to somebody else.
 """
 
 from __future__ import annotations
@@ -52,4 +53,4 @@ def judge_consumers(missed: Sequence[int], windows: Sequence[ReceiptWindow], *, 
 
 def _count_ours(window: ReceiptWindow) -> int:
     """How many of the deliveries that were not the first may have followed one to us."""
-    return window.known + HANDED_OUT * (window.failed + window.readers)
+    return window.known + window.lost + HANDED_OUT * window.readers

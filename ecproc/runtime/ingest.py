@@ -182,7 +182,8 @@ class Ingest:
         if isinstance(came, _Failed):
             retry_in = self._pace.take_trouble(came.outcome, retry_after=came.retry_after, now=now)
             self._reports.failed(came, retry_in=retry_in)
-            self.receipts.fail()
+            ended = self._clock.now()
+            self.receipts.fail(ended - round((now - started) * 1_000_000), ended)
             return ()
         if came.messages:
             self._pace.take_messages(len(came.messages), now=now)

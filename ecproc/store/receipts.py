@@ -24,15 +24,15 @@ class ReceiptWindow(msgspec.Struct, frozen=True):
     """A part of one processor's run, between two times in microseconds UTC.
 
     `again` counts deliveries, of messages that were handed out first within the window, that were not the first one,
-    the last of them at `last`; `known` those whose message the log had, `failed` the GETs that brought no answer that
-    could be read. `readers` is how many GETs there may be at once.
+    the last of them at `last`; `known` those whose message the log had, `lost` those that were handed out first while a
+    GET failed. `readers` is how many GETs there may be at once.
     """
 
     since: _Count
     until: _Count
     again: _Count
     known: _Count
-    failed: _Count
+    lost: _Count
     readers: _Count
     last: _Count
 

@@ -296,8 +296,8 @@ async def test_several_of_those_tell_of_a_second_consumer_where_the_queue_was_re
     assert codes == [MismatchCode.GAP] * 3 + [MismatchCode.SECOND_CONSUMER] * told
 
 
-def window(again: int, *, known: int = 0, failed: int = 0, readers: int = 8, last: int = NOW) -> ReceiptWindow:
-    return ReceiptWindow(START, last, again, known, failed, readers, last)
+def window(again: int, *, known: int = 0, lost: int = 0, readers: int = 8, last: int = NOW) -> ReceiptWindow:
+    return ReceiptWindow(START, last, again, known, lost, readers, last)
 
 
 @pytest.mark.requirement("R236")
@@ -306,8 +306,8 @@ def window(again: int, *, known: int = 0, failed: int = 0, readers: int = 8, las
     [
         ([window(100, known=20)], False),
         ([window(101, known=20)], True),
-        ([window(110, known=20, failed=1)], False),
-        ([window(111, known=20, failed=1)], True),
+        ([window(110, known=20, lost=10)], False),
+        ([window(111, known=20, lost=10)], True),
         ([window(0, readers=1)], False),
         ([window(80)] * 9, False),
         ([window(1_000, last=NOW - TOLD)], False),
