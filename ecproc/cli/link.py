@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from ecproc.cli.output import say, wants_json, write_document, write_text
 from ecproc.cli.printable import printable_line
 from ecproc.cli.session import Failed, Json, Own, Session, has_log
 from ecproc.errors import ExitCode
+from ecproc.failpoints import arm_failpoints
 
 if TYPE_CHECKING:
     from ecproc.commands.linkfile import LinkFile
@@ -59,6 +61,7 @@ def import_links(
     """
     from ecproc.commands.linkfile import read_links
 
+    arm_failpoints(os.environ.get("ECPROC_FAILPOINTS", ""))
     links = read_links(_read_file(file))
     report = _import(session, links, dry_run=dry_run, note=note)
     if report.problems:

@@ -16,7 +16,8 @@ from msgspec import Meta
 from ecproc.domain.events import Act, OperatorActed
 from ecproc.domain.ids import CLIENT_PREFIX, client_stream, create_key, identity, is_reserved, normalise_number
 from ecproc.domain.log import Batch, NewEvent
-from ecproc.fold.recorded import decode_entry, encode_event
+from ecproc.failpoints import failpoint
+from ecproc.fold.recorded import Kind, decode_entry, decode_event, encode_event
 from ecproc.store.base import Reader
 
 MOST_PAIRS: Final = 20_000
@@ -146,6 +147,7 @@ async def import_links(
     found = await examine_pairs(reader, pairs)
     if found.problems or not found.fresh:
         return report_links(pairs, found)
+    failpoint("link.examined")
     await submit(Batch(events=[_record(pair, who, note) for pair in found.fresh]))
     late = [problem for pair in found.fresh if (problem := await _find_late(reader, pair)) is not None]
     imported = len(found.fresh) - len(late)
@@ -215,15 +217,21 @@ async def _look_up(reader: Reader, pair: LinkPair) -> tuple[bool, LinkProblem | 
     if tickets and stream not in tickets:
         other = next(iter(tickets))
         return False, LinkProblem(pair.line, "ensono_number", f"the log calls it {_show(other)}: write it like that")
-    if stream in tickets:
-        rows = await reader.read_rows("client_ticket", stream=stream)
-        client_tickets = [_decode_known(row.data or b"") for row in rows]
-        if any((each.number, each.generation) == (number, pair.generation) for each in client_tickets):
-            return True, None
-        opened = _decode_header(tickets[stream].data or b"{}").type is not None
-        if (problem := await _find_other(reader, pair, client_tickets, opened=opened)) is not None:
-            return False, problem
-    return False, await _find_holder(reader, pair)
+    opened = stream in tickets and _decode_header(tickets[stream].data or b"{}").type is not None
+    rows = await reader.read_rows("client_ticket", stream=stream) if stream in tickets else ()
+    client_tickets = [_decode_known(row.data or b"") for row in rows] or await _read_links(reader, stream)
+    if any((each.number, each.generation) == (number, pair.generation) for each in client_tickets):
+        return True, None
+    problem = await _find_other(reader, pair, client_tickets, opened=opened)
+    return False, problem or await _find_holder(reader, pair)
+
+
+async def _read_links(reader: Reader, stream: str) -> list[_Known]:
+    """Links that a process recorded which died before it folded them: the next start does."""
+    state = await reader.stream_state(stream)
+    waiting = await reader.read_stream(stream, after=state.through) if state.wanted > state.through else ()
+    acts = [decode_event(event.kind, event.payload) for event in waiting if event.kind == Kind.OPERATOR_ACTED]
+    return [_Known(act.number, act.generation) for act in acts if isinstance(act, OperatorActed) and act.number]
 
 
 async def _find_other(

@@ -9,6 +9,7 @@ from typing import Final
 
 import anyio
 import structlog
+from anyio.abc import TaskStatus
 
 from ecproc.clock import Clock
 from ecproc.config import Limits
@@ -72,14 +73,15 @@ class Projector:
         self._rested, self._hurried = Signal(), Signal()
         self._asked: Counter[str] = Counter()
 
-    async def run(self) -> None:
-        """Keep actors running until cancelled; first take up what was left undecided."""
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Keep actors running until cancelled; first take up what was left undecided, and report started then."""
         async with asyncio.TaskGroup() as tasks:  # its tasks cost a tenth of anyio's
             self._tasks = tasks
             try:
                 for stream in await self._store.undecided_streams():
                     self._boxes.wake_in_log(stream, self._clock.now())
                 self._start_ready()
+                task_status.started()
                 await anyio.sleep_forever()
             finally:
                 self._tasks = None  # an outcome may still be delivered: the log keeps it for the next run
