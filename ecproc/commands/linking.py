@@ -13,6 +13,7 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from ecproc.domain.entry import DEAD
 from ecproc.domain.events import Act, OperatorActed
 from ecproc.domain.ids import CLIENT_PREFIX, client_stream, create_key, identity, is_reserved, normalise_number
 from ecproc.domain.log import Batch, NewEvent
@@ -250,8 +251,10 @@ async def _find_other(
     entries = await reader.read_rows("outbox", stream=stream, id=create_key(stream, generation)) if opened else ()
     for row in entries:
         entry = decode_entry(row.data or b"")
-        text = f"messages of {stream} came before, and {entry.effect.key} is {entry.state}: leave the line out; {right}"
-        return LinkProblem(pair.line, "ensono_number", text)
+        if entry.state not in DEAD:
+            key = entry.effect.key
+            text = f"a message came before, and {key} is {entry.state}: ecproc outbox discard {key}, then import again"
+            return LinkProblem(pair.line, "ensono_number", text)
     return None
 
 

@@ -5,8 +5,8 @@ ticket is in no state then, of no type, and has our number. Its first message cr
 already, by the other integration; an update or a closure is news, of which only that is new which the message says it
 changed. Ensono is taken to have the number until a message shows that it lacks it.
 
-*A link that comes too late*, where the generation has a client ticket or is getting one, changes nothing but is
-flagged: which of the two counts is for a person to say.
+*A link that comes late* takes the place of a create that is dead, and its number is returned; where the generation has
+a client ticket or is getting one it changes nothing but is flagged: which of the two counts is for a person to say.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from typing import Final
 import msgspec
 
 from ecproc.domain.anomalies import Anomaly
+from ecproc.domain.decisions import Draft, return_number
 from ecproc.domain.deltas import ClientTicket, ClientTicketChanged, Delta, FieldsChanged, NumberMissing
+from ecproc.domain.effects import EffectKind
+from ecproc.domain.entry import DEAD
 from ecproc.domain.events import Message, OperatorActed, Place, Transaction
-from ecproc.domain.ids import ClientNumber, TicketNumber
+from ecproc.domain.ids import ClientNumber, TicketNumber, create_key
 from ecproc.domain.state import TicketState, flag, flag_once
 
 RETURN_GRACE: Final = 5 * 60 * 1_000_000
@@ -88,11 +91,12 @@ def evolve_import(state: TicketState, acted: OperatorActed, place: Place) -> lis
     number, count, generation = ClientNumber(acted.number), acted.generation, state.generation
     if any(item.number == number for item in state.client_tickets):
         return []
-    ours = state.number_of(count) or ("one under way" if state.opened and generation.started >= count else None)
+    late = state.opened and generation.started >= count
+    ours = state.number_of(count) or ("one under way" if late and not _is_create_dead(state, count) else None)
     if ours is not None:
         detail = f"linked to {number[:_SHOWN]} by {acted.who[:_SHOWN]}, we have {ours[:_SHOWN]}"
         return flag_once(state, Anomaly.LINK_MISMATCH, detail, place.position)
-    linked = ClientTicket(number, count, returned=True, state="open", reference=acted.reference)
+    linked = ClientTicket(number, count, returned=not late, state="open", reference=acted.reference)
     state.client_tickets.append(linked)
     state.client_tickets.sort(key=lambda item: item.generation)
     state.ticket = state.ticket or TicketNumber(state.stream)
@@ -101,6 +105,18 @@ def evolve_import(state: TicketState, acted: OperatorActed, place: Place) -> lis
     if not state.opened:
         generation.left_draft = True  # a change that has a client ticket was seen outside its draft
     return [_take(linked)]
+
+
+def _is_create_dead(state: TicketState, generation: int) -> bool:
+    entry = state.plans.entries.get(create_key(state.stream, generation))
+    return entry is not None and entry.state in DEAD
+
+
+def settle_import(draft: Draft, known: ClientTicket) -> None:
+    """What a link leads to that took the place of a dead create: that is done, and the number is returned."""
+    key, told = create_key(draft.state.stream, known.generation), {"number": known.number, "state": known.state}
+    draft.add(EffectKind.CREATE, key, fields=told, generation=known.generation, done=True)
+    return_number(draft, known)
 
 
 def _take(known: ClientTicket) -> ClientTicketChanged:

@@ -45,6 +45,7 @@ class Draft:
         deadline: int | None = None,
         rearm: bool = False,
         hurry: bool = False,
+        done: bool = False,
     ) -> None:
         """Put an effect behind those drafted before; it is for the current client ticket unless it names another."""
         state, place = self.state, self._place
@@ -64,6 +65,7 @@ class Draft:
                 deadline=deadline,
                 rearm=rearm,
                 hurry=hurry,
+                done=done,
             )
         )
 

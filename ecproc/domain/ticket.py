@@ -13,7 +13,7 @@ from zlib import crc32
 import msgspec
 
 from ecproc.domain import change, incident
-from ecproc.domain.adoption import adopt, compare_numbers, evolve_import
+from ecproc.domain.adoption import adopt, compare_numbers, evolve_import, settle_import
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.commands import ClientLinked, CommandAccepted, EnsonoNumberReturned
 from ecproc.domain.decisions import Draft, return_number
@@ -165,6 +165,8 @@ def decide(state: TicketState, fact: Fact, deltas: Sequence[Delta], place: Place
         for delta in deltas:
             if isinstance(delta, ClientTicketChanged) and delta.created:
                 return_number(draft, delta.client_ticket)
+            elif isinstance(delta, ClientTicketChanged) and delta.adopted and not delta.client_ticket.returned:
+                settle_import(draft, delta.client_ticket)
     if due:
         draft_calls(draft, due)
     return draft.effects

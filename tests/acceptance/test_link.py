@@ -123,6 +123,30 @@ async def test_where_a_line_is_wrong_all_are_named_and_nothing_is_imported(tmp_p
         assert not world.data.exists()
 
 
+async def test_a_link_that_was_forgotten_takes_the_place_of_a_create_that_waits(tmp_path: Path) -> None:
+    async with open_world(tmp_path, Plan(tickets=0)) as world:
+        forgotten, create = f"{T},INC0001,,1", f"create:{T}:g1"
+        document(await world.ask("link", "import", write(tmp_path, ["e-CS5000002,INC0002,,1"])))
+        document(await world.ask("pause", "desk"))
+        async with await world.start() as running:
+            await wait_for((world.data / "control.sock").exists)
+            put(world, T, "Create", shortDescription="a fan is loud", priority="4")
+            put(world, T, "Update", shortDescription="a fan is loud", priority="1")
+            await world.reach(lambda ledger: ledger.calls["delete"] >= 2, running)
+            refused = await world.ask("link", "import", write(tmp_path, [forgotten]))
+            assert (refused.code, f"ecproc outbox discard {create}, then import again" in refused.err) == (1, True)
+            document(await world.ask("outbox", "discard", create))
+            assert document(await world.ask("link", "import", write(tmp_path, [forgotten])))["imported"] == 1
+            document(await world.ask("resume", "desk"))
+        await world.drain()
+        assert world.ledger.returnptn[T] == ["INC0001"]
+        ticket = await show(world, T)
+        assert [each["number"] for each in ticket["client_tickets"]] == ["INC0001"]
+        assert [effect["state"] for effect in ticket["effects"]] == ["completed"] * 3
+        assert (ticket["waiting_for"], ticket["anomalies"]) == (None, [])
+        await assert_replay_is_equal(world)
+
+
 @pytest.mark.parametrize(
     ("failpoint", "held"),
     [("link.examined", 0), ("project.folded:1", MANY), ("project.committed:1", MANY)],

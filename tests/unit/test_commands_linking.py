@@ -17,7 +17,7 @@ from ecproc.commands.linking import (
     report_links,
     tidy,
 )
-from ecproc.domain.entry import Entry
+from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.events import OperatorActed
 from ecproc.domain.log import Batch, NewEvent
 from ecproc.fold.recorded import Kind, decode_event, encode_event
@@ -213,6 +213,9 @@ async def test_a_ticket_whose_create_is_under_way_is_left_alone(log: Log) -> Non
     report = await log.link(pair("e-CS1", "INC7"))
     assert [problem.field for problem in report.problems] == ["ensono_number"]
     assert "create:e-CS1:g1 is available" in report.problems[0].text
+    dead = Entry(life.effects[0], 1, EntryState.DISCARDED)
+    await log.store.commit(Batch(rows=[entry_row("e-CS1", dead)]))
+    assert (await examine_pairs(log.store, [pair("e-CS1", "INC7")])).problems == []
 
 
 async def test_a_number_that_the_log_spells_otherwise_is_named_as_it_is_there(log: Log) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 
 from ecproc.domain.events import Act, OperatorActed
+from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import Row
 from ecproc.fold.recorded import decode_event, encode_event
 from ecproc.fold.rows import ticket_rows
-from ecproc.testing.ticket import Life, change, file, given, incident, note, succeed
+from ecproc.testing.ticket import Event, Life, change, fail, file, given, incident, note, succeed
 
 T = "e-CS1"
 NUMBER = "INC0042"
+CREATE = EffectKey(f"create:{T}:g1")
 
 
 def link(number: str = NUMBER, generation: int = 1, reference: str = "") -> OperatorActed:
@@ -106,6 +110,21 @@ def test_a_link_that_comes_behind_a_create_is_flagged_and_makes_no_second_ticket
     life = given(incident("Create", status="open"), *([succeed("create")] if answered else []))
     life.when(link()).then(new_keys=[], anomalies=["link_mismatch"])
     assert NUMBER not in life.numbers
+
+
+@pytest.mark.parametrize(
+    "dead",
+    [[fail("create")], [fail("create", parked=True)], [OperatorActed(Act.DISCARD, "ann", key=CREATE)]],
+    ids=["refused", "parked", "discarded"],
+)
+def test_a_link_takes_the_place_of_a_create_that_is_dead(dead: Sequence[Event]) -> None:
+    life = given(incident("Create", status="open"), incident("Update", changed={"priority": "1"})).when(*dead)
+    life.when(link()).then(numbers=[NUMBER], new_keys=[CREATE, f"returnptn:{T}:{NUMBER}"], anomalies=[])
+    assert life.entries == {CREATE: "completed", f"upd:{T}:m2": "available", f"returnptn:{T}:{NUMBER}": "available"}
+    assert life.state.plans.entries[CREATE].result["number"] == NUMBER
+    life.settle().when(incident("Update", clientTicketNumber=NUMBER, changed={"priority": "2"}))
+    life.then(new_keys=[f"upd:{T}:m3"], anomalies=[])
+    assert life.effects[-1].number == NUMBER
 
 
 def test_generations_stand_in_order_whatever_order_they_are_linked_in() -> None:
