@@ -95,20 +95,15 @@ class Mailboxes(Generic[_F]):
 
     def start_ready(self, asked: Collection[str] = ()) -> list[str]:
         """The streams to start now, as woken: those `asked` for, and as many as there may be, fewer of large ones."""
-        streams = self._start_asked(asked) if asked else []
+        streams: list[str] = []
+        if asked:
+            streams, self._ready = _pick(self._ready, asked)
+            self.active += len(streams)
         fitting = int(self._limits.events_bytes / max(1.0, _COPIES * self._usual))
         at_once = max(1, min(self._limits.actors_at_once, fitting))
         while self._ready and self.active < at_once:
             streams.append(self._ready.popleft())
             self.active += 1
-        return streams
-
-    def _start_asked(self, asked: Collection[str]) -> list[str]:
-        ready = set(self._ready)
-        streams = [stream for stream in asked if stream in ready]
-        ready.difference_update(streams)
-        self._ready = deque([stream for stream in self._ready if stream in ready])
-        self.active += len(streams)
         return streams
 
     def finish(self, streams: Sequence[str]) -> None:
@@ -235,6 +230,14 @@ class Mailboxes(Generic[_F]):
         if not box.busy and stream not in self.parked:
             box.busy = True
             self._ready.append(stream)
+
+
+def _pick(ready: deque[str], asked: Collection[str]) -> tuple[list[str], deque[str]]:
+    """Those of the streams that are asked for, as they are, and the others, in a time that grows with either."""
+    others = set(ready)
+    picked = [stream for stream in asked if stream in others]
+    others.difference_update(picked)
+    return picked, deque([stream for stream in ready if stream in others])
 
 
 class _Box(Generic[_F]):

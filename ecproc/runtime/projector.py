@@ -68,10 +68,9 @@ class Projector:
         )
         telemetry.watch(Reading.PARKED, self.parked.__len__)
         telemetry.watch(Reading.PROJECTION_LAG, lambda: _measure_lag(self._boxes.oldest, clock.now()))
-        self._reasons: dict[str, str] = {}
+        self._reasons, self._asked = dict[str, str](), Counter[str]()
         self._tasks: asyncio.TaskGroup | None = None
         self._rested, self._hurried = Signal(), Signal()
-        self._asked: Counter[str] = Counter()
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Keep actors running until cancelled; first take up what was left undecided, and report started then."""
