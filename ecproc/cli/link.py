@@ -101,13 +101,13 @@ def _import(session: Session, links: LinkFile, *, dry_run: bool, note: str) -> L
 
 
 def _record(session: Session, config: Config, links: LinkFile, note: str) -> LinkReport:
-    from ecproc.cli.steer import Call, carry_out
+    from ecproc.cli.steer import OrderCall, carry_out
     from ecproc.commands.linking import LinkReport
     from ecproc.commands.orders import LinksOrder, steer_links
 
     order = LinksOrder(tuple(links.pairs), note)
     size, most = len(msgspec.json.encode(order)), config.limits.web_body_bytes
-    call = Call("/api/v1/links", order, LinkReport, seconds=_IMPORT_SECONDS)
+    call = OrderCall("/api/v1/links", order, LinkReport, seconds=_IMPORT_SECONDS)
     try:
         return carry_out(session, call, lambda steering, person: steer_links(steering, order, person), needs_log=False)
     except Failed as error:
