@@ -42,8 +42,8 @@ class LinkPair(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_f
     ensono_number: str
     client_number: str
     reference: str = ""
-    generation: Annotated[int, Meta(ge=1, le=MOST_GENERATIONS)] = 1
-    line: Annotated[int, Meta(ge=0, le=1 << 31)] = 0
+    generation: Annotated[float, Meta(ge=1, le=MOST_GENERATIONS, multiple_of=1)] = 1
+    line: Annotated[float, Meta(ge=0, le=1 << 31, multiple_of=1)] = 0
 
 
 class LinkProblem(msgspec.Struct, frozen=True):
@@ -93,13 +93,15 @@ def tidy(pair: LinkPair) -> LinkPair:
         ensono_number=pair.ensono_number.strip(),
         client_number=pair.client_number.strip(),
         reference=pair.reference.strip() if identity(pair.reference) else "",
+        generation=int(pair.generation),  # 1.0 is a whole number, too, where JSON says it
+        line=int(pair.line),
     )
 
 
 def check_pairs(pairs: Sequence[LinkPair]) -> list[LinkProblem]:
     """What is wrong with tidy pairs by themselves, and with one beside another."""
     problems = [] if len(pairs) <= MOST_PAIRS else [_tell_many(pairs)]
-    tickets: dict[tuple[str, int], LinkPair] = {}
+    tickets: dict[tuple[str, float], LinkPair] = {}
     numbers: dict[str, LinkPair] = {}
     for pair in pairs:
         own = list(_check_pair(pair))
@@ -109,12 +111,12 @@ def check_pairs(pairs: Sequence[LinkPair]) -> list[LinkProblem]:
         first = tickets.setdefault((normalise_number(pair.ensono_number), pair.generation), pair)
         if first is not pair:
             text = f"line {first.line} has {_show(first.ensono_number)} for generation {pair.generation}: keep one line"
-            problems.append(LinkProblem(pair.line, "ensono_number", text))
+            problems.append(LinkProblem(int(pair.line), "ensono_number", text))
             continue
         first = numbers.setdefault(pair.client_number, pair)
         if first is not pair:
             text = f"line {first.line} gives {_show(pair.client_number)} to {_show(first.ensono_number)}: keep one line"
-            problems.append(LinkProblem(pair.line, "client_number", text))
+            problems.append(LinkProblem(int(pair.line), "client_number", text))
     return problems
 
 
@@ -174,9 +176,11 @@ def _check_pair(pair: LinkPair) -> Iterator[LinkProblem]:
         if not what and field == "ensono_number":
             what = _check_number(text)
         if what:
-            yield LinkProblem(pair.line, field, what)
+            yield LinkProblem(int(pair.line), field, what)
     if not 1 <= pair.generation <= MOST_GENERATIONS:
-        yield LinkProblem(pair.line, "generation", f"{pair.generation} is none: write 1, or the change's generation")
+        yield LinkProblem(
+            int(pair.line), "generation", f"{pair.generation} is none: write 1, or the change's generation"
+        )
 
 
 def _check_text(text: str) -> str:
@@ -200,7 +204,7 @@ def _check_number(number: str) -> str:
 
 def _tell_many(pairs: Sequence[LinkPair]) -> LinkProblem:
     text = f"{len(pairs)} pairs, {MOST_PAIRS} at most: split the file, each part is imported by itself"
-    return LinkProblem(pairs[MOST_PAIRS].line, "pairs", text)
+    return LinkProblem(int(pairs[MOST_PAIRS].line), "pairs", text)
 
 
 def _show(text: str) -> str:
@@ -217,7 +221,9 @@ async def _look_up(reader: Reader, pair: LinkPair) -> tuple[bool, LinkProblem | 
     tickets = {row.stream: row for row in headers if not row.stream.startswith(CLIENT_PREFIX)}
     if tickets and stream not in tickets:
         other = next(iter(tickets))
-        return False, LinkProblem(pair.line, "ensono_number", f"the log calls it {_show(other)}: write it like that")
+        return False, LinkProblem(
+            int(pair.line), "ensono_number", f"the log calls it {_show(other)}: write it like that"
+        )
     opened = stream in tickets and _decode_header(tickets[stream].data or b"{}").type is not None
     rows = await reader.read_rows("client_ticket", stream=stream) if stream in tickets else ()
     client_tickets = [_decode_known(row.data or b"") for row in rows] or await _read_links(reader, stream)
@@ -239,22 +245,22 @@ async def _find_other(
     reader: Reader, pair: LinkPair, client_tickets: Sequence[_Known], *, opened: bool
 ) -> LinkProblem | None:
     """What client ticket the ticket has, or is getting, in the place of the pair's."""
-    stream, number, generation = pair.ensono_number, pair.client_number, pair.generation
+    stream, number, generation = pair.ensono_number, pair.client_number, int(pair.generation)
     right = f"if {_show(number)} is right: ecproc send return-number {stream} {number}"
     for known in client_tickets:
         if known.number == number:
             text = f"the log has {_show(number)} for generation {known.generation}: write that"
-            return LinkProblem(pair.line, "generation", text)
+            return LinkProblem(int(pair.line), "generation", text)
         if opened or known.generation == generation:
             text = f"the log has {_show(known.number)} for {stream}, generation {known.generation}: leave the line out;"
-            return LinkProblem(pair.line, "client_number", f"{text} {right}")
+            return LinkProblem(int(pair.line), "client_number", f"{text} {right}")
     entries = await reader.read_rows("outbox", stream=stream, id=create_key(stream, generation)) if opened else ()
     for row in entries:
         entry = decode_entry(row.data or b"")
         if entry.state not in DEAD:
             key = entry.effect.key
             text = f"a message came before, and {key} is {entry.state}: ecproc outbox discard {key}, then import again"
-            return LinkProblem(pair.line, "ensono_number", text)
+            return LinkProblem(int(pair.line), "ensono_number", text)
     return None
 
 
@@ -264,10 +270,10 @@ async def _find_holder(reader: Reader, pair: LinkPair) -> LinkProblem | None:
     for row in await reader.read_rows("client_ticket", id=number):
         if row.stream != stream:
             text = f"the log gives {_show(number)} to {row.stream}: see which is right, ecproc show {row.stream}"
-            return LinkProblem(pair.line, "client_number", text)
+            return LinkProblem(int(pair.line), "client_number", text)
     if (await reader.stream_state(client_stream(number))).version:
         text = f"{_show(number)} was opened at Ensono's by ecproc: leave the line out; see ecproc show {number}"
-        return LinkProblem(pair.line, "client_number", text)
+        return LinkProblem(int(pair.line), "client_number", text)
     return None
 
 
@@ -276,11 +282,11 @@ async def _find_late(reader: Reader, pair: LinkPair) -> LinkProblem | None:
     if await reader.read_rows("client_ticket", stream=stream, id=pair.client_number):
         return None
     text = f"it was recorded too late, as a message of {stream} came in that moment: ecproc reconcile shows what it has"
-    return LinkProblem(pair.line, "ensono_number", text)
+    return LinkProblem(int(pair.line), "ensono_number", text)
 
 
 def _record(pair: LinkPair, who: str, note: str) -> NewEvent:
     acted = OperatorActed(
-        Act.LINK, who, note, number=pair.client_number, generation=pair.generation, reference=pair.reference
+        Act.LINK, who, note, number=pair.client_number, generation=int(pair.generation), reference=pair.reference
     )
     return NewEvent(pair.ensono_number, *encode_event(acted), wanted=True)
