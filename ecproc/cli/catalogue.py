@@ -65,6 +65,7 @@ COMMANDS: Final = (
     ),
     Command("pause", "ecproc.cli.steer:pause", "Perform nothing more at a destination, or of a ticket."),
     Command("resume", "ecproc.cli.steer:resume", "Go on with what was paused, or with a ticket that is parked."),
+    Command("link import", "ecproc.cli.link:import_links", "Take over links that another integration made."),
     Command("bundle", "ecproc.cli.bundle:bundle", "Write an archive for Ensono's support, without secrets and people."),
     Command("log verify", "ecproc.cli.log:verify", "Check the whole log: hash chain, order and anchor."),
     Command("log backup", "ecproc.cli.backup:backup", "Copy the data directory, checked, also while it is in use."),
@@ -83,6 +84,7 @@ GROUPS: Final = {
     "send": "What the client asks of Ensono.",
     "outbox": "Side effects that were written down.",
     "quarantine": "Messages that could not be taken.",
+    "link": "Links between Ensono's tickets and ours.",
     "log": "The event log itself.",
     "config": "The configuration.",
 }
