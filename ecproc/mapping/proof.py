@@ -181,16 +181,19 @@ def _need_default(rule: Rule, name: str, what: str) -> Finding:
 
 
 def _list_fallbacks(mapping: Mapping, rule: Rule, ticket_type: str) -> Iterator[Finding]:
-    """The listed words without a row: each becomes the default, which may not be what was meant."""
+    """The listed words without a row: each becomes the default, which may not be what was meant. Of a ticket's state it
+    never is: a default is for words that the guide does not list, and must not move a ticket that is at its end."""
     if rule.how is not How.MAP or len(rule.sources) > 1:
         return
     for word in list_source_words(mapping, rule, ticket_type, rule.sources[0]) or ():
         values = with_state(rule, ticket_type, {rule.sources[0]: word})
         may_apply = rule.only_if is None or rule.only_if.may_hold(with_type(ticket_type, values))
         if may_apply and rule.evaluate(values).unmapped:
-            text = f"{rule.direction}.{ticket_type}.{rule.field}: {word!r} has no row and becomes {rule.default!r}"
-            help_text = f'say so: "{word}" = "{rule.default}"'
-            yield report_warning(Check.FALLBACK, rule.place_of("map"), text, help_text)
+            is_state = rule.direction is Direction.TO_DESK and rule.sources[0] in guide.STATE_NAMES
+            name = f"{rule.direction}.{ticket_type}.{rule.field}"
+            text = f"{name}: {word!r} has no image of its own, and becomes the default {rule.default!r}"
+            report = report_error if is_state else report_warning
+            yield report(Check.FALLBACK, rule.place_of("map"), text, f'add "{word}" = "…" to its map')
 
 
 def _list_missing(mapping: Mapping, rule: Rule, ticket_type: str) -> Iterator[Finding]:

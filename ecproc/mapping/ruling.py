@@ -201,8 +201,8 @@ def _fold(rule: Rule, path: Path, reader: Reader) -> Rule:
         if len(rule.sources) > 1 and key and key.count(BETWEEN) != len(rule.sources) - 1:
             wanted = BETWEEN.join(rule.sources)
             reader.complain(f"{rule.name}: the key {key!r} is not of the form {wanted}", (*path, "map", key))
-    folded, again = fold_rows(rule.rows, rule.fold)
+    folded, differing = fold_rows(rule.rows, rule.fold)
     if any(guide.list_words(ticket_type, name) for ticket_type in rule.types for name in rule.sources):
-        for key in again:
-            reader.complain(f"{rule.name}: {key!r} stands there under another spelling already", (*path, "map", key))
+        for key in differing:
+            reader.complain(f"{rule.name}: {key!r} has another image under another spelling", (*path, "map", key))
     return msgspec.structs.replace(rule, folded=folded)
