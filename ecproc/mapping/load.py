@@ -72,13 +72,12 @@ def _build(document: MappingOf[str, Any], places: MappingOf[Path, Place], source
     reader = Reader(places, source)
     reader.refuse_unknown(document, _KEYS, ())
     _check_head(document, reader)
-    _check_size(document, reader)
+    if not _is_within_limits(document, reader):
+        raise ConfigError(*reader.problems)
     choices = _read_choices(document.get("choices", {}), reader)
     extra = _read_extra(document.get("extra", {}), reader)
-    rules: list[Rule] = []
-    if not reader.problems:  # of a file with thousands of rules too many, or of another version
-        rules = [rule for direction in Direction for rule in _read_rules(document, direction, reader)]
-    lossy = reader.texts(document.get("lossy", []), ("lossy",))
+    rules = [rule for direction in Direction for rule in _read_rules(document, direction, reader)]
+    lossy = reader.list_of(document.get("lossy", []), ("lossy",))
     strict = reader.flag(document.get("strict_inverse", False), ("strict_inverse",))
     if reader.problems:
         raise ConfigError(*reader.problems)
@@ -112,7 +111,8 @@ def _check_head(document: MappingOf[str, Any], reader: Reader) -> None:
         reader.complain("desk must be the kind of desk it is for", ("desk",), 'as in desk = "servicenow"')
 
 
-def _check_size(document: MappingOf[str, Any], reader: Reader) -> None:
+def _is_within_limits(document: MappingOf[str, Any], reader: Reader) -> bool:
+    known = len(reader.problems)
     tables = [document.get(direction) for direction in Direction]
     rules = sum(len(table) for table in tables if isinstance(table, list))
     if rules > MOST_RULES:
@@ -120,6 +120,7 @@ def _check_size(document: MappingOf[str, Any], reader: Reader) -> None:
     entries = _count_entries(document)
     if entries > MOST_ENTRIES:
         reader.complain(f"the tables of the mapping have {entries:,} entries, {MOST_ENTRIES:,} at most", ())
+    return len(reader.problems) == known
 
 
 def _count_entries(value: object) -> int:

@@ -75,6 +75,13 @@ class Reader:
             raise self.fail(f"{_name(path)} must be a list of texts, not {_show(value)}", path)
         return tuple(self.text(item, (*path, place)) for place, item in enumerate(value))
 
+    def list_of(self, value: object, path: Path) -> tuple[str, ...]:
+        """A list of texts; an empty one where it is none."""
+        try:
+            return self.texts(value, path)
+        except Shapeless:
+            return ()
+
     def flag(self, value: object, path: Path) -> bool:
         """True or false; false where it is neither."""
         if isinstance(value, bool):
