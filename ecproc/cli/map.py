@@ -107,7 +107,7 @@ def test(
 
     Example:
         ecproc map test message.json
-        ecproc events e-CS0879727 > events.ndjson && ecproc map test events.ndjson --mapping new.toml
+        ecproc map test events.ndjson --mapping new.toml
     """
     from ecproc.domain.events import TicketType
     from ecproc.reading.mapped import Unreadable, list_trials

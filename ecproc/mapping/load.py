@@ -17,8 +17,8 @@ import msgspec
 from ecproc.errors import ConfigError, ConfigProblem
 from ecproc.mapping import guide
 from ecproc.mapping.extra import Extra
-from ecproc.mapping.places import Path, Place, find_places
-from ecproc.mapping.reading import Reader, Shapeless
+from ecproc.mapping.places import KeyPlace, Path, find_places
+from ecproc.mapping.reading import Shapeless, ShapeReader
 from ecproc.mapping.rules import Direction, Rule
 from ecproc.mapping.ruling import read_rule
 from ecproc.mapping.tables import Mapping, chain_rules
@@ -68,8 +68,8 @@ def _parse(text: str, source: str) -> dict[str, Any]:
         raise ConfigError(ConfigProblem("it is nested too deeply", source)) from None
 
 
-def _build(document: MappingOf[str, Any], places: MappingOf[Path, Place], source: str) -> Mapping:
-    reader = Reader(places, source)
+def _build(document: MappingOf[str, Any], places: MappingOf[Path, KeyPlace], source: str) -> Mapping:
+    reader = ShapeReader(places, source)
     reader.refuse_unknown(document, _KEYS, ())
     _check_head(document, reader)
     if not _is_within_limits(document, reader):
@@ -101,7 +101,7 @@ def hash_document(document: MappingOf[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:_HASH_DIGITS]
 
 
-def _check_head(document: MappingOf[str, Any], reader: Reader) -> None:
+def _check_head(document: MappingOf[str, Any], reader: ShapeReader) -> None:
     version, desk = document.get("version"), document.get("desk")
     if version is None:
         reader.complain("the mapping says no version", (), f"write version = {VERSION}")
@@ -111,7 +111,7 @@ def _check_head(document: MappingOf[str, Any], reader: Reader) -> None:
         reader.complain("desk must be the kind of desk it is for", ("desk",), 'as in desk = "servicenow"')
 
 
-def _is_within_limits(document: MappingOf[str, Any], reader: Reader) -> bool:
+def _is_within_limits(document: MappingOf[str, Any], reader: ShapeReader) -> bool:
     known = len(reader.problems)
     tables = [document.get(direction) for direction in Direction]
     rules = sum(len(table) for table in tables if isinstance(table, list))
@@ -132,7 +132,7 @@ def _count_entries(value: object) -> int:
     return 0
 
 
-def _read_rules(document: MappingOf[str, Any], direction: Direction, reader: Reader) -> list[Rule]:
+def _read_rules(document: MappingOf[str, Any], direction: Direction, reader: ShapeReader) -> list[Rule]:
     tables = document.get(direction, [])
     if not isinstance(tables, list):
         reader.complain(f"{direction} must be a list of rules", (direction,), f"write [[{direction}]] above each")
@@ -147,7 +147,7 @@ def _read_rules(document: MappingOf[str, Any], direction: Direction, reader: Rea
     return rules
 
 
-def _read_choices(value: object, reader: Reader) -> dict[str, dict[str, dict[str, str]]]:
+def _read_choices(value: object, reader: ShapeReader) -> dict[str, dict[str, dict[str, str]]]:
     """The desk's closed lists: by ticket type and field what each word is called."""
     choices: dict[str, dict[str, dict[str, str]]] = {}
     for ticket_type, fields in reader.table(value, ("choices",)).items():
@@ -162,7 +162,7 @@ def _read_choices(value: object, reader: Reader) -> dict[str, dict[str, dict[str
     return choices
 
 
-def _read_extra(value: object, reader: Reader) -> Extra:
+def _read_extra(value: object, reader: ShapeReader) -> Extra:
     path: Path = ("extra",)
     table = reader.table(value, path)
     reader.refuse_unknown(table, _EXTRA_KEYS, path)
@@ -180,14 +180,14 @@ def _read_extra(value: object, reader: Reader) -> Extra:
         return usual
 
 
-def _read_line(value: object, path: Path, reader: Reader) -> str:
+def _read_line(value: object, path: Path, reader: ShapeReader) -> str:
     text = reader.text(value, path)
     if not text.strip() or len(text.splitlines()) != 1:
         reader.complain(f"{path[-1]} must be one line that says something", path)
     return text
 
 
-def _read_extra_line(table: MappingOf[str, Any], usual: Extra, reader: Reader) -> Any:
+def _read_extra_line(table: MappingOf[str, Any], usual: Extra, reader: ShapeReader) -> Any:
     if "line" not in table:
         return usual.line
     path: Path = ("extra", "line")

@@ -9,7 +9,7 @@ from collections.abc import Mapping as MappingOf
 from typing import Any, Final, TypeVar
 
 from ecproc.errors import ConfigProblem
-from ecproc.mapping.places import Path, Place
+from ecproc.mapping.places import KeyPlace, Path
 
 W = TypeVar("W", bound=str)
 
@@ -21,10 +21,10 @@ class Shapeless(Exception):
     """A value that is not what it must be; it was complained of."""
 
 
-class Reader:
+class ShapeReader:
     """Reads values of a mapping's document, and collects what is wrong with them."""
 
-    def __init__(self, places: MappingOf[Path, Place], source: str) -> None:
+    def __init__(self, places: MappingOf[Path, KeyPlace], source: str) -> None:
         self._places = places
         self._source = source
         self.problems: list[ConfigProblem] = []

@@ -158,8 +158,8 @@ MAPPING_MUTANTS: Final = {
         (
             Change(
                 "mapping/reading.py",
-                "        if isinstance(value, str):\n            return value\n        if isinstance(value, int | float)",
-                "        if isinstance(value, str | int):\n            return str(value)\n        if isinstance(value, float)",
+                "        if isinstance(value, str):\n            return value\n",
+                "        if isinstance(value, str | int):\n            return str(value)\n",
             ),
         ),
         f"{LOAD}::test_a_problem_stands_at_its_line",

@@ -6,7 +6,8 @@ from itertools import product
 
 import pytest
 
-from ecproc.mapping import Check, Finding, Severity, default_mapping, load_mapping, prove
+from ecproc.errors import Severity
+from ecproc.mapping import Finding, ProofCheck, default_mapping, load_mapping, prove
 from tests.mappings import GUIDE, Maker, accepts, compare, guide_words, is_total
 from tests.torture.frame import Round
 from tests.torture.mappings import PART, run_mappings
@@ -24,7 +25,7 @@ def find(rules: str) -> list[Finding]:
     return prove(load_mapping(HEAD + rules, source="m.toml"))
 
 
-def find_one(rules: str, check: Check) -> Finding:
+def find_one(rules: str, check: ProofCheck) -> Finding:
     found = [one for one in find(rules) if one.check is check]
     assert len(found) == 1, found
     return found[0]
@@ -39,7 +40,7 @@ def test_a_state_without_an_image_is_an_error_at_its_map(default: str) -> None:
     found = [
         one
         for one in find(f"{STATE}map = {{ {ALL} }}\n{default}")
-        if "'cancelled'" in one.text and one.check is not Check.INVERSE
+        if "'cancelled'" in one.text and one.check is not ProofCheck.INVERSE
     ]
     assert [(one.severity, one.location) for one in found] == [(Severity.ERROR, "m.toml:7")]
     assert "has no image" in found[0].text
@@ -48,17 +49,17 @@ def test_a_state_without_an_image_is_an_error_at_its_map(default: str) -> None:
 
 
 def test_the_text_of_a_value_without_image_and_default() -> None:
-    found = find_one(f"{STATE}map = {{ {ALL} }}\n", Check.TOTALITY)
+    found = find_one(f"{STATE}map = {{ {ALL} }}\n", ProofCheck.TOTALITY)
     assert found.text == "to_desk.incident.state: 'cancelled' has no image and there is no default"
     assert found.help == 'add "cancelled" = "…" to its map, or a default'
 
 
 def test_an_open_list_needs_a_default() -> None:
-    found = find_one(f"{STATE}map = {{ {ALL}{CANCELLED} }}\n", Check.OPEN)
+    found = find_one(f"{STATE}map = {{ {ALL}{CANCELLED} }}\n", ProofCheck.OPEN)
     assert (found.severity, found.location, found.help) == (Severity.ERROR, "m.toml:7", 'add default = "…"')
     for field in ("group", "category"):
-        find_one(f'[[to_desk]]\nfield = "x"\nfrom = "{field}"\nmap = {{ a = "b" }}', Check.OPEN)
-    find_one('[[to_desk]]\nfield = "x"\nfrom = "group"\nreference = "group"', Check.OPEN)
+        find_one(f'[[to_desk]]\nfield = "x"\nfrom = "{field}"\nmap = {{ a = "b" }}', ProofCheck.OPEN)
+    find_one('[[to_desk]]\nfield = "x"\nfrom = "group"\nreference = "group"', ProofCheck.OPEN)
     assert find('[[to_desk]]\nfield = "x"\nfrom = "group"\nreference = "group"\ndefault = ""') == []
 
 
@@ -71,10 +72,10 @@ def test_every_list_of_the_guide_is_known(ticket_type: str, field: str) -> None:
         rows = ", ".join(f'"{word}" = "{number}"' for number, word in enumerate(words) if word != missing)
         rule = f'[[to_desk]]\ntype = "{ticket_type}"\nfield = "x"\nfrom = "{field}"\nmap = {{ {rows} }}\n'
         starred = f"{missing}*" in words
-        found = [one.text for one in find(rule) if one.check is Check.TOTALITY]
+        found = [one.text for one in find(rule) if one.check is ProofCheck.TOTALITY]
         starless = missing.endswith("*") and missing[:-1] in words  # its star means nothing where it has no row
         assert len(found) == (0 if starless else 1), (missing, starred)
-        fallen = [one for one in find(rule + 'default = "z"') if one.check is Check.FALLBACK]
+        fallen = [one for one in find(rule + 'default = "z"') if one.check is ProofCheck.FALLBACK]
         assert [one.severity for one in fallen] == [Severity.WARNING] * len(found)
 
 
@@ -83,8 +84,8 @@ def test_a_list_of_the_desks_is_closed() -> None:
     whole = 'map = { "1" = "open", "2" = "workinprogress", "3" = "pending", "6" = "resolved"'
     assert find(f'{CHOICES}{rule}{whole}, "7" = "closed" }}') == []
     assert find(f'{CHOICES}{rule}{whole} }}\nrefuse = ["7"]') == []
-    assert "'7' has no image" in find_one(f"{CHOICES}{rule}{whole} }}", Check.TOTALITY).text
-    find_one(f'{rule}{whole}, "7" = "closed" }}', Check.OPEN)
+    assert "'7' has no image" in find_one(f"{CHOICES}{rule}{whole} }}", ProofCheck.TOTALITY).text
+    find_one(f'{rule}{whole}, "7" = "closed" }}', ProofCheck.OPEN)
 
 
 def test_a_condition_narrows_what_has_to_have_an_image() -> None:
@@ -104,7 +105,7 @@ def test_what_cannot_be_tried_out_wants_a_default() -> None:
     keys = ["/".join(key) for key in product(words, repeat=4)]
     rows = ", ".join(f'"{key}" = "1"' for key in keys)
     last = f'[[from_desk]]\nfield = "cis"\nfrom = ["a", "b", "c", "d"]\nmap = {{ {rows} }}\n'
-    find_one(choices + earlier + last.replace("\nfield", '\ntype = "any"\nfield'), Check.TOTALITY)
+    find_one(choices + earlier + last.replace("\nfield", '\ntype = "any"\nfield'), ProofCheck.TOTALITY)
     whole = last.replace("\nfield", '\ntype = "incident"\nfield')
     assert find(choices + whole) == []
 
@@ -126,7 +127,7 @@ def test_what_cannot_be_tried_out_wants_a_default() -> None:
     ],
 )
 def test_an_image_that_is_no_word_of_the_desks_is_an_error(rule: str, place: int, help_text: str) -> None:
-    found = find_one(CHOICES + rule, Check.IMAGE)
+    found = find_one(CHOICES + rule, ProofCheck.IMAGE)
     assert (found.severity, found.location, found.help) == (Severity.ERROR, f"m.toml:{place}", help_text)
 
 
@@ -144,17 +145,17 @@ def test_an_image_that_is_no_word_of_the_desks_is_an_error(rule: str, place: int
     ],
 )
 def test_no_rule_towards_ensono_can_yield_another_word(side: str) -> None:
-    find_one(f'[[from_desk]]\ntype = "incident"\nfield = "status"\n{side}', Check.IMAGE)
+    find_one(f'[[from_desk]]\ntype = "incident"\nfield = "status"\n{side}', ProofCheck.IMAGE)
 
 
 @pytest.mark.requirement("R104")
 def test_a_copy_towards_ensono_needs_a_list_that_fits_or_a_default() -> None:
     rule = '[[from_desk]]\ntype = "incident"\nfield = "priority"\nfrom = "p"\ncopy = true\n'
     fitting = '[choices.incident]\np = { "1" = "a", "2" = "b" }\n'
-    find_one(rule, Check.OPEN)
+    find_one(rule, ProofCheck.OPEN)
     assert find(rule + 'default = "3"') == []
     assert find(fitting + rule) == []
-    assert "'5' has no image" in find_one(fitting.replace('"2"', '"5"') + rule, Check.TOTALITY).text
+    assert "'5' has no image" in find_one(fitting.replace('"2"', '"5"') + rule, ProofCheck.TOTALITY).text
 
 
 # --- rules that cannot apply ---
@@ -187,7 +188,7 @@ def test_a_copy_towards_ensono_needs_a_list_that_fits_or_a_default() -> None:
     ],
 )
 def test_what_can_never_apply_is_an_error(rules: str, place: int, help_text: str | None) -> None:
-    found = [one for one in find(rules) if one.check is Check.NEVER]
+    found = [one for one in find(rules) if one.check is ProofCheck.NEVER]
     assert found
     assert {(one.severity, one.location) for one in found} == {(Severity.ERROR, f"m.toml:{place}")}
     assert help_text is None or found[0].help == help_text
@@ -199,15 +200,15 @@ def test_two_rules_for_one_field_must_exclude_each_other() -> None:
     assert find(two.format('status = "open"', 'status = "pending"')) == []
     assert find(two.format('group = "A*"', 'group = "B*"')) == []
     assert find(two.format('group = "A*"', 'not = { group = "A*" }')) == []
-    found = find_one(two.format('group = "A*"', 'group = "*B"'), Check.DOUBLE)
+    found = find_one(two.format('group = "A*"', 'group = "*B"'), ProofCheck.DOUBLE)
     assert (found.severity, found.location) == (Severity.ERROR, "m.toml:7")
     assert "(m.toml:3)" in found.text
 
 
 def test_a_field_that_the_guide_does_not_have_is_told() -> None:
-    found = find_one('[[to_desk]]\nfield = "x"\ntemplate = "{shortDescripton}"', Check.NAME)
+    found = find_one('[[to_desk]]\nfield = "x"\ntemplate = "{shortDescripton}"', ProofCheck.NAME)
     assert (found.severity, found.help) == (Severity.WARNING, "did you mean 'shortDescription'?")
-    assert find_one('[[from_desk]]\nfield = "shortDescripton"\ncopy = true', Check.NAME).severity is Severity.ERROR
+    assert find_one('[[from_desk]]\nfield = "shortDescripton"\ncopy = true', ProofCheck.NAME).severity is Severity.ERROR
 
 
 # --- the way back ---
@@ -222,7 +223,7 @@ HOLD = (
 @pytest.mark.requirement("R57")
 def test_two_words_that_become_one_are_told_with_the_one_that_stands_for_both() -> None:
     (found,) = find(HOLD)
-    assert (found.check, found.severity, found.location) == (Check.INVERSE, Severity.WARNING, "m.toml:7")
+    assert (found.check, found.severity, found.location) == (ProofCheck.INVERSE, Severity.WARNING, "m.toml:7")
     assert found.text == (
         "to_desk.incident.hold_reason: 'pending-client' and 'pending-caller' both become '1', "
         "which comes back as 'pending-client'"
@@ -248,16 +249,16 @@ BACK = (
 def test_every_word_of_the_guides_is_sent_there_and_back() -> None:
     there = f'{STATE}map = {{ {ALL}{CANCELLED} }}\ndefault = "2"\n'
     assert find(there + BACK) == []
-    crossed = find_one(there + BACK.replace('"7" = "closed"', '"7" = "resolved"'), Check.INVERSE)
+    crossed = find_one(there + BACK.replace('"7" = "closed"', '"7" = "resolved"'), ProofCheck.INVERSE)
     assert "'closed' becomes '7', which comes back as 'resolved'" in crossed.text
     # The images come back as they went here, but two of the sources do not.
-    lost = find_one(there.replace('closed = "7"', 'closed = "6"') + BACK, Check.INVERSE)
+    lost = find_one(there.replace('closed = "7"', 'closed = "6"') + BACK, ProofCheck.INVERSE)
     assert "'resolved' and 'closed' both become '6', which comes back as 'resolved'" in lost.text
 
 
 def test_a_priority_comes_back_over_several_fields() -> None:
     mapping = default_mapping("servicenow")
-    assert not [one for one in prove(mapping) if one.check is Check.INVERSE]
+    assert not [one for one in prove(mapping) if one.check is ProofCheck.INVERSE]
     text = 'lossy = ["pending-callers"]\n' + HOLD
     found = [one for one in find(text) if one.severity is Severity.ERROR]
     assert (found[0].location, found[0].help) == ("m.toml:3", "did you mean 'pending-caller'?")
