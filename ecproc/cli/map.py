@@ -75,7 +75,7 @@ def check(file: _MapFile = None, /, *, json: Json = False, session: Own) -> Exit
 
 
 def show(file: _MapFile = None, /, *, json: Json = False, session: Own) -> None:
-    """Show the tables of a mapping, with the hash that events and outcomes name it by.
+    """Show the tables of a mapping, with the hash that tells it from any other.
 
     Example:
         ecproc map show

@@ -29,6 +29,8 @@ MOST_BYTES: Final = 1024 * 1024
 MOST_RULES: Final = 2_000
 MOST_ENTRIES: Final = 20_000
 """Rows and words of all tables and lists."""
+MOST_FOR_FIELD: Final = 100
+"""Rules of one type for one field: each is held against all others."""
 
 _HASH_DIGITS: Final = 12
 _KEYS: Final = ("version", "desk", "lossy", "strict_inverse", "choices", "to_desk", "from_desk", "extra")
@@ -105,7 +107,7 @@ def _check_head(document: MappingOf[str, Any], reader: ShapeReader) -> None:
     version, desk = document.get("version"), document.get("desk")
     if version is None:
         reader.complain("the mapping says no version", (), f"write version = {VERSION}")
-    elif version is not True and version != VERSION:
+    elif type(version) is not int or version != VERSION:
         reader.complain(f"version {version!r} is not known", ("version",), f"this ecproc reads version = {VERSION}")
     if not isinstance(desk, str) or not _DESK.fullmatch(desk):
         reader.complain("desk must be the kind of desk it is for", ("desk",), 'as in desk = "servicenow"')
@@ -144,6 +146,8 @@ def _read_rules(document: MappingOf[str, Any], direction: Direction, reader: Sha
         if rule is not None:
             counts[rule.name] = number = counts.get(rule.name, 0) + 1
             rules.append(rule if number == 1 else msgspec.structs.replace(rule, name=f"{rule.name}#{number}"))
+            if number == MOST_FOR_FIELD + 1:
+                reader.complain(f"{rule.name} has more than {MOST_FOR_FIELD} rules", (direction, place), "use a map")
     return rules
 
 

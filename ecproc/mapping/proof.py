@@ -21,6 +21,8 @@ _OTHER: Final = "\x00other"
 """Stands for any word beside a list."""
 _MOST_COMBINED: Final = 50_000
 """Combinations of values that a rule without a default is tried with."""
+_MOST_TRIED: Final = 300_000
+"""Combinations that are tried in one proof."""
 _MOST_NAMED: Final = 10
 """Values of one rule that are named each."""
 
@@ -28,12 +30,13 @@ _MOST_NAMED: Final = 10
 def prove(mapping: Mapping) -> list[Finding]:
     """Everything there is to say of a mapping, in the order of its rules; without an error it may be used."""
     found: list[Finding] = []
+    tries = iter(range(_MOST_TRIED))
     for rule in mapping.rules:
         found += _check_names(rule)
         found += _check_condition(mapping, rule)
         found += _check_keys(mapping, rule)
         found += _check_images(mapping, rule)
-        found += _check_total(mapping, rule)
+        found += _check_total(mapping, rule, tries)
     found += _check_doubles(mapping)
     found += _check_shadows(mapping)
     found += check_inverse(mapping)
@@ -163,7 +166,7 @@ def _list_images(rule: Rule) -> Iterator[tuple[str, str]]:
 # --- totality ---------------------------------------------------------------------------------------------------------
 
 
-def _check_total(mapping: Mapping, rule: Rule) -> Iterator[Finding]:
+def _check_total(mapping: Mapping, rule: Rule, tries: Iterator[int]) -> Iterator[Finding]:
     if rule.field == EVERY or rule.how in (How.CONST, How.TEMPLATE):
         return
     if rule.how is How.REFERENCE:
@@ -174,7 +177,7 @@ def _check_total(mapping: Mapping, rule: Rule) -> Iterator[Finding]:
         if rule.default is not None:
             yield from _list_fallbacks(mapping, rule, ticket_type)
         else:
-            yield from _list_missing(mapping, rule, ticket_type)
+            yield from _list_missing(mapping, rule, ticket_type, tries=tries)
 
 
 def _need_default(rule: Rule, name: str, what: str) -> Finding:
@@ -198,13 +201,13 @@ def _list_fallbacks(mapping: Mapping, rule: Rule, ticket_type: str) -> Iterator[
             yield report(ProofCheck.FALLBACK, rule.place_of("map"), text, f'add "{word}" = "…" to its map')
 
 
-def _list_missing(mapping: Mapping, rule: Rule, ticket_type: str) -> Iterator[Finding]:
+def _list_missing(mapping: Mapping, rule: Rule, ticket_type: str, *, tries: Iterator[int]) -> Iterator[Finding]:
     """The values that reach a rule without a default and have no image."""
     name = f"{rule.direction}.{ticket_type}.{rule.field}"
     listed = mapping.list_targets(rule.direction, ticket_type, rule.field)
     missing: dict[str, None] = {}
-    for tried, values in enumerate(_list_reaching(mapping, rule, ticket_type), 1):
-        if tried > _MOST_COMBINED:
+    for values in _list_reaching(mapping, rule, ticket_type, islice(tries, _MOST_COMBINED)):
+        if values is None:
             text = f"{name} reads too many combinations of values to try them all"
             yield report_error(ProofCheck.TOTALITY, rule.place_of("map"), text, 'add default = "…"')
             return
@@ -223,8 +226,11 @@ def _list_missing(mapping: Mapping, rule: Rule, ticket_type: str) -> Iterator[Fi
             )
 
 
-def _list_reaching(mapping: Mapping, rule: Rule, ticket_type: str) -> Iterator[dict[str, str]]:
-    """Values of all that a rule reads and of all that decides whether it applies, for which it does."""
+def _list_reaching(
+    mapping: Mapping, rule: Rule, ticket_type: str, tries: Iterator[int]
+) -> Iterator[dict[str, str] | None]:
+    """Values of all that a rule reads and of all that decides whether it applies, for which it does; None at the end
+    where there are more than may be tried."""
     chain = mapping.chains[rule.direction, ticket_type][rule.field]
     earlier = chain[: chain.index(rule)]
     deciding = [one for one in (*earlier, rule) if one.only_if is not None]
@@ -238,10 +244,13 @@ def _list_reaching(mapping: Mapping, rule: Rule, ticket_type: str) -> Iterator[d
         for name in names
     ]
     for combined in product(*candidates):
+        if next(tries, None) is None:
+            yield None
+            return
         values = with_state(rule, ticket_type, dict(zip(names, combined, strict=True)))
         tested = with_type(ticket_type, values)
         if rule.applies(tested) and not any(one.applies(tested) for one in earlier):
-            yield {**values}
+            yield values
 
 
 def _unify(rule: Rule, name: str) -> str:

@@ -84,7 +84,10 @@ def test_every_problem_is_told_at_once() -> None:
     assert len(problems_of(bad)) == 4
 
 
-@pytest.mark.parametrize("head", ["", "version = 2\ndesk = 'x'\n", "version = '1'\ndesk = 'x'\n", "version = 1\n"])
+@pytest.mark.parametrize(
+    "head",
+    ["", "version = 2\ndesk = 'x'\n", "version = '1'\ndesk = 'x'\n", "version = true\ndesk = 'x'\n", "version = 1\n"],
+)
 def test_version_and_desk_must_be_known(head: str) -> None:
     assert problems_of("", head=head)
 
@@ -96,6 +99,7 @@ def test_version_and_desk_must_be_known(head: str) -> None:
         ("[[to_desk]]\nfield = 'x'\nconst = 'y'\n" * 2_001, "the mapping has 2,001 rules, 2,000 at most"),
         (RULE + "map = {" + ", ".join(f"k{n} = 'x'" for n in range(20_001)) + "}", "entries, 20,000 at most"),
         ("x = " + "[" * 5_000, ""),
+        ("[[to_desk]]\nfield = 'x'\nconst = 'y'\n" * 101, "to_desk.any.x has more than 100 rules"),
     ],
 )
 def test_limits_are_kept(text: str, message: str) -> None:

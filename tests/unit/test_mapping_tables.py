@@ -98,6 +98,12 @@ def test_a_rule_of_another_type_says_nothing() -> None:
     assert load(STATE).to_desk("Request", {"status": "open"}, changed=None).fields == {}
 
 
+def test_a_type_that_the_guide_does_not_have_has_no_rules() -> None:
+    mapping = default_mapping("local")
+    assert mapping.to_desk("", {"status": "open"}, changed=None).fields == {}
+    assert mapping.from_desk("Problem", {"status": "open"}).view == {}
+
+
 def test_the_state_has_both_of_its_names() -> None:
     assert to_desk(STATE, state="pending") == {"state": "3"}
     rule = '[[to_desk]]\ntype = "change"\nfield = "s"\nfrom = "status"\nmap = { New = "-5", Assess = "-4" }'
