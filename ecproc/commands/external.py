@@ -112,7 +112,7 @@ class ExternalIntake:
         if state is None:
             fates[:] = [Fate.IGNORED if index in events else fate for index, fate in enumerate(fates)]
             return []
-        place = Place(state.seen.position, state.seen.version, int(self._clock.now() * 1_000_000))
+        place = Place(state.seen.position, state.seen.version, self._clock.now())
         moving = self._is_at_work(stream, Lane.DESK) or _is_unsettled(state)
         taken: dict[str, ExternalReceived] = {}
         wanted: list[Wanted] = []
