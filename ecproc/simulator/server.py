@@ -18,6 +18,7 @@ from ecproc.simulator.listening import bind, serve, start_clock
 from ecproc.simulator.settings import SimulatorConfig
 from ecproc.simulator.stage import Stage
 
+
 class Simulator:
     """A running simulator."""
 
