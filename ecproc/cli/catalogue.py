@@ -28,7 +28,7 @@ COMMANDS: Final = (
     Command(
         "simulate",
         "ecproc.cli.simulate:simulate",
-        "Serve a bridge, or a ServiceNow instance, to test against.",
+        "Serve a bridge, a ServiceNow instance or a webhook's receiver to test against.",
         ends_in_order=True,
     ),
     Command(
@@ -74,6 +74,8 @@ COMMANDS: Final = (
     ),
     Command("reconcile", "ecproc.cli.reconcile:reconcile", "List what does not add up between us and Ensono."),
     Command("desk check", "ecproc.cli.desk:check", "Ask the client's desk whether it is what it is configured as."),
+    Command("hooks secret", "ecproc.cli.hooks:secret", "Print a fresh secret to share with another system."),
+    Command("hooks test", "ecproc.cli.hooks:test", "Post a probe to our own listener as a source would."),
     Command("config check", "ecproc.cli.config:check", "Check the configuration as `run` would."),
     Command("config show", "ecproc.cli.config:show", "Show every option, its value and where that came from."),
     Command("config init", "ecproc.cli.config:init", "Print a configuration file with every option and its default."),
@@ -86,6 +88,7 @@ GROUPS: Final = {
     "quarantine": "Messages that could not be taken.",
     "log": "The event log itself.",
     "desk": "The client's own desk.",
+    "hooks": "What other systems post to us.",
     "config": "The configuration.",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from ecproc.desk.base import DESK_KINDS, DeskAnswer, DeskCall, DeskRefused, DeskUnavailable, StoredFile
 from ecproc.desk.webhook.wire import Seen, conclude, conclude_look_up, encode_call, encode_probe, make_id, read_answer
 from ecproc.domain.effects import EffectKind, Repeat
-from ecproc.domain.events import Remark
+from ecproc.domain.remarks import Remark
+from ecproc.testing.desk import plain
 
 CREATE = DeskCall(
     key="create:e-CS0879727:g1",
@@ -36,7 +38,7 @@ def of_kind(kind: str, number: str = "INC1", **more: Any) -> DeskCall:
 
 def tell(status: int, body: object = None, *, call: DeskCall = CREATE, repeat: Repeat = Repeat.KEYED) -> DeskAnswer:
     raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-    return conclude(call, Seen(status, raw, 7.0 if status in (429, 503) else None), repeat=repeat)
+    return plain(conclude(call, Seen(status, raw, 7.0 if status in (429, 503) else None), repeat=repeat))
 
 
 def test_a_create_is_what_the_contract_says() -> None:
@@ -133,6 +135,19 @@ def test_others_may_be_answered_with_nothing(kind: str, fields: dict[str, str], 
     assert tell(200, {"state": "waiting"}, call=of_kind(kind, fields=fields)) == DeskAnswer("INC1", "waiting")
 
 
+def test_what_was_written_is_what_the_record_has() -> None:
+    def see(call: DeskCall, answer: dict[str, str]) -> Mapping[str, str]:
+        return conclude(call, Seen(200, json.dumps(answer).encode()), repeat=Repeat.KEYED).view
+
+    assert see(CREATE, {"number": "INC1"}) == {"priority": "4", "group": "Netz & Büro", "status": "open"}
+    changed = of_kind(EffectKind.UPDATE, fields={"priority": "2", "state": "pending"})
+    assert see(changed, {}) == {"priority": "2", "status": "pending"}
+    assert see(changed, {"state": "waiting"}) == {"priority": "2", "status": "waiting"}
+    assert see(of_kind(EffectKind.UPDATE, fields={"priority": "2"}), {}) == {"priority": "2"}
+    assert see(of_kind(EffectKind.RESOLVE, fields={}), {}) == {"status": "resolved"}
+    assert see(of_kind(EffectKind.COMMENT, fields={"body": "hello"}), {"state": "open"}) == {}
+
+
 @pytest.mark.parametrize(
     "body", [None, {}, {"number": ""}, {"number": " n/a "}, b"<html>", b"[]", b'{"number":[]}', b"\xff"]
 )
@@ -190,7 +205,8 @@ def test_a_page_for_people_is_no_success(repeat: Repeat, sent: bool) -> None:
 
 
 def look(status: int, body: bytes, call: DeskCall = CREATE) -> DeskAnswer | None:
-    return conclude_look_up(call, Seen(status, body))
+    answer = conclude_look_up(call, Seen(status, body))
+    return None if answer is None else plain(answer)
 
 
 def test_a_look_up_finds_or_finds_nothing() -> None:

@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
+_PREFIX: Final = "WH"
+"""What our own numbers begin with; tickets of others are known from their first change on."""
 _ACTIVE: Final = frozenset({"open", "workinprogress", "pending"})
 _ENDS: Final[Mapping[str, str]] = {
     "ticket.resolve": "resolved",
@@ -39,6 +41,7 @@ class Books:
     def __init__(self) -> None:
         self.applied: list[Applied] = []
         self._states: dict[str, str] = {}
+        self._created = 0
         self._first: dict[str, Applied] = {}
 
     @property
@@ -59,8 +62,11 @@ class Books:
     def apply(self, message_id: str, kind: str, data: Mapping[str, Any]) -> Applied:
         """Do it, again if need be: who does not want that has to know the id. Raises Refused."""
         creates = kind == "ticket.create"
-        number = f"INC{len(self._states) + 1:07d}" if creates else str(data.get("number") or "")
-        if not creates and number not in self._states:
+        number = str(data.get("number") or "")
+        if creates:
+            self._created += 1
+            number = f"{_PREFIX}{self._created:07d}"
+        elif number not in self._states and (not number or number.startswith(_PREFIX)):
             raise Refused(f"there is no ticket {number}")
         state = _move(kind, self._states.get(number, "open"), data.get("fields") or {})
         self._states[number] = state
