@@ -15,7 +15,7 @@ from ecproc.clock import Clock
 from ecproc.commands.derive import DeskRules
 from ecproc.commands.external import ExternalIntake
 from ecproc.config import Config, Secret, Secrets
-from ecproc.desk.webhook.inbound import Told, Words, keep_words, read_post
+from ecproc.desk.webhook.posts import Told, Words, keep_words, read_post
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.external import ExternalFile, ExternalReceived, Fate
 from ecproc.domain.remarks import Remark

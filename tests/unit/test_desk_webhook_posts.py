@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecproc.desk.webhook.inbound import Told, read_post
+from ecproc.desk.webhook.posts import Told, read_post
 from ecproc.domain.external import ExternalDecision, ExternalKind, ExternalNote
 from ecproc.domain.remarks import Remark
 
