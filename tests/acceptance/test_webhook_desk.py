@@ -39,6 +39,7 @@ def set_up(folder: Path, bridge: Simulator, served: ServedReceiver, **more: str)
         "ECPROC_WEB__LISTEN": "127.0.0.1:0",
         "ECPROC_OUTBOX__UNKNOWN_RETRY": "0.2, 0.5",
         "ECPROC_DESK__KIND": "webhook",
+        "ECPROC_DESK_WEBHOOK__TIMEOUT": "3",
         "ECPROC_DESK_WEBHOOK__URL": served.url,
         "ECPROC_DESK_WEBHOOK__LOOKUP_URL": served.url,
         "ECPROC_DESK_WEBHOOK__SECRETS": ",".join(served.receiver.secrets),

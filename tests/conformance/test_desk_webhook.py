@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import pytest
 
 from ecproc.clock import SystemClock
@@ -169,16 +170,20 @@ async def test_secrets_may_change_on_either_side_first() -> None:
 async def test_a_file_is_told_with_an_address_that_opens_it(tmp_path: Path) -> None:
     async with between() as (desk, receiver):
         number = (await desk.perform(make_call("create"))).number
+        (tmp_path / "a").write_bytes(b"abc")
         file = StoredFile("a.txt", "text/plain", 3, "cd" * 32, tmp_path / "a")
         call = make_call("attach", "attach_client_ticket", number=number)
-        await desk.perform(
-            type(call)(**{name: getattr(call, name) for name in call.__struct_fields__} | {"file": file})
-        )
+        call = msgspec.structs.replace(call, file=file)
+        await desk.perform(call)
         download = receiver.books.applied[-1].data["attachment"]["download"]
         base, _, token = download.rpartition("/")
         assert base == "https://hooks.example.com/hooks/files"
         now = SystemClock().now() / 1_000_000
         assert open_file([read_key(SECRETS[0])], token, now=now + 3_590) == "cd" * 32
+        (tmp_path / "a").unlink()
+        with pytest.raises(DeskRefused, match="is gone") as gone:
+            await desk.perform(call)
+        assert (gone.value.final, bool(gone.value.hint)) == (True, True)
 
 
 @pytest.fixture

@@ -15,10 +15,13 @@ import pytest
 from ecproc.attachments.base import Failure, FetchFailed, Stored
 from ecproc.attachments.store import ContentStore
 from ecproc.clock import SystemClock
-from ecproc.config import Config, HooksConfig, HookSourceConfig, Secret, Secrets
+from ecproc.commands.derive import DeskRules
+from ecproc.commands.external import ExternalIntake
+from ecproc.config import CommandsConfig, Config, HooksConfig, HookSourceConfig, Secret, Secrets
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.events import EffectSucceeded
 from ecproc.domain.ids import EffectKey
+from ecproc.fold.tickets import MACHINES
 from ecproc.hooking import PostIntake, build_hooks
 from ecproc.telemetry.hooks import Telemetry
 from ecproc.testing.ticket import incident
@@ -72,14 +75,18 @@ class World:
         self.host = Host()
         self.telemetry = Counted()
         self.content = ContentStore(folder)
+        self.client = self.open(self.processor.intake)
+
+    def open(self, intake: ExternalIntake) -> httpx.AsyncClient:
+        """Whoever posts to a listener of a process that takes in so."""
         config = Config(
             hooks=HooksConfig(listen="127.0.0.1:0", rate=100_000),
             hooks_sources={"itsm": HookSourceConfig(secrets=(Secret(SECRET),))},
         )
-        posts = PostIntake(self.processor.intake, self.content, self.host, most=1_000, telemetry=self.telemetry)
+        posts = PostIntake(intake, self.content, self.host, most=1_000, telemetry=self.telemetry)
         secrets = Secrets(config, lambda change: None)
         app = build_hooks(config, posts, self.content, secrets=secrets, telemetry=self.telemetry, clock=SystemClock())
-        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hooks")
+        return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://hooks")
 
     async def post(self, message_id: str, kind: str, **data: Any) -> int:
         body = json.dumps({"type": kind, "timestamp": "2026-11-27T16:00:00Z", "data": data}).encode()
@@ -115,6 +122,26 @@ async def test_ten_thousand_posts_of_one_id_are_one_event_and_one_command(world:
     assert (await world.count("ExternalReceived"), await world.processor.keys()) == (1, ["ec-note:e-CS1:msg_1"])
     assert world.telemetry.fates == {("itsm", "appended"): 1, ("itsm", "duplicate"): 9_999}
     assert world.telemetry.answers == {("itsm", 202): 10_000}
+
+
+async def test_an_id_counts_for_ever(world: World) -> None:
+    await world.processor.open()
+    assert await world.post("msg_1", "ticket.note", number="INC1", body="hello") == 202
+    async with world.open(
+        ExternalIntake(
+            world.processor.store,
+            world.processor,
+            machines=MACHINES,
+            options=CommandsConfig(),
+            environment="dev",
+            rules=DeskRules(),
+            is_at_work=lambda stream, lane: False,
+            clock=world.processor.clock,
+        )
+    ) as world.client:
+        assert await world.post("msg_1", "ticket.note", number="INC1", body="hello") == 202
+    assert world.telemetry.fates == {("itsm", "appended"): 1, ("itsm", "duplicate"): 1}
+    assert (await world.count("ExternalReceived"), await world.processor.keys()) == (1, ["ec-note:e-CS1:msg_1"])
 
 
 async def test_another_id_is_another_event(world: World) -> None:
