@@ -51,7 +51,10 @@ def simulate(
     ] = None,
     faults: Annotated[str, choice(tuple(PRESETS), help="What goes wrong.")] = "none",
     keyed: Annotated[
-        bool, Parameter(help="Whether a webhook's receiver applies an id once and answers a repeat alike.")
+        bool,
+        Parameter(
+            help="Whether a webhook's receiver applies an id once and answers a repeat alike.", negative="--no-keyed"
+        ),
     ] = True,
     json: Json = False,
     session: Own,

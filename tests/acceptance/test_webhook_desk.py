@@ -119,3 +119,24 @@ async def test_the_listener_of_a_running_processor(tmp_path: Path) -> None:
                 assert (code, json.loads(said)["ok"]) == (0, True)
             finally:
                 process.terminate()
+
+
+@pytest.mark.parametrize(
+    ("switches", "kind", "code"), [([], "keyed", 0), (["--no-keyed"], "look-up", 0), (["--no-keyed"], "keyed", 3)]
+)
+async def test_a_receiver_to_try_against_is_what_it_is_said_to_be(
+    tmp_path: Path, switches: list[str], kind: str, code: int
+) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ECPROC_")}
+    environment = {**kept, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "ecproc", "simulate", "webhook", "--port", "0", *switches]
+    async with await anyio.open_process(command, cwd=tmp_path, env=environment, stderr=None) as simulator:
+        try:
+            assert simulator.stdout is not None
+            told = json.loads(await simulator.stdout.receive())["environment"]
+            more = told | {"ECPROC_DESK_WEBHOOK__CLASS": kind}
+            ended, said = await run(tmp_path, environment | more, "desk", "check")
+            assert ended == code, said
+            assert [found["check"] for found in json.loads(said)["findings"]] == (["class"] if code else [])
+        finally:
+            simulator.terminate()
