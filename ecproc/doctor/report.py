@@ -31,6 +31,7 @@ class CheckName(StrEnum):
     REPLAY = "replay"
     DESK = "desk"
     SENDERS = "senders"
+    CONSUMERS = "consumers"
     APPROVERS = "approvers"
     WAITING = "waiting"
     ECHO = "echo"
