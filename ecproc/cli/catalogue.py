@@ -77,6 +77,10 @@ COMMANDS: Final = (
     Command("desk check", "ecproc.cli.desk:check", "Ask the client's desk whether it is what it is configured as."),
     Command("hooks secret", "ecproc.cli.hooks:secret", "Print a fresh secret to share with another system."),
     Command("hooks test", "ecproc.cli.hooks:test", "Post a probe to our own listener as a source would."),
+    Command("map check", "ecproc.cli.map:check", "Prove the mapping: no value without an image, no rule in vain."),
+    Command("map show", "ecproc.cli.map:show", "Show the tables of the mapping, and its hash."),
+    Command("map test", "ecproc.cli.map:test", "Try the mapping on messages, records or events; nothing is sent."),
+    Command("map diff", "ecproc.cli.map:diff", "Compare two mappings, also by what the log would have sent."),
     Command("config check", "ecproc.cli.config:check", "Check the configuration as `run` would."),
     Command("config show", "ecproc.cli.config:show", "Show every option, its value and where that came from."),
     Command("config init", "ecproc.cli.config:init", "Print a configuration file with every option and its default."),
@@ -91,6 +95,7 @@ GROUPS: Final = {
     "log": "The event log itself.",
     "desk": "The client's own desk.",
     "hooks": "What other systems post to us.",
+    "map": "What the guide's fields are at the desk, and the desk's at Ensono.",
     "config": "The configuration.",
 }
 

@@ -71,6 +71,7 @@ class _Reading:
         self.failed: set[str] = set()
         self.secret_files: dict[str, SecretFile] = {}
         self.unread = False
+        self.directory = Path()
 
     def read_file(self, path: Path | None, default_path: Path) -> None:
         """Take every option of the TOML file, if there is one."""
@@ -83,6 +84,7 @@ class _Reading:
             path, place = default_path, str(default_path)
         else:
             return
+        self.directory = path.parent
         text = self._read_text(path, place, "the configuration file")
         self.unread = text is None or not self._take_document(path, text)
 
@@ -111,7 +113,8 @@ class _Reading:
         for family, struct in FAMILIES.items():
             known = self.instances[family]
             sections[field_of(family)] = {name: struct(**taken[f"{family}.{name}"]) for name in known}
-        config = Config(origins=self.origins, secret_files=self.secret_files, **sections)
+        kept: dict[str, Any] = {"origins": self.origins, "secret_files": self.secret_files, "directory": self.directory}
+        config = Config(**kept, **sections)
         # What a file that nobody could read sets is not known to be missing.
         for finding in check_config(config, require_bridge=require_bridge and not self.unread):
             if finding.name not in self.failed:

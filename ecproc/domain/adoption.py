@@ -90,7 +90,8 @@ def evolve_import(state: TicketState, acted: OperatorActed, place: Place) -> lis
     if any(item.number == number for item in state.client_tickets):
         return []
     late = state.opened and generation.started >= count
-    ours = state.number_of(count) or ("one under way" if late and not _is_create_dead(state, count) else None)
+    known = state.client_ticket_of(count)
+    ours = known.number if known else "one under way" if late and not _is_create_dead(state, count) else None
     if ours is not None:
         detail = f"linked to {number[:_SHOWN]} by {acted.who[:_SHOWN]}, we have {ours[:_SHOWN]}"
         return flag_once(state, Anomaly.LINK_MISMATCH, detail, place.position)
