@@ -16,6 +16,7 @@ import structlog
 from anyio.abc import TaskGroup
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from ecproc.attachments.fetch import HttpFetcher
 from ecproc.attachments.store import ContentStore
@@ -25,10 +26,11 @@ from ecproc.clock import Clock, SystemClock
 from ecproc.collector import spare_the_collector
 from ecproc.commands.intake import Intake
 from ecproc.commands.steering import Steering
-from ecproc.config import Config, DataConfig, LiveSecret
-from ecproc.descriptors import FEW_FILES, Reserve, raise_limit
-from ecproc.desk.backup import DESK_FILE
+from ecproc.config import Config, DataConfig, LiveSecret, Secrets
+from ecproc.descriptors import Reserve
+from ecproc.desk.base import Desk
 from ecproc.desk.local import LocalDesk
+from ecproc.desk.opening import open_desk
 from ecproc.domain.log import Batch
 from ecproc.domain.policy import Policy
 from ecproc.ending import Ending
@@ -37,6 +39,7 @@ from ecproc.failpoints import arm_failpoints
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.heartbeat import Heartbeat
+from ecproc.hooking import open_hooks
 from ecproc.interrupts import Interrupts
 from ecproc.metering import MeteredBridge
 from ecproc.offline import open_intake
@@ -49,7 +52,7 @@ from ecproc.reloading import Reloading
 from ecproc.reporting import ProcessHealth, ReceiptKeeper, Reporting, read_versions, tell_exposures, watch_room
 from ecproc.restoring import align_desk
 from ecproc.room import Room
-from ecproc.starting import Front, Opening
+from ecproc.starting import Front, Opening, raise_file_limit
 from ecproc.store.base import Damage, Store
 from ecproc.store.opening import open_reader, open_store, verify_log
 from ecproc.systemd import ServiceManager
@@ -127,9 +130,10 @@ async def run_processor(
     os.umask(0o077)
     async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
         clock = SystemClock()
-        _raise_file_limit()
+        raise_file_limit()
         reserve = stack.enter_context(closing(Reserve()))
-        telemetry = PrometheusTelemetry(CollectorRegistry(), clock=clock, **read_versions())
+        sources = tuple(config.hooks_sources)
+        telemetry = PrometheusTelemetry(CollectorRegistry(), clock=clock, sources=sources, **read_versions())
         front = Front(config, tasks, reserve=reserve, telemetry=telemetry, clock=clock)
         start = Opening(telemetry.registry, front=front, interrupts=interrupts, clock=clock)
         opening = partial(
@@ -164,8 +168,9 @@ class Processor:
         store: Store,
         content: ContentStore,
         room: Room,
-        desk: LocalDesk,
+        desk: Desk,
         front: Front,
+        hooks: ASGIApp,
         unchecked: LiveCheck | None,
         reloading: Reloading,
         telemetry: PrometheusTelemetry,
@@ -177,6 +182,7 @@ class Processor:
         self._intake = open_intake(config, store, pipeline, content=content, clock=clock)
         self._desk = desk
         self._front = front
+        self._hooks = hooks
         self._unchecked = unchecked
         self._reloading = reloading
         self._heartbeat = Heartbeat()
@@ -208,28 +214,17 @@ class Processor:
         """Take the data directory, bring live state up to this code, and put the parts together."""
         room = Room(config.data.directory, reserve_bytes=config.data.reserve_bytes)
         watch_room(room, telemetry)
-        store = await start.when_there_is_room(
-            lambda: open_store(
-                config.data,
-                TABLES,
-                now=clock.now,
-                identity=msgspec.structs.asdict(config.bridge.identity),
-                accept_loss=accept_loss,
-                require_known=MACHINES.require_known,
-                room=room,
-                on_commit=lambda seconds, _: telemetry.append_finished(seconds),
-            )
-        )
+        store = await _open_log(config, start, room, accept_loss=accept_loss, telemetry=telemetry, clock=clock)
         stack.push_async_callback(store.aclose)
         tell_exposures(config.data.directory)
         unchecked = await start.when_there_is_room(lambda: renew_live_state(store, _team(config, clock)))
         content = ContentStore(config.data.directory, room)
         await start.when_there_is_room(content.sweep)
-        desk = await start.when_there_is_room(lambda: _open_desk_mending(config, store, clock=clock, room=room))
-        stack.push_async_callback(desk.aclose)
         reloading = Reloading(config, clock=clock, learn=learn)
-        api_key = reloading.secrets["bridge.api_key"]
-        adapter = _open_bridge(config, api_key=api_key, clock=clock)
+        opening = partial(_open_desk, config, store, secrets=reloading.secrets, clock=clock, room=room)
+        desk = await start.when_there_is_room(opening)
+        stack.push_async_callback(desk.aclose)
+        adapter = _open_bridge(config, api_key=reloading.secrets["bridge.api_key"], clock=clock)
         stack.push_async_callback(adapter.aclose)
         bridge = MeteredBridge(adapter, telemetry=telemetry, clock=clock)
         fetcher = _open_fetcher(config, content, clock=clock)
@@ -251,6 +246,7 @@ class Processor:
             uploader=uploader,
         )
         reloading.on_new_key = pipeline.ingest.try_now
+        opens_hooks = partial(open_hooks, config, store, pipeline, content=content, fetcher=fetcher)
         return cls(
             config,
             pipeline,
@@ -259,6 +255,7 @@ class Processor:
             room=room,
             desk=desk,
             front=start.front,
+            hooks=opens_hooks(secrets=reloading.secrets, telemetry=telemetry, clock=clock),
             unchecked=unchecked,
             reloading=reloading,
             telemetry=telemetry,
@@ -274,6 +271,7 @@ class Processor:
             tasks.start_soon(self._ending.watch_signals, interrupts)
             await self._front.show(self._build_pages())
             await self._front.show_locally(self._config.data.directory)
+            await self._front.show_hooks(self._hooks)
             tasks.start_soon(self._watch_store)
             tasks.start_soon(self._heartbeat.run)
             tasks.start_soon(self._reporting.watch_room)
@@ -283,7 +281,8 @@ class Processor:
             tasks.start_soon(self._reporting.watch_expiries)
             tasks.start_soon(self._reporting.tell_hourly)
             tasks.start_soon(self._receipts.run)
-            tasks.start_soon(self._desk.keep_short)
+            if isinstance(self._desk, LocalDesk):
+                tasks.start_soon(self._desk.keep_short)
             tasks.start_soon(self._reloading.run)
             if self._unchecked is not None:
                 tasks.start_soon(self._unchecked.finish)
@@ -329,36 +328,33 @@ class Processor:
         )
 
 
-def _raise_file_limit() -> None:
-    """Open as many files as we may, and say so where that is hardly enough."""
-    limit = raise_limit()
-    if limit < FEW_FILES:
-        reason = f"only {limit} files may be open at once, connections included"
-        log.warning("config_warning", reason=reason, hint="raise the hard limit: LimitNOFILE= of a unit, ulimit -Hn")
+async def _open_log(
+    config: Config, start: Opening, room: Room, *, accept_loss: bool, telemetry: PrometheusTelemetry, clock: Clock
+) -> Store:
+    """The log and its live state, once there is room for it."""
+    return await start.when_there_is_room(
+        lambda: open_store(
+            config.data,
+            TABLES,
+            now=clock.now,
+            identity=msgspec.structs.asdict(config.bridge.identity),
+            accept_loss=accept_loss,
+            require_known=MACHINES.require_known,
+            room=room,
+            on_commit=lambda seconds, _: telemetry.append_finished(seconds),
+        )
+    )
 
 
-async def _open_desk_mending(config: Config, store: Store, *, clock: Clock, room: Room) -> LocalDesk:
+async def _open_desk(config: Config, store: Store, *, secrets: Secrets, clock: Clock, room: Room) -> Desk:
     """The desk, where a damaged row that it is held against is made anew first; one that stays so is raised."""
+    align = partial(align_desk, store=store, clock=clock)
+    opening = partial(open_desk, config, secrets=secrets, align=align, clock=clock, room=room)
     try:
-        return await _open_desk(config, store, clock=clock, room=room)
+        return await opening()
     except RowDamaged as damaged:
         await mend_live_state(store, _team(config, clock), damaged)
-        return await _open_desk(config, store, clock=clock, room=room)
-
-
-async def _open_desk(config: Config, store: Store, *, clock: Clock, room: Room) -> LocalDesk:
-    """The desk of the operator's choice."""
-    match config.desk.kind:
-        case "local":
-            desk = await LocalDesk.open(config.data.directory / DESK_FILE, clock=clock, room=room)
-            try:
-                await align_desk(desk, store, clock=clock)
-            except BaseException:
-                await desk.aclose()
-                raise
-            return desk
-        case kind:
-            assert_never(kind)
+        return await opening()
 
 
 def _open_fetcher(config: Config, content: ContentStore, *, clock: Clock) -> HttpFetcher:

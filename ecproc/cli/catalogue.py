@@ -28,7 +28,7 @@ COMMANDS: Final = (
     Command(
         "simulate",
         "ecproc.cli.simulate:simulate",
-        "Serve a bridge, or a ServiceNow instance, to test against.",
+        "Serve a bridge, a ServiceNow instance or a webhook's receiver to test against.",
         ends_in_order=True,
     ),
     Command(
@@ -74,6 +74,9 @@ COMMANDS: Final = (
         "doctor", "ecproc.cli.doctor:doctor", "See whether all that `run` needs is as it should be, and what to do."
     ),
     Command("reconcile", "ecproc.cli.reconcile:reconcile", "List what does not add up between us and Ensono."),
+    Command("desk check", "ecproc.cli.desk:check", "Ask the client's desk whether it is what it is configured as."),
+    Command("hooks secret", "ecproc.cli.hooks:secret", "Print a fresh secret to share with another system."),
+    Command("hooks test", "ecproc.cli.hooks:test", "Post a probe to our own listener as a source would."),
     Command("map check", "ecproc.cli.map:check", "Prove the mapping: no value without an image, no rule in vain."),
     Command("map show", "ecproc.cli.map:show", "Show the tables of the mapping, and its hash."),
     Command("map test", "ecproc.cli.map:test", "Try the mapping on messages, records or events; nothing is sent."),
@@ -90,6 +93,8 @@ GROUPS: Final = {
     "quarantine": "Messages that could not be taken.",
     "link": "Links between Ensono's tickets and ours.",
     "log": "The event log itself.",
+    "desk": "The client's own desk.",
+    "hooks": "What other systems post to us.",
     "map": "What the guide's fields are at the desk, and the desk's at Ensono.",
     "config": "The configuration.",
 }

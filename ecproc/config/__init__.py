@@ -1,5 +1,6 @@
 """Configuration: read once from file and environment, checked as a whole, frozen; every bound has its number here."""
 
+from ecproc.config.hooks import DeskWebhookConfig, HooksConfig, HookSourceConfig
 from ecproc.config.loading import load_config
 from ecproc.config.options import (
     AttachmentsConfig,
@@ -30,6 +31,9 @@ __all__ = [
     "ConfigRow",
     "DataConfig",
     "DeskConfig",
+    "DeskWebhookConfig",
+    "HookSourceConfig",
+    "HooksConfig",
     "Limits",
     "LiveSecret",
     "LogConfig",

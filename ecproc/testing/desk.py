@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
 from ecproc.desk.base import DESK_KINDS, Desk, DeskAnswer, DeskCall, DeskRefused
@@ -27,6 +28,11 @@ def make_call(
 ) -> DeskCall:
     """A call for an incident."""
     return DeskCall(key=key, kind=kind, ticket=ticket, ticket_type="Incident", number=number, fields=fields or {})
+
+
+def plain(answer: DeskAnswer) -> DeskAnswer:
+    """The answer without what the record has in its fields, which each desk tells in its own words."""
+    return msgspec.structs.replace(answer, view={}, stamp=0)
 
 
 class DeskTests(Suite, ABC):
@@ -96,7 +102,7 @@ class DeskTests(Suite, ABC):
             }
             for kind, state in steps.items():
                 answer = await desk.perform(make_call(kind, kind, number=number))
-                assert answer == DeskAnswer(number, state)
+                assert plain(answer) == DeskAnswer(number, state)
 
     async def test_state_follows_the_fields_of_an_update(self, tmp_path: Path) -> None:
         async with self.desk_in(tmp_path) as desk:
@@ -107,7 +113,7 @@ class DeskTests(Suite, ABC):
                 ("3", {"priority": "1", "state": "workinprogress"}, "workinprogress"),
             ]:
                 answer = await desk.perform(make_call(key, "update_client_ticket", number=number, fields=fields))
-                assert answer == DeskAnswer(number, state)
+                assert plain(answer) == DeskAnswer(number, state)
 
     async def test_a_ticket_is_opened_and_reopened_in_the_state_the_fields_name(self, tmp_path: Path) -> None:
         async with self.desk_in(tmp_path) as desk:
@@ -116,7 +122,7 @@ class DeskTests(Suite, ABC):
             await desk.perform(make_call("resolve", "resolve_client_ticket", number=created.number))
             for key, state in [("1", "workinprogress"), ("2", "open")]:
                 call = make_call(key, "reopen_client_ticket", number=created.number, fields={"state": state})
-                assert await desk.perform(call) == DeskAnswer(created.number, state)
+                assert plain(await desk.perform(call)) == DeskAnswer(created.number, state)
             ended = await desk.perform(make_call("other", fields={"state": "closed"}))
             assert ended.state == "open"
 
@@ -145,6 +151,6 @@ class DeskTests(Suite, ABC):
         async with self.desk_in(tmp_path) as desk:
             assert await desk.perform(make_call("create:e-CS1:g1")) == created
             commented = await desk.perform(make_call("note", "comment_client_ticket", number=created.number))
-            assert commented == DeskAnswer(created.number, "resolved")
+            assert plain(commented) == DeskAnswer(created.number, "resolved")
             other = await desk.perform(make_call("create:e-CS2:g1", ticket="e-CS2"))
             assert other.number != created.number
