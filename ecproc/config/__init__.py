@@ -1,5 +1,6 @@
 """Configuration: read once from file and environment, checked as a whole, frozen; every bound has its number here."""
 
+from ecproc.config.hooks import DeskWebhookConfig, HooksConfig
 from ecproc.config.loading import load_config
 from ecproc.config.options import (
     AttachmentsConfig,
@@ -30,6 +31,8 @@ __all__ = [
     "ConfigRow",
     "DataConfig",
     "DeskConfig",
+    "DeskWebhookConfig",
+    "HooksConfig",
     "Limits",
     "LiveSecret",
     "LogConfig",

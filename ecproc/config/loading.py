@@ -95,7 +95,7 @@ class _Reading:
         """The config of what was taken, after the checks that look across options."""
         taken: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
         for name, value in self.values.items():
-            taken[OPTIONS[name].section][OPTIONS[name].key] = value
+            taken[OPTIONS[name].section][OPTIONS[name].attribute] = value
         sections = {field_of(section): struct(**taken[section]) for section, struct in SECTIONS.items()}
         kept = {"origins": self.origins, "secret_files": self.secret_files, "directory": self.directory}
         config = Config(**kept, **sections)  # type: ignore[arg-type]  # SECTIONS has the right types
@@ -166,7 +166,7 @@ class _Reading:
             self._problem(f"{_whole(path)} cannot be used: {values}", variable)
             values = ()
         self.origins[option.name] = f"env {variable}"
-        self.values[option.name] = values[0] if values else Secret()
+        self.values[option.name] = values if option.is_secret_list else values[0] if values else Secret()
         self.secret_files[option.name] = SecretFile(path, values)
         self._warn_of_readers(path, variable)
 

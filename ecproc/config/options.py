@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
+from ecproc.config.hooks import DeskWebhookConfig, HooksConfig
 from ecproc.config.proxy import BadProxy, Proxy, parse_proxy
 from ecproc.config.secret import Secret
 from ecproc.errors import ConfigProblem
@@ -218,8 +219,11 @@ class DeskConfig(Struct, frozen=True, kw_only=True):
     """The client's own ITSM."""
 
     kind: Annotated[
-        Literal["local"],
-        Meta(description="local: numbers LOCAL-0000001 and so on, kept in the data directory"),
+        Literal["local", "webhook"],
+        Meta(
+            description="local: numbers LOCAL-0000001 and so on, kept in the data directory; webhook: one signed POST"
+            " per call to desk.webhook.url"
+        ),
     ] = "local"
 
 
@@ -347,10 +351,12 @@ class Config(Struct, frozen=True, kw_only=True):
     attachments: AttachmentsConfig = AttachmentsConfig()
     desk: DeskConfig = DeskConfig()
     mapping: MappingConfig = MappingConfig()
+    desk_webhook: DeskWebhookConfig = DeskWebhookConfig()
     outbox: OutboxConfig = OutboxConfig()
     outbox_slots: OutboxSlots = OutboxSlots()
     commands: CommandsConfig = CommandsConfig()
     web: WebConfig = WebConfig()
+    hooks: HooksConfig = HooksConfig()
     log: LogConfig = LogConfig()
     limits: Limits = Limits()
     origins: Mapping[str, str] = field(default_factory=dict)
