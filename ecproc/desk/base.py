@@ -54,7 +54,9 @@ class DeskAnswer(msgspec.Struct, frozen=True):
     desk does not tell it: then it stays what it was.
 
     `reference` and `url` are the desk's own name for the record and its page, where it has them. `remarks` are
-    anomalies of the ticket that the answer shows: codes of the contract, and a detail for people.
+    anomalies of the ticket that the answer shows: codes of the contract, and a detail for people. `view` has, under the
+    guide's names, what the record now has in the fields that the call wrote, as the desk has them (for a create: in all
+    that it tells changes of), and `stamp` what the record counts its changes by: see `Watch`.
     """
 
     number: str
@@ -62,6 +64,8 @@ class DeskAnswer(msgspec.Struct, frozen=True):
     reference: str = ""
     url: str = ""
     remarks: tuple[Remark, ...] = ()
+    view: Mapping[str, str] = {}
+    stamp: int = 0
 
 
 class DeskUnavailable(Exception):

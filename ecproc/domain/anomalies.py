@@ -54,3 +54,5 @@ class Anomaly(StrEnum):
     """A change was closed without a closeCode."""
     DRIFT = "drift"
     """A message has a field otherwise than the ticket and does not say that it changed it."""
+    INCOMPLETE = "incomplete"
+    """What the desk told cannot be told to Ensono: the detail says what is missing, or why Ensono would refuse it."""

@@ -19,7 +19,8 @@ from ecproc.domain.deltas import (
     NumberMissing,
 )
 from ecproc.domain.effects import Effect, EffectKind
-from ecproc.domain.events import AttachmentInfo, Note, Place
+from ecproc.domain.events import AttachmentInfo, Fact, Note, Place
+from ecproc.domain.external import ExternalReceived
 from ecproc.domain.ids import EffectKey, attach_key, attachment_key, create_key, note_key, return_key
 from ecproc.domain.state import AttachmentStatus, TicketState
 
@@ -46,6 +47,7 @@ class Draft:
         deadline: int | None = None,
         rearm: bool = False,
         hurry: bool = False,
+        done: bool = False,
     ) -> None:
         """Put an effect behind those drafted before; it is for the current client ticket unless it names another."""
         state, place = self.state, self._place
@@ -67,6 +69,7 @@ class Draft:
                 deadline=deadline,
                 rearm=rearm,
                 hurry=hurry,
+                done=done,
             )
         )
 
@@ -96,13 +99,39 @@ def hand_over(draft: Draft, delta: Delta) -> None:
             _download(draft, info)
 
 
+def decide_own(draft: Draft, fact: Fact, deltas: Iterable[Delta]) -> None:
+    """What comes of a fact that no message is."""
+    if isinstance(fact, ExternalReceived) and fact.lacks_reason:
+        _ask_reason(draft, fact)
+    for delta in deltas:
+        if isinstance(delta, ClientTicketChanged) and delta.created:
+            if isinstance(fact, ExternalReceived):
+                _end_create(draft, delta.client_ticket, fact.key)
+            return_number(draft, delta.client_ticket)
+        elif isinstance(delta, AttachmentChanged) and not delta.attachment.delivered:
+            _attach(draft, delta.attachment)
+
+
 def return_number(draft: Draft, known: ClientTicket, *, rearm: bool = False) -> None:
     """Tell Ensono the number; with `rearm` again, although it took it once."""
     key = return_key(draft.state.stream, known.number)
     draft.add(EffectKind.RETURN_NUMBER, key, generation=known.generation, number=known.number, rearm=rearm)
 
 
-def attach(draft: Draft, file: Attachment) -> None:
+def _end_create(draft: Draft, created: ClientTicket, key: str) -> None:
+    """Nothing is left to do under the key of a create whose client ticket the desk told by itself."""
+    result = {"number": created.number, "state": created.state}
+    result |= {"reference": created.reference} if created.reference else {}
+    draft.add(EffectKind.CREATE, EffectKey(key), fields=result, generation=created.generation, done=True)
+
+
+def _ask_reason(draft: Draft, rejected: ExternalReceived) -> None:
+    """Tell whoever rejected a change at the desk that Ensono takes no rejection without a reason (R179)."""
+    body = "Ensono was not told of this rejection yet: it needs a reason. Please add one as the approval's comment."
+    draft.add(EffectKind.COMMENT, note_key(draft.state.stream, f"reason:{rejected.id}"), fields={"body": body})
+
+
+def _attach(draft: Draft, file: Attachment) -> None:
     """Hand a stored file over to the client ticket, if there is (or will be) one."""
     generation = draft.state.generation.started
     if file.status != AttachmentStatus.STORED or not generation:
@@ -139,7 +168,7 @@ def _create(draft: Draft, started: GenerationStarted) -> None:
     for note in started.notes:
         _comment(draft, note)
     for file in state.attachments.values():
-        attach(draft, file)
+        _attach(draft, file)
 
 
 def _comment(draft: Draft, note: Note) -> None:

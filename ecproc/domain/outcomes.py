@@ -14,6 +14,7 @@ from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.events import EffectFailed, EffectStarted, EffectSucceeded, Hold, OperatorActed, Outcome, Place
 from ecproc.domain.ids import ClientNumber, identity
 from ecproc.domain.sending import COMMAND_EFFECTS, settle_command
+from ecproc.domain.shadow import note_written
 from ecproc.domain.state import AttachmentStatus, TicketState, flag, flag_once
 
 _SIZE_DIGITS: Final = 18
@@ -46,6 +47,7 @@ def _evolve_planned(state: TicketState, entry: Entry, outcome: Outcome, place: P
         return settle_command(state, effect, outcome, place)
     if not isinstance(outcome, EffectSucceeded):
         return []
+    note_written(state, effect.number or outcome.result.get("number", ""), outcome)
     if effect.kind is EffectKind.CREATE:
         return _link(state, effect, outcome.result, place)
     if effect.kind is EffectKind.ATTACH:

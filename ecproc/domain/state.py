@@ -27,6 +27,7 @@ from ecproc.domain.deltas import (
 )
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.events import Message, Note, Place, TicketType
+from ecproc.domain.external import Shadowed
 from ecproc.domain.ids import NO_SEQUENCE, EffectKey, TicketNumber
 from ecproc.domain.plans import Plans
 
@@ -194,7 +195,8 @@ class TicketState(StreamState):
     """The state of one ticket.
 
     `opened` turns true with the first message that is understood; `opened_at` is 0 while nothing readable says it,
-    `moved_at` is when it came into its state. `held_notes` wait for a client ticket. Times are microseconds UTC.
+    `moved_at` is when it came into its state. `held_notes` wait for a client ticket. `shadows` are what the desk
+    has in the fields of each client ticket (`shadow.py`). Times are microseconds UTC.
     """
 
     ticket: TicketNumber = TicketNumber("")
@@ -212,6 +214,7 @@ class TicketState(StreamState):
     held_notes: list[Note] = []
     commands: Commands = field(default_factory=Commands)
     timers: dict[str, Timer] = {}
+    shadows: dict[str, dict[str, Shadowed]] = {}
 
     @property
     def client_ticket(self) -> ClientTicket | None:

@@ -15,7 +15,7 @@ import msgspec
 from ecproc.domain import change, incident
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.commands import ClientLinked, CommandAccepted, EnsonoNumberReturned
-from ecproc.domain.decisions import Draft, attach, return_number
+from ecproc.domain.decisions import Draft, decide_own
 from ecproc.domain.dedups import flag_repeated, remember_dedup
 from ecproc.domain.deltas import (
     Attachment,
@@ -54,11 +54,13 @@ from ecproc.domain.events import (
     Transaction,
     Undecodable,
 )
+from ecproc.domain.external import ExternalReceived
 from ecproc.domain.ids import NO_SEQUENCE, ClientNumber, TicketNumber
 from ecproc.domain.linking import NAMING, evolve_linked, tell_create
 from ecproc.domain.outcomes import evolve_outcome
 from ecproc.domain.policy import Policy
 from ecproc.domain.sending import draft_calls, evolve_command, note_message, release_waiting
+from ecproc.domain.shadow import evolve_external
 from ecproc.domain.state import AttachmentStatus, TicketState, digest, flag, flag_once
 from ecproc.domain.timers import confirm_calls, evolve_elapsed, expect_confirmation, follow_timers, watch_call
 
@@ -142,6 +144,8 @@ def _evolve_own(state: TicketState, fact: OwnFact, place: Place) -> list[Delta]:
             return []
         case TimerElapsed():
             return evolve_elapsed(state, fact, place)
+        case ExternalReceived():
+            return evolve_external(state, fact, place) + release_waiting(state)
         case _:
             assert_never(fact)
 
@@ -163,11 +167,7 @@ def decide(state: TicketState, fact: Fact, deltas: Sequence[Delta], place: Place
         if state.type is not None:
             KINDS[state.type].decide(draft, fact, deltas)
     else:
-        for delta in deltas:
-            if isinstance(delta, ClientTicketChanged) and delta.created:
-                return_number(draft, delta.client_ticket)
-            elif isinstance(delta, AttachmentChanged) and not delta.attachment.delivered:
-                attach(draft, delta.attachment)
+        decide_own(draft, fact, deltas)
     if due:
         draft_calls(draft, due)
     return draft.effects

@@ -23,9 +23,18 @@ from ecproc.domain.events import (
     Quarantined,
     TimerElapsed,
 )
+from ecproc.domain.external import ExternalReceived
 
 OwnEvent = (
-    Decided | Quarantined | Outcome | Noticed | CommandAccepted | ClientLinked | EnsonoNumberReturned | TimerElapsed
+    Decided
+    | Quarantined
+    | Outcome
+    | Noticed
+    | CommandAccepted
+    | ClientLinked
+    | EnsonoNumberReturned
+    | TimerElapsed
+    | ExternalReceived
 )
 
 
@@ -46,6 +55,7 @@ class Kind(StrEnum):
     CLIENT_LINKED = "ClientLinked"
     ENSONO_NUMBER_RETURNED = "EnsonoNumberReturned"
     TIMER_ELAPSED = "TimerElapsed"
+    EXTERNAL_RECEIVED = "ExternalReceived"
 
 
 _KINDS: Final[dict[type[OwnEvent], Kind]] = {
@@ -61,6 +71,7 @@ _KINDS: Final[dict[type[OwnEvent], Kind]] = {
     ClientLinked: Kind.CLIENT_LINKED,
     EnsonoNumberReturned: Kind.ENSONO_NUMBER_RETURNED,
     TimerElapsed: Kind.TIMER_ELAPSED,
+    ExternalReceived: Kind.EXTERNAL_RECEIVED,
 }
 _encode = msgspec.json.Encoder().encode
 _DECODERS: Final[dict[str, msgspec.json.Decoder[OwnEvent]]] = {
@@ -93,6 +104,7 @@ def wants_decision(event: OwnEvent) -> bool:
             | ClientLinked()
             | EnsonoNumberReturned()
             | TimerElapsed()
+            | ExternalReceived()
         ):
             return True
         case EffectFailed(next_attempt_at=next_attempt_at, held=held, remarks=remarks):

@@ -319,6 +319,12 @@ class Schedule:
                 pass
 
 
+def is_at_work(schedule: Schedule, stream: str, lane: Lane) -> bool:
+    """Whether an attempt of that ticket is under way in that lane."""
+    ticket = schedule._lanes[lane].tickets.get(stream)
+    return ticket is not None and ticket.trying is not None
+
+
 def measure_due(schedule: Schedule, now: int) -> Mapping[str, float]:
     """Seconds for which each lane's most urgent entry was due at the last look; 0 where none was."""
     told = {name: lane.told for name, lane in schedule._lanes.items()}
