@@ -19,8 +19,9 @@ from ecproc.mapping.tables import Mapping as FieldMapping
 _CHANGE: Final = "change"
 _MAPPING_HINT: Final = "see ecproc map test: shorten the text at Ensono, or let the rule put the rest into a comment"
 _STATES: Final = frozenset({"state", "status"})
-_FIRST: Final = {**dict.fromkeys(("resolved", "closed", "cancelled"), "open"), "Closed": "New", "Cancelled": "New"}
-"""What stands for an end in a new ticket: of incidents and requests, and of changes."""
+_FIRST: Final = ("open", "New")
+"""The state of a new ticket: of incidents and requests, and of changes."""
+_OVER: Final = frozenset({"resolved", "closed", "cancelled", "Closed", "Cancelled"})
 _ENDS: Final[Mapping[str, tuple[str, str]]] = {
     EffectKind.RESOLVE: ("resolved", "Review"),
     EffectKind.CLOSE: ("closed", "Closed"),
@@ -121,10 +122,12 @@ def _with_state(call: DeskCall) -> dict[str, str]:
     """The call's news, with the state that its kind means. A ticket is not made in a state that is an end: that has a
     call of its own."""
     news = dict(call.fields)
-    if call.kind == EffectKind.CREATE:
-        news = {name: _FIRST[value] if name in _STATES and value in _FIRST else value for name, value in news.items()}
-    if call.kind in _ENDS and not (news.get("state") or news.get("status")):
-        news["state"] = _ENDS[call.kind][call.ticket_type.lower() == _CHANGE]
+    named = news.get("state") or news.get("status") or ""
+    is_change = call.ticket_type.lower() == _CHANGE
+    if call.kind == EffectKind.CREATE and named in ("", *_OVER):
+        return {**{name: value for name, value in news.items() if name not in _STATES}, "state": _FIRST[is_change]}
+    if call.kind in _ENDS and not named:
+        news["state"] = _ENDS[call.kind][is_change]
     return news
 
 
