@@ -197,15 +197,9 @@ def _check_poll_interval(bridge: BridgeConfig) -> Iterator[OptionFinding]:
         )
 
 
-<<<<<<< HEAD
 def _check_secret(name: str, config: Config) -> Iterator[OptionFinding]:
     section, _, key = name.rpartition(".")
     secret: Secret = getattr(getattr(config, field_of(section)), key)
-=======
-def _check_secret(name: str, config: Config) -> Iterator[OptionFinding]:
-    section, _, key = name.partition(".")
-    secret: Secret = getattr(getattr(config, section), key)
->>>>>>> op/map
     file = config.secret_files.get(name)
     for value in file.values if file else (secret,):
         if not fits_header(value.reveal()):
@@ -224,27 +218,17 @@ def fits_header(value: str) -> bool:
 
 def _check_web(web: WebConfig) -> Iterator[OptionFinding]:
     yield from _check_hosts(web.hosts)
-<<<<<<< HEAD
     malformed = [*_check_listen("web.listen", web.listen, "as in 127.0.0.1:8600")]
     yield from malformed
     if malformed:
         return
     if not web.is_loopback and not web.read_token:
-=======
-    match = _LISTEN.fullmatch(web.listen)
-    if match is None or int(match[2]) > _MAX_PORT:
-        bare = _BARE_IPV6.fullmatch(web.listen)
-        advice = f"as in [{bare[1]}]:{bare[2]}" if bare else "as in 127.0.0.1:8600"
-        yield OptionFinding("web.listen", f"web.listen must be HOST:PORT, not {web.listen!r}", advice)
-    elif not web.is_loopback and not web.read_token:
->>>>>>> op/map
         reason = "web.read_token is required because web.listen is not a loopback address"
         yield OptionFinding("web.listen", reason, _BEARER_HELP)
     elif web.hosts and not web.read_token:
         yield OptionFinding("web.hosts", "web.read_token is required because web.hosts lets others in", _BEARER_HELP)
 
 
-<<<<<<< HEAD
 def is_webhook_secret(secret: Secret) -> bool:
     """Whether it is one that a message can be signed with."""
     try:
@@ -314,9 +298,6 @@ def _check_listen(name: str, listen: str, example: str) -> Iterator[OptionFindin
 
 
 def _check_hosts(hosts: Iterable[str]) -> Iterator[OptionFinding]:
-=======
-def _check_hosts(hosts: Iterable[str]) -> Iterator[OptionFinding]:
->>>>>>> op/map
     for host in hosts:
         if not _WEB_HOST.fullmatch(host.lower()) and not is_address(host):
             yield OptionFinding("web.hosts", f"web.hosts has {host!r}, which is no host name", _WEB_HOSTS_HELP)
