@@ -72,6 +72,7 @@ COMMANDS: Final = (
     Command("map check", "ecproc.cli.map:check", "Prove the mapping: no value without an image, no rule in vain."),
     Command("map show", "ecproc.cli.map:show", "Show the tables of the mapping, and its hash."),
     Command("map test", "ecproc.cli.map:test", "Try the mapping on messages, records or events; nothing is sent."),
+    Command("map choices", "ecproc.cli.choices:choices", "Read the lists of the client's desk, for the mapping."),
     Command("map diff", "ecproc.cli.map:diff", "Compare two mappings, also by what the log would have sent."),
     Command("config check", "ecproc.cli.config:check", "Check the configuration as `run` would."),
     Command("config show", "ecproc.cli.config:show", "Show every option, its value and where that came from."),

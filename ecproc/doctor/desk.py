@@ -9,7 +9,8 @@ from ecproc.config import Config, Secrets
 from ecproc.desk.finding import DeskCheck
 from ecproc.desk.opening import open_servicenow
 from ecproc.desk.servicenow.probe import check
-from ecproc.doctor.report import Opinion, Severity, Trouble
+from ecproc.doctor.report import Opinion, Trouble
+from ecproc.errors import Severity
 from ecproc.mapping_file import open_mapping
 
 

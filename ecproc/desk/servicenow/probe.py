@@ -9,10 +9,11 @@ from ecproc.config.servicenow import ServiceNowConfig
 from ecproc.desk.base import DeskRefused, DeskUnavailable
 from ecproc.desk.finding import DeskCheck, DeskFinding
 from ecproc.desk.servicenow.answers import read_list
+from ecproc.desk.servicenow.choices import read_list_of
 from ecproc.desk.servicenow.instance import Instance
 from ecproc.desk.servicenow.proof import prove_writing
 from ecproc.desk.servicenow.tokens import OAUTH
-from ecproc.desk.servicenow.wire import JOURNALS, TOKEN_PATH, Row, read_any, read_choices, read_property, read_shown
+from ecproc.desk.servicenow.wire import JOURNALS, TOKEN_PATH, Row, read_any, read_property, read_shown
 from ecproc.mapping.rules import Direction
 from ecproc.mapping.tables import Mapping as FieldMapping
 
@@ -132,7 +133,7 @@ class _Looking:
         for ticket_type, lists in self._mapping.choices.items():
             table = self.tables.get(ticket_type)
             for field, words in lists.items() if table else ():
-                known = await self._read_choices(table or "", field)
+                known = await read_list_of(self._at.calls, table or "", field)
                 if not known:
                     self.notes.append(f"the instance lists no choices of {table}.{field}")
                 else:
@@ -169,12 +170,6 @@ class _Looking:
             text = f"the mapping does not have {', '.join(unknown[:20])} of {name}"
             self.findings.append(DeskFinding("choices", "warning", text, fix))
 
-    async def _read_choices(self, table: str, field: str) -> Mapping[str, str]:
-        for owner in (table, "task"):  # what a table does not list itself it has from the one that it extends
-            if known := read_codes(await self._at.calls.rows(read_choices(owner, field))):
-                return known
-        return {}
-
     async def _read_some(self, table: str, *fields: str) -> Row | None:
         """A record of a table, empty where it shows none; None where we may not read it."""
         try:
@@ -184,12 +179,3 @@ class _Looking:
                 return None
             raise
         return rows[0] if rows else {}
-
-
-def read_codes(rows: list[Row]) -> dict[str, str]:
-    """The codes of a choice list that are in use, with a label."""
-    known: dict[str, str] = {}
-    for row in rows:
-        if row.get("inactive", "false") != "true" and row.get("value"):
-            known.setdefault(row["value"], row.get("label", ""))
-    return known
