@@ -25,7 +25,12 @@ COMMANDS: Final = (
         "Watch it work: simulator, faults, kills, and the proof at the end.",
         ends_in_order=True,
     ),
-    Command("simulate", "ecproc.cli.simulate:simulate", "Serve a bridge to test against.", ends_in_order=True),
+    Command(
+        "simulate",
+        "ecproc.cli.simulate:simulate",
+        "Serve a bridge, or a ServiceNow instance, to test against.",
+        ends_in_order=True,
+    ),
     Command(
         "replay",
         "ecproc.cli.replay:replay",

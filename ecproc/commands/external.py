@@ -12,7 +12,6 @@ Ensono would refuse is not asked: the ticket says why (`incomplete`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from enum import StrEnum
 from typing import Final
 
 import anyio
@@ -30,7 +29,7 @@ from ecproc.domain.commands import CommandAccepted
 from ecproc.domain.effects import EffectKind, Lane
 from ecproc.domain.entry import EntryState
 from ecproc.domain.events import Place, TicketType
-from ecproc.domain.external import ExternalKind, ExternalReceived
+from ecproc.domain.external import ExternalKind, ExternalReceived, Fate
 from ecproc.domain.ids import CLIENT_PREFIX, stream_of_create
 from ecproc.domain.log import Batch, NewEvent
 from ecproc.domain.remarks import Remark
@@ -43,19 +42,6 @@ from ecproc.fold.stream import StreamFold
 from ecproc.store.base import Reader
 
 _IN_FLIGHT: Final = frozenset({EntryState.EXECUTING, EntryState.UNKNOWN})
-
-
-class Fate(StrEnum):
-    """What becomes of a news: the closed set that metrics have, too."""
-
-    APPENDED = "appended"
-    DUPLICATE = "duplicate"
-    IGNORED = "ignored"
-    """It is about no ticket of Ensono's."""
-    DEFERRED = "deferred"
-    """A call of ours to that client ticket is under way, or of unknown outcome: whose change this is shows later."""
-    BUSY = "busy"
-    """The outbox is full, or we stop: it is to be brought again."""
 
 
 class ExternalIntake:
@@ -82,6 +68,11 @@ class ExternalIntake:
         self._is_at_work = is_at_work
         self._clock = clock
         self._one_at_a_time = anyio.Lock()
+
+    async def wants(self, event: ExternalReceived) -> bool:
+        """Whether it is about a ticket of Ensono's, and not known yet."""
+        known = await self._reader.read_message(event.message_key)
+        return known is None and await self._find_home(event) is not None
 
     async def take(self, events: Sequence[ExternalReceived]) -> list[Fate]:
         """What became of each, once all that is appended of them is durable. Raises StoreError."""

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
 
 from ecproc.domain.effects import LANES, EffectKind, Lane, Repeat
-from ecproc.domain.events import Remark
+from ecproc.domain.external import ExternalReceived
+from ecproc.domain.remarks import Remark
 
 DESK_KINDS: Final = tuple(kind for kind, lane in LANES.items() if lane is Lane.DESK)
 """What a desk is asked to do."""
 
 
 class StoredFile(msgspec.Struct, frozen=True):
-    """A file that was downloaded: its announced name and type, and where its bytes stand on this machine."""
+    """A file that was downloaded: its announced name and type, and where its bytes stand on this machine.
+
+    They were there once; whoever reads them says so if they are gone, for a person can bring them back.
+    """
 
     name: str
     type: str
@@ -144,3 +148,43 @@ class Desk(Protocol):
 
     async def aclose(self) -> None:
         """Release files and connections."""
+
+
+class News(msgspec.Struct, frozen=True):
+    """Something that changed at the desk; `file` is the desk's own name for content that can be fetched, of about
+    `size` bytes, for an attachment that is not stored here yet."""
+
+    event: ExternalReceived
+    file: str = ""
+    name: str = ""
+    type: str = ""
+    size: int = 0
+
+
+class WatchPage(msgspec.Struct, frozen=True):
+    """News, and the cursor from which the next ones are read; `more`: there may be some at once."""
+
+    news: tuple[News, ...]
+    cursor: str
+    more: bool
+
+
+class Watch(Protocol):
+    """A desk whose changes are noticed by asking (connectors 1.8).
+
+    What it gives may have been given before: every news has an id for ever. What a cursor has passed was given.
+    """
+
+    @property
+    def source(self) -> str:
+        """The desk's configured name."""
+
+    async def changes(self, cursor: str) -> WatchPage:
+        """A page of what changed since the cursor; the empty one is some time before now. Raises DeskUnavailable."""
+
+    async def read_again(self, records: Collection[str]) -> tuple[News, ...]:
+        """The records of these references as they stand now. Raises DeskUnavailable."""
+
+    async def fetch(self, file: str, write: Callable[[bytes], Awaitable[None]], most: int) -> None:
+        """Give the content of a file piece by piece. Raises DeskUnavailable, and DeskRefused where there is none, or
+        more than `most` bytes."""

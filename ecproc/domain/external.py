@@ -94,3 +94,25 @@ class Shadowed(msgspec.Struct, frozen=True, array_like=True):
 
     raw: str
     stamp: int = 0
+
+
+class Fate(StrEnum):
+    """What becomes of a news: the closed set that metrics have, too."""
+
+    APPENDED = "appended"
+    DUPLICATE = "duplicate"
+    IGNORED = "ignored"
+    """It is about no ticket of Ensono's."""
+    DEFERRED = "deferred"
+    """A call of ours to that client ticket is under way, or of unknown outcome: whose change this is shows later."""
+    BUSY = "busy"
+    """The outbox is full, or we stop: it is to be brought again."""
+
+
+class DeskPoll(StrEnum):
+    """How asking a desk for what changed ended: a closed set."""
+
+    OK = "ok"
+    FAILED = "failed"
+    BUSY = "busy"
+    """We had no room for what it brought."""
