@@ -363,7 +363,12 @@ async def test_a_stored_file_that_was_changed_is_not_attached(
     created = await desk.perform(CREATE)
     file = write_file(tmp_path, b"content")
     file.path.write_bytes(b"more content")
-    await refuse(desk, replace(about(created, "attach:e-CS1:a:g1", "attach_client_ticket"), file=file))
+    call = replace(about(created, "attach:e-CS1:a:g1", "attach_client_ticket"), file=file)
+    assert (await refuse(desk, call)).final
+    file.path.unlink()
+    refused = await refuse(desk, call)
+    assert refused.final
+    assert "backup" in refused.hint
     assert simulator.find("sys_attachment") == []
 
 

@@ -35,6 +35,7 @@ _AT_ONCE: Final = 20.0
 LONGEST_TURN: Final = 30.0
 """Seconds that a call waits for its turn here; who would have to wait longer is told for how long."""
 _HOUR: Final = 3600.0
+_FILE_HINT: Final = "bring the file back from a backup of the data directory and retry, or discard"
 _BUSY: Final = frozenset({408, 429})
 
 
@@ -119,10 +120,13 @@ class Session:
         try:
             file = await anyio.to_thread.run_sync(lambda: upload.path.open("rb", buffering=0))
         except OSError as error:
-            raise DeskRefused(f"the stored file cannot be read: {error.strerror}") from None
+            is_gone = isinstance(error, FileNotFoundError)
+            reason = f"the stored file {upload.path.name} cannot be read: {error.strerror}"
+            raise DeskRefused(reason, final=is_gone, hint=_FILE_HINT, call=request.told) from None
         with file:
             if os.fstat(file.fileno()).st_size != upload.size:
-                raise DeskRefused("the stored file is not what was downloaded", final=True)
+                reason = f"the stored file {upload.path.name} is not what was downloaded"
+                raise DeskRefused(reason, final=True, hint=_FILE_HINT, call=request.told)
             headers |= {"content-type": upload.type, "content-length": str(upload.size)}
             return await self._exchange(request, headers, _read_pieces(file))
 
