@@ -10,7 +10,7 @@ import msgspec
 from ecproc.desk.base import DeskCall, DeskRefused
 from ecproc.desk.servicenow.references import References
 from ecproc.desk.servicenow.texts import shorten
-from ecproc.desk.servicenow.wire import JOURNAL_FIELDS, Row
+from ecproc.desk.servicenow.wire import JOURNAL_FIELDS, RecordValues
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.events import Remark
@@ -86,7 +86,7 @@ class Translator:
         """The fields of a record whose changes are told to Ensono."""
         return tuple(name for name in self._mapping.list_desk_fields(ticket_type) if name not in JOURNAL_FIELDS)
 
-    def view(self, ticket_type: str, row: Row) -> dict[str, str]:
+    def view(self, ticket_type: str, row: RecordValues) -> dict[str, str]:
         """What a record has in these fields, under the guide's names and in the desk's own words."""
         if not row:
             return {}
@@ -109,7 +109,7 @@ class Translator:
         return None if found is None else (found, True)
 
 
-def list_overruled(sent: Row, got: Row) -> tuple[Remark, ...]:
+def list_overruled(sent: RecordValues, got: RecordValues) -> tuple[Remark, ...]:
     """The fields that a record has otherwise than they were sent: rules of the instance changed them."""
     return tuple(
         Remark(Anomaly.DESK_CHANGED_VALUE, f"{name} is {shorten(got[name])!r}, not {shorten(value)!r}")
