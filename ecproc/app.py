@@ -16,6 +16,7 @@ import structlog
 from anyio.abc import TaskGroup
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from ecproc.attachments.fetch import HttpFetcher
 from ecproc.attachments.store import ContentStore
@@ -38,6 +39,7 @@ from ecproc.failpoints import arm_failpoints
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.heartbeat import Heartbeat
+from ecproc.hooking import open_hooks
 from ecproc.interrupts import Interrupts
 from ecproc.mapping_file import open_mapping
 from ecproc.metering import MeteredBridge
@@ -131,7 +133,8 @@ async def run_processor(
         clock = SystemClock()
         _raise_file_limit()
         reserve = stack.enter_context(closing(Reserve()))
-        telemetry = PrometheusTelemetry(CollectorRegistry(), clock=clock, **read_versions())
+        sources = tuple(config.hooks_sources)
+        telemetry = PrometheusTelemetry(CollectorRegistry(), clock=clock, sources=sources, **read_versions())
         front = Front(config, tasks, reserve=reserve, telemetry=telemetry, clock=clock)
         start = Opening(telemetry.registry, front=front, interrupts=interrupts, clock=clock)
         opening = partial(
@@ -168,6 +171,7 @@ class Processor:
         room: Room,
         desk: Desk,
         front: Front,
+        hooks: ASGIApp,
         unchecked: LiveCheck | None,
         reloading: Reloading,
         telemetry: PrometheusTelemetry,
@@ -179,6 +183,7 @@ class Processor:
         self._intake = open_intake(config, store, pipeline, content=content, clock=clock)
         self._desk = desk
         self._front = front
+        self._hooks = hooks
         self._unchecked = unchecked
         self._reloading = reloading
         self._heartbeat = Heartbeat()
@@ -209,18 +214,7 @@ class Processor:
         """Take the data directory, bring live state up to this code, and put the parts together."""
         room = Room(config.data.directory, reserve_bytes=config.data.reserve_bytes)
         watch_room(room, telemetry)
-        store = await start.when_there_is_room(
-            lambda: open_store(
-                config.data,
-                TABLES,
-                now=clock.now,
-                identity=msgspec.structs.asdict(config.bridge.identity),
-                accept_loss=accept_loss,
-                require_known=MACHINES.require_known,
-                room=room,
-                on_commit=lambda seconds, _: telemetry.append_finished(seconds),
-            )
-        )
+        store = await _open_log(config, start, room, accept_loss=accept_loss, telemetry=telemetry, clock=clock)
         stack.push_async_callback(store.aclose)
         tell_exposures(config.data.directory)
         unchecked = await start.when_there_is_room(lambda: renew_live_state(store, _team(config, clock)))
@@ -252,6 +246,7 @@ class Processor:
             uploader=uploader,
         )
         reloading.on_new_key = pipeline.ingest.try_now
+        opens_hooks = partial(open_hooks, config, store, pipeline, content=content, fetcher=fetcher)
         return cls(
             config,
             pipeline,
@@ -260,6 +255,7 @@ class Processor:
             room=room,
             desk=desk,
             front=start.front,
+            hooks=opens_hooks(secrets=reloading.secrets, telemetry=telemetry, clock=clock),
             unchecked=unchecked,
             reloading=reloading,
             telemetry=telemetry,
@@ -275,6 +271,7 @@ class Processor:
             tasks.start_soon(self._ending.watch_signals, interrupts)
             await self._front.show(self._build_pages())
             await self._front.show_locally(self._config.data.directory)
+            await self._front.show_hooks(self._hooks)
             tasks.start_soon(self._watch_store)
             tasks.start_soon(self._heartbeat.run)
             tasks.start_soon(self._reporting.watch_room)
@@ -338,11 +335,28 @@ def _raise_file_limit() -> None:
         log.warning("config_warning", reason=reason, hint="raise the hard limit: LimitNOFILE= of a unit, ulimit -Hn")
 
 
+async def _open_log(
+    config: Config, start: Opening, room: Room, *, accept_loss: bool, telemetry: PrometheusTelemetry, clock: Clock
+) -> Store:
+    """The log and its live state, once there is room for it."""
+    return await start.when_there_is_room(
+        lambda: open_store(
+            config.data,
+            TABLES,
+            now=clock.now,
+            identity=msgspec.structs.asdict(config.bridge.identity),
+            accept_loss=accept_loss,
+            require_known=MACHINES.require_known,
+            room=room,
+            on_commit=lambda seconds, _: telemetry.append_finished(seconds),
+        )
+    )
+
+
 async def _open_desk(config: Config, store: Store, *, secrets: Secrets, clock: Clock, room: Room) -> Desk:
     """The desk, where a damaged row that it is held against is made anew first; one that stays so is raised."""
     align = partial(align_desk, store=store, clock=clock)
-    mapping, _ = open_mapping(config)
-    opening = partial(open_desk, config, mapping=mapping, secrets=secrets, align=align, clock=clock, room=room)
+    opening = partial(open_desk, config, open_mapping(config)[0], secrets=secrets, align=align, clock=clock, room=room)
     try:
         return await opening()
     except RowDamaged as damaged:

@@ -109,6 +109,24 @@ class Front:
             self._is_open = True
             log.info("web", url=write_url(web.host, port))
 
+    async def show_hooks(self, pages: ASGIApp) -> None:
+        """Serve these on the hooks' own address, if there is one, until the task group ends. Raises ConfigError if it
+        cannot be bound."""
+        hooks, limits = self._config.hooks, self._config.limits
+        if hooks.listen:
+            start = partial(
+                serve,
+                pages,
+                hooks.host,
+                hooks.port,
+                limits=limits,
+                reserve=self._reserve,
+                refusals=self._refusals,
+                option="hooks.listen",
+            )
+            port: int = await self._tasks.start(start)
+            log.info("hooks", url=write_url(hooks.host, port))
+
     async def show_locally(self, directory: Path) -> None:
         """Serve what is shown on that data directory's control socket too, until the task group ends.
 

@@ -28,7 +28,7 @@ COMMANDS: Final = (
     Command(
         "simulate",
         "ecproc.cli.simulate:simulate",
-        "Serve a bridge, or a ServiceNow instance, to test against.",
+        "Serve a bridge, a ServiceNow instance or a webhook's receiver to test against.",
         ends_in_order=True,
     ),
     Command(
@@ -79,6 +79,8 @@ COMMANDS: Final = (
     Command("map test", "ecproc.cli.map:test", "Try the mapping on messages, records or events; nothing is sent."),
     Command("map choices", "ecproc.cli.choices:choices", "Read the lists of the client's desk, for the mapping."),
     Command("map diff", "ecproc.cli.map:diff", "Compare two mappings, also by what the log would have sent."),
+    Command("hooks secret", "ecproc.cli.hooks:secret", "Print a fresh secret to share with another system."),
+    Command("hooks test", "ecproc.cli.hooks:test", "Post a probe to our own listener as a source would."),
     Command("config check", "ecproc.cli.config:check", "Check the configuration as `run` would."),
     Command("config show", "ecproc.cli.config:show", "Show every option, its value and where that came from."),
     Command("config init", "ecproc.cli.config:init", "Print a configuration file with every option and its default."),
@@ -92,6 +94,7 @@ GROUPS: Final = {
     "log": "The event log itself.",
     "desk": "The client's own desk.",
     "map": "What the guide's fields are at the desk, and the desk's at Ensono.",
+    "hooks": "What other systems post to us.",
     "config": "The configuration.",
 }
 

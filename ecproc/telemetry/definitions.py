@@ -19,6 +19,7 @@ from ecproc.telemetry.hooks import (
     DIRECTIONS,
     EFFECT_KINDS,
     EFFECT_OUTCOMES,
+    HOOK_CODES,
     LANES,
     LASTING_STATES,
     LOSS_REASONS,
@@ -43,6 +44,8 @@ _DELETE_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 25, 30, 4
 _COMMIT_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _ARRIVAL_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400)
 _CALL_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
+# A post is answered within ten seconds.
+_HOOK_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _EFFECT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 _MICROSECONDS: Final = 1_000_000
@@ -272,6 +275,21 @@ class DeskMetrics:
             "Polls of the desk for what changed there.",
             labels=("source", "outcome"),
             known=product(sources, DESK_POLL_OUTCOMES),
+        )
+        self.posts = Tally(
+            registry,
+            "ecproc_hook_requests",
+            "Posts of other systems, by what they were answered.",
+            labels=("source", "code"),
+            known=product(sources, HOOK_CODES),
+        )
+        self.answers = Spread(
+            registry,
+            "From a post's head to its answer.",
+            _HOOK_BUCKETS,
+            "ecproc_hook_seconds",
+            labels=("source",),
+            known=product(sources),
         )
         self.whole: dict[str, float] = {}
         Watched(

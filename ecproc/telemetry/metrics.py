@@ -163,5 +163,9 @@ class PrometheusTelemetry(Telemetry):
         if whole_at is not None:
             self._desk.whole[source] = whole_at / _MICROSECONDS
 
+    def hook_answered(self, source: str, status: int, seconds: float) -> None:
+        self._desk.posts.add(source, str(status))
+        self._desk.answers.add(seconds, source)
+
     def web_refused(self, reason: str) -> None:
         self._refused.of(reason).inc()

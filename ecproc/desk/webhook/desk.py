@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+import anyio
 import anyio.to_thread
 
 from ecproc.clock import Clock
@@ -31,6 +32,7 @@ ANSWER_BYTES: Final = 256 * 1024
 """How much of an answer is read."""
 FILE_PATH: Final = "/hooks/files/"
 """Where our own listener hands files out, below its public address."""
+_GONE_HINT: Final = "bring the file back from a backup of the data directory and retry, or discard"
 _CONNECT_SECONDS: Final = 10.0
 _CONNECTIONS: Final = 32
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
@@ -99,7 +101,7 @@ class WebhookDesk:
         """Post it. A repeat has the same id and the same body, but for a file's address."""
         if call.kind not in TYPES:
             raise DeskRefused(f"a webhook desk has no {call.kind}", final=True)
-        body = encode_call(call, download=self._address_of(call.file))
+        body = encode_call(call, download=await self._find_address(call.file))
         seen = await self._post(make_id(call.key), body)
         return conclude(call, seen, repeat=self._repeat)
 
@@ -139,9 +141,12 @@ class WebhookDesk:
         # Outside the handler, so that nothing that was sent hangs on to it.
         raise be_open(reason, repeat=self._repeat) if sent else DeskUnavailable(reason, sent=False)
 
-    def _address_of(self, file: StoredFile | None) -> str | None:
+    async def _find_address(self, file: StoredFile | None) -> str | None:
+        """Where the file can be had from, None where nobody can fetch it from us."""
         if file is None or not self._public_url:
             return None
+        if not await anyio.Path(file.path).is_file():
+            raise DeskRefused(f"the stored file {file.path} is gone", final=True, hint=_GONE_HINT)
         token = sign_file(self._read_keys()[0], file.sha256, now=self._clock.now() / 1_000_000)
         return f"{self._public_url}{FILE_PATH}{token}"
 

@@ -13,8 +13,8 @@ import msgspec
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.effects import EffectKind, Repeat
-from ecproc.domain.events import Remark
 from ecproc.domain.ids import identity
+from ecproc.domain.remarks import Remark
 
 PROBE: Final = "probe"
 """The type of the message that `ecproc desk check` sends."""
@@ -251,8 +251,17 @@ def _accept(call: DeskCall, seen: Seen, asked: Mapping[str, str], repeat: Repeat
 
 def read_applied(call: DeskCall, answer: Answer) -> DeskAnswer:
     """The client ticket as an answer tells it."""
-    number = call.number or answer.number
-    return DeskAnswer(number, answer.state or _guess_state(call), answer.reference, answer.url)
+    state = answer.state or _guess_state(call)
+    view = _see(call, state)
+    return DeskAnswer(call.number or answer.number, state, answer.reference, answer.url, view=view)
+
+
+def _see(call: DeskCall, state: str) -> Mapping[str, str]:
+    """What the record has in the fields that the call wrote, as far as the receiver lets us know: what was sent."""
+    if call.kind in (EffectKind.COMMENT, EffectKind.ATTACH):
+        return {}
+    fields = {name: value for name, value in call.fields.items() if name not in ("state", "status")}
+    return {**fields, **({"status": state} if state else {})}
 
 
 def _guess_state(call: DeskCall) -> str:
