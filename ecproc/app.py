@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, assert_never
 
 import anyio
 import msgspec
@@ -27,7 +27,7 @@ from ecproc.collector import spare_the_collector
 from ecproc.commands.intake import Intake
 from ecproc.commands.steering import Steering
 from ecproc.config import Config, DataConfig, LiveSecret, Secrets
-from ecproc.descriptors import FEW_FILES, Reserve, raise_limit
+from ecproc.descriptors import Reserve
 from ecproc.desk.base import Desk
 from ecproc.desk.local import LocalDesk
 from ecproc.desk.opening import open_desk
@@ -50,10 +50,10 @@ from ecproc.rebuild.live import LiveCheck, ReplayReport, mend_live_state, renew_
 from ecproc.rebuild.parts import Team
 from ecproc.rebuild.streams import Progress
 from ecproc.reloading import Reloading
-from ecproc.reporting import ProcessHealth, Reporting, read_versions, tell_exposures, watch_room
+from ecproc.reporting import ProcessHealth, ReceiptKeeper, Reporting, read_versions, tell_exposures, watch_room
 from ecproc.restoring import align_desk
 from ecproc.room import Room
-from ecproc.starting import Front, Opening
+from ecproc.starting import Front, Opening, raise_file_limit
 from ecproc.store.base import Damage, Store
 from ecproc.store.opening import open_reader, open_store, verify_log
 from ecproc.systemd import ServiceManager
@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from ecproc.bridge.http import HttpBridge
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 Errand: TypeAlias = Callable[[Intake], Awaitable[ExitCode]]
 """What a processor is started for, and how it ends."""
@@ -131,7 +132,7 @@ async def run_processor(
     os.umask(0o077)
     async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
         clock = SystemClock()
-        _raise_file_limit()
+        raise_file_limit()
         reserve = stack.enter_context(closing(Reserve()))
         sources = tuple(config.hooks_sources)
         telemetry = PrometheusTelemetry(CollectorRegistry(), clock=clock, sources=sources, **read_versions())
@@ -188,6 +189,7 @@ class Processor:
         self._reloading = reloading
         self._heartbeat = Heartbeat()
         self._reporting = Reporting(config, store, pipeline, room, telemetry=telemetry, clock=clock)
+        self._receipts = ReceiptKeeper(config, pipeline.ingest, clock=clock)
         self._manager = ServiceManager(os.environ, clock)
         self._ending = Ending(pipeline, self._reporting, reread=reloading.reread, clock=clock)
         self._health = ProcessHealth(
@@ -227,9 +229,8 @@ class Processor:
         adapter = _open_bridge(config, api_key=reloading.secrets["bridge.api_key"], clock=clock)
         stack.push_async_callback(adapter.aclose)
         bridge = MeteredBridge(adapter, telemetry=telemetry, clock=clock)
-        fetcher = _open_fetcher(config, content, clock=clock)
+        fetcher, uploader = _open_files(config, content, clock=clock)
         stack.push_async_callback(fetcher.aclose)
-        uploader = _open_uploader(config, content, clock=clock)
         stack.push_async_callback(uploader.aclose)
         pipeline = Pipeline(
             config,
@@ -280,6 +281,7 @@ class Processor:
             tasks.start_soon(self._reporting.refresh_gauges)
             tasks.start_soon(self._reporting.watch_expiries)
             tasks.start_soon(self._reporting.tell_hourly)
+            tasks.start_soon(self._receipts.run)
             if isinstance(self._desk, LocalDesk):
                 tasks.start_soon(self._desk.keep_short)
             tasks.start_soon(self._reloading.run)
@@ -327,14 +329,6 @@ class Processor:
         )
 
 
-def _raise_file_limit() -> None:
-    """Open as many files as we may, and say so where that is hardly enough."""
-    limit = raise_limit()
-    if limit < FEW_FILES:
-        reason = f"only {limit} files may be open at once, connections included"
-        log.warning("config_warning", reason=reason, hint="raise the hard limit: LimitNOFILE= of a unit, ulimit -Hn")
-
-
 async def _open_log(
     config: Config, start: Opening, room: Room, *, accept_loss: bool, telemetry: PrometheusTelemetry, clock: Clock
 ) -> Store:
@@ -364,28 +358,21 @@ async def _open_desk(config: Config, store: Store, *, secrets: Secrets, clock: C
         return await opening()
 
 
-def _open_fetcher(config: Config, content: ContentStore, *, clock: Clock) -> HttpFetcher:
-    return HttpFetcher(
-        content,
-        allowed_hosts=config.attachments.allowed_hosts,
-        max_bytes=config.attachments.max_bytes,
-        timeout=config.limits.download_seconds,
-        max_connections=config.limits.bridge_connections,
-        clock=clock,
-        proxy=config.bridge.proxy_address,
-    )
+def _open_files(config: Config, content: ContentStore, *, clock: Clock) -> tuple[HttpFetcher, HttpUploader]:
+    """What downloads and uploads, each within the same bounds."""
 
+    def make(kind: Callable[..., T]) -> T:
+        return kind(
+            content,
+            allowed_hosts=config.attachments.allowed_hosts,
+            max_bytes=config.attachments.max_bytes,
+            timeout=config.limits.download_seconds,
+            max_connections=config.limits.bridge_connections,
+            clock=clock,
+            proxy=config.bridge.proxy_address,
+        )
 
-def _open_uploader(config: Config, content: ContentStore, *, clock: Clock) -> HttpUploader:
-    return HttpUploader(
-        content,
-        allowed_hosts=config.attachments.allowed_hosts,
-        max_bytes=config.attachments.max_bytes,
-        timeout=config.limits.download_seconds,
-        max_connections=config.limits.bridge_connections,
-        clock=clock,
-        proxy=config.bridge.proxy_address,
-    )
+    return make(HttpFetcher), make(HttpUploader)
 
 
 def _open_bridge(config: Config, *, api_key: LiveSecret, clock: Clock) -> FastBridge | HttpBridge:
