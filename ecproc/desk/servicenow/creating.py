@@ -8,7 +8,7 @@ from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
 from ecproc.desk.servicenow.answers import misses_comment
 from ecproc.desk.servicenow.changes import TABLE as CHANGES
 from ecproc.desk.servicenow.doubles import Doubles, describe_doubles
-from ecproc.desk.servicenow.fields import Told, list_overruled
+from ecproc.desk.servicenow.fields import RecordNews, list_overruled
 from ecproc.desk.servicenow.instance import InstanceLink
 from ecproc.desk.servicenow.soundness import Soundness
 from ecproc.desk.servicenow.staging import put
@@ -56,7 +56,7 @@ class TicketMaker:
             self._at.journal.note_written(row["sys_id"])
         return row
 
-    async def _move_on(self, call: DeskCall, table: str, row: RecordValues, told: Told) -> RecordValues:
+    async def _move_on(self, call: DeskCall, table: str, row: RecordValues, told: RecordNews) -> RecordValues:
         """The record in its state: every change begins as a new one. It is made: that it stays there is no failure."""
         state = told.fields.get("state", "")
         if table != CHANGES or not state or row.get("state") == state:

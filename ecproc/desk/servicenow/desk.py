@@ -17,7 +17,7 @@ from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused
 from ecproc.desk.servicenow.approvals import Approvals
 from ecproc.desk.servicenow.creating import TicketMaker
 from ecproc.desk.servicenow.doubles import Doubles
-from ecproc.desk.servicenow.fields import Told
+from ecproc.desk.servicenow.fields import RecordNews
 from ecproc.desk.servicenow.files import Files, require_file
 from ecproc.desk.servicenow.instance import InstanceLink
 from ecproc.desk.servicenow.places import TicketPlace
@@ -115,6 +115,6 @@ class ServiceNowDesk:
 
     async def _note(self, call: DeskCall, place: TicketPlace, text: str) -> DeskAnswer:
         if place.staging:
-            return await self._setting.stage(call, place, Told({}, (text,)))
+            return await self._setting.stage(call, place, RecordNews({}, (text,)))
         row = await self.instance.journal.write(place.table, place.sys_id, text, write_marker(call))
         return self.instance.answer(call, place.table, row)

@@ -31,7 +31,7 @@ _ENDS: Final[Mapping[str, tuple[str, str]]] = {
 """The state that a kind means where the call names none: of incidents and requests, and of changes."""
 
 
-class Told(msgspec.Struct, frozen=True):
+class RecordNews(msgspec.Struct, frozen=True):
     """What a record is to be told: its fields, and texts that go to its journal."""
 
     fields: dict[str, str]
@@ -46,7 +46,7 @@ class Translator:
         self._mapping = mapping
         self._references = references
 
-    async def translate(self, call: DeskCall) -> Told:
+    async def translate(self, call: DeskCall) -> RecordNews:
         """What follows from the call for the record: for a create everything, else what changed.
 
         Raises DeskRefused where the mapping does, and DeskUnavailable where names cannot be looked up.
@@ -76,7 +76,7 @@ class Translator:
                 fields[name], is_fallback = found
                 if is_fallback:
                     remarks.append(Remark(Anomaly.UNMAPPED, f"{name}: the default {kind}, for one that the desk lacks"))
-        return Told(fields, (*notes, *out.overflow), tuple(remarks))
+        return RecordNews(fields, (*notes, *out.overflow), tuple(remarks))
 
     async def find_user(self, email: str) -> str | None:
         """The sys_id of the one user with that address."""

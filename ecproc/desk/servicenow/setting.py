@@ -10,7 +10,7 @@ from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused
 from ecproc.desk.servicenow.answers import misses_comment
 from ecproc.desk.servicenow.approvals import Approvals
 from ecproc.desk.servicenow.changes import TABLE as CHANGES
-from ecproc.desk.servicenow.fields import Told, list_overruled
+from ecproc.desk.servicenow.fields import RecordNews, list_overruled
 from ecproc.desk.servicenow.instance import InstanceLink
 from ecproc.desk.servicenow.places import TicketPlace
 from ecproc.desk.servicenow.staging import put
@@ -45,7 +45,7 @@ class TicketSetter:
         return self._at.answer(call, place.table, row, remarks, written=told.fields)
 
     async def _write_with_reason(
-        self, call: DeskCall, place: TicketPlace, told: Told, extra: RecordValues
+        self, call: DeskCall, place: TicketPlace, told: RecordNews, extra: RecordValues
     ) -> RecordValues:
         """Write; once more with a note where a policy asks for one because the ticket waits for somebody."""
         try:
@@ -55,7 +55,7 @@ class TicketSetter:
                 raise
         return await self._write(call, place, told, self._at.explain_hold(call))
 
-    async def _write(self, call: DeskCall, place: TicketPlace, told: Told, extra: RecordValues) -> RecordValues:
+    async def _write(self, call: DeskCall, place: TicketPlace, told: RecordNews, extra: RecordValues) -> RecordValues:
         table, _, sys_id = place
         if table == CHANGES and told.fields.get("state"):
             row = await self._at.changes.write(call, sys_id, told.fields, extra=extra)
@@ -69,7 +69,7 @@ class TicketSetter:
             self._at.journal.note_written(sys_id)
         return row
 
-    async def _patch(self, call: DeskCall, place: TicketPlace, request: InstanceCall, told: Told) -> RecordValues:
+    async def _patch(self, call: DeskCall, place: TicketPlace, request: InstanceCall, told: RecordNews) -> RecordValues:
         """The record as it was set. One that came to another end before stays there: nothing leads out of it."""
         try:
             row = await self._at.calls.record(request)
@@ -83,7 +83,7 @@ class TicketSetter:
         _require_state(told, row)
         return row
 
-    async def stage(self, call: DeskCall, place: TicketPlace, told: Told) -> DeskAnswer:
+    async def stage(self, call: DeskCall, place: TicketPlace, told: RecordNews) -> DeskAnswer:
         """The same by a row of the staging table; a note that is there already is not put in again."""
         marker = write_marker(call)
         body = {**told.fields, **self._at.marks.mark(self._at.places.key_of_record(call))}
@@ -94,7 +94,7 @@ class TicketSetter:
         return self._at.answer(call, place.table, stored, told.remarks)
 
 
-def _require_state(told: Told, row: RecordValues) -> None:
+def _require_state(told: RecordNews, row: RecordValues) -> None:
     """Raise DeskRefused where the record did not go to the state that it was sent to."""
     wanted = told.fields.get("state")
     if wanted and "state" in row and row["state"] != wanted:
