@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, assert_never
 
 import anyio
 import msgspec
@@ -41,6 +41,7 @@ from ecproc.fold.tickets import MACHINES
 from ecproc.heartbeat import Heartbeat
 from ecproc.hooking import open_hooks
 from ecproc.interrupts import Interrupts
+from ecproc.mapping_file import open_mapping
 from ecproc.metering import MeteredBridge
 from ecproc.offline import open_intake
 from ecproc.pipeline import Pipeline
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from ecproc.bridge.http import HttpBridge
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 Errand: TypeAlias = Callable[[Intake], Awaitable[ExitCode]]
 """What a processor is started for, and how it ends."""
@@ -227,9 +229,8 @@ class Processor:
         adapter = _open_bridge(config, api_key=reloading.secrets["bridge.api_key"], clock=clock)
         stack.push_async_callback(adapter.aclose)
         bridge = MeteredBridge(adapter, telemetry=telemetry, clock=clock)
-        fetcher = _open_fetcher(config, content, clock=clock)
+        fetcher, uploader = _open_files(config, content, clock=clock)
         stack.push_async_callback(fetcher.aclose)
-        uploader = _open_uploader(config, content, clock=clock)
         stack.push_async_callback(uploader.aclose)
         pipeline = Pipeline(
             config,
@@ -349,7 +350,7 @@ async def _open_log(
 async def _open_desk(config: Config, store: Store, *, secrets: Secrets, clock: Clock, room: Room) -> Desk:
     """The desk, where a damaged row that it is held against is made anew first; one that stays so is raised."""
     align = partial(align_desk, store=store, clock=clock)
-    opening = partial(open_desk, config, secrets=secrets, align=align, clock=clock, room=room)
+    opening = partial(open_desk, config, open_mapping(config)[0], secrets=secrets, align=align, clock=clock, room=room)
     try:
         return await opening()
     except RowDamaged as damaged:
@@ -357,28 +358,21 @@ async def _open_desk(config: Config, store: Store, *, secrets: Secrets, clock: C
         return await opening()
 
 
-def _open_fetcher(config: Config, content: ContentStore, *, clock: Clock) -> HttpFetcher:
-    return HttpFetcher(
-        content,
-        allowed_hosts=config.attachments.allowed_hosts,
-        max_bytes=config.attachments.max_bytes,
-        timeout=config.limits.download_seconds,
-        max_connections=config.limits.bridge_connections,
-        clock=clock,
-        proxy=config.bridge.proxy_address,
-    )
+def _open_files(config: Config, content: ContentStore, *, clock: Clock) -> tuple[HttpFetcher, HttpUploader]:
+    """What downloads and uploads, each within the same bounds."""
 
+    def make(kind: Callable[..., T]) -> T:
+        return kind(
+            content,
+            allowed_hosts=config.attachments.allowed_hosts,
+            max_bytes=config.attachments.max_bytes,
+            timeout=config.limits.download_seconds,
+            max_connections=config.limits.bridge_connections,
+            clock=clock,
+            proxy=config.bridge.proxy_address,
+        )
 
-def _open_uploader(config: Config, content: ContentStore, *, clock: Clock) -> HttpUploader:
-    return HttpUploader(
-        content,
-        allowed_hosts=config.attachments.allowed_hosts,
-        max_bytes=config.attachments.max_bytes,
-        timeout=config.limits.download_seconds,
-        max_connections=config.limits.bridge_connections,
-        clock=clock,
-        proxy=config.bridge.proxy_address,
-    )
+    return make(HttpFetcher), make(HttpUploader)
 
 
 def _open_bridge(config: Config, *, api_key: LiveSecret, clock: Clock) -> FastBridge | HttpBridge:

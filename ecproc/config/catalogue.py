@@ -22,6 +22,7 @@ from ecproc.config.options import (
     WebConfig,
 )
 from ecproc.config.secret import Secret
+from ecproc.config.servicenow import ServiceNowConfig, ServiceNowTables
 
 PREFIX: Final = "ECPROC_"
 
@@ -31,6 +32,8 @@ SECTIONS: Final[Mapping[str, type[Struct]]] = {
     "attachments": AttachmentsConfig,
     "desk": DeskConfig,
     "mapping": MappingConfig,
+    "desk.servicenow": ServiceNowConfig,
+    "desk.servicenow.tables": ServiceNowTables,
     "desk.webhook": DeskWebhookConfig,
     "outbox": OutboxConfig,
     "outbox.slots": OutboxSlots,
@@ -130,6 +133,8 @@ def _describe(annotation: Any) -> str:
     kind, metas = _strip(annotation)
     if kind in (int, float):
         return ("a whole number" if kind is int else "a number") + _describe_bounds(metas)
+    if kind is bool:
+        return "true or false"
     if kind in (str, Secret):
         return "text"
     if kind is Path:

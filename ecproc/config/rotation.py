@@ -8,7 +8,14 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from ecproc.config.catalogue import SOURCES, find_section
-from ecproc.config.checks import HEADER_SECRETS, TOKEN_LENGTH, WEBHOOK_SECRETS, fits_header, is_webhook_secret
+from ecproc.config.checks import (
+    FORM_SECRETS,
+    HEADER_SECRETS,
+    TOKEN_LENGTH,
+    WEBHOOK_SECRETS,
+    fits_header,
+    is_webhook_secret,
+)
 from ecproc.config.options import Config, SecretFile
 from ecproc.config.proxy import BadProxy, list_proxy_secrets, parse_proxy
 from ecproc.config.secret import Secret
@@ -17,6 +24,8 @@ from ecproc.webhooks import KEY_FORM
 
 API_KEY: Final = "bridge.api_key"
 PROXY: Final = "bridge.proxy"
+PROXIES: Final = (PROXY, "desk.servicenow.proxy")
+"""What only a restart can change, wherever it is given."""
 
 _SOURCE_LINES: Final = {"secrets": 8, "password": 2, "token": 2}
 """Values that the file of a source's secret may hold, one on a line."""
@@ -128,7 +137,7 @@ class Secrets:
     @property
     def fixed(self) -> Sequence[str]:
         """The options that are set and only a restart can change."""
-        return [name for name, one in self._live.items() if one.value and (name == PROXY or not one.follows)]
+        return [name for name, one in self._live.items() if one.value and (name in PROXIES or not one.follows)]
 
 
 def read_secret(option: str, path: Path) -> tuple[Secret, ...] | str:
@@ -165,13 +174,13 @@ def list_secret_texts(config: Config) -> Iterator[str]:
 def secret_texts(option: str, values: Sequence[Secret]) -> Iterator[str]:
     """Every form in which the values of a secret could be printed."""
     for value in values:
-        yield from list_proxy_secrets(value.reveal()) if option == PROXY else (value.reveal(),)
+        yield from list_proxy_secrets(value.reveal()) if option in PROXIES else (value.reveal(),)
 
 
 def list_secrets(config: Config) -> Sequence[str]:
     """The options of this configuration that hold secrets."""
     sources = [f"{SOURCES}.{name}.{key}" for name in config.hooks_sources for key in _SOURCE_LINES]
-    return (*HEADER_SECRETS, PROXY, *WEBHOOK_SECRETS, *sources)
+    return (*HEADER_SECRETS, *FORM_SECRETS, *PROXIES, *WEBHOOK_SECRETS, *sources)
 
 
 def _count_lines(option: str) -> int:
@@ -208,7 +217,7 @@ def _check(option: str, values: Sequence[Secret]) -> str:
         return "" if fits else "it has characters that no HTTP header can carry"
     if option.endswith(".secrets"):
         return "" if all(map(is_webhook_secret, values)) else f"a line of it is not {KEY_FORM}"
-    if option != PROXY:
+    if option not in PROXIES:
         return ""
     proxy = parse_proxy(values[0].reveal())
     return f"it {proxy.reason}" if isinstance(proxy, BadProxy) else ""

@@ -54,9 +54,17 @@ def load_mapping(text: str, *, source: str) -> Mapping:
 
 def default_mapping(desk_kind: str) -> Mapping:
     """The built-in mapping of a desk of that kind."""
-    name = f"{desk_kind if desk_kind in _OWN else 'identity'}.toml"
-    text = files(__package__).joinpath(name).read_text(encoding="utf-8")
+    name, text = _name_built_in(desk_kind), built_in_text(desk_kind)
     return _build({**_parse(text, name), "desk": desk_kind}, find_places(text), f"built-in {name}")
+
+
+def built_in_text(desk_kind: str) -> str:
+    """The same as the file that it is."""
+    return files(__package__).joinpath(_name_built_in(desk_kind)).read_text(encoding="utf-8")
+
+
+def _name_built_in(desk_kind: str) -> str:
+    return f"{desk_kind if desk_kind in _OWN else 'identity'}.toml"
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:

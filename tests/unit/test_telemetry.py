@@ -363,4 +363,4 @@ def test_metrics_hear_every_report() -> None:
 def test_the_words_are_those_of_the_contract() -> None:
     assert set(TICKET_STATES) == {"Incident", "Request", "Change"}
     assert TICKET_STATES["Incident"] == ("open", "workinprogress", "pending", "resolved", "closed", "cancelled")
-    assert len(ANOMALY_CODES) == 24
+    assert len(ANOMALY_CODES) == 30
