@@ -50,6 +50,7 @@ from ecproc.domain.events import (
     Quarantined,
     QuarantineReason,
     Released,
+    PolicyChanged,
     TimerElapsed,
     Undecodable,
 )
@@ -170,7 +171,7 @@ def evolve(state: ClientCreate, fact: Fact, place: Place) -> list[Delta]:
         case EffectStarted() | EffectSucceeded() | EffectFailed() | EffectUnknown() | OperatorActed():
             state.touch(place)
             return _hear(state, fact, place) if fact.key == state.key else []
-        case ClientLinked() | TimerElapsed():
+        case ClientLinked() | TimerElapsed() | PolicyChanged():
             state.touch(place)
             return []
         case _:

@@ -12,7 +12,7 @@ from ecproc.domain.deltas import Attachment, AttachmentChanged, ClientTicket, Cl
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.events import EffectFailed, EffectStarted, EffectSucceeded, Hold, OperatorActed, Outcome, Place
-from ecproc.domain.ids import ClientNumber, identity
+from ecproc.domain.ids import ClientNumber, create_key, identity
 from ecproc.domain.sending import COMMAND_EFFECTS, settle_command
 from ecproc.domain.state import AttachmentStatus, TicketState, flag, flag_once
 
@@ -44,6 +44,8 @@ def _evolve_planned(state: TicketState, entry: Entry, outcome: Outcome, place: P
         return flag_once(state, Anomaly.ODD_ANSWER, detail, place.position)
     if effect.kind in COMMAND_EFFECTS:
         return settle_command(state, effect, outcome, place)
+    if isinstance(outcome, EffectFailed) and effect.kind is EffectKind.REOPEN and outcome.next_attempt_at is None:
+        return [flag(state, Anomaly.REOPEN_REFUSED, outcome.reason[:200], place.position)]
     if not isinstance(outcome, EffectSucceeded):
         return []
     if effect.kind is EffectKind.CREATE:
@@ -115,7 +117,8 @@ def _link(state: TicketState, effect: Effect, result: Mapping[str, str], place: 
     if not number or number in known:
         return []
     deltas: list[Delta] = []
-    if known:
+    again = effect.key != create_key(state.stream, effect.generation)
+    if known and not again:
         detail = f"{', '.join(known)} and {number} for generation {effect.generation}"
         deltas.append(flag(state, Anomaly.DOUBLE_CREATE, detail, place.position))
     created = ClientTicket(
@@ -125,6 +128,7 @@ def _link(state: TicketState, effect: Effect, result: Mapping[str, str], place: 
         state=result.get("state", "open"),
         reference=result.get("reference", ""),
         url=result.get("url", ""),
+        follows=known[-1] if known and again else "",
     )
     state.client_tickets.append(created)
     state.client_tickets.sort(key=_generation_of)

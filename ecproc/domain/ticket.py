@@ -15,7 +15,7 @@ import msgspec
 from ecproc.domain import change, incident
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.commands import ClientLinked, CommandAccepted, EnsonoNumberReturned
-from ecproc.domain.decisions import Draft, attach, return_number
+from ecproc.domain.decisions import Draft, attach, create_instead, return_number
 from ecproc.domain.dedups import flag_repeated, remember_dedup
 from ecproc.domain.deltas import (
     Attachment,
@@ -26,6 +26,7 @@ from ecproc.domain.deltas import (
     CommandCall,
     Delta,
     Echoed,
+    Flagged,
     NoteAdded,
     NumberMissing,
     QuarantineLeft,
@@ -46,6 +47,7 @@ from ecproc.domain.events import (
     OperatorActed,
     OwnFact,
     Place,
+    PolicyChanged,
     Quarantined,
     QuarantineReason,
     Released,
@@ -58,11 +60,13 @@ from ecproc.domain.ids import NO_SEQUENCE, ClientNumber, TicketNumber
 from ecproc.domain.linking import NAMING, evolve_linked, tell_create
 from ecproc.domain.outcomes import evolve_outcome
 from ecproc.domain.policy import Policy
+from ecproc.domain.reopening import forget_reopen
+from ecproc.domain.scoping import bring_in, keep_aimed, tell_missed
 from ecproc.domain.sending import draft_calls, evolve_command, note_message, release_waiting
 from ecproc.domain.state import AttachmentStatus, TicketState, digest, flag, flag_once
 from ecproc.domain.timers import confirm_calls, evolve_elapsed, expect_confirmation, follow_timers, watch_call
 
-FOLD_VERSION: Final = 5
+FOLD_VERSION: Final = 6
 """Grows with every change to what a fold makes of a ticket's events: live rows of another version are rebuilt."""
 
 RETURN_GRACE: Final = 5 * 60 * 1_000_000
@@ -97,8 +101,8 @@ class TicketKind(Protocol):
     def apply_extras(self, state: TicketState, message: Message, *, late: bool) -> list[Delta]:
         """Apply what messages of this type alone may carry beside the record."""
 
-    def decide(self, draft: Draft, message: Message, deltas: Sequence[Delta]) -> None:
-        """Draft what these deltas of a message lead to."""
+    def decide(self, draft: Draft, message: Message, deltas: Sequence[Delta], *, fresh: bool = False) -> None:
+        """Draft what these deltas of a message lead to; with `fresh` behind a create that tells the ticket as it is."""
 
 
 KINDS: Final[Mapping[TicketType, TicketKind]] = {
@@ -138,7 +142,7 @@ def _evolve_own(state: TicketState, fact: OwnFact, place: Place) -> list[Delta]:
                 watch_call(state, EffectKind.CREATE_TICKET, fact.key, make_print({}, (), place.at))
                 expect_confirmation(state, fact.key, place.at)
             return evolve_linked(state, fact, place) + release_waiting(state)
-        case EnsonoNumberReturned():
+        case EnsonoNumberReturned() | PolicyChanged():
             return []
         case TimerElapsed():
             return evolve_elapsed(state, fact, place)
@@ -147,10 +151,11 @@ def _evolve_own(state: TicketState, fact: OwnFact, place: Place) -> list[Delta]:
 
 
 def decide(state: TicketState, fact: Fact, deltas: Sequence[Delta], place: Place, policy: Policy) -> list[Effect]:
-    """The effects of one fact, given the state just after it and what it changed. Never reads former decisions."""
-    if not deltas:
+    """The effects of one fact, given the state just after it and what it changed. Of former decisions it reads whether
+    the ticket is in scope, and what was planned under which key."""
+    if not deltas and state.scope is None:
         return []
-    draft = Draft(state, place)
+    draft = Draft(state, place, policy)
     due: list[CommandCall] = []
     for delta in deltas:
         if type(delta) is Echoed:
@@ -160,14 +165,20 @@ def decide(state: TicketState, fact: Fact, deltas: Sequence[Delta], place: Place
     if isinstance(fact, Released):
         fact = fact.fact
     if isinstance(fact, Message):
-        if state.type is not None:
+        if state.type is not None and state.scope is None:
             KINDS[state.type].decide(draft, fact, deltas)
+        elif state.type is not None and state.is_inside:
+            KINDS[state.type].decide(draft, fact, deltas, fresh=bring_in(draft, deltas))
+            tell_missed(draft, fact, deltas)
+            keep_aimed(draft)
     else:
         for delta in deltas:
             if isinstance(delta, ClientTicketChanged) and delta.created:
                 return_number(draft, delta.client_ticket)
-            elif isinstance(delta, AttachmentChanged) and not delta.attachment.delivered:
+            elif isinstance(delta, AttachmentChanged) and not delta.attachment.delivered and state.is_inside:
                 attach(draft, delta.attachment)
+            elif isinstance(delta, Flagged) and delta.code == Anomaly.REOPEN_REFUSED and isinstance(fact, EffectFailed):
+                create_instead(draft, fact.key)
     if due:
         draft_calls(draft, due)
     return draft.effects
@@ -244,7 +255,9 @@ def evolve_in_full(state: TicketState, message: Message, *, released: bool = Fal
     deltas += _apply_message(state, message, kind, late=late)
     commands = state.commands
     if commands.prints:
-        deltas += find_echo(commands, message, deltas)
+        deltas += (echoes := find_echo(commands, message, deltas))
+        if any(isinstance(echo, Echoed) and echo.moved for echo in echoes):
+            forget_reopen(state, message.message_id)  # it began at the desk
     if not late:
         note_message(state, message, deltas)
     if commands.waiting:

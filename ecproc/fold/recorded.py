@@ -20,12 +20,21 @@ from ecproc.domain.events import (
     Noticed,
     OperatorActed,
     Outcome,
+    PolicyChanged,
     Quarantined,
     TimerElapsed,
 )
 
 OwnEvent = (
-    Decided | Quarantined | Outcome | Noticed | CommandAccepted | ClientLinked | EnsonoNumberReturned | TimerElapsed
+    Decided
+    | Quarantined
+    | Outcome
+    | Noticed
+    | CommandAccepted
+    | ClientLinked
+    | EnsonoNumberReturned
+    | TimerElapsed
+    | PolicyChanged
 )
 
 
@@ -46,6 +55,7 @@ class Kind(StrEnum):
     CLIENT_LINKED = "ClientLinked"
     ENSONO_NUMBER_RETURNED = "EnsonoNumberReturned"
     TIMER_ELAPSED = "TimerElapsed"
+    POLICY_CHANGED = "PolicyChanged"
 
 
 _KINDS: Final[dict[type[OwnEvent], Kind]] = {
@@ -61,6 +71,7 @@ _KINDS: Final[dict[type[OwnEvent], Kind]] = {
     ClientLinked: Kind.CLIENT_LINKED,
     EnsonoNumberReturned: Kind.ENSONO_NUMBER_RETURNED,
     TimerElapsed: Kind.TIMER_ELAPSED,
+    PolicyChanged: Kind.POLICY_CHANGED,
 }
 _encode = msgspec.json.Encoder().encode
 _DECODERS: Final[dict[str, msgspec.json.Decoder[OwnEvent]]] = {

@@ -196,6 +196,18 @@ class Projector:
         else:
             await self._run_burst([stream])
 
+    async def _run_looking_back(self, stream: str, fold: StreamFold) -> None:
+        """A burst of one ticket of which an act needs all that the log holds."""
+        try:
+            fold.history = await self._store.read_stream(stream)
+        except StoreError:
+            self._tasks = None
+            raise
+        except Exception as error:
+            self._park(stream, error)
+        else:
+            await self._run_burst([stream])
+
     def _go_on(self, streams: Sequence[str]) -> None:
         """Give back the tickets of which nothing waits, and start bursts of the others."""
         for fold in self._read_all(streams):
@@ -215,6 +227,8 @@ class Projector:
                 continue
             if fold is None and self._tasks is not None:
                 self._tasks.create_task(self._run_cold(stream))
+            elif fold is not None and fold.needs_history and self._tasks is not None:
+                self._tasks.create_task(self._run_looking_back(stream, fold))
             elif fold is None or not fold.undecided:
                 self._finish([stream])
             else:
