@@ -68,6 +68,10 @@ COMMANDS: Final = (
         "doctor", "ecproc.cli.doctor:doctor", "See whether all that `run` needs is as it should be, and what to do."
     ),
     Command("reconcile", "ecproc.cli.reconcile:reconcile", "List what does not add up between us and Ensono."),
+    Command("map check", "ecproc.cli.map:check", "Prove the mapping: no value without an image, no rule in vain."),
+    Command("map show", "ecproc.cli.map:show", "Show the tables of the mapping, and its hash."),
+    Command("map test", "ecproc.cli.map:test", "Try the mapping on messages, records or events; nothing is sent."),
+    Command("map diff", "ecproc.cli.map:diff", "Compare two mappings, also by what the log would have sent."),
     Command("config check", "ecproc.cli.config:check", "Check the configuration as `run` would."),
     Command("config show", "ecproc.cli.config:show", "Show every option, its value and where that came from."),
     Command("config init", "ecproc.cli.config:init", "Print a configuration file with every option and its default."),
@@ -79,6 +83,7 @@ GROUPS: Final = {
     "outbox": "Side effects that were written down.",
     "quarantine": "Messages that could not be taken.",
     "log": "The event log itself.",
+    "map": "What the guide's fields are at the desk, and the desk's at Ensono.",
     "config": "The configuration.",
 }
 

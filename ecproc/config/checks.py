@@ -55,7 +55,8 @@ def check_config(config: Config, *, require_bridge: bool) -> Iterator[Finding]:
     for name in HEADER_SECRETS:
         yield from _check_secret(name, config)
     yield from _check_proxy(bridge.proxy)
-    yield from _check_directory(str(config.data.dir))
+    yield from _check_path_text("data.dir", str(config.data.dir))
+    yield from _check_path_text("mapping.file", config.mapping.file)
     for host in config.attachments.allowed_hosts:
         if not is_loopback(host) and not _HOST_PATTERN.fullmatch(host):
             yield Finding("attachments.allowed_hosts", f"{host!r} is not a host name or pattern", _HOSTS_HELP)
@@ -72,11 +73,11 @@ def _check_slots(slots: OutboxSlots, in_all: int) -> Iterator[Finding]:
             yield Finding(name, f"{name} is more than outbox.max_in_flight, {in_all}", "raise outbox.max_in_flight")
 
 
-def _check_directory(path: str) -> Iterator[Finding]:
+def _check_path_text(name: str, path: str) -> Iterator[Finding]:
     if path.startswith("~"):
-        yield Finding("data.dir", "data.dir begins with ~, which is not expanded", "write the whole path")
+        yield Finding(name, f"{name} begins with ~, which is not expanded", "write the whole path")
     elif not path.isprintable():
-        yield Finding("data.dir", "data.dir has unprintable characters")
+        yield Finding(name, f"{name} has unprintable characters")
 
 
 def check_url(url: str) -> Iterator[Finding]:

@@ -61,6 +61,7 @@ class _Reading:
         self.failed: set[str] = set()
         self.secret_files: dict[str, SecretFile] = {}
         self.unread = False
+        self.directory = Path()
 
     def read_file(self, path: Path | None, default_path: Path) -> None:
         """Take every option of the TOML file, if there is one."""
@@ -73,6 +74,7 @@ class _Reading:
             path, place = default_path, str(default_path)
         else:
             return
+        self.directory = path.parent
         text = self._read_text(path, place, "the configuration file")
         self.unread = text is None or not self._take_document(path, text)
 
@@ -95,7 +97,8 @@ class _Reading:
         for name, value in self.values.items():
             taken[OPTIONS[name].section][OPTIONS[name].key] = value
         sections = {field_of(section): struct(**taken[section]) for section, struct in SECTIONS.items()}
-        config = Config(origins=self.origins, secret_files=self.secret_files, **sections)  # type: ignore[arg-type]  # SECTIONS has the right types
+        kept = {"origins": self.origins, "secret_files": self.secret_files, "directory": self.directory}
+        config = Config(**kept, **sections)  # type: ignore[arg-type]  # SECTIONS has the right types
         # What a file that nobody could read sets is not known to be missing.
         for finding in check_config(config, require_bridge=require_bridge and not self.unread):
             if finding.name not in self.failed:
