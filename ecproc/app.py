@@ -30,12 +30,12 @@ from ecproc.descriptors import FEW_FILES, Reserve, raise_limit
 from ecproc.desk.backup import DESK_FILE
 from ecproc.desk.local import LocalDesk
 from ecproc.domain.log import Batch
-from ecproc.domain.policy import Policy
 from ecproc.ending import Ending
 from ecproc.errors import ExitCode, LogDamaged, RowDamaged, StoreUnavailable
 from ecproc.failpoints import arm_failpoints
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
+from ecproc.governing import govern
 from ecproc.heartbeat import Heartbeat
 from ecproc.interrupts import Interrupts
 from ecproc.metering import MeteredBridge
@@ -222,6 +222,7 @@ class Processor:
         stack.push_async_callback(store.aclose)
         tell_exposures(config.data.directory)
         unchecked = await start.when_there_is_room(lambda: renew_live_state(store, _team(config, clock)))
+        policy = await start.when_there_is_room(lambda: govern(store, config))
         content = ContentStore(config.data.directory, room)
         await start.when_there_is_room(content.sweep)
         desk = await start.when_there_is_room(lambda: _open_desk_mending(config, store, clock=clock, room=room))
@@ -246,7 +247,7 @@ class Processor:
             rng=random.Random(),
             telemetry=telemetry,
             machines=MACHINES,
-            policy=Policy(),
+            policy=policy,
             uploader=uploader,
         )
         reloading.on_new_key = pipeline.ingest.try_now

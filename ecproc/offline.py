@@ -17,9 +17,9 @@ from ecproc.commands.steering import NotPossible, Steering
 from ecproc.config import Config
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import OperatorActed
-from ecproc.domain.policy import Policy
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
+from ecproc.governing import govern
 from ecproc.outbox.settling import act_on
 from ecproc.rebuild.live import renew_live_state
 from ecproc.rebuild.parts import Team
@@ -71,7 +71,7 @@ async def take_data_dir(config: Config) -> AsyncIterator[TakenDir]:
             store,
             _LeftForLater(),
             machines=MACHINES,
-            policy=Policy(),
+            policy=await govern(store, config),
             client_name=config.bridge.client_name,
             limits=config.limits,
             clock=clock,

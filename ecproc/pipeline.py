@@ -92,6 +92,7 @@ class Pipeline:
                 breaker_seconds=limits.breaker_seconds,
                 attempt_seconds=_bound_attempt(config),
                 arguments_bytes=limits.arguments_bytes,
+                creates_per_minute=config.policy.create_per_minute,
             ),
             clock=clock,
             rng=rng,

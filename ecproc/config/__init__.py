@@ -13,6 +13,9 @@ from ecproc.config.options import (
     LogConfig,
     MappingConfig,
     OutboxConfig,
+    PolicyAdopt,
+    PolicyConfig,
+    PolicyReopen,
     SecretFile,
     WebConfig,
     is_loopback,
@@ -20,6 +23,7 @@ from ecproc.config.options import (
 from ecproc.config.rotation import LiveSecret, SecretChange, Secrets, list_secret_texts, secret_texts
 from ecproc.config.secret import Secret
 from ecproc.config.showing import ConfigRow, describe_config, template
+from ecproc.config.tables import TableAt
 
 __all__ = [
     "AttachmentsConfig",
@@ -35,10 +39,14 @@ __all__ = [
     "LogConfig",
     "MappingConfig",
     "OutboxConfig",
+    "PolicyAdopt",
+    "PolicyConfig",
+    "PolicyReopen",
     "Secret",
     "SecretChange",
     "SecretFile",
     "Secrets",
+    "TableAt",
     "WebConfig",
     "describe_config",
     "is_loopback",

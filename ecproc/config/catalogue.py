@@ -18,6 +18,9 @@ from ecproc.config.options import (
     MappingConfig,
     OutboxConfig,
     OutboxSlots,
+    PolicyAdopt,
+    PolicyConfig,
+    PolicyReopen,
     WebConfig,
 )
 from ecproc.config.secret import Secret
@@ -30,12 +33,21 @@ SECTIONS: Final[Mapping[str, type[Struct]]] = {
     "attachments": AttachmentsConfig,
     "desk": DeskConfig,
     "mapping": MappingConfig,
+    "policy": PolicyConfig,
+    "policy.reopen": PolicyReopen,
+    "policy.adopt": PolicyAdopt,
     "outbox": OutboxConfig,
     "outbox.slots": OutboxSlots,
     "commands": CommandsConfig,
     "web": WebConfig,
     "log": LogConfig,
 }
+
+
+TABLE_LISTS: Final[Mapping[str, str]] = {
+    "policy.scope": "which tickets the client wants at its desk: the first rule that holds decides, else they are in",
+}
+"""Arrays of tables, which only a file can hold, and what they are for; `field_of` names them in a `Config`."""
 
 
 class Option(Struct, frozen=True):

@@ -9,11 +9,21 @@ from typing import Any, Final, get_origin
 
 import msgspec
 
-from ecproc.config.catalogue import OPTIONS, PREFIX, SECTIONS, Option, field_of, suggest_option, suggest_word
+from ecproc.config.catalogue import (
+    OPTIONS,
+    PREFIX,
+    SECTIONS,
+    TABLE_LISTS,
+    Option,
+    field_of,
+    suggest_option,
+    suggest_word,
+)
 from ecproc.config.checks import check_config
 from ecproc.config.options import Config, SecretFile
 from ecproc.config.rotation import split_secret
 from ecproc.config.secret import Secret
+from ecproc.config.tables import TableAt, find_tables
 from ecproc.errors import ConfigError, ConfigProblem
 from ecproc.privacy import is_shared
 
@@ -60,6 +70,7 @@ class _Reading:
         self.origins: dict[str, str] = dict.fromkeys(OPTIONS, "default")
         self.failed: set[str] = set()
         self.secret_files: dict[str, SecretFile] = {}
+        self.tables: dict[str, tuple[TableAt, ...]] = {}
         self.unread = False
         self.directory = Path()
 
@@ -96,9 +107,10 @@ class _Reading:
         taken: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
         for name, value in self.values.items():
             taken[OPTIONS[name].section][OPTIONS[name].key] = value
+        tables = {field_of(name): taken_tables for name, taken_tables in self.tables.items()}
         sections = {field_of(section): struct(**taken[section]) for section, struct in SECTIONS.items()}
         kept = {"origins": self.origins, "secret_files": self.secret_files, "directory": self.directory}
-        config = Config(**kept, **sections)  # type: ignore[arg-type]  # SECTIONS has the right types
+        config = Config(**kept, **sections, **tables)  # type: ignore[arg-type]  # SECTIONS has the right types
         # What a file that nobody could read sets is not known to be missing.
         for finding in check_config(config, require_bridge=require_bridge and not self.unread):
             if finding.name not in self.failed:
@@ -119,6 +131,7 @@ class _Reading:
         for section, table in document.items():
             if section in SECTIONS:
                 self._take_section(section, table, path, lines)
+                self._take_tables(section, table, path, text)
             else:
                 self._unknown_section(section, table, f"{path}:{lines.get(section, 1)}")
         self._warn_of_readers(path)
@@ -133,8 +146,26 @@ class _Reading:
             name = f"{section}.{key}"
             if name in SECTIONS:
                 self._take_section(name, value, path, lines)
-            else:
+            elif name not in TABLE_LISTS:
                 self._take_key(section, key, value, f"{path}:{lines.get(name, 1)}")
+
+    def _take_tables(self, section: str, table: object, path: Path, text: str) -> None:
+        """Take the arrays of tables in a section as they stand: what they mean is for whoever reads them."""
+        for name in TABLE_LISTS:
+            key = name.removeprefix(f"{section}.")
+            value = table.get(key) if key != name and isinstance(table, dict) else None
+            if value is None:
+                continue
+            found = find_tables(text, name)
+            place = f"{path}:{found[0][''] if found else _line_numbers(text).get(name, 1)}"
+            if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+                self._problem(f"{name} must be an array of tables", place, f"write [[{name}]] and its keys below")
+                continue
+            inline = {"": _line_numbers(text).get(name, 1)} if not found else {}
+            self.origins[name] = place
+            self.tables[name] = tuple(
+                TableAt(item, str(path), found[at] if at < len(found) else inline) for at, item in enumerate(value)
+            )
 
     def _take_key(self, section: str, key: str, value: object, place: str) -> None:
         if option := OPTIONS.get(f"{section}.{key}"):

@@ -47,10 +47,10 @@ from ecproc.domain.events import (
     OperatorActed,
     Outcome,
     Place,
+    PolicyChanged,
     Quarantined,
     QuarantineReason,
     Released,
-    PolicyChanged,
     TimerElapsed,
     Undecodable,
 )

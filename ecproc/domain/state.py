@@ -207,8 +207,8 @@ class TicketState(StreamState):
     """The state of one ticket.
 
     `opened` turns true with the first message that is understood; `opened_at` is 0 while nothing readable says it,
-    `moved_at` is when it came into its state, `ended_at` when it last went out of work; `reopens` are what brought it back,
-    in order. `held_notes` wait for a client ticket. Times are microseconds UTC.
+    `moved_at` is when it came into its state, `ended_at` when it last went out of work; `reopens` are what brought it
+    back, in order. `held_notes` wait for a client ticket. Times are microseconds UTC.
     """
 
     ticket: TicketNumber = TicketNumber("")

@@ -1,8 +1,8 @@
 """What a ticket's messages would have led to, had it been in scope when they came: planned now, as far as it was not.
 
 The messages are folded once more in a state of their own, with everything that came of what was done since, and decided
-one by one. Natural keys make what was planned before a no-op, whatever became of it. A client ticket that exists has the
-ticket's state and fields already, so that only notes and files are brought to it.
+one by one. Natural keys make what was planned before a no-op, whatever became of it. A client ticket that exists has
+the ticket's state and fields already, so that only notes and files are brought to it.
 """
 
 from __future__ import annotations

@@ -155,6 +155,7 @@ class Dispatcher:
                     tasks.create_task(self._perform(start))
                 for lane, since in look.due.items():
                     self._telemetry.outbox_oldest_due(lane, since)
+                self._reports.paced(look.paced)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(look.wait):
                         await self._news.wait_until(lambda: schedule.has_news)

@@ -33,6 +33,7 @@ class Reports:
         self._clock = clock
         self._complaints = Complaints()
         self._unserved: set[EffectKind] = set()
+        self._paced = False
 
     def attempt_ended(
         self, entry: Entry, attempt: Attempt, outcome: Ended, *, stream: str, destination: str, seconds: float
@@ -52,6 +53,13 @@ class Reports:
             log.error("effect_lost", **fields, hint=hint or _what_to_do(outcome))
         else:
             self._complain("error" if _is_refusal(attempt) else "info", "effect_retry", destination, fields, hint=hint)
+
+    def paced(self, waiting: int) -> None:
+        """So many creates wait for their turn now; said once while it lasts."""
+        if waiting and not self._paced:
+            hint = "nothing to do: policy.create_per_minute bounds them, 0 lets all of them begin at once"
+            log.info("creates_paced", waiting=waiting, hint=hint)
+        self._paced = bool(waiting)
 
     def _note_arrival(self, effect: Effect) -> None:
         direction = "in" if LANES[effect.kind] is Lane.DESK else "out" if effect.kind in COMMAND_EFFECTS else ""

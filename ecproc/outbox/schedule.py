@@ -17,6 +17,7 @@ from ecproc.domain.entry import Entry, EntryState
 from ecproc.outbox.breaker import Breaker
 from ecproc.outbox.expiries import Expiries
 from ecproc.outbox.lanes import Run, TicketLane, Wait
+from ecproc.outbox.rate import Rate
 from ecproc.outbox.retry import SECOND
 
 _RESUME_SHARE: Final = 0.8
@@ -28,6 +29,7 @@ _LARGE_BYTES: Final = 1_024
 _FAR_FUTURE: Final = 1 << 62
 """Microseconds UTC that no deadline reaches."""
 
+_UNBOUND: Final = Rate(0)
 _HELD_WAIT: Final = 1.0
 """Seconds until another look while all is held."""
 
@@ -37,8 +39,9 @@ Urgency: TypeAlias = tuple[bool, int]
 
 class OutboxBounds(msgspec.Struct, frozen=True):
     """Entries performed at once, entries pending before projection pauses, longest seconds of an open breaker,
-    seconds after which an attempt that has not ended is given up, bytes of unfinished effects' fields in memory, and
-    entries performed at once in a lane for which that is not its equal share."""
+    seconds after which an attempt that has not ended is given up, bytes of unfinished effects' fields in memory,
+    entries performed at once in a lane for which that is not its equal share, and creates of client tickets that begin
+    within a minute, 0 for any number."""
 
     max_in_flight: int
     max_pending: int
@@ -46,6 +49,7 @@ class OutboxBounds(msgspec.Struct, frozen=True):
     attempt_seconds: float
     arguments_bytes: int
     slots: Mapping[Lane, int] = {}
+    creates_per_minute: int = 0
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -60,17 +64,20 @@ class Look(msgspec.Struct, frozen=True):
     """What to start, and the seconds after which another look could start more; None: not before there is news.
 
     `due` holds since when a lane's most urgent entry has been due, None for nothing due, where that has changed.
+    `paced` are the creates that are due and wait for their turn alone.
     """
 
     starts: Sequence[Start]
     wait: float | None
     due: Mapping[Lane, int | None]
+    paced: int = 0
 
 
 class _Line:
-    """The tickets of a lane whose next entry is due at one destination, most urgent first."""
+    """The tickets of a lane whose next entry is due at one destination, most urgent first; of creates at a `rate`."""
 
-    def __init__(self, lane: _Lane, breaker: Breaker, destination: str) -> None:
+    def __init__(self, lane: _Lane, breaker: Breaker, destination: str, rate: Rate) -> None:
+        self.rate = rate
         self.lane = lane
         self.breaker = breaker
         self.destination = destination
@@ -92,9 +99,10 @@ class _Lane:
         self.waiting: list[tuple[int, int, str]] = []
         self.lines: dict[str, _Line] = {}
 
-    def line_to(self, destination: str, breaker: Breaker) -> _Line:
-        """The line for that destination, the same for all of its kinds."""
-        return self.lines.setdefault(destination, _Line(self, breaker, destination))
+    def line_to(self, destination: str, breaker: Breaker, rate: Rate | None) -> _Line:
+        """The line for that destination, the same for all of its kinds but those that have a rate."""
+        name = destination if rate is None else f"{destination} at a rate"
+        return self.lines.setdefault(name, _Line(self, breaker, destination, rate or _UNBOUND))
 
     def due_since(self) -> int | None:
         """Since when the most urgent of all that is due has been due."""
@@ -106,14 +114,21 @@ class _Lane:
         lines = [
             line
             for line in self.lines.values()
-            if line.ready and line.destination not in paused and line.breaker.may_send(steady)
+            if line.ready
+            and line.destination not in paused
+            and line.breaker.may_send(steady)
+            and line.rate.may_begin(steady)
         ]
         return min(lines, key=lambda line: line.ready[0], default=None)
+
+    def count_paced(self, steady: float) -> int:
+        """The tickets whose next entry is due and waits for its turn."""
+        return sum([len(line.ready) for line in self.lines.values() if not line.rate.may_begin(steady)])
 
     def wait(self, now: int, paused: Collection[str]) -> float | None:
         """Seconds until the next entry is due or the next breaker lets one try, None if no time brings that."""
         going = [line for line in self.lines.values() if line.ready and line.destination not in paused]
-        rests = [line.breaker.wait(now / SECOND) for line in going]
+        rests = [max(line.breaker.wait(now / SECOND), line.rate.wait(now / SECOND)) for line in going]
         if self.waiting:
             rests.append((self.waiting[0][0] - now) / SECOND)
         return min((rest for rest in rests if rest > 0), default=None)
@@ -135,8 +150,10 @@ class Schedule:
         share = max(1, bounds.max_in_flight // len(names))
         self.breakers = {name: Breaker(longest=bounds.breaker_seconds, rng=rng) for name in destinations.values()}
         self._lanes = {name: _Lane(bounds.slots.get(name) or share) for name in names}
+        rates = {EffectKind.CREATE: Rate(bounds.creates_per_minute)} if bounds.creates_per_minute else {}
         self._lines = {
-            kind: self._lanes[LANES[kind]].line_to(name, self.breakers[name]) for kind, name in destinations.items()
+            kind: self._lanes[LANES[kind]].line_to(name, self.breakers[name], rates.get(kind))
+            for kind, name in destinations.items()
         }
         self._turn = 0
         self._is_full = False
@@ -196,7 +213,8 @@ class Schedule:
             if rest is not None:
                 rests.append(rest)
         self.has_news = False
-        return Look(starts, min(rests, default=None), due)
+        paced = 0 if self.held else sum([lane.count_paced(now / SECOND) for lane in self._lanes.values()])
+        return Look(starts, min(rests, default=None), due, paced)
 
     def note(self, start: Start, attempt: Attempt, now: int) -> bool | None:
         """Learn from how an attempt went whether its destination is down; None if it is what it was held to be."""
@@ -296,6 +314,7 @@ class Schedule:
         self.in_flight += 1
         self._turn += 1
         lane.turn = self._turn
+        line.rate.begin(now / SECOND)
         return Start(stream, chosen.entry, line.breaker.sending())
 
     def _enqueue(self, lane: _Lane, stream: str, now: int) -> None:

@@ -181,6 +181,7 @@ class World:
             "DATA__RESERVE_BYTES": "0",
             "ATTACHMENTS__ALLOWED_HOSTS": "127.0.0.1",
             "OUTBOX__UNKNOWN_RETRY": "0.3,0.6",
+            "POLICY__CREATE_PER_MINUTE": "0",
             "WEB__LISTEN": "127.0.0.1:0",
             **changed,
         }

@@ -29,6 +29,7 @@ CONTRACT = {
     "ecproc_actors": set(),
     "ecproc_tickets": {"type", "state"},
     "ecproc_anomalies_total": {"code"},
+    "ecproc_scope_decisions_total": {"decision"},
     "ecproc_unknown_fields_total": set(),
     "ecproc_outbox_entries": {"lane", "state"},
     "ecproc_effects_total": {"kind", "outcome", "reason"},

@@ -1,0 +1,104 @@
+"""The policy as a document: out of the configuration, with a hash, into the log, and out of it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from ecproc.config import Config
+from ecproc.domain.policy import AdoptFinal, Policy, Reopen
+from ecproc.errors import ConfigError, ConfigProblem
+from ecproc.policy.rules import read_rules
+
+_HASH_DIGITS: Final = 12
+_FALLBACK: Final = Reopen.NEW_TICKET.value
+
+
+class _Reopening(msgspec.Struct, frozen=True):
+    incident: Reopen = Reopen.REOPEN
+    request: Reopen = Reopen.REOPEN
+    within_days: int = 0
+    fallback: str = ""
+
+
+class _Adopting(msgspec.Struct, frozen=True):
+    final: AdoptFinal = AdoptFinal.CREATE
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """The policy as the log keeps it; what newer code adds is passed over."""
+
+    scope: tuple[Mapping[str, object], ...] = ()
+    reopen: _Reopening = _Reopening()
+    adopt: _Adopting = _Adopting()
+    create_per_minute: Annotated[int, Meta(ge=0)] = 0
+
+
+def document_of(config: Config) -> dict[str, object]:
+    """The configuration's policy as the log keeps it; it has no secrets."""
+    reopen = config.policy_reopen
+    return {
+        "scope": [dict(table.values) for table in config.policy_scope],
+        "reopen": {
+            "incident": reopen.incident,
+            "request": reopen.request,
+            "within_days": reopen.within_days,
+            "fallback": reopen.fallback,
+        },
+        "adopt": {"final": config.policy_adopt.final},
+        "create_per_minute": config.policy.create_per_minute,
+    }
+
+
+def hash_of(document: Mapping[str, object]) -> str:
+    """What tells one policy from another: 12 hexadecimal digits, whatever the order of keys."""
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
+
+
+def open_policy(config: Config) -> Policy:
+    """The policy in force under this configuration. Raises ConfigError with every problem of its rules."""
+    tables = config.policy_scope
+    _, found = read_rules([table.values for table in tables])
+    problems = [
+        ConfigProblem(problem.message, tables[problem.rule].place_of(problem.key), problem.help) for problem in found
+    ]
+    if problems:
+        raise ConfigError(*problems)
+    return read_policy(document_of(config))
+
+
+def read_policy(document: Mapping[str, object]) -> Policy:
+    """The policy that a document of the log is; a rule that this code cannot read is left out.
+
+    Raises msgspec.ValidationError for what is no such document.
+    """
+    recorded = msgspec.convert(document, Recorded)
+    rules, _ = read_rules(recorded.scope)
+    return Policy(
+        scope=rules,
+        reopen_incident=recorded.reopen.incident,
+        reopen_request=recorded.reopen.request,
+        reopen_within_days=recorded.reopen.within_days,
+        reopen_fallback=recorded.reopen.fallback == _FALLBACK,
+        adopt_final=recorded.adopt.final,
+        hash=hash_of(document),
+    )
+
+
+def describe_policy(policy: Policy, *, per_minute: int) -> Sequence[str]:
+    """The policy in lines for people."""
+    scope = ", ".join(f"{rule.name} {'in' if rule.inside else 'out'}" for rule in policy.scope)
+    late = f", a new ticket after {policy.reopen_within_days} days" if policy.reopen_within_days else ""
+    refused = ", a new ticket where the desk refuses" if policy.reopen_fallback else ""
+    return (
+        f"scope: {scope or 'every ticket'}",
+        f"re-open: incidents {policy.reopen_incident}, requests {policy.reopen_request}{late}{refused}",
+        f"first seen when it is over: {policy.adopt_final}",
+        f"creates at the desk: {f'{per_minute} a minute' if per_minute else 'no limit'}",
+    )
