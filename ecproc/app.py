@@ -222,7 +222,6 @@ class Processor:
         stack.push_async_callback(store.aclose)
         tell_exposures(config.data.directory)
         unchecked = await start.when_there_is_room(lambda: renew_live_state(store, _team(config, clock)))
-        policy = await start.when_there_is_room(lambda: govern(store, config))
         content = ContentStore(config.data.directory, room)
         await start.when_there_is_room(content.sweep)
         desk = await start.when_there_is_room(lambda: _open_desk_mending(config, store, clock=clock, room=room))
@@ -247,7 +246,7 @@ class Processor:
             rng=random.Random(),
             telemetry=telemetry,
             machines=MACHINES,
-            policy=policy,
+            policy=await start.when_there_is_room(lambda: govern(store, config)),
             uploader=uploader,
         )
         reloading.on_new_key = pipeline.ingest.try_now

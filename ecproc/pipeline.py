@@ -85,15 +85,7 @@ class Pipeline:
                 unknown_retry=config.outbox.unknown_retry,
                 longest=limits.retry_longest,
             ),
-            bounds=OutboxBounds(
-                max_in_flight=config.outbox.max_in_flight,
-                slots=_count_slots(config),
-                max_pending=config.outbox.max_pending,
-                breaker_seconds=limits.breaker_seconds,
-                attempt_seconds=_bound_attempt(config),
-                arguments_bytes=limits.arguments_bytes,
-                creates_per_minute=config.policy.create_per_minute,
-            ),
+            bounds=_bound_outbox(config),
             clock=clock,
             rng=rng,
             telemetry=telemetry,
@@ -231,6 +223,19 @@ class Pipeline:
 
     def _deliver_outcomes(self, events: Sequence[RecordedEvent], wake: bool) -> None:
         self.projector.deliver(events, wake=wake)
+
+
+def _bound_outbox(config: Config) -> OutboxBounds:
+    limits = config.limits
+    return OutboxBounds(
+        max_in_flight=config.outbox.max_in_flight,
+        slots=_count_slots(config),
+        max_pending=config.outbox.max_pending,
+        breaker_seconds=limits.breaker_seconds,
+        attempt_seconds=_bound_attempt(config),
+        arguments_bytes=limits.arguments_bytes,
+        creates_per_minute=config.policy.create_per_minute,
+    )
 
 
 def _count_slots(config: Config) -> Mapping[Lane, int]:

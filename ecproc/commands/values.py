@@ -70,7 +70,7 @@ KEY_PATTERN: Final = "^[!-~]([ -~]*[!-~])?$"
 
 _KEY: Final = re.compile(KEY_PATTERN[:-1] + r"\Z")
 _OWN_KEYS: Final = re.compile(
-    "(create|returnptn|note|att|upd|resolve|close|cancel|reopen):.*|.*:(comments|notes|resolve|group)"
+    "(create|returnptn|note|att|attach|upd|resolve|close|cancel|reopen):.*|.*:(comments|notes|resolve|group)"
 )
 """Keys that ecproc gives itself: to effects that messages lead to, and to the further calls of a command."""
 _NAMES: Final = frozenset({"clientTicketNumber", "approver", "approvalid"})

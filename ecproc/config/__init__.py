@@ -13,13 +13,11 @@ from ecproc.config.options import (
     LogConfig,
     MappingConfig,
     OutboxConfig,
-    PolicyAdopt,
-    PolicyConfig,
-    PolicyReopen,
     SecretFile,
     WebConfig,
     is_loopback,
 )
+from ecproc.config.policies import PolicyAdopt, PolicyConfig, PolicyReopen
 from ecproc.config.rotation import LiveSecret, SecretChange, Secrets, list_secret_texts, secret_texts
 from ecproc.config.secret import Secret
 from ecproc.config.showing import ConfigRow, describe_config, template

@@ -18,11 +18,9 @@ from ecproc.config.options import (
     MappingConfig,
     OutboxConfig,
     OutboxSlots,
-    PolicyAdopt,
-    PolicyConfig,
-    PolicyReopen,
     WebConfig,
 )
+from ecproc.config.policies import PolicyAdopt, PolicyConfig, PolicyReopen
 from ecproc.config.secret import Secret
 
 PREFIX: Final = "ECPROC_"

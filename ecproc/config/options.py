@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
+from ecproc.config.policies import PolicyAdopt, PolicyConfig, PolicyReopen
 from ecproc.config.proxy import BadProxy, Proxy, parse_proxy
 from ecproc.config.secret import Secret
 from ecproc.config.tables import TableAt
@@ -234,52 +235,6 @@ class MappingConfig(Struct, frozen=True, kw_only=True):
             " the desk"
         ),
     ] = ""
-
-
-class PolicyConfig(Struct, frozen=True, kw_only=True):
-    """What the client has decided about its own side; which tickets it wants there is in `[[policy.scope]]`."""
-
-    create_per_minute: Annotated[
-        int,
-        Meta(
-            ge=0, le=100_000, description="client tickets that are created within a minute; others wait; 0 is no limit"
-        ),
-    ] = 20
-
-
-class PolicyReopen(Struct, frozen=True, kw_only=True):
-    """What becomes of the client ticket when Ensono re-opens its own."""
-
-    incident: Annotated[
-        Literal["reopen", "new_ticket", "comment_only"],
-        Meta(description="an incident's: it is re-opened, or another is created, or it is only told by comments"),
-    ] = "reopen"
-    request: Annotated[
-        Literal["reopen", "new_ticket", "comment_only"], Meta(description="a request's, in the same words")
-    ] = "reopen"
-    within_days: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=3_650,
-            description="days after its end up to which it is re-opened; later it is new_ticket; 0 is any",
-        ),
-    ] = 0
-    fallback: Annotated[
-        Literal["", "new_ticket"],
-        Meta(description="what is done where the desk refuses to re-open it; empty waits for a person"),
-    ] = ""
-
-
-class PolicyAdopt(Struct, frozen=True, kw_only=True):
-    """What becomes of tickets whose beginning was not seen."""
-
-    final: Annotated[
-        Literal["create", "document"],
-        Meta(
-            description="one that is closed or cancelled when it is first seen: create a client ticket, or only document it"
-        ),
-    ] = "create"
 
 
 class OutboxConfig(Struct, frozen=True, kw_only=True):

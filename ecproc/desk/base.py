@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
 
 from ecproc.domain.effects import LANES, EffectKind, Lane, Repeat
-from ecproc.domain.events import Remark
+from ecproc.domain.external import ExternalReceived
+from ecproc.domain.remarks import Remark
 
 DESK_KINDS: Final = tuple(kind for kind, lane in LANES.items() if lane is Lane.DESK)
 """What a desk is asked to do."""
@@ -53,7 +54,9 @@ class DeskAnswer(msgspec.Struct, frozen=True):
     """The client ticket the call was about (for a create: its new number) and its state afterwards.
 
     `reference` and `url` are the desk's own name for the record and its page, where it has them. `remarks` are
-    anomalies of the ticket that the answer shows: codes of the contract, and a detail for people.
+    anomalies of the ticket that the answer shows: codes of the contract, and a detail for people. `view` has, under the
+    guide's names, what the record now has in the fields that the call wrote, as the desk has them (for a create: in all
+    that it tells changes of), and `stamp` what the record counts its changes by: see `Watch`.
     """
 
     number: str
@@ -61,6 +64,8 @@ class DeskAnswer(msgspec.Struct, frozen=True):
     reference: str = ""
     url: str = ""
     remarks: tuple[Remark, ...] = ()
+    view: Mapping[str, str] = {}
+    stamp: int = 0
 
 
 class DeskUnavailable(Exception):
@@ -139,3 +144,43 @@ class Desk(Protocol):
 
     async def aclose(self) -> None:
         """Release files and connections."""
+
+
+class News(msgspec.Struct, frozen=True):
+    """Something that changed at the desk; `file` is the desk's own name for content that can be fetched, of about
+    `size` bytes, for an attachment that is not stored here yet."""
+
+    event: ExternalReceived
+    file: str = ""
+    name: str = ""
+    type: str = ""
+    size: int = 0
+
+
+class WatchPage(msgspec.Struct, frozen=True):
+    """News, and the cursor from which the next ones are read; `more`: there may be some at once."""
+
+    news: tuple[News, ...]
+    cursor: str
+    more: bool
+
+
+class Watch(Protocol):
+    """A desk whose changes are noticed by asking (connectors 1.8).
+
+    What it gives may have been given before: every news has an id for ever. What a cursor has passed was given.
+    """
+
+    @property
+    def source(self) -> str:
+        """The desk's configured name."""
+
+    async def changes(self, cursor: str) -> WatchPage:
+        """A page of what changed since the cursor; the empty one is some time before now. Raises DeskUnavailable."""
+
+    async def read_again(self, records: Collection[str]) -> tuple[News, ...]:
+        """The records of these references as they stand now. Raises DeskUnavailable."""
+
+    async def fetch(self, file: str, write: Callable[[bytes], Awaitable[None]], most: int) -> None:
+        """Give the content of a file piece by piece. Raises DeskUnavailable, and DeskRefused where there is none, or
+        more than `most` bytes."""

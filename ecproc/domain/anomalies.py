@@ -56,3 +56,5 @@ class Anomaly(StrEnum):
     """A message has a field otherwise than the ticket and does not say that it changed it."""
     REOPEN_REFUSED = "reopen_refused"
     """The desk did not re-open the client ticket when Ensono re-opened its own: the detail is what it said."""
+    INCOMPLETE = "incomplete"
+    """What the desk told cannot be told to Ensono: the detail says what is missing, or why Ensono would refuse it."""

@@ -23,11 +23,14 @@ _LONGEST_ASKED: Final = 300.0
 
 class Done(msgspec.Struct, frozen=True):
     """It took effect; what the receiver told. `request_id`, here and below, is the receiver's own name for the call,
-    and `remarks` what its answer shows to be odd about the ticket."""
+    and `remarks` what its answer shows to be odd about the ticket. `view` is what the desk has in the fields that were
+    written, as it has them, at the record's `stamp`."""
 
     result: Mapping[str, str] = {}
     request_id: str = ""
     remarks: tuple[Remark, ...] = ()
+    view: Mapping[str, str] = {}
+    stamp: int = 0
 
 
 class Odd(msgspec.Struct, frozen=True):

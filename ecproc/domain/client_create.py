@@ -54,6 +54,7 @@ from ecproc.domain.events import (
     TimerElapsed,
     Undecodable,
 )
+from ecproc.domain.external import ExternalReceived
 from ecproc.domain.ids import CLIENT_PREFIX, ClientNumber, EffectKey, TicketNumber, identity, normalise_number
 from ecproc.domain.policy import Policy
 from ecproc.domain.sending import encode_call, list_calls, name_wanted_group
@@ -171,7 +172,7 @@ def evolve(state: ClientCreate, fact: Fact, place: Place) -> list[Delta]:
         case EffectStarted() | EffectSucceeded() | EffectFailed() | EffectUnknown() | OperatorActed():
             state.touch(place)
             return _hear(state, fact, place) if fact.key == state.key else []
-        case ClientLinked() | TimerElapsed() | PolicyChanged():
+        case ClientLinked() | TimerElapsed() | PolicyChanged() | ExternalReceived():
             state.touch(place)
             return []
         case _:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.deltas import (
     Attachment,
     AttachmentChanged,
@@ -14,13 +15,15 @@ from ecproc.domain.deltas import (
     Delta,
     Echoed,
     FieldsChanged,
+    Flagged,
     GenerationStarted,
     NoteAdded,
     NumberMissing,
 )
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import DEAD, Entry
-from ecproc.domain.events import AttachmentInfo, Note, Place
+from ecproc.domain.events import AttachmentInfo, EffectFailed, Fact, Note, Place
+from ecproc.domain.external import ExternalReceived
 from ecproc.domain.ids import EffectKey, attach_key, attachment_key, create_key, note_key, return_key
 from ecproc.domain.policy import Policy
 from ecproc.domain.reopening import ENDED, find_awaited_create, is_past_telling, name_ticket, reopen_key
@@ -54,6 +57,7 @@ class Draft:
         deadline: int | None = None,
         rearm: bool = False,
         hurry: bool = False,
+        done: bool = False,
     ) -> None:
         """Put an effect behind those drafted before; it is for the current client ticket unless it names another."""
         state, place = self.state, self._place
@@ -77,6 +81,7 @@ class Draft:
                 rearm=rearm,
                 hurry=hurry,
                 created_by=awaited or EffectKey(""),
+                done=done,
             )
         )
 
@@ -107,13 +112,41 @@ def hand_over(draft: Draft, delta: Delta) -> None:
             _download(draft, info)
 
 
+def decide_own(draft: Draft, fact: Fact, deltas: Iterable[Delta]) -> None:
+    """What comes of a fact that no message is."""
+    if isinstance(fact, ExternalReceived) and fact.lacks_reason:
+        _ask_reason(draft, fact)
+    for delta in deltas:
+        if isinstance(delta, ClientTicketChanged) and delta.created:
+            if isinstance(fact, ExternalReceived):
+                _end_create(draft, delta.client_ticket, fact.key)
+            return_number(draft, delta.client_ticket)
+        elif isinstance(delta, AttachmentChanged) and not delta.attachment.delivered and draft.state.is_inside:
+            _attach(draft, delta.attachment)
+        elif isinstance(delta, Flagged) and delta.code == Anomaly.REOPEN_REFUSED and isinstance(fact, EffectFailed):
+            _create_instead(draft, fact.key)
+
+
 def return_number(draft: Draft, known: ClientTicket, *, rearm: bool = False) -> None:
     """Tell Ensono the number; with `rearm` again, although it took it once."""
     key = return_key(draft.state.stream, known.number)
     draft.add(EffectKind.RETURN_NUMBER, key, generation=known.generation, number=known.number, rearm=rearm)
 
 
-def attach(draft: Draft, file: Attachment) -> None:
+def _end_create(draft: Draft, created: ClientTicket, key: str) -> None:
+    """Nothing is left to do under the key of a create whose client ticket the desk told by itself."""
+    result = {"number": created.number, "state": created.state}
+    result |= {"reference": created.reference} if created.reference else {}
+    draft.add(EffectKind.CREATE, EffectKey(key), fields=result, generation=created.generation, done=True)
+
+
+def _ask_reason(draft: Draft, rejected: ExternalReceived) -> None:
+    """Tell whoever rejected a change at the desk that Ensono takes no rejection without a reason (R179)."""
+    body = "Ensono was not told of this rejection yet: it needs a reason. Please add one as the approval's comment."
+    draft.add(EffectKind.COMMENT, note_key(draft.state.stream, f"reason:{rejected.id}"), fields={"body": body})
+
+
+def _attach(draft: Draft, file: Attachment) -> None:
     """Hand a stored file over to the client ticket, if there is (or will be) one that takes it."""
     state, generation = draft.state, draft.state.generation.started
     if file.status != AttachmentStatus.STORED or not generation or is_past_telling(state, draft.policy):
@@ -151,7 +184,7 @@ def create(draft: Draft, generation: int, notes: Iterable[Note] = ()) -> None:
     for note in notes:
         _say(draft, note)
     for file in state.attachments.values():
-        attach(draft, file)
+        _attach(draft, file)
 
 
 def create_again(draft: Draft, key: EffectKey) -> None:
@@ -167,10 +200,10 @@ def create_again(draft: Draft, key: EffectKey) -> None:
         if _is_untold_note(state, entry):
             draft.add(EffectKind.COMMENT, entry.effect.key, fields=entry.effect.fields)
     for file in state.attachments.values():
-        attach(draft, file)
+        _attach(draft, file)
 
 
-def create_instead(draft: Draft, key: EffectKey) -> None:
+def _create_instead(draft: Draft, key: EffectKey) -> None:
     """Create another client ticket where the desk refused to re-open, if that is the policy and the ticket is still at
     work because of that re-open: it stands under the refused entry's own key."""
     state = draft.state

@@ -10,7 +10,9 @@ import msgspec
 
 from ecproc.domain.commands import ClientLinked, CommandAccepted, EnsonoNumberReturned
 from ecproc.domain.effects import Effect
+from ecproc.domain.external import ExternalReceived
 from ecproc.domain.ids import NO_SEQUENCE, EffectKey
+from ecproc.domain.remarks import Remark as Remark  # noqa: PLC0414 - told with the facts that carry it
 
 
 class TicketType(StrEnum):
@@ -63,13 +65,6 @@ class ApprovalRequest(msgspec.Struct, frozen=True, array_like=True):
     name: str
     email: str
     state: str
-
-
-class Remark(msgspec.Struct, frozen=True, array_like=True):
-    """An anomaly that a message shows by itself: code and detail."""
-
-    code: str
-    detail: str
 
 
 OTHER_BODY: Final = Remark("body_differs", "the message came again under its number with another body")
@@ -178,13 +173,16 @@ class EffectSucceeded(msgspec.Struct, frozen=True):
 
     `cause`, here and in the other outcomes, is the position that the performed effect names as its own: which plan of
     the key this came of. Older logs have 0, for whatever plan stood there. `remarks`, there too, is what the receiver's
-    answer shows to be odd about the ticket.
+    answer shows to be odd about the ticket. `view` is what the desk has in the fields that the call wrote, as it has
+    them, at the record's `stamp`.
     """
 
     key: EffectKey
     result: Mapping[str, str] = {}
     cause: int = 0
     remarks: tuple[Remark, ...] | msgspec.UnsetType = msgspec.UNSET
+    view: Mapping[str, str] | msgspec.UnsetType = msgspec.UNSET
+    stamp: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class Hold(StrEnum):
@@ -321,7 +319,16 @@ class LossReason(StrEnum):
 Outcome = EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown | OperatorActed
 """What changes an outbox entry."""
 OUTCOMES: Final = (EffectStarted, EffectSucceeded, EffectFailed, EffectUnknown, OperatorActed)
-OwnFact = Outcome | Noticed | CommandAccepted | ClientLinked | EnsonoNumberReturned | TimerElapsed | PolicyChanged
+OwnFact = (
+    Outcome
+    | Noticed
+    | CommandAccepted
+    | ClientLinked
+    | EnsonoNumberReturned
+    | TimerElapsed
+    | PolicyChanged
+    | ExternalReceived
+)
 """What was not received."""
 Fact = Message | Undecodable | Quarantined | Released | OwnFact
 

@@ -14,6 +14,7 @@ from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.events import EffectFailed, EffectStarted, EffectSucceeded, Hold, OperatorActed, Outcome, Place
 from ecproc.domain.ids import ClientNumber, create_key, identity
 from ecproc.domain.sending import COMMAND_EFFECTS, settle_command
+from ecproc.domain.shadow import note_written
 from ecproc.domain.state import AttachmentStatus, TicketState, flag, flag_once
 
 _SIZE_DIGITS: Final = 18
@@ -44,15 +45,23 @@ def _evolve_planned(state: TicketState, entry: Entry, outcome: Outcome, place: P
         return flag_once(state, Anomaly.ODD_ANSWER, detail, place.position)
     if effect.kind in COMMAND_EFFECTS:
         return settle_command(state, effect, outcome, place)
-    if isinstance(outcome, EffectFailed) and effect.kind is EffectKind.REOPEN and outcome.next_attempt_at is None:
-        return [flag(state, Anomaly.REOPEN_REFUSED, outcome.reason[:200], place.position)]
     if not isinstance(outcome, EffectSucceeded):
-        return []
+        return _flag_refused(state, effect, outcome, place)
+    note_written(state, effect.number or outcome.result.get("number", ""), outcome)
     if effect.kind is EffectKind.CREATE:
         return _link(state, effect, outcome.result, place)
     if effect.kind is EffectKind.ATTACH:
         return _deliver_file(state, effect)
     return _update_client_ticket(state, effect, outcome.result, place)
+
+
+def _flag_refused(state: TicketState, effect: Effect, outcome: Outcome, place: Place) -> list[Delta]:
+    """A re-open that will not be tried again is told with what the desk said; a person's own act is none."""
+    if effect.kind is not EffectKind.REOPEN or not isinstance(outcome, EffectFailed):
+        return []
+    if outcome.next_attempt_at is not None:
+        return []
+    return [flag(state, Anomaly.REOPEN_REFUSED, outcome.reason[:200], place.position)]
 
 
 def _steer_download(state: TicketState, entry: Entry) -> list[Delta]:

@@ -1,4 +1,4 @@
-"""What a client has decided about its own side, as `decide` is told it. `evolve` is told nothing of it (decision 20)."""
+"""What a client has decided about its own side, as `decide` is told it; `evolve` hears nothing of it (decision 20)."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class Policy(msgspec.Struct, frozen=True):
     """The policy in force; its defaults are what is done without any.
 
     The first rule of `scope` that holds decides; a ticket that none is about is inside. A re-open later than
-    `reopen_within_days` after the ticket's end gets a new ticket, 0 is no limit; so does one that the desk refuses, with
-    `reopen_fallback`. `hash` names the policy as the log has it.
+    `reopen_within_days` after the ticket's end gets a new ticket, 0 is no limit; so does one that the desk refuses,
+    with `reopen_fallback`. `hash` names the policy as the log has it.
     """
 
     scope: tuple[ScopeRule, ...] = ()

@@ -1,8 +1,8 @@
 """What a re-open at Ensono's means for the client ticket, and which client ticket calls are for after one (R213, R214).
 
-*Detected from the state.* A ticket that was resolved, closed or cancelled and is worked on again was re-opened, whatever
-the TransactionType says; `evolve` keeps which messages did that, and when the ticket came to its end. One that we asked
-for ourselves is none: it began at the desk.
+*Detected from the state.* A ticket that was resolved, closed or cancelled and is worked on again was re-opened,
+whatever the TransactionType says; `evolve` keeps which messages did that, and when the ticket came to its end. One that
+we asked for ourselves is none: it began at the desk.
 
 *Three ways.* The client ticket is re-opened; or it is left as it is, and another one is created; or it is left as it is
 and told by comments what happens. All three have the key `reopen:{ticket}:{MessageId}`: what was planned under it says

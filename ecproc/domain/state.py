@@ -27,6 +27,7 @@ from ecproc.domain.deltas import (
 )
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.events import Message, Note, Place, Scope, TicketType
+from ecproc.domain.external import Shadowed
 from ecproc.domain.ids import NO_SEQUENCE, EffectKey, TicketNumber
 from ecproc.domain.plans import Plans
 
@@ -208,7 +209,8 @@ class TicketState(StreamState):
 
     `opened` turns true with the first message that is understood; `opened_at` is 0 while nothing readable says it,
     `moved_at` is when it came into its state, `ended_at` when it last went out of work; `reopens` are what brought it
-    back, in order. `held_notes` wait for a client ticket. Times are microseconds UTC.
+    back, in order. `held_notes` wait for a client ticket. `shadows` are what the desk has in the fields of each client
+    ticket (`shadow.py`). Times are microseconds UTC.
     """
 
     ticket: TicketNumber = TicketNumber("")
@@ -228,6 +230,7 @@ class TicketState(StreamState):
     timers: dict[str, Timer] = {}
     ended_at: int = 0
     reopens: list[Reopened] = []
+    shadows: dict[str, dict[str, Shadowed]] = {}
 
     @property
     def client_ticket(self) -> ClientTicket | None:

@@ -13,21 +13,18 @@ from zlib import crc32
 import msgspec
 
 from ecproc.domain import change, incident
+from ecproc.domain.additions import add_notes, announce
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.commands import ClientLinked, CommandAccepted, EnsonoNumberReturned
-from ecproc.domain.decisions import Draft, attach, create_instead, return_number
+from ecproc.domain.decisions import Draft, decide_own
 from ecproc.domain.dedups import flag_repeated, remember_dedup
 from ecproc.domain.deltas import (
-    Attachment,
-    AttachmentChanged,
     CallsDue,
     ClientTicket,
     ClientTicketChanged,
     CommandCall,
     Delta,
     Echoed,
-    Flagged,
-    NoteAdded,
     NumberMissing,
     QuarantineLeft,
     Refused,
@@ -36,7 +33,6 @@ from ecproc.domain.echoes import find_echo, make_print
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.events import (
     OTHER_BODY,
-    AttachmentInfo,
     EffectFailed,
     EffectStarted,
     EffectSucceeded,
@@ -56,6 +52,7 @@ from ecproc.domain.events import (
     Transaction,
     Undecodable,
 )
+from ecproc.domain.external import ExternalReceived
 from ecproc.domain.ids import NO_SEQUENCE, ClientNumber, TicketNumber
 from ecproc.domain.linking import NAMING, evolve_linked, tell_create
 from ecproc.domain.outcomes import evolve_outcome
@@ -63,7 +60,8 @@ from ecproc.domain.policy import Policy
 from ecproc.domain.reopening import forget_reopen
 from ecproc.domain.scoping import bring_in, keep_aimed, tell_missed
 from ecproc.domain.sending import draft_calls, evolve_command, note_message, release_waiting
-from ecproc.domain.state import AttachmentStatus, TicketState, digest, flag, flag_once
+from ecproc.domain.shadow import evolve_external
+from ecproc.domain.state import TicketState, flag, flag_once
 from ecproc.domain.timers import confirm_calls, evolve_elapsed, expect_confirmation, follow_timers, watch_call
 
 FOLD_VERSION: Final = 6
@@ -146,6 +144,8 @@ def _evolve_own(state: TicketState, fact: OwnFact, place: Place) -> list[Delta]:
             return []
         case TimerElapsed():
             return evolve_elapsed(state, fact, place)
+        case ExternalReceived():
+            return evolve_external(state, fact, place) + release_waiting(state)
         case _:
             assert_never(fact)
 
@@ -172,13 +172,7 @@ def decide(state: TicketState, fact: Fact, deltas: Sequence[Delta], place: Place
             tell_missed(draft, fact, deltas)
             keep_aimed(draft)
     else:
-        for delta in deltas:
-            if isinstance(delta, ClientTicketChanged) and delta.created:
-                return_number(draft, delta.client_ticket)
-            elif isinstance(delta, AttachmentChanged) and not delta.attachment.delivered and state.is_inside:
-                attach(draft, delta.attachment)
-            elif isinstance(delta, Flagged) and delta.code == Anomaly.REOPEN_REFUSED and isinstance(fact, EffectFailed):
-                create_instead(draft, fact.key)
+        decide_own(draft, fact, deltas)
     if due:
         draft_calls(draft, due)
     return draft.effects
@@ -323,9 +317,9 @@ def _apply_message(state: TicketState, message: Message, kind: TicketKind, *, la
             detail = f"{message.transaction_name} on a ticket that is {state.state}"
             deltas.append(flag(state, Anomaly.AFTER_FINAL, detail, message.position))
     if message.notes:
-        deltas += _add_notes(state, message)
+        deltas += add_notes(state, message)
     if message.attachment is not None:
-        deltas += _announce(state, message.attachment, message.position, late=late)
+        deltas += announce(state, message.attachment, message.position, late=late)
     return deltas + kind.apply_extras(state, message, late=late)
 
 
@@ -371,42 +365,3 @@ def _confirm_number(state: TicketState, ours: ClientTicket) -> list[Delta]:
         return []
     state.client_tickets[-1] = msgspec.structs.replace(ours, returned=True)
     return [ClientTicketChanged(state.client_tickets[-1])]
-
-
-def _add_notes(state: TicketState, message: Message) -> list[Delta]:
-    deltas: list[Delta] = []
-    notes = state.memory.notes
-    before = len(notes)
-    for note in message.notes:
-        text = digest(note.body)
-        known = notes.setdefault(note.id, text)
-        if known != text:
-            detail = f"note {note.id[:80]} has another text than before"
-            deltas += flag_once(state, Anomaly.BODY_DIFFERS, detail, message.position, about=f"{note.id} {text}")
-        if len(notes) == before:
-            continue
-        before = len(notes)
-        deltas.append(NoteAdded(note, message.at, before))
-        if state.generation.started == 0:
-            state.held_notes.append(note)
-    return deltas
-
-
-def _announce(state: TicketState, info: AttachmentInfo, position: int, *, late: bool) -> list[Delta]:
-    """A file that is announced again while it is not here has a fresh address: the newest announcement's counts."""
-    known = state.attachments.get(info.id)
-    if known is not None:
-        pending = known.status == AttachmentStatus.PENDING
-        if known.status == AttachmentStatus.STORED or (late and pending):
-            return []
-    attachment = Attachment(
-        id=info.id,
-        name=info.name,
-        type=info.type,
-        size=info.size,
-        status=AttachmentStatus.PENDING,
-        order=known.order if known else len(state.attachments) + 1,
-        announced=position,
-    )
-    state.attachments[info.id] = attachment
-    return [AttachmentChanged(attachment, announced=info)]

@@ -24,6 +24,7 @@ from ecproc.domain.events import (
     Quarantined,
     TimerElapsed,
 )
+from ecproc.domain.external import ExternalReceived
 
 OwnEvent = (
     Decided
@@ -35,6 +36,7 @@ OwnEvent = (
     | EnsonoNumberReturned
     | TimerElapsed
     | PolicyChanged
+    | ExternalReceived
 )
 
 
@@ -56,6 +58,7 @@ class Kind(StrEnum):
     ENSONO_NUMBER_RETURNED = "EnsonoNumberReturned"
     TIMER_ELAPSED = "TimerElapsed"
     POLICY_CHANGED = "PolicyChanged"
+    EXTERNAL_RECEIVED = "ExternalReceived"
 
 
 _KINDS: Final[dict[type[OwnEvent], Kind]] = {
@@ -72,6 +75,7 @@ _KINDS: Final[dict[type[OwnEvent], Kind]] = {
     EnsonoNumberReturned: Kind.ENSONO_NUMBER_RETURNED,
     TimerElapsed: Kind.TIMER_ELAPSED,
     PolicyChanged: Kind.POLICY_CHANGED,
+    ExternalReceived: Kind.EXTERNAL_RECEIVED,
 }
 _encode = msgspec.json.Encoder().encode
 _DECODERS: Final[dict[str, msgspec.json.Decoder[OwnEvent]]] = {
@@ -104,6 +108,7 @@ def wants_decision(event: OwnEvent) -> bool:
             | ClientLinked()
             | EnsonoNumberReturned()
             | TimerElapsed()
+            | ExternalReceived()
         ):
             return True
         case EffectFailed(next_attempt_at=next_attempt_at, held=held, remarks=remarks):

@@ -13,7 +13,6 @@ from msgspec.structs import replace
 
 from ecproc.clock import Clock
 from ecproc.domain.attempt import Attempt, Deferred, Performer, Postponed, Uncertain
-from ecproc.domain.effects import EffectKind
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.events import PAUSED_TICKET, EffectStarted, EffectSucceeded, OperatorActed
 from ecproc.domain.log import NewEvent, RecordedEvent
@@ -21,7 +20,7 @@ from ecproc.errors import RowDamaged, StoreError
 from ecproc.failpoints import failpoint
 from ecproc.fold.recorded import decode_entry
 from ecproc.outbox.reports import Reports
-from ecproc.outbox.retry import SECOND, Ended, RetryPolicy, conclude, interrupt, supersede, take_up
+from ecproc.outbox.retry import SECOND, Ended, RetryPolicy, bound_unknown, conclude, interrupt, supersede, take_up
 from ecproc.outbox.schedule import LEFT_IN_STORE, OutboxBounds, Schedule, Start, measure_due, weigh
 from ecproc.outbox.settling import Settling, is_same_plan
 from ecproc.signals import Signal
@@ -70,6 +69,7 @@ class Dispatcher:
         self._performers = {kind: performer for performer in performers for kind in performer.kinds}
         self.succeeded = 0
         self._policy, self._attempt_seconds = policy, bounds.attempt_seconds
+        self._policies = {kind: bound_unknown(policy, one.ends_after(kind)) for kind, one in self._performers.items()}
         self._clock = clock
         self._started = clock.now() - int(clock.monotonic() * SECOND)
         self._rng, self._telemetry = rng, telemetry
@@ -139,8 +139,7 @@ class Dispatcher:
                 self._put(row.stream, take_up(entry, now=self._now(), policy=self._policy), counted=True)
                 performer = self._performers.get(entry.effect.kind)
                 if performer is not None and entry.state is EntryState.EXECUTING:
-                    kind = entry.effect.kind
-                    repeat, policy = performer.repeat_of(kind), self._policy_of(performer, kind)
+                    repeat, policy = performer.repeat_of(entry.effect.kind), self._policies[entry.effect.kind]
                     outcome = interrupt(entry, repeat, now=self._now(), rng=self._rng, policy=policy)
                     await self._settling.settle(row.stream, entry, outcome)
 
@@ -153,9 +152,7 @@ class Dispatcher:
                 look = schedule.look(self._now())
                 for start in look.starts:
                     tasks.create_task(self._perform(start))
-                for lane, since in look.due.items():
-                    self._telemetry.outbox_oldest_due(lane, since)
-                self._reports.paced(look.paced)
+                self._reports.looked(look.due, paced=look.paced)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(look.wait):
                         await self._news.wait_until(lambda: schedule.has_news)
@@ -224,19 +221,9 @@ class Dispatcher:
 
     def _conclude(self, stream: str, entry: Entry, attempt: Attempt) -> Ended:
         """What the attempt leads to; one whose key was planned anew meanwhile cannot end what stands there now."""
-        now = self._now()
-        kind = entry.effect.kind
-        policy = self._policy_of(self._performers[kind], kind)
+        now, policy = self._now(), self._policies[entry.effect.kind]
         outcome = conclude(entry, attempt, now=now, rng=self._rng, policy=policy)
-        newest = self.schedule.newest(stream, entry)
-        return outcome if is_same_plan(entry, newest) else supersede(outcome, now=now)
-
-    def _policy_of(self, performer: Performer, kind: EffectKind) -> RetryPolicy:
-        """The bounds, where what is unknown is not asked about before it can have come to its end."""
-        wait, (first, last) = performer.ends_after(kind), self._policy.unknown_retry
-        if wait <= first:
-            return self._policy
-        return replace(self._policy, unknown_retry=(wait, max(wait, last)))
+        return outcome if is_same_plan(entry, self.schedule.newest(stream, entry)) else supersede(outcome, now=now)
 
     def _put(self, stream: str, entry: Entry, *, counted: bool = False) -> None:
         before = None

@@ -54,12 +54,15 @@ class Reports:
         else:
             self._complain("error" if _is_refusal(attempt) else "info", "effect_retry", destination, fields, hint=hint)
 
-    def paced(self, waiting: int) -> None:
-        """So many creates wait for their turn now; said once while it lasts."""
-        if waiting and not self._paced:
+    def looked(self, due: Mapping[Lane, int | None], *, paced: int) -> None:
+        """Since when each lane has something due, where that changed; that so many creates wait for their turn is said
+        once while it lasts."""
+        for lane, since in due.items():
+            self._telemetry.outbox_oldest_due(lane, since)
+        if paced and not self._paced:
             hint = "nothing to do: policy.create_per_minute bounds them, 0 lets all of them begin at once"
-            log.info("creates_paced", waiting=waiting, hint=hint)
-        self._paced = bool(waiting)
+            log.info("creates_paced", waiting=paced, hint=hint)
+        self._paced = bool(paced)
 
     def _note_arrival(self, effect: Effect) -> None:
         direction = "in" if LANES[effect.kind] is Lane.DESK else "out" if effect.kind in COMMAND_EFFECTS else ""

@@ -43,6 +43,14 @@ class RetryPolicy(msgspec.Struct, frozen=True):
     longest: float
 
 
+def bound_unknown(policy: RetryPolicy, ends_after: float) -> RetryPolicy:
+    """The bounds for calls that have certainly ended after that many seconds, and are looked up no sooner."""
+    first, last = policy.unknown_retry
+    if ends_after <= first:
+        return policy
+    return msgspec.structs.replace(policy, unknown_retry=(ends_after, max(ends_after, last)))
+
+
 def conclude(entry: Entry, attempt: Attempt, *, now: int, rng: Random, policy: RetryPolicy) -> Ended:
     """The event that records an attempt: only answers that blame the entry cost it one (decision 9).
 
@@ -104,7 +112,11 @@ def take_up(entry: Entry, *, now: int, policy: RetryPolicy) -> Entry:
 def _succeed(entry: Entry, attempt: Done) -> EffectSucceeded:
     told = {**attempt.result, **({"request_id": attempt.request_id} if attempt.request_id else {})}
     result = {_clean(name): _clean(value) for name, value in told.items()}
-    return EffectSucceeded(entry.effect.key, result, entry.effect.position, _list_remarks(attempt.remarks))
+    succeeded = EffectSucceeded(entry.effect.key, result, entry.effect.position, _list_remarks(attempt.remarks))
+    if not attempt.view:
+        return succeeded
+    view = {_clean(name): _clean(value) for name, value in attempt.view.items()}
+    return msgspec.structs.replace(succeeded, view=view, stamp=attempt.stamp)
 
 
 def _leave_unknown(entry: Entry, attempt: Uncertain, at: int) -> EffectUnknown:

@@ -134,6 +134,20 @@ class _Lane:
         return min((rest for rest in rests if rest > 0), default=None)
 
 
+def _open_lines(
+    destinations: Mapping[EffectKind, str],
+    lanes: Mapping[Lane, _Lane],
+    breakers: Mapping[str, Breaker],
+    *,
+    creates: int,
+) -> dict[EffectKind, _Line]:
+    """The line of every kind; creates of client tickets have one of their own where their rate is bound."""
+    rates = {EffectKind.CREATE: Rate(creates)} if creates else {}
+    return {
+        kind: lanes[LANES[kind]].line_to(name, breakers[name], rates.get(kind)) for kind, name in destinations.items()
+    }
+
+
 class Schedule:
     """Which entries are started when: urgent ones first, as many as there are slots for, in each lane and in all.
 
@@ -150,11 +164,7 @@ class Schedule:
         share = max(1, bounds.max_in_flight // len(names))
         self.breakers = {name: Breaker(longest=bounds.breaker_seconds, rng=rng) for name in destinations.values()}
         self._lanes = {name: _Lane(bounds.slots.get(name) or share) for name in names}
-        rates = {EffectKind.CREATE: Rate(bounds.creates_per_minute)} if bounds.creates_per_minute else {}
-        self._lines = {
-            kind: self._lanes[LANES[kind]].line_to(name, self.breakers[name], rates.get(kind))
-            for kind, name in destinations.items()
-        }
+        self._lines = _open_lines(destinations, self._lanes, self.breakers, creates=bounds.creates_per_minute)
         self._turn = 0
         self._is_full = False
         self._bytes = 0
@@ -336,6 +346,12 @@ class Schedule:
                 heapq.heappush(lane.waiting, (until, self._turn, stream))
             case None:
                 pass
+
+
+def is_at_work(schedule: Schedule, stream: str, lane: Lane) -> bool:
+    """Whether an attempt of that ticket is under way in that lane."""
+    ticket = schedule._lanes[lane].tickets.get(stream)
+    return ticket is not None and ticket.trying is not None
 
 
 def measure_due(schedule: Schedule, now: int) -> Mapping[str, float]:

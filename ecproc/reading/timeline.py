@@ -37,6 +37,7 @@ from ecproc.domain.events import (
     TimerElapsed,
     Undecodable,
 )
+from ecproc.domain.external import ExternalReceived
 from ecproc.domain.log import RecordedEvent
 from ecproc.domain.state import StreamState
 from ecproc.domain.times import format_time
@@ -64,6 +65,7 @@ class Happening(StrEnum):
     EFFECT = "effect"
     COMMAND = "command"
     OPERATOR = "operator"
+    DESK = "desk"
     TIMER = "timer"
     QUARANTINE = "quarantine"
     DEFECT = "defect"
@@ -225,10 +227,18 @@ def _tell_own(fact: Fact) -> _Told | None:
             return _Told(Happening.NUMBER, f"{number} is {ticket} at Ensono's")
         case EnsonoNumberReturned(ticket=ticket):
             return _Told(Happening.NUMBER, f"Ensono told its number, {ticket}")
+        case ExternalReceived():
+            return _tell_external(fact)
         case TimerElapsed(timer=timer, about=about):
             return _Told(Happening.TIMER, f"{timer} is overdue", about)
         case _:
             return None
+
+
+def _tell_external(told: ExternalReceived) -> _Told:
+    about = {name: f"{canonical} ({raw})" for name, (raw, canonical) in told.view.items()}
+    text = told.note.body if told.note is not None else told.file.name if told.file is not None else _list_fields(about)
+    return _Told(Happening.DESK, f"{told.kind} {told.number} by {told.by or told.source}", text)
 
 
 def _tell_act(acted: OperatorActed) -> _Told:

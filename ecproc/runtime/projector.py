@@ -196,18 +196,6 @@ class Projector:
         else:
             await self._run_burst([stream])
 
-    async def _run_looking_back(self, stream: str, fold: StreamFold) -> None:
-        """A burst of one ticket of which an act needs all that the log holds."""
-        try:
-            fold.history = await self._store.read_stream(stream)
-        except StoreError:
-            self._tasks = None
-            raise
-        except Exception as error:
-            self._park(stream, error)
-        else:
-            await self._run_burst([stream])
-
     def _go_on(self, streams: Sequence[str]) -> None:
         """Give back the tickets of which nothing waits, and start bursts of the others."""
         for fold in self._read_all(streams):
@@ -225,11 +213,9 @@ class Projector:
             except Exception as error:
                 self._park(stream, error)
                 continue
-            if fold is None and self._tasks is not None:
+            if (fold is None or fold.needs_history) and self._tasks is not None:
                 self._tasks.create_task(self._run_cold(stream))
-            elif fold is not None and fold.needs_history and self._tasks is not None:
-                self._tasks.create_task(self._run_looking_back(stream, fold))
-            elif fold is None or not fold.undecided:
+            elif fold is None or not fold.undecided or fold.needs_history:
                 self._finish([stream])
             else:
                 folds.append(fold)
@@ -264,3 +250,6 @@ async def _read_log(reader: Reader, boxes: Mailboxes[StreamFold], stream: str, m
             events = await reader.read_stream(stream, after=fold.seen)
         fold.extend(events)
         boxes.keep(stream, fold)
+    fold = boxes.begin_log(stream)
+    if fold is not None and fold.needs_history:
+        fold.history = await reader.read_stream(stream)

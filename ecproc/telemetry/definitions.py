@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from typing import Final, Generic, TypeVar
 
@@ -14,6 +14,7 @@ from ecproc.telemetry.hooks import (
     ANOMALY_CODES,
     BRIDGE_CALLS,
     DELETE_OUTCOMES,
+    DESK_POLL_OUTCOMES,
     DESTINATIONS,
     DIRECTIONS,
     EFFECT_KINDS,
@@ -23,6 +24,7 @@ from ecproc.telemetry.hooks import (
     LOSS_REASONS,
     LOSSES,
     MESSAGE_TYPES,
+    NEWS_OUTCOMES,
     PAUSABLE,
     POLL_OUTCOMES,
     QUARANTINE_REASONS,
@@ -258,6 +260,41 @@ class OutboxMetrics:
         self.paused = _Children(paused, [(what,) for what in (*PAUSABLE, PAUSED_TICKET)])
         left = Gauge("ecproc_breaker_open", "1 while a destination is left alone.", ["destination"], registry=registry)
         self.breakers = _Children(left, [(destination,) for destination in DESTINATIONS])
+
+
+class DeskMetrics:
+    """What is measured of the news that the client's systems tell; `whole` is when each was last asked and told all."""
+
+    def __init__(self, registry: CollectorRegistry, sources: Sequence[str], *, now: Callable[[], float]) -> None:
+        self.received = Tally(
+            registry,
+            "ecproc_external_received",
+            "News of other systems, by what became of them.",
+            labels=("source", "outcome"),
+            known=product(sources, NEWS_OUTCOMES),
+        )
+        self.polls = Tally(
+            registry,
+            "ecproc_watch_polls",
+            "Polls of the desk for what changed there.",
+            labels=("source", "outcome"),
+            known=product(sources, DESK_POLL_OUTCOMES),
+        )
+        self.whole: dict[str, float] = {}
+        Watched(
+            registry,
+            "ecproc_watch_last_success_timestamp_seconds",
+            "When the desk was last asked and told everything.",
+            read=lambda: self.whole,
+            label="source",
+        )
+        Watched(
+            registry,
+            "ecproc_watch_lag_seconds",
+            "How long ago the desk was last asked and told everything.",
+            read=lambda: {source: now() - at for source, at in self.whole.items()},
+            label="source",
+        )
 
 
 def _list_effects() -> Iterable[tuple[str, str, str]]:

@@ -11,6 +11,7 @@ from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.effects import EffectKind, Lane
 from ecproc.domain.entry import EntryState
 from ecproc.domain.events import EffectOutcome, LossReason, QuarantineReason, TicketType, Transaction
+from ecproc.domain.external import DeskPoll, Fate
 from ecproc.domain.queue import DeleteOutcome, PollOutcome
 from ecproc.domain.refusals import WebRefusal
 
@@ -36,6 +37,8 @@ EFFECT_OUTCOMES: Final = tuple(item.value for item in EffectOutcome)
 LOSSES: Final = (EffectOutcome.PARKED.value, EffectOutcome.DISCARDED.value)
 """The outcomes that end an effect without its being done; each has one of LOSS_REASONS."""
 LOSS_REASONS: Final = tuple(item.value for item in LossReason)
+NEWS_OUTCOMES: Final = tuple(item.value for item in Fate)
+DESK_POLL_OUTCOMES: Final = tuple(item.value for item in DeskPoll)
 WEB_REFUSALS: Final = tuple(item.value for item in WebRefusal)
 DESTINATIONS: Final = ("bridge", "desk", "attachments", "uploads")
 PAUSABLE: Final = ("bridge", "desk", "attachments")
@@ -169,6 +172,13 @@ class Telemetry:
 
     def quarantine_counted(self, count: int) -> None:
         """So many messages wait in quarantine."""
+
+    def external_received(self, source: str, outcome: str) -> None:
+        """A news of the desk's came: one of NEWS_OUTCOMES."""
+
+    def desk_polled(self, source: str, outcome: str, *, whole_at: int | None) -> None:
+        """A desk was asked for what changed: one of DESK_POLL_OUTCOMES, and when that began, in microseconds UTC, if it
+        was told everything."""
 
     def watch(self, reading: Reading, read: Read) -> None:
         """Ask `read` at every scrape; it must be quick."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import prometheus_client
@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Info, ProcessCollector
 from ecproc.clock import Clock
 from ecproc.domain.events import EffectOutcome
 from ecproc.domain.queue import DeleteOutcome
-from ecproc.telemetry.definitions import READINGS, LogMetrics, OutboxMetrics, QueueMetrics, define_counter
+from ecproc.telemetry.definitions import READINGS, DeskMetrics, LogMetrics, OutboxMetrics, QueueMetrics, define_counter
 from ecproc.telemetry.hooks import LASTING_STATES, LOSSES, WEB_REFUSALS, Read, Reading, Telemetry
 from ecproc.telemetry.tally import OTHER, Watched
 
@@ -22,7 +22,17 @@ _SUCCESSES: Final = frozenset({"messages", "empty"})
 class PrometheusTelemetry(Telemetry):
     """Reports become metrics in `registry`: counts are there at 0 from the start, times and ages once they exist."""
 
-    def __init__(self, registry: CollectorRegistry, *, clock: Clock, version: str, python: str, sqlite: str) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        clock: Clock,
+        version: str,
+        python: str,
+        sqlite: str,
+        sources: Sequence[str] = (),
+    ) -> None:
+        """`sources` are the configured names of the systems that tell us news."""
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # they double every counter
         self.registry = registry
         ProcessCollector(registry=registry)
@@ -31,10 +41,11 @@ class PrometheusTelemetry(Telemetry):
         )
         self._clock = clock
         self._watched: dict[Reading, Watched] = {}
-        self._queue, self._log, self._outbox = (
+        self._queue, self._log, self._outbox, self._desk = (
             QueueMetrics(registry),
             LogMetrics(registry),
             OutboxMetrics(registry),
+            DeskMetrics(registry, sources, now=lambda: clock.now() / _MICROSECONDS),
         )
         self._refused = define_counter(registry, "web_refusals", "Whom these pages turned away.", reason=WEB_REFUSALS)
 
@@ -146,6 +157,14 @@ class PrometheusTelemetry(Telemetry):
 
     def bridge_called(self, call: str, status: int | None, seconds: float) -> None:
         self._queue.calls.add(seconds, call, "none" if status is None else f"{status // 100}xx")
+
+    def external_received(self, source: str, outcome: str) -> None:
+        self._desk.received.add(source, outcome)
+
+    def desk_polled(self, source: str, outcome: str, *, whole_at: int | None) -> None:
+        self._desk.polls.add(source, outcome)
+        if whole_at is not None:
+            self._desk.whole[source] = whole_at / _MICROSECONDS
 
     def web_refused(self, reason: str) -> None:
         self._refused.of(reason).inc()

@@ -94,7 +94,7 @@ class DeskPerformer:
             return Blamed(str(error), final=error.final, hint=error.hint, call=error.call, remarks=error.remarks)
         if entry.effect.kind is EffectKind.CREATE:
             self._remember(entry.effect.key, (answer.number, answer.reference))
-        return Done(_tell(answer), remarks=answer.remarks)
+        return Done(_tell(answer), remarks=answer.remarks, view=answer.view, stamp=answer.stamp)
 
     async def _make_call(self, stream: str, entry: Entry) -> DeskCall | Blamed:
         effect = entry.effect
