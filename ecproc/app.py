@@ -316,7 +316,8 @@ class Processor:
         reads, commands = (self._reloading.secrets[f"web.{name}"] for name in ("read_token", "command_token"))
         entries = self._config.limits.document_entries
         queries = Queries(self._store, tables=TABLES.names, machines=MACHINES, entries=entries)
-        steering = Steering(self._store, self._pipeline, machines=MACHINES, pausable=PAUSABLE)
+        policy = self._pipeline.policy
+        steering = Steering(self._store, self._pipeline, machines=MACHINES, pausable=PAUSABLE, policy=policy)
         return self._front.build_pages(
             queries,
             self._health,

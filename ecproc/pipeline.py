@@ -68,7 +68,7 @@ class Pipeline:
         uploader: Uploader | None = None,
     ) -> None:
         limits, name, commands = config.limits, config.bridge.client_name, config.commands
-        self._store = store
+        self._store, self.policy = store, policy
         self._commands = BridgePerformer(bridge, store, client_name=name, commands=commands, look=self._look_at_queue)
         self.dispatcher = Dispatcher(
             store,

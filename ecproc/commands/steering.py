@@ -10,11 +10,13 @@ from typing import Final, Protocol
 
 import msgspec
 
+from ecproc.commands.rescoping import Rescoped, Rescoping
 from ecproc.domain.effects import EffectKind, Lane, is_superseded
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.events import PAUSED_TICKET, Act, OperatorActed
 from ecproc.domain.ids import EffectKey, split_key
 from ecproc.domain.log import Batch, NewEvent
+from ecproc.domain.policy import Policy
 from ecproc.errors import EcprocError
 from ecproc.fold.control import CONTROL_STREAM
 from ecproc.fold.machine import Machines
@@ -94,9 +96,18 @@ class Acting(Protocol):
 
 
 class Steering:
-    """What a person can do about what is stuck. `pausable` are the destinations there are."""
+    """What a person can do about what is stuck. `pausable` are the destinations there are, `policy` is in force."""
 
-    def __init__(self, reader: Reader, acting: Acting, *, machines: Machines, pausable: Collection[str]) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        acting: Acting,
+        *,
+        machines: Machines,
+        pausable: Collection[str],
+        policy: Policy = Policy(),  # noqa: B008 - it is frozen
+    ) -> None:
+        self._rescoping = Rescoping(reader, acting, machines=machines, policy=policy)
         self._reader = reader
         self._acting = acting
         self._machines = machines
@@ -237,6 +248,17 @@ class Steering:
         if found is None:
             raise NotFound(f"no message in quarantine is called {name!r}", hint="ecproc quarantine list shows them")
         return found
+
+    # --- scope ---
+
+    async def rescope(self, names: Sequence[str], person: Person, *, dry_run: bool) -> list[Rescoped]:
+        """Take these tickets into scope, without names all that were left out and that today's rules take in; with
+        `dry_run` nothing is recorded. Raises NotFound."""
+        named = [await self._find_ticket(name) for name in names]
+        streams = list(dict.fromkeys(named)) if names else [stream async for stream in self._rescoping.list_left_out()]
+        if dry_run:
+            return [await self._rescoping.plan(stream) for stream in streams]
+        return [await self._rescoping.apply(stream, who=person.who, note=person.note) for stream in streams]
 
     # --- pausing ---
 

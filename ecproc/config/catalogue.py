@@ -89,6 +89,7 @@ def suggest_option(section: str, key: str) -> str:
     """The option the writer of `section.key` probably meant, or an empty string."""
     elsewhere = [option.name for option in OPTIONS.values() if option.key == key]
     own = [option.key for option in OPTIONS.values() if option.section == section]
+    own += [name.rpartition(".")[2] for name in TABLE_LISTS if name.rpartition(".")[0] == section]
     close = [f"{section}.{match}" for match in difflib.get_close_matches(key, own, n=1)]
     return next(iter(elsewhere or close or difflib.get_close_matches(f"{section}.{key}", OPTIONS, n=1)), "")
 

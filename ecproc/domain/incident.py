@@ -235,13 +235,13 @@ def _follow_record(draft: Draft, message: Message, deltas: Sequence[Delta], *, f
     moved = None if draft.echo.moved else next((delta for delta in deltas if isinstance(delta, Moved)), None)
     fields = list_news(deltas)
     kind = _desk_kind(moved) if moved else EffectKind.UPDATE
-    if kind is EffectKind.UPDATE and (fresh or not (moved or fields)):
+    if not (moved or fields) or (fresh and kind in (EffectKind.UPDATE, EffectKind.REOPEN)):
         return
     if moved:
         fields["state"] = moved.after
     key = _record_key(draft.state, kind, message)
     way = None
-    if kind is EffectKind.REOPEN and not fresh:
+    if kind is EffectKind.REOPEN:
         way = choose_way(draft.state, message, draft.policy)
     elif not fresh and is_told_by_comments(draft.state, draft.policy):
         way = Reopen.COMMENT_ONLY

@@ -44,7 +44,7 @@ def judge(state: TicketState, fact: Fact, deltas: Sequence[Delta], policy: Polic
         return _judge_act(state, fact)
     if state.type is None:
         return None
-    scope = _judge_message(state, message, policy) if policy.judges or state.scope is not None else None
+    scope = judge_message(state, message, policy) if policy.judges or state.scope is not None else None
     silent = deltas and state.reopens and is_past_telling(state, policy)
     return Judgement(scope, (_tell_silence(state, message),) if silent else ())
 
@@ -55,12 +55,18 @@ def _judge_act(state: TicketState, fact: Fact) -> Judgement | None:
     return Judgement(Scope(True, RESCOPED))
 
 
-def _judge_message(state: TicketState, message: Message, policy: Policy) -> Scope:
+def judge_message(state: TicketState, message: Message, policy: Policy) -> Scope:
+    """Whether a ticket is in scope just after this message, and by which rule."""
     known = state.scope
     if known is not None and known.inside and known.rule == RESCOPED:
         return known
     if is_bound(state):
         return known if known is not None and known.inside else Scope(True)
+    return judge_anew(state, message, policy)
+
+
+def judge_anew(state: TicketState, message: Message, policy: Policy) -> Scope:
+    """What the rules alone say of it, whatever was decided before."""
     judged = policy.find_scope(list_values(state, message))
     if judged.inside and state.state in _FINAL and policy.adopt_final is AdoptFinal.DOCUMENT:
         return Scope(False, ADOPT_FINAL)

@@ -91,12 +91,14 @@ def read_policy(document: Mapping[str, object]) -> Policy:
     )
 
 
-def describe_policy(policy: Policy, *, per_minute: int) -> Sequence[str]:
-    """The policy in lines for people."""
+def describe_policy(config: Config) -> Sequence[str]:
+    """The configuration's policy in lines for people. Raises ConfigError."""
+    policy, per_minute = open_policy(config), config.policy.create_per_minute
     scope = ", ".join(f"{rule.name} {'in' if rule.inside else 'out'}" for rule in policy.scope)
     late = f", a new ticket after {policy.reopen_within_days} days" if policy.reopen_within_days else ""
     refused = ", a new ticket where the desk refuses" if policy.reopen_fallback else ""
     return (
+        f"policy {policy.hash}",
         f"scope: {scope or 'every ticket'}",
         f"re-open: incidents {policy.reopen_incident}, requests {policy.reopen_request}{late}{refused}",
         f"first seen when it is over: {policy.adopt_final}",

@@ -17,6 +17,7 @@ from ecproc.domain.timers import APPROVED_BEFORE
 from ecproc.domain.times import format_time
 from ecproc.fold.control import CONTROL_STREAM
 from ecproc.fold.recorded import decode_entry, decode_timer
+from ecproc.governing import read_policy_event
 from ecproc.reading.lanes import find_waiting
 from ecproc.store.base import Reader
 
@@ -84,12 +85,13 @@ class PauseNow(msgspec.Struct, frozen=True):
 
 
 class Around(msgspec.Struct, frozen=True):
-    """What concerns more than one stream: destinations that are paused, streams with something undecided, and when the
-    log's last event was recorded."""
+    """What concerns more than one stream: destinations that are paused, streams with something undecided, when the
+    log's last event was recorded, and how many creates begin within a minute at most, 0 for any number."""
 
     paused: Mapping[str, PauseNow] = {}
     undecided: frozenset[str] = frozenset()
     now: int = 0
+    creates_per_minute: int = 0
 
 
 _LANE_WORDS: Final[Mapping[Lane, WaitWord]] = {
@@ -108,7 +110,9 @@ async def look_around(reader: Reader) -> Around:
     }
     undecided = frozenset(await reader.undecided_streams())
     last = await reader.read_event((await reader.head()).position) if undecided else None
-    return Around(paused, undecided, last.at if last is not None else 0)
+    in_force = await read_policy_event(reader)
+    paced = in_force.policy.get("create_per_minute") if in_force is not None else 0
+    return Around(paused, undecided, last.at if last is not None else 0, paced if isinstance(paced, int) else 0)
 
 
 async def read_wait(reader: Reader, header: Row, entries: Iterable[Row], around: Around) -> WaitingFor | None:
@@ -141,7 +145,7 @@ def find_wait(
         if row.id == PAUSED_TICKET:
             return _describe_pause(_decode_pause(row.data or b"{}"), header.stream)
     open_entries = [decode_entry(row.data or b"") for row in entries if row.tag is not None]
-    found = next(_list_entry_waits(open_entries, around.paused), None)
+    found = next(_list_entry_waits(open_entries, around), None)
     return found or _find_timer(header.stream, [decode_timer(row.data or b"") for row in timers])
 
 
@@ -173,7 +177,7 @@ def _describe_pause(pause: PauseNow, what: str) -> WaitingFor:
 # --- entries ----------------------------------------------------------------------------------------------------------
 
 
-def _list_entry_waits(entries: Sequence[Entry], paused: Mapping[str, PauseNow]) -> Iterator[WaitingFor]:
+def _list_entry_waits(entries: Sequence[Entry], around: Around) -> Iterator[WaitingFor]:
     """What its outbox waits for, the worst first."""
     for entry in entries:
         if entry.is_dead_letter:
@@ -189,10 +193,10 @@ def _list_entry_waits(entries: Sequence[Entry], paused: Mapping[str, PauseNow]) 
     due = sorted([entry for entry in first if entry is not None], key=_trouble)
     for entry in due:
         destination = _destination(entry)
-        if destination in paused:
-            yield _describe_pause(paused[destination], destination)
+        if destination in around.paused:
+            yield _describe_pause(around.paused[destination], destination)
     for entry in due:
-        yield _describe_due(entry)
+        yield _describe_due(entry, around.creates_per_minute)
 
 
 def _trouble(entry: Entry) -> tuple[bool, bool]:
@@ -205,14 +209,21 @@ def _destination(entry: Entry) -> str:
     return Lane.BRIDGE.value if entry.effect.kind is EffectKind.UPLOAD else entry.lane.value
 
 
-def _describe_due(entry: Entry) -> WaitingFor:
+def _describe_due(entry: Entry, paced: int) -> WaitingFor:
     who = Mover.OPERATOR if entry.held is not None else Mover.NOBODY
     why = {
-        None: f": {entry.reason}" if entry.reason else "",
+        None: f": {entry.reason}" if entry.reason else _name_pace(entry, paced),
         Hold.ODD_ANSWER: f" was answered oddly: {entry.reason}",
         Hold.CONFIGURATION: f" is refused by our configuration: {entry.reason}",
     }[entry.held]
     return _describe_entry(_LANE_WORDS[entry.lane], entry, who, f"{entry.effect.kind} ({entry.state}){why}")
+
+
+def _name_pace(entry: Entry, paced: int) -> str:
+    """Why a create that was never tried may wait for its turn."""
+    if not paced or entry.effect.kind is not EffectKind.CREATE or entry.tries:
+        return ""
+    return f": {paced} begin within a minute at most (policy.create_per_minute)"
 
 
 def _describe_entry(what: WaitWord, entry: Entry, who: Mover, hint: str) -> WaitingFor:
