@@ -233,7 +233,7 @@ class _Reading:
             self.warnings.append(problem)
 
     def _is_set(self, name: str) -> bool:
-        return OPTIONS[name].is_secret and bool(self.values.get(name))
+        return name in OPTIONS and OPTIONS[name].is_secret and bool(self.values.get(name))
 
     def _place(self, name: str) -> str:
         return self.origins[name].removeprefix("env ").removeprefix("default")

@@ -11,7 +11,7 @@ from ecproc.domain.events import Message, Place, Released, Scope
 from ecproc.domain.log import RecordedEvent
 from ecproc.domain.policy import Policy
 from ecproc.domain.scoping import judge_message
-from ecproc.domain.state import TicketState
+from ecproc.domain.state import StreamState, TicketState
 from ecproc.fold.history import read_fact
 from ecproc.fold.machine import AnyMachine, Machines
 from ecproc.fold.recorded import Kind
@@ -39,7 +39,7 @@ class ScopeTrial(msgspec.Struct, frozen=True, kw_only=True):
 def list_scope_trials(policy: Policy, content: bytes, machines: Machines) -> Iterator[ScopeTrial]:
     """Try the rules on what a file holds: queue messages or lines of events, one JSON value, a list, or one on each
     line. Messages of one ticket are folded in their order. Raises Unreadable."""
-    states: dict[str, TicketState] = {}
+    states: dict[str, StreamState] = {}
     for place, raw in enumerate(list_items(content), 1):
         try:
             members = msgspec.json.decode(raw)
@@ -67,7 +67,7 @@ def _read_message(members: dict[str, Any], raw: bytes) -> tuple[str, str, bytes]
 
 def _try_message(
     policy: Policy,
-    states: dict[str, TicketState],
+    states: dict[str, StreamState],
     stream: str,
     message_id: str,
     payload: bytes,

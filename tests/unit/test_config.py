@@ -723,7 +723,8 @@ def test_template_is_a_file_of_all_defaults(tmp_path: Path) -> None:
     assert [row[:2] for row in describe_config(config)] == [row[:2] for row in describe_config(plain)]
     assert all(origin != "default" for origin in config.origins.values())
     sections = tomllib.loads(template())
-    assert sum(map(len, sections.values())) + len(sections["outbox"]["slots"]) - 1 == len(config.origins)
+    nested = [sections["outbox"]["slots"], sections["policy"]["reopen"], sections["policy"]["adopt"]]
+    assert sum(map(len, sections.values())) + sum(len(table) - 1 for table in nested) == len(config.origins)
 
 
 def test_description_masks_secrets_and_names_origins(tmp_path: Path) -> None:
