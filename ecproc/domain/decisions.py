@@ -30,6 +30,8 @@ from ecproc.domain.reopening import ENDED, find_awaited_create, is_past_telling,
 from ecproc.domain.state import AttachmentStatus, TicketState
 
 _NO_ECHO: Final = Echoed()
+_FIRST: Final = EffectKey("")
+"""Stands for the create of a generation's first client ticket."""
 _ENSONO: Final = "Ensono"
 """The author of comments that say what Ensono did."""
 
@@ -80,7 +82,7 @@ class Draft:
                 deadline=deadline,
                 rearm=rearm,
                 hurry=hurry,
-                created_by=awaited or EffectKey(""),
+                created_by=awaited or _FIRST,
                 done=done,
             )
         )

@@ -240,12 +240,10 @@ def _follow_record(draft: Draft, message: Message, deltas: Sequence[Delta], *, f
     if moved:
         fields["state"] = moved.after
     key = _record_key(draft.state, kind, message)
-    way = None
-    if kind is EffectKind.REOPEN:
-        way = choose_way(draft.state, message, draft.policy)
-    elif not fresh and is_told_by_comments(draft.state, draft.policy):
-        way = Reopen.COMMENT_ONLY
-    match way:
+    if fresh or not draft.state.reopens:
+        draft.add(kind, key, fields=fields)
+        return
+    match _choose_way(draft, kind, message):
         case Reopen.NEW_TICKET:
             create_again(draft, key)
         case Reopen.COMMENT_ONLY:
@@ -253,6 +251,13 @@ def _follow_record(draft: Draft, message: Message, deltas: Sequence[Delta], *, f
                 comment(draft, key, describe_news(moved, fields))
         case _:
             draft.add(kind, key, fields=fields)
+
+
+def _choose_way(draft: Draft, kind: EffectKind, message: Message) -> Reopen:
+    """How a ticket that was re-opened is told: `reopen` for as any other."""
+    if kind is EffectKind.REOPEN:
+        return choose_way(draft.state, message, draft.policy)
+    return Reopen.COMMENT_ONLY if is_told_by_comments(draft.state, draft.policy) else Reopen.REOPEN
 
 
 def _desk_kind(moved: Moved) -> EffectKind:

@@ -36,6 +36,9 @@ class AdoptFinal(StrEnum):
     DOCUMENT = "document"
 
 
+_DOCUMENT: Final = AdoptFinal.DOCUMENT  # a member looked up by its class is slow, and this is asked of every message
+
+
 class Condition(Protocol):
     """What must hold for a rule to apply."""
 
@@ -70,7 +73,7 @@ class Policy(msgspec.Struct, frozen=True):
     @property
     def judges(self) -> bool:
         """Whether any ticket may be out of scope."""
-        return bool(self.scope) or self.adopt_final is AdoptFinal.DOCUMENT
+        return bool(self.scope) or self.adopt_final is _DOCUMENT
 
     def find_scope(self, values: Mapping[str, str]) -> Scope:
         """What the rules say of a ticket with these values, and which one says it."""

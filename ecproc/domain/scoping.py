@@ -28,31 +28,32 @@ from ecproc.domain.state import TicketState
 _FINAL: Final = frozenset({"closed", "cancelled", "Closed", "Cancelled"})
 
 
-class Judgement(msgspec.Struct, frozen=True):
+class Ruling(msgspec.Struct, frozen=True):
     """What the policy says of a stream's scope, where it says anything, and what a person should know of that."""
 
     scope: Scope | None = None
     notices: tuple[Noticed, ...] = ()
 
 
-def judge(state: TicketState, fact: Fact, deltas: Sequence[Delta], policy: Policy) -> Judgement | None:
+def judge(state: TicketState, fact: Fact, deltas: Sequence[Delta], policy: Policy) -> Ruling | None:
     """What the policy says of a ticket after this fact; None where it has nothing to say."""
-    if not (policy.judges or state.scope is not None or state.reopens):
-        return _judge_act(state, fact)
+    judges = policy.judges or state.scope is not None
+    if type(fact) is Message and not (judges or state.reopens):  # which is what most are
+        return None
     message = fact.fact if isinstance(fact, Released) else fact
     if not isinstance(message, Message):
         return _judge_act(state, fact)
-    if state.type is None:
+    if state.type is None or not (judges or state.reopens):
         return None
-    scope = judge_message(state, message, policy) if policy.judges or state.scope is not None else None
+    scope = judge_message(state, message, policy) if judges else None
     silent = deltas and state.reopens and is_past_telling(state, policy)
-    return Judgement(scope, (_tell_silence(state, message),) if silent else ())
+    return Ruling(scope, (_tell_silence(state, message),) if silent else ())
 
 
-def _judge_act(state: TicketState, fact: Fact) -> Judgement | None:
+def _judge_act(state: TicketState, fact: Fact) -> Ruling | None:
     if not isinstance(fact, OperatorActed) or fact.act is not Act.RESCOPE or state.type is None or is_bound(state):
         return None
-    return Judgement(Scope(True, RESCOPED))
+    return Ruling(Scope(True, RESCOPED))
 
 
 def judge_message(state: TicketState, message: Message, policy: Policy) -> Scope:

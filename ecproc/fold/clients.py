@@ -10,7 +10,7 @@ from ecproc.domain.client_create import ClientCreate
 from ecproc.domain.deltas import Delta
 from ecproc.domain.events import Fact, Message
 from ecproc.domain.policy import Policy
-from ecproc.domain.scoping import Judgement
+from ecproc.domain.scoping import Ruling
 from ecproc.fold.rows import client_rows
 
 
@@ -28,7 +28,7 @@ class ClientMachine:
     def evolve_news(self, state: ClientCreate, message: Message) -> list[Delta] | None:
         return None
 
-    def judge(self, state: ClientCreate, fact: Fact, deltas: Sequence[Delta], policy: Policy) -> Judgement | None:
+    def judge(self, state: ClientCreate, fact: Fact, deltas: Sequence[Delta], policy: Policy) -> Ruling | None:
         return None
 
     def counted(self, state: ClientCreate) -> tuple[str, str | None] | None:

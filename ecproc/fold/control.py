@@ -10,7 +10,7 @@ from ecproc.domain.effects import Effect
 from ecproc.domain.events import Fact, Message, Place
 from ecproc.domain.log import Row
 from ecproc.domain.policy import Policy
-from ecproc.domain.scoping import Judgement
+from ecproc.domain.scoping import Ruling
 from ecproc.domain.state import StreamState
 from ecproc.fold.rows import SHARED_ROWS
 
@@ -40,7 +40,7 @@ class ControlMachine:
     ) -> list[Effect]:
         return []
 
-    def judge(self, state: StreamState, fact: Fact, deltas: Sequence[Delta], policy: Policy) -> Judgement | None:
+    def judge(self, state: StreamState, fact: Fact, deltas: Sequence[Delta], policy: Policy) -> Ruling | None:
         return None
 
     def rows(self, state: StreamState, deltas: Sequence[Delta]) -> list[Row]:

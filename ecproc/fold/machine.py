@@ -13,7 +13,7 @@ from ecproc.domain.effects import Effect
 from ecproc.domain.events import OUTCOMES, PAUSED_TICKET, Act, Decided, Fact, Message, OperatorActed, Place
 from ecproc.domain.log import Row
 from ecproc.domain.policy import Policy
-from ecproc.domain.scoping import Judgement
+from ecproc.domain.scoping import Ruling
 from ecproc.domain.state import StreamState
 from ecproc.errors import NewerFormat
 
@@ -51,7 +51,7 @@ class Machine(Protocol[S]):
     def decide(self, state: S, fact: Fact, deltas: Sequence[Delta], place: Place, policy: Policy) -> list[Effect]:
         """What one fact leads to, on the state just after it."""
 
-    def judge(self, state: S, fact: Fact, deltas: Sequence[Delta], policy: Policy) -> Judgement | None:
+    def judge(self, state: S, fact: Fact, deltas: Sequence[Delta], policy: Policy) -> Ruling | None:
         """What the policy says of the stream itself after this fact, before `decide` is asked; None for nothing."""
 
     def rows(self, state: S, deltas: Sequence[Delta]) -> list[Row]:

@@ -25,7 +25,7 @@ from ecproc.domain.events import OUTCOMES, Act, Decided, Fact, Message, Noticed,
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import Batch, Fence, Foreseen, NewEvent, RecordedEvent, Row, Snapshot
 from ecproc.domain.policy import Policy
-from ecproc.domain.scoping import Judgement
+from ecproc.domain.scoping import Ruling
 from ecproc.domain.state import StreamState
 from ecproc.fold.compact import CompactFact, CompactQuarantined, CompactStep, cache_step, compact_fact
 from ecproc.fold.history import wants_actor
@@ -111,8 +111,8 @@ def take_step(
             taking.compact.append(compact)
         judged = machine.judge(state, fact, deltas, policy)
         if judged is not None:
-            taking.take_judgement(judged)
-        if isinstance(fact, OperatorActed) and fact.act is Act.RESCOPE:
+            taking.take_ruling(judged)
+        if type(fact) is OperatorActed and fact.act is Act.RESCOPE:
             taking.effects += state.plans.plan(replan(machine, state, fold.history, place, policy))
         taking.effects += state.plans.plan(machine.decide(state, fact, deltas, place, policy))
         taking.deltas += deltas
@@ -195,7 +195,7 @@ class _Taking:
         self._scope: Scope | msgspec.UnsetType = msgspec.UNSET
         self._scoped = [0, 0]
 
-    def take_judgement(self, judged: Judgement) -> None:
+    def take_ruling(self, judged: Ruling) -> None:
         """Take what the policy says of the stream, and keep it for the decision where it is new."""
         if judged.scope is not None:
             self._scoped[not judged.scope.inside] += 1

@@ -41,14 +41,13 @@ class Recorded(msgspec.Struct, frozen=True):
 
 def document_of(config: Config) -> dict[str, object]:
     """The configuration's policy as the log keeps it; it has no secrets."""
-    reopen = config.policy_reopen
     return {
         "scope": [dict(table.values) for table in config.policy_scope],
         "reopen": {
-            "incident": reopen.incident,
-            "request": reopen.request,
-            "within_days": reopen.within_days,
-            "fallback": reopen.fallback,
+            "incident": config.policy_reopen.incident,
+            "request": config.policy_reopen.request,
+            "within_days": config.policy_reopen.within_days,
+            "fallback": config.policy_reopen.fallback,
         },
         "adopt": {"final": config.policy_adopt.final},
         "create_per_minute": config.policy.create_per_minute,

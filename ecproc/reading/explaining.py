@@ -29,7 +29,7 @@ _HOW: Final = {
 }
 
 
-class Reopened(msgspec.Struct, frozen=True):
+class ToldReopen(msgspec.Struct, frozen=True):
     """One re-open by Ensono, and what was done about it; None where that is nothing."""
 
     message_id: str
@@ -43,7 +43,7 @@ class ReopenWay(msgspec.Struct, frozen=True):
     way: str
     within_days: int
     fallback: str
-    came: tuple[Reopened, ...] = ()
+    came: tuple[ToldReopen, ...] = ()
 
 
 class PolicyInForce(msgspec.Struct, frozen=True):
@@ -94,7 +94,7 @@ async def explain(
 def _describe(state: TicketState, in_force: PolicyChanged | None) -> PolicyInForce:
     policy = read_policy(in_force.policy if in_force is not None else {})
     came = tuple(
-        Reopened(reopened.message_id, reopened.position, _tell_handled(state, reopened.message_id))
+        ToldReopen(reopened.message_id, reopened.position, _tell_handled(state, reopened.message_id))
         for reopened in state.reopens
     )
     way = policy.reopen_of(state.type if isinstance(state.type, TicketType) else None)

@@ -69,9 +69,10 @@ def test_a_flood_of_creates_is_paced_and_holds_back_nobody_else(flood: int) -> N
 
     look = schedule.look(SECOND)
 
-    assert sorted(start.entry.effect.kind for start in look.starts) == ["comment_client_ticket"] + [
-        "create_client_ticket"
-    ] * 2
+    assert (
+        sorted(start.entry.effect.kind for start in look.starts)
+        == ["comment_client_ticket"] + ["create_client_ticket"] * 2
+    )
     assert look.paced == flood - 2
     assert look.wait == pytest.approx(60.0)
     assert schedule.look(59 * SECOND).starts == []

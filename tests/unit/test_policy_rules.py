@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from ecproc.config import Config, describe_config, load_config
+from ecproc.config.catalogue import OPTIONS
 from ecproc.domain.policy import AdoptFinal, Policy, Reopen
 from ecproc.errors import ConfigError
 from ecproc.policy import describe_policy, document_of, hash_of, open_policy, read_policy
@@ -147,19 +148,13 @@ def test_a_wrong_shape_is_refused(tmp_path: Path, text: str, message: str) -> No
 
 
 def test_variables_set_what_is_no_array_of_tables(tmp_path: Path) -> None:
-    env = {"ECPROC_POLICY_REOPEN__INCIDENT": "new_ticket"}
+    env = {OPTIONS["policy.reopen.incident"].variable: "new_ticket"}
     known = {"ECPROC_POLICY__CREATE_PER_MINUTE": "0"}
 
     assert load("", tmp_path, known).policy.create_per_minute == 0
     with pytest.raises(ConfigError):
         load("", tmp_path, {"ECPROC_POLICY__SCOPE": "[]"})
-    assert open_policy(load("", tmp_path, _named(env))).reopen_incident is Reopen.NEW_TICKET
-
-
-def _named(env: dict[str, str]) -> dict[str, str]:
-    from ecproc.config.catalogue import OPTIONS
-
-    return {OPTIONS["policy.reopen.incident"].variable: value for value in env.values()}
+    assert open_policy(load("", tmp_path, env)).reopen_incident is Reopen.NEW_TICKET
 
 
 def test_what_the_log_keeps_is_read_again_as_it_was(tmp_path: Path) -> None:
