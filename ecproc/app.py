@@ -46,7 +46,7 @@ from ecproc.rebuild.live import LiveCheck, ReplayReport, mend_live_state, renew_
 from ecproc.rebuild.parts import Team
 from ecproc.rebuild.streams import Progress
 from ecproc.reloading import Reloading
-from ecproc.reporting import ProcessHealth, Reporting, read_versions, tell_exposures, watch_room
+from ecproc.reporting import ProcessHealth, ReceiptKeeper, Reporting, read_versions, tell_exposures, watch_room
 from ecproc.restoring import align_desk
 from ecproc.room import Room
 from ecproc.starting import Front, Opening
@@ -181,6 +181,7 @@ class Processor:
         self._reloading = reloading
         self._heartbeat = Heartbeat()
         self._reporting = Reporting(config, store, pipeline, room, telemetry=telemetry, clock=clock)
+        self._receipts = ReceiptKeeper(config, pipeline.ingest, clock=clock)
         self._manager = ServiceManager(os.environ, clock)
         self._ending = Ending(pipeline, self._reporting, reread=reloading.reread, clock=clock)
         self._health = ProcessHealth(
@@ -281,6 +282,7 @@ class Processor:
             tasks.start_soon(self._reporting.refresh_gauges)
             tasks.start_soon(self._reporting.watch_expiries)
             tasks.start_soon(self._reporting.tell_hourly)
+            tasks.start_soon(self._receipts.run)
             tasks.start_soon(self._desk.keep_short)
             tasks.start_soon(self._reloading.run)
             if self._unchecked is not None:

@@ -8,8 +8,9 @@ from itertools import product
 from random import Random
 from typing import Final
 
-from ecproc.mapping import Check, Severity, load_mapping, prove
+from ecproc.errors import Severity
 from ecproc.mapping import Mapping as Tables
+from ecproc.mapping import ProofCheck, load_mapping, prove
 
 GUIDE: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
     "incident": {
@@ -33,7 +34,7 @@ STARRED: Final = {"closeCode": ("resolvedbutodd", "unresolvedbutodd")}
 """What else a condition matches that names a starred word: there the star stands for anything."""
 GROUPS: Final = ("Net", "Netqq", "qq")
 TARGETS: Final = {"status": GUIDE["incident"]["status"], "priority": GUIDE["incident"]["priority"], "group": ("x", "y")}
-CHECKED: Final = frozenset({Check.TOTALITY, Check.OPEN})
+CHECKED: Final = frozenset({ProofCheck.TOTALITY, ProofCheck.OPEN})
 
 
 def guide_words(ticket_type: str, name: str) -> Sequence[str] | None:

@@ -75,7 +75,7 @@ def check(file: _MapFile = None, /, *, json: Json = False, session: Own) -> Exit
 
 
 def show(file: _MapFile = None, /, *, json: Json = False, session: Own) -> None:
-    """Show the tables of a mapping, with the hash that events and outcomes name it by.
+    """Show the tables of a mapping, with the hash that tells it from any other.
 
     Example:
         ecproc map show
@@ -107,7 +107,7 @@ def test(
 
     Example:
         ecproc map test message.json
-        ecproc events e-CS0879727 > events.ndjson && ecproc map test events.ndjson --mapping new.toml
+        ecproc map test events.ndjson --mapping new.toml
     """
     from ecproc.domain.events import TicketType
     from ecproc.reading.mapped import Unreadable, list_trials

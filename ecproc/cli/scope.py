@@ -79,13 +79,13 @@ def apply(
         ecproc scope apply --all --dry-run
         ecproc scope apply e-CS0879727 --note 'the rule was wrong'
     """
-    from ecproc.cli.steer import Call, carry_out
+    from ecproc.cli.steer import OrderCall, carry_out
     from ecproc.commands.orders import ScopeOrder, ScopeReport, steer_scope
 
     if bool(tickets) == every:
         raise UsageError("name tickets, or all of them with --all, and not both")
     order = ScopeOrder(tickets, every, dry_run, note)
-    call = Call("/api/v1/scope/apply", order, ScopeReport, seconds=_WAIT_SECONDS)
+    call = OrderCall("/api/v1/scope/apply", order, ScopeReport, seconds=_WAIT_SECONDS)
     report = carry_out(session, call, lambda steering, person: steer_scope(steering, order, person))
     refused = [one for one in report.tickets if one.refused]
     if wants_json(json):

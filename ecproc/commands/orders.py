@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from ecproc.commands.linking import LinkPair, LinkReport
 from ecproc.commands.rescoping import Rescoped
 from ecproc.commands.steering import EntriesWanted, NotPossible, Person, SteeredEntry, Steering
 from ecproc.domain.events import Act
@@ -55,6 +56,13 @@ class ScopeOrder(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     tickets: tuple[str, ...] = ()
     all: bool = False
     dry_run: bool = False
+    note: Why = ""
+
+
+class LinksOrder(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Links of another integration to take over: all of them, or none where one cannot be."""
+
+    pairs: tuple[LinkPair, ...]
     note: Why = ""
 
 
@@ -124,3 +132,8 @@ async def steer_pause(steering: Steering, act: Act, order: PauseOrder, person: P
         await steering.pause(order.what, person)
         return PauseReport(order.what, paused=True)
     return PauseReport(order.what, paused=False, reason=await steering.resume(order.what, person))
+
+
+async def steer_links(steering: Steering, order: LinksOrder, person: Person) -> LinkReport:
+    """Take over links that another integration made."""
+    return await steering.link(order.pairs, person)

@@ -6,7 +6,7 @@ and natural keys make a second act a no-op.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -66,6 +66,14 @@ class Rescoping:
                     found = fold_with_last_message(row.stream, events, self._machines)
                     if found is not None and judge_anew(*found, self._policy).inside:
                         yield row.stream
+
+    async def take_in(self, streams: Sequence[str], *, who: str, note: str, dry_run: bool) -> list[Rescoped]:
+        """Take these in, or without any all that were left out and that today's rules take in; with `dry_run` it is
+        only told what would be planned."""
+        wanted = streams or [stream async for stream in self.list_left_out()]
+        if dry_run:
+            return [await self.plan(stream) for stream in wanted]
+        return [await self.apply(stream, who=who, note=note) for stream in wanted]
 
     async def plan(self, stream: str) -> Rescoped:
         """What taking it in would plan; nothing is recorded."""

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from ecproc.commands.linking import LinkPair, LinkReport, import_links
 from ecproc.commands.rescoping import Rescoped, Rescoping
 from ecproc.domain.effects import EffectKind, Lane, is_superseded
 from ecproc.domain.entry import Entry, EntryState
@@ -252,13 +253,9 @@ class Steering:
     # --- scope ---
 
     async def rescope(self, names: Sequence[str], person: Person, *, dry_run: bool) -> list[Rescoped]:
-        """Take these tickets into scope, without names all that were left out and that today's rules take in; with
-        `dry_run` nothing is recorded. Raises NotFound."""
-        named = [await self._find_ticket(name) for name in names]
-        streams = list(dict.fromkeys(named)) if names else [stream async for stream in self._rescoping.list_left_out()]
-        if dry_run:
-            return [await self._rescoping.plan(stream) for stream in streams]
-        return [await self._rescoping.apply(stream, who=person.who, note=person.note) for stream in streams]
+        """Take these tickets into scope, or without names all that `Rescoping` finds left out. Raises NotFound."""
+        streams = dict.fromkeys([await self._find_ticket(name) for name in names])
+        return await self._rescoping.take_in([*streams], who=person.who, note=person.note, dry_run=dry_run)
 
     # --- pausing ---
 
@@ -295,6 +292,12 @@ class Steering:
 
     async def _is_paused(self, stream: str, what: str) -> bool:
         return bool(await self._reader.read_rows("pause", stream=stream, id=what))
+
+    # --- links ---
+
+    async def link(self, pairs: Sequence[LinkPair], person: Person) -> LinkReport:
+        """Take over links that another integration made: all that are new, or none where one cannot be taken."""
+        return await import_links(self._reader, self._acting.submit, pairs, who=person.who, note=person.note)
 
 
 def _batch(stream: str, acted: OperatorActed) -> Batch:

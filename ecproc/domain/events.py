@@ -235,6 +235,7 @@ class Act(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     RESCOPE = "rescope"
+    LINK = "link"
 
 
 PAUSED_TICKET: Final = "ticket"
@@ -244,7 +245,8 @@ PAUSED_TICKET: Final = "ticket"
 class OperatorActed(msgspec.Struct, frozen=True, omit_defaults=True):
     """A person steered: an outbox entry (`key`, of the plan that `cause` names as an outcome does), a quarantined
     message (`position`), what is performed (`what`: a destination, or PAUSED_TICKET), or took the stream's ticket into
-    scope whatever the rules say.
+    scope whatever the rules say. Or linked this ticket of Ensono's to one of ours, by `number` and `generation`;
+    `reference` is the ITSM's own name for that record.
 
     `who` is the login name or role, `note` why.
     """
@@ -256,6 +258,9 @@ class OperatorActed(msgspec.Struct, frozen=True, omit_defaults=True):
     cause: int = 0
     position: int = 0
     what: str = ""
+    number: str = ""
+    generation: int = 0
+    reference: str = ""
 
 
 class Released(msgspec.Struct, frozen=True):

@@ -50,7 +50,7 @@ class Unreadable(EcprocError):
         self.hint = hint
 
 
-class Call(msgspec.Struct, frozen=True):
+class TriedCall(msgspec.Struct, frozen=True):
     """A request as it would be sent; method and path are empty where the desk has calls of another form."""
 
     method: str
@@ -66,7 +66,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     ticket: str = ""
     type: str = ""
     rules: tuple[Fired, ...] = ()
-    call: Call | None = None
+    call: TriedCall | None = None
     overflow: tuple[str, ...] = ()
     unmapped: tuple[Unmapped, ...] = ()
     refused: str = ""
@@ -181,7 +181,7 @@ def _show(mapping: Tables, named: Trial, out: Outbound, *, is_create: bool) -> T
     return msgspec.structs.replace(
         named,
         rules=out.fired,
-        call=Call(method, path, out.fields) if out.fields and not out.refused else None,
+        call=TriedCall(method, path, out.fields) if out.fields and not out.refused else None,
         overflow=out.overflow,
         unmapped=out.unmapped,
         refused=out.refused,
@@ -210,7 +210,7 @@ def _try_record(mapping: Tables, members: Mapping[str, Any], ticket_type: Ticket
     )
 
 
-def _call_ensono(fields: dict[str, str], ticket: str, ticket_type: str, number: str, client_name: str) -> Call:
+def _call_ensono(fields: dict[str, str], ticket: str, ticket_type: str, number: str, client_name: str) -> TriedCall:
     """The call that tells Ensono all of it: a record that names no ticket of Ensono's would be opened there."""
     kind = _ENDS.get(fields.get("status", ""), EffectKind.UPDATE_TICKET) if ticket else EffectKind.CREATE_TICKET
     effect = Effect(
@@ -225,7 +225,7 @@ def _call_ensono(fields: dict[str, str], ticket: str, ticket_type: str, number: 
         fields=fields,
     )
     call = write_call(effect, Spelling(client_name=client_name))
-    return Call(call.method, call.path, msgspec.json.decode(call.body or b"null"))
+    return TriedCall(call.method, call.path, msgspec.json.decode(call.body or b"null"))
 
 
 def _text(value: Any) -> str:
