@@ -250,8 +250,6 @@ class Steering:
             raise NotFound(f"no message in quarantine is called {name!r}", hint="ecproc quarantine list shows them")
         return found
 
-    # --- scope ---
-
     async def rescope(self, names: Sequence[str], person: Person, *, dry_run: bool) -> list[Rescoped]:
         """Take these tickets into scope, or without names all that `Rescoping` finds left out. Raises NotFound."""
         streams = dict.fromkeys([await self._find_ticket(name) for name in names])
@@ -293,7 +291,7 @@ class Steering:
     async def _is_paused(self, stream: str, what: str) -> bool:
         return bool(await self._reader.read_rows("pause", stream=stream, id=what))
 
-    # --- links ---
+    # --- links and scope ---
 
     async def link(self, pairs: Sequence[LinkPair], person: Person) -> LinkReport:
         """Take over links that another integration made: all that are new, or none where one cannot be taken."""
