@@ -39,7 +39,7 @@ class AdoptFinal(StrEnum):
 _DOCUMENT: Final = AdoptFinal.DOCUMENT  # a member looked up by its class is slow, and this is asked of every message
 
 
-class Condition(Protocol):
+class ScopeCondition(Protocol):
     """What must hold for a rule to apply."""
 
     def holds(self, values: Mapping[str, str]) -> bool:
@@ -50,7 +50,7 @@ class ScopeRule(msgspec.Struct, frozen=True):
     """Tickets for which `when` holds are `inside` the client's scope, or outside."""
 
     name: str
-    when: Condition
+    when: ScopeCondition
     inside: bool
 
 
