@@ -32,12 +32,12 @@ from ecproc.desk.base import Desk
 from ecproc.desk.local import LocalDesk
 from ecproc.desk.opening import open_desk
 from ecproc.domain.log import Batch
-from ecproc.domain.policy import Policy
 from ecproc.ending import Ending
 from ecproc.errors import ExitCode, LogDamaged, RowDamaged, StoreUnavailable
 from ecproc.failpoints import arm_failpoints
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
+from ecproc.governing import govern
 from ecproc.heartbeat import Heartbeat
 from ecproc.hooking import open_hooks
 from ecproc.interrupts import Interrupts
@@ -243,7 +243,7 @@ class Processor:
             rng=random.Random(),
             telemetry=telemetry,
             machines=MACHINES,
-            policy=Policy(),
+            policy=await start.when_there_is_room(lambda: govern(store, config)),
             uploader=uploader,
         )
         reloading.on_new_key = pipeline.ingest.try_now
@@ -318,7 +318,8 @@ class Processor:
         reads, commands = (self._reloading.secrets[f"web.{name}"] for name in ("read_token", "command_token"))
         entries = self._config.limits.document_entries
         queries = Queries(self._store, tables=TABLES.names, machines=MACHINES, entries=entries)
-        steering = Steering(self._store, self._pipeline, machines=MACHINES, pausable=PAUSABLE)
+        policy = self._pipeline.policy
+        steering = Steering(self._store, self._pipeline, machines=MACHINES, pausable=PAUSABLE, policy=policy)
         return self._front.build_pages(
             queries,
             self._health,

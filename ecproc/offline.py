@@ -17,9 +17,9 @@ from ecproc.commands.steering import NotPossible, Steering
 from ecproc.config import Config
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import OperatorActed
-from ecproc.domain.policy import Policy
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
+from ecproc.governing import govern
 from ecproc.outbox.settling import act_on
 from ecproc.rebuild.live import renew_live_state
 from ecproc.rebuild.parts import Team
@@ -67,11 +67,12 @@ async def take_data_dir(config: Config) -> AsyncIterator[TakenDir]:
     try:
         team = Team(1, partial(open_reader, config.data, TABLES), MACHINES, clock)
         await renew_live_state(store, team)
+        policy = await govern(store, config)
         projector = Projector(
             store,
             _LeftForLater(),
             machines=MACHINES,
-            policy=Policy(),
+            policy=policy,
             client_name=config.bridge.client_name,
             limits=config.limits,
             clock=clock,
@@ -83,7 +84,7 @@ async def take_data_dir(config: Config) -> AsyncIterator[TakenDir]:
             alone, content = _Alone(projector), ContentStore(config.data.directory)
             await content.sweep()
             yield TakenDir(
-                Steering(store, alone, machines=MACHINES, pausable=PAUSABLE),
+                Steering(store, alone, machines=MACHINES, pausable=PAUSABLE, policy=policy),
                 open_intake(config, store, alone, content=content, clock=clock),
             )
             tasks.cancel_scope.cancel()

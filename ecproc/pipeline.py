@@ -68,7 +68,7 @@ class Pipeline:
         uploader: Uploader | None = None,
     ) -> None:
         limits, name, commands = config.limits, config.bridge.client_name, config.commands
-        self._store = store
+        self._store, self.policy = store, policy
         self._commands = BridgePerformer(bridge, store, client_name=name, commands=commands, look=self._look_at_queue)
         self.dispatcher = Dispatcher(
             store,
@@ -85,14 +85,7 @@ class Pipeline:
                 unknown_retry=config.outbox.unknown_retry,
                 longest=limits.retry_longest,
             ),
-            bounds=OutboxBounds(
-                max_in_flight=config.outbox.max_in_flight,
-                slots=_count_slots(config),
-                max_pending=config.outbox.max_pending,
-                breaker_seconds=limits.breaker_seconds,
-                attempt_seconds=_bound_attempt(config),
-                arguments_bytes=limits.arguments_bytes,
-            ),
+            bounds=_bound_outbox(config),
             clock=clock,
             rng=rng,
             telemetry=telemetry,
@@ -230,6 +223,18 @@ class Pipeline:
 
     def _deliver_outcomes(self, events: Sequence[RecordedEvent], wake: bool) -> None:
         self.projector.deliver(events, wake=wake)
+
+
+def _bound_outbox(config: Config) -> OutboxBounds:
+    limits = config.limits
+    return OutboxBounds(
+        max_in_flight=config.outbox.max_in_flight,
+        slots=_count_slots(config),
+        max_pending=config.outbox.max_pending,
+        breaker_seconds=limits.breaker_seconds,
+        attempt_seconds=_bound_attempt(config),
+        arguments_bytes=limits.arguments_bytes,
+    )
 
 
 def _count_slots(config: Config) -> Mapping[Lane, int]:

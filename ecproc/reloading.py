@@ -17,6 +17,11 @@ LOOK_SECONDS: Final = 3.0
 """How long a changed file may go unnoticed; a look is one stat per file."""
 
 
+def _list_policies(config: Config) -> list[str]:
+    """What was set of the policy: what tickets are decided by does not change while they are."""
+    return [name for name, origin in config.origins.items() if name.startswith("policy.") and origin != "default"]
+
+
 class Reloading:
     """The configuration's secrets as they are now; `learn` is given every text that must not be printed from now on.
     `on_new_key` is called when the bridge's key is another one: what was refused may be tried at once."""
@@ -26,6 +31,7 @@ class Reloading:
         self.on_new_key: Callable[[], None] = lambda: None
         self._clock = clock
         self._learn = learn
+        self._fixed = [*self.secrets.fixed, *_list_policies(config)]
         self._told_fixed = False
         self._told_proxy = False
 
@@ -39,10 +45,10 @@ class Reloading:
         """Read every file now, and say once what only a restart can change (SIGHUP)."""
         changed = [option for option in self.secrets.look(force=True) if option not in PROXIES]
         log.info("secrets_read", changed=changed)
-        if self.secrets.fixed and not self._told_fixed:
+        if self._fixed and not self._told_fixed:
             self._told_fixed = True
             advice = "only secrets given as a file (ECPROC_…_FILE) are read again, everything else needs a restart"
-            log.warning("not_reloaded", options=self.secrets.fixed, hint=advice)
+            log.warning("not_reloaded", options=self._fixed, hint=advice)
 
     def _hear(self, change: SecretChange) -> None:
         for text in secret_texts(change.option, change.values):

@@ -16,7 +16,7 @@ from ecproc.desk.base import DeskHasNoRoom
 from ecproc.desk.local import LocalDesk
 from ecproc.desk.numbers import PREFIX, DeskStand, format_number, read_serial
 from ecproc.domain.effects import EffectKind
-from ecproc.domain.ids import create_key, stream_of_create
+from ecproc.domain.ids import is_create_key
 from ecproc.errors import NoRoom, OutOfStep
 from ecproc.fold.recorded import decode_entry
 from ecproc.store.base import Reader, Store
@@ -113,17 +113,13 @@ async def _find_given(store: Reader, *, above: int) -> int:
 
 async def _is_created(store: Reader, stream: str, number: str) -> bool:
     """Whether our own create gave that number; else it came from outside, and says nothing of our desk."""
-    for known in await store.read_rows("client_ticket", stream=stream, id=number):
-        rows = await store.read_rows("outbox", stream=stream, id=create_key(stream, known.ordinal))
-        if any(decode_entry(row.data or b"").result.get("number") == number for row in rows):
-            return True
-    return False
+    entries = [decode_entry(row.data or b"") for row in await store.read_rows("outbox", stream=stream)]
+    return any(entry.effect.kind is EffectKind.CREATE and entry.result.get("number") == number for entry in entries)
 
 
 async def _knows(store: Reader, stand: DeskStand) -> bool:
     """Whether the log planned what the desk did last: a plan is durable before the desk hears of it."""
-    stream = stream_of_create(stand.key)
-    return stream is None or bool(await store.read_rows("outbox", stream=stream, id=stand.key))
+    return not is_create_key(stand.key) or bool(await store.read_rows("outbox", id=stand.key))
 
 
 async def _has_creates_under_way(store: Reader) -> bool:

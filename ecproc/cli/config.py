@@ -8,10 +8,12 @@ from msgspec.structs import asdict
 
 from ecproc.cli.listing import write_table
 from ecproc.cli.output import wants_json, write_document, write_human, write_text
+from ecproc.cli.printable import printable_line
 from ecproc.cli.session import Json, Own, say_problem
 from ecproc.config import describe_config, template
 from ecproc.config.showing import Scalar
 from ecproc.errors import ConfigError, ConfigProblem, ExitCode
+from ecproc.policy import describe_policy
 from ecproc.reading.masking import mask_text
 
 
@@ -23,8 +25,10 @@ def check(*, json: Json = False, session: Own) -> ExitCode:
     """
     problems: Sequence[ConfigProblem] = ()
     warnings: Sequence[ConfigProblem] = ()
+    policy: Sequence[str] = ()
     try:
-        warnings = session.load_config(require_bridge=True).warnings
+        config = session.load_config(require_bridge=True)
+        warnings, policy = config.warnings, describe_policy(config)
     except ConfigError as error:
         problems = error.problems
     for problem in problems:
@@ -33,10 +37,15 @@ def check(*, json: Json = False, session: Own) -> ExitCode:
         say_problem("warning", warning)
     if wants_json(json):
         write_document(
-            {"ok": not problems, "problems": list(map(asdict, problems)), "warnings": list(map(asdict, warnings))}
+            {
+                "ok": not problems,
+                "problems": list(map(asdict, problems)),
+                "warnings": list(map(asdict, warnings)),
+                "policy": list(policy),
+            }
         )
     elif not problems:
-        write_human("the configuration is valid")
+        write_human("the configuration is valid", *map(printable_line, policy))
     return ExitCode.CONFIG if problems else ExitCode.OK
 
 

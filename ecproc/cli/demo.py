@@ -20,7 +20,7 @@ from cyclopts import Parameter, validators
 
 from ecproc.cli.demo_child import Child, replay, write_environment
 from ecproc.cli.demo_proof import Proof, take_proof
-from ecproc.cli.demo_screen import Screen, DemoWatch, open_screen
+from ecproc.cli.demo_screen import DemoWatch, Screen, open_screen
 from ecproc.cli.output import flush, say, write_document, write_text
 from ecproc.cli.session import Failed, Json, Own, Stopped, UsageError
 from ecproc.config import load_config

@@ -58,7 +58,8 @@ class Session:
         self._redactor: Redactor | None = None
 
     def load_config(self, *, require_bridge: bool = False) -> Config:
-        """The checked configuration, with logging set up for it; with `require_bridge` the mapping is proven too.
+        """The checked configuration, with logging set up for it; with `require_bridge` the policy's rules are read
+        and the mapping is proven too.
 
         Raises ConfigError.
         """
@@ -70,7 +71,9 @@ class Session:
 
     def _prove_mapping(self, config: Config) -> Config:
         from ecproc.mapping_file import open_mapping
+        from ecproc.policy import open_policy
 
+        open_policy(config)
         _, warnings = open_mapping(config)
         return replace(config, warnings=(*config.warnings, *warnings))
 

@@ -30,7 +30,7 @@ from ecproc.domain.effects import EffectKind, Lane
 from ecproc.domain.entry import EntryState
 from ecproc.domain.events import Place, TicketType
 from ecproc.domain.external import ExternalKind, ExternalReceived, Fate
-from ecproc.domain.ids import CLIENT_PREFIX, stream_of_create
+from ecproc.domain.ids import CLIENT_PREFIX, is_create_key
 from ecproc.domain.log import Batch, NewEvent
 from ecproc.domain.remarks import Remark
 from ecproc.domain.sending import evolve_command
@@ -99,8 +99,7 @@ class ExternalIntake:
     async def _find_home(self, event: ExternalReceived) -> str | None:
         """The stream of the ticket that it is about."""
         if event.kind is ExternalKind.CREATED:
-            stream = stream_of_create(event.key)
-            rows = await self._reader.read_rows("outbox", stream=stream, id=event.key) if stream else []
+            rows = await self._reader.read_rows("outbox", id=event.key) if is_create_key(event.key) else []
             return rows[0].stream if rows else None
         rows = await self._reader.read_rows("client_ticket", id=event.number) if event.number else []
         return next((row.stream for row in rows if not row.stream.startswith(CLIENT_PREFIX)), None)

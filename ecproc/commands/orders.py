@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from ecproc.commands.linking import LinkPair, LinkReport
+from ecproc.commands.rescoping import Rescoped
 from ecproc.commands.steering import EntriesWanted, NotPossible, Person, SteeredEntry, Steering
 from ecproc.domain.events import Act
 
@@ -48,6 +49,16 @@ class PauseOrder(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     note: Why = ""
 
 
+class ScopeOrder(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Tickets to take into scope, by either number; or `all` that were left out and that today's rules take in. With
+    `dry_run` it is only told what would be planned."""
+
+    tickets: tuple[str, ...] = ()
+    all: bool = False
+    dry_run: bool = False
+    note: Why = ""
+
+
 class LinksOrder(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """Links of another integration to take over: all of them, or none where one cannot be."""
 
@@ -77,6 +88,20 @@ class PauseReport(msgspec.Struct, frozen=True):
     what: str
     paused: bool
     reason: str = ""
+
+
+class ScopeReport(msgspec.Struct, frozen=True):
+    """The tickets that are taken in, or would be."""
+
+    dry_run: bool
+    tickets: list[Rescoped]
+
+
+async def steer_scope(steering: Steering, order: ScopeOrder, person: Person) -> ScopeReport:
+    """Take tickets into scope. Raises NotPossible, with nothing recorded, where the order names none or both."""
+    if bool(order.tickets) == order.all:
+        raise NotPossible("name tickets by their numbers, or all", hint="tickets, or all, and not both")
+    return ScopeReport(order.dry_run, await steering.rescope(order.tickets, person, dry_run=order.dry_run))
 
 
 async def steer_entries(steering: Steering, act: Act, order: EntriesOrder, person: Person) -> EntriesReport:

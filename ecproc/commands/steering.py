@@ -11,11 +11,13 @@ from typing import Final, Protocol
 import msgspec
 
 from ecproc.commands.linking import LinkPair, LinkReport, import_links
+from ecproc.commands.rescoping import Rescoped, Rescoping
 from ecproc.domain.effects import EffectKind, Lane, is_superseded
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.events import PAUSED_TICKET, Act, OperatorActed
 from ecproc.domain.ids import EffectKey, split_key
 from ecproc.domain.log import Batch, NewEvent
+from ecproc.domain.policy import Policy
 from ecproc.errors import EcprocError
 from ecproc.fold.control import CONTROL_STREAM
 from ecproc.fold.machine import Machines
@@ -95,9 +97,18 @@ class Acting(Protocol):
 
 
 class Steering:
-    """What a person can do about what is stuck. `pausable` are the destinations there are."""
+    """What a person can do about what is stuck. `pausable` are the destinations there are, `policy` is in force."""
 
-    def __init__(self, reader: Reader, acting: Acting, *, machines: Machines, pausable: Collection[str]) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        acting: Acting,
+        *,
+        machines: Machines,
+        pausable: Collection[str],
+        policy: Policy = Policy(),  # noqa: B008 - it is frozen
+    ) -> None:
+        self._rescoping = Rescoping(reader, acting, machines=machines, policy=policy)
         self._reader = reader
         self._acting = acting
         self._machines = machines
@@ -239,6 +250,11 @@ class Steering:
             raise NotFound(f"no message in quarantine is called {name!r}", hint="ecproc quarantine list shows them")
         return found
 
+    async def rescope(self, names: Sequence[str], person: Person, *, dry_run: bool) -> list[Rescoped]:
+        """Take these tickets into scope, or without names all that `Rescoping` finds left out. Raises NotFound."""
+        streams = dict.fromkeys([await self._find_ticket(name) for name in names])
+        return await self._rescoping.take_in([*streams], who=person.who, note=person.note, dry_run=dry_run)
+
     # --- pausing ---
 
     async def pause(self, what: str, person: Person) -> str:
@@ -275,7 +291,7 @@ class Steering:
     async def _is_paused(self, stream: str, what: str) -> bool:
         return bool(await self._reader.read_rows("pause", stream=stream, id=what))
 
-    # --- links ---
+    # --- links and scope ---
 
     async def link(self, pairs: Sequence[LinkPair], person: Person) -> LinkReport:
         """Take over links that another integration made: all that are new, or none where one cannot be taken."""

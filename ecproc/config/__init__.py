@@ -18,9 +18,11 @@ from ecproc.config.options import (
     WebConfig,
     is_loopback,
 )
+from ecproc.config.policies import PolicyAdopt, PolicyConfig, PolicyReopen
 from ecproc.config.rotation import LiveSecret, SecretChange, Secrets, list_secret_texts, secret_texts
 from ecproc.config.secret import Secret
 from ecproc.config.showing import ConfigRow, describe_config, template
+from ecproc.config.tables import TableAt
 
 __all__ = [
     "AttachmentsConfig",
@@ -39,10 +41,14 @@ __all__ = [
     "LogConfig",
     "MappingConfig",
     "OutboxConfig",
+    "PolicyAdopt",
+    "PolicyConfig",
+    "PolicyReopen",
     "Secret",
     "SecretChange",
     "SecretFile",
     "Secrets",
+    "TableAt",
     "WebConfig",
     "describe_config",
     "is_loopback",

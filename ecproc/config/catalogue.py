@@ -21,6 +21,7 @@ from ecproc.config.options import (
     OutboxSlots,
     WebConfig,
 )
+from ecproc.config.policies import PolicyAdopt, PolicyConfig, PolicyReopen
 from ecproc.config.secret import Secret
 from ecproc.config.servicenow import ServiceNowConfig, ServiceNowTables
 
@@ -35,6 +36,9 @@ SECTIONS: Final[Mapping[str, type[Struct]]] = {
     "desk.servicenow": ServiceNowConfig,
     "desk.servicenow.tables": ServiceNowTables,
     "desk.webhook": DeskWebhookConfig,
+    "policy": PolicyConfig,
+    "policy.reopen": PolicyReopen,
+    "policy.adopt": PolicyAdopt,
     "outbox": OutboxConfig,
     "outbox.slots": OutboxSlots,
     "commands": CommandsConfig,
@@ -48,6 +52,12 @@ FAMILIES: Final[Mapping[str, type[Struct]]] = {SOURCES: HookSourceConfig}
 """Sections that there are several of, each under a name of its own behind this one."""
 _DOUBLED: Final = frozenset({"outbox.slots"})
 """Sections whose variables were named before those of others that have a dot."""
+
+
+TABLE_LISTS: Final[Mapping[str, str]] = {
+    "policy.scope": "which tickets the client wants at its desk: the first rule that holds decides, else they are in",
+}
+"""Arrays of tables, which only a file can hold, and what they are for; `field_of` names them in a `Config`."""
 
 
 class Option(Struct, frozen=True):
@@ -101,6 +111,7 @@ def suggest_option(section: str, key: str) -> str:
     family = FAMILIES.get(section.rpartition(".")[0])
     known = OPTIONS.values() if family is None else list_options(section, family)
     own = [option.key for option in known if option.section == section]
+    own += [name.rpartition(".")[2] for name in TABLE_LISTS if name.rpartition(".")[0] == section]
     close = [f"{section}.{match}" for match in difflib.get_close_matches(key, own, n=1)]
     return next(iter(elsewhere or close or difflib.get_close_matches(f"{section}.{key}", OPTIONS, n=1)), "")
 

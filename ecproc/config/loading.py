@@ -15,6 +15,7 @@ from ecproc.config.catalogue import (
     OPTIONS,
     PREFIX,
     SECTIONS,
+    TABLE_LISTS,
     Option,
     field_of,
     list_options,
@@ -25,6 +26,7 @@ from ecproc.config.checks import check_config
 from ecproc.config.options import Config, SecretFile
 from ecproc.config.rotation import split_secret
 from ecproc.config.secret import Secret
+from ecproc.config.tables import TableAt, place_tables
 from ecproc.errors import ConfigError, ConfigProblem
 from ecproc.privacy import is_shared
 
@@ -70,6 +72,7 @@ class _Reading:
         self.origins: dict[str, str] = dict.fromkeys(OPTIONS, "default")
         self.failed: set[str] = set()
         self.secret_files: dict[str, SecretFile] = {}
+        self.tables: dict[str, tuple[TableAt, ...]] = {}
         self.unread = False
         self.directory = Path()
 
@@ -113,8 +116,9 @@ class _Reading:
         for family, struct in FAMILIES.items():
             known = self.instances[family]
             sections[field_of(family)] = {name: struct(**taken[f"{family}.{name}"]) for name in known}
+        tables: dict[str, Any] = {field_of(name): found for name, found in self.tables.items()}
         kept: dict[str, Any] = {"origins": self.origins, "secret_files": self.secret_files, "directory": self.directory}
-        config = Config(**kept, **sections)
+        config = Config(**kept, **sections, **tables)
         # What a file that nobody could read sets is not known to be missing.
         for finding in check_config(config, require_bridge=require_bridge and not self.unread):
             if finding.name not in self.failed:
@@ -135,6 +139,7 @@ class _Reading:
         for section, table in document.items():
             if section in SECTIONS:
                 self._take_section(section, table, path, lines)
+                self._take_tables(section, table, path, text)
             else:
                 self._unknown_section(section, table, f"{path}:{lines.get(section, 1)}")
         self._warn_of_readers(path)
@@ -151,7 +156,7 @@ class _Reading:
                 self._take_section(name, value, path, lines)
             elif name in FAMILIES:
                 self._take_family(name, value, path, lines)
-            else:
+            elif name not in TABLE_LISTS:
                 self._take_key(section, key, value, f"{path}:{lines.get(name, 1)}")
 
     def _take_family(self, family: str, tables: object, path: Path, lines: Mapping[str, int]) -> None:
@@ -169,6 +174,19 @@ class _Reading:
             else:
                 wanted = "lower-case letters and digits, a letter first, and not files"
                 self._problem(f"{_show(name)} cannot be a name in {family}", f"{path}:{lines.get(section, 1)}", wanted)
+
+    def _take_tables(self, section: str, table: object, path: Path, text: str) -> None:
+        """Take the arrays of tables in a section as they stand: what they mean is for whoever reads them."""
+        for name in TABLE_LISTS:
+            key = name.removeprefix(f"{section}.")
+            value = table.get(key) if key != name and isinstance(table, dict) else None
+            if value is None:
+                continue
+            placed = place_tables(name, value, path, text=text, line=_line_numbers(text).get(name, 1))
+            if isinstance(placed, ConfigProblem):
+                self.problems.append(placed)
+            else:
+                self.origins[name], self.tables[name] = placed
 
     def _take_key(self, section: str, key: str, value: object, place: str) -> None:
         if option := self.options.get(f"{section}.{key}"):
@@ -236,7 +254,7 @@ class _Reading:
             self.warnings.append(problem)
 
     def _is_set(self, name: str) -> bool:
-        return self.options[name].is_secret and bool(self.values.get(name))
+        return name in self.options and self.options[name].is_secret and bool(self.values.get(name))
 
     def _place(self, name: str) -> str:
         return self.origins[name].removeprefix("env ").removeprefix("default")

@@ -9,9 +9,11 @@ from urllib.parse import urlsplit
 from msgspec import Meta, Struct, field
 
 from ecproc.config.hooks import DeskWebhookConfig, HooksConfig, HookSourceConfig
+from ecproc.config.policies import PolicyAdopt, PolicyConfig, PolicyReopen
 from ecproc.config.proxy import BadProxy, Proxy, parse_proxy
 from ecproc.config.secret import Secret
 from ecproc.config.servicenow import ServiceNowConfig, ServiceNowTables
+from ecproc.config.tables import TableAt
 from ecproc.errors import ConfigProblem
 
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
@@ -362,6 +364,10 @@ class Config(Struct, frozen=True, kw_only=True):
     desk_webhook: DeskWebhookConfig = DeskWebhookConfig()
     outbox: OutboxConfig = OutboxConfig()
     outbox_slots: OutboxSlots = OutboxSlots()
+    policy: PolicyConfig = PolicyConfig()
+    policy_reopen: PolicyReopen = PolicyReopen()
+    policy_adopt: PolicyAdopt = PolicyAdopt()
+    policy_scope: tuple[TableAt, ...] = ()
     commands: CommandsConfig = CommandsConfig()
     web: WebConfig = WebConfig()
     hooks: HooksConfig = HooksConfig()

@@ -6,9 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from ecproc.config.catalogue import FAMILIES, OPTIONS, SECTIONS, Option, field_of, find_section, list_options
+from ecproc.config.catalogue import (
+    FAMILIES,
+    OPTIONS,
+    SECTIONS,
+    TABLE_LISTS,
+    Option,
+    field_of,
+    find_section,
+    list_options,
+)
 from ecproc.config.options import Config
 from ecproc.config.secret import Secret
+from ecproc.config.tables import TableAt
 
 Scalar: TypeAlias = str | int | float | tuple[str, ...] | tuple[float, ...]
 
@@ -25,15 +35,24 @@ class ConfigRow(NamedTuple):
 
 def describe_config(config: Config) -> tuple[ConfigRow, ...]:
     """Every option with its value and where it came from, in the order of the template."""
-    return tuple(
+    options = [
         ConfigRow(option.name, _plain(_value_of(config, option)), config.origins.get(option.name, "default"))
         for option in _list_all(config)
-    )
+    ]
+    lists = [
+        ConfigRow(name, tuple(map(_show_table, getattr(config, field_of(name)))), config.origins.get(name, "default"))
+        for name in TABLE_LISTS
+    ]
+    return (*options, *lists)
 
 
 def template() -> str:
     """A TOML file that sets every option to its default, each with its description."""
     return "\n".join(_section(section) for section in SECTIONS)
+
+
+def _show_table(table: TableAt) -> str:
+    return f"{table.values.get('name', '?')}: {table.values.get('then', '?')}"
 
 
 def _section(section: str) -> str:
@@ -42,6 +61,9 @@ def _section(section: str) -> str:
         if option.section == section:
             lines += [f"# {line}" for line in textwrap.wrap(option.description, _WIDTH)]
             lines.append(f"{option.key} = {_toml(_plain(option.default))}")
+    for name, text in TABLE_LISTS.items():
+        if name.rpartition(".")[0] == section:
+            lines += [f"# [[{name}]]: {text}"]
     return "\n".join(lines) + "\n"
 
 

@@ -26,6 +26,7 @@ from ecproc.doctor.echo import ECHO_SECONDS, prove_echo
 from ecproc.doctor.readings import find_obstacle, find_place, read_directory, read_file_limits, time_syncs
 from ecproc.doctor.report import CheckName, DoctorReport, Opinion, Trouble, skip, write_report
 from ecproc.errors import ConfigError, ConfigProblem, EcprocError
+from ecproc.policy import describe_policy
 from ecproc.reading.attention import list_lost_approvers, list_senders, read_attention
 from ecproc.reading.mismatches import list_consumers
 from ecproc.reading.opening import open_reading
@@ -109,8 +110,9 @@ async def make_check(
 def _list_steps(around: Surroundings, *, echo: bool) -> list[_Step]:
     config, sooner = around.config, _USUAL_SECONDS
     warnings = config.warnings if config is not None else ()
+    policy = describe_policy(config) if config is not None and not around.problems else ()
     asked = [
-        _Step(CheckName.CONFIG, sooner, partial(_say, machine.judge_config, around.problems, warnings)),
+        _Step(CheckName.CONFIG, sooner, partial(_say, machine.judge_config, around.problems, warnings, policy)),
         *_list_bridge_steps(around),
         _Step(CheckName.SQLITE, sooner, partial(_say, machine.judge_sqlite, sqlite_version_info)),
         _Step(CheckName.FILES, sooner, _check_files),

@@ -32,12 +32,14 @@ class DirectoryReading(msgspec.Struct, frozen=True):
     exposures: tuple[Exposure, ...] = ()
 
 
-def judge_config(problems: Sequence[ConfigProblem], warnings: Sequence[ConfigProblem]) -> Opinion:
-    """Everything that is wrong with the configuration, at once."""
+def judge_config(
+    problems: Sequence[ConfigProblem], warnings: Sequence[ConfigProblem], policy: Sequence[str] = ()
+) -> Opinion:
+    """Everything that is wrong with the configuration, at once, and the policy that it sets."""
     troubles = [Trouble(_place(each), each.help or "mend it; ecproc config init has every option") for each in problems]
     troubles += [warn(_place(each), each.help or "see whether it is meant") for each in warnings]
     told = f"{len(problems)} errors, {len(warnings)} warnings" if troubles else "it is valid"
-    return Opinion(told, tuple(troubles))
+    return Opinion("; ".join((told, *policy)), tuple(troubles))
 
 
 def judge_sqlite(version: tuple[int, ...]) -> Opinion:

@@ -54,6 +54,8 @@ class Anomaly(StrEnum):
     """A change was closed without a closeCode."""
     DRIFT = "drift"
     """A message has a field otherwise than the ticket and does not say that it changed it."""
+    REOPEN_REFUSED = "reopen_refused"
+    """The desk did not re-open the client ticket when Ensono re-opened its own: the detail is what it said."""
     INCOMPLETE = "incomplete"
     """What the desk told cannot be told to Ensono: the detail says what is missing, or why Ensono would refuse it."""
     UNMAPPED = "unmapped"

@@ -288,9 +288,9 @@ _OVER: Final = frozenset({"closed", "cancelled", "canceled"})
 """What a desk calls a client ticket that has come to its end."""
 
 
-def decide(draft: Draft, message: Message, deltas: Sequence[Delta]) -> None:
-    """Draft what a message leads to: ends and beginnings of client tickets, the record's news, then notes and files."""
-    fresh = False
+def decide(draft: Draft, message: Message, deltas: Sequence[Delta], *, fresh: bool = False) -> None:
+    """Draft what a message leads to: ends and beginnings of client tickets, the record's news, then notes and files.
+    With `fresh` the client ticket is created already, as the change is now."""
     for delta in deltas:
         if isinstance(delta, GenerationEnded):
             _end_client_ticket(draft, delta, deltas)

@@ -47,6 +47,7 @@ from ecproc.domain.events import (
     OperatorActed,
     Outcome,
     Place,
+    PolicyChanged,
     Quarantined,
     QuarantineReason,
     Released,
@@ -171,7 +172,7 @@ def evolve(state: ClientCreate, fact: Fact, place: Place) -> list[Delta]:
         case EffectStarted() | EffectSucceeded() | EffectFailed() | EffectUnknown() | OperatorActed():
             state.touch(place)
             return _hear(state, fact, place) if fact.key == state.key else []
-        case ClientLinked() | TimerElapsed() | ExternalReceived():
+        case ClientLinked() | TimerElapsed() | PolicyChanged() | ExternalReceived():
             state.touch(place)
             return []
         case _:

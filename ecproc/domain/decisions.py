@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.deltas import (
     Attachment,
     AttachmentChanged,
@@ -14,26 +15,37 @@ from ecproc.domain.deltas import (
     Delta,
     Echoed,
     FieldsChanged,
+    Flagged,
     GenerationStarted,
     NoteAdded,
     NumberMissing,
 )
 from ecproc.domain.effects import Effect, EffectKind
-from ecproc.domain.events import AttachmentInfo, Fact, Note, Place
+from ecproc.domain.entry import DEAD, Entry
+from ecproc.domain.events import AttachmentInfo, EffectFailed, Fact, Note, Place
 from ecproc.domain.external import ExternalReceived
 from ecproc.domain.ids import EffectKey, attach_key, attachment_key, create_key, note_key, return_key
+from ecproc.domain.policy import Policy
+from ecproc.domain.reopening import ENDED, find_awaited_create, is_past_telling, name_ticket, reopen_key
 from ecproc.domain.state import AttachmentStatus, TicketState
 
 _NO_ECHO: Final = Echoed()
+_FIRST: Final = EffectKey("")
+"""Stands for the create of a generation's first client ticket."""
+_ENSONO: Final = "Ensono"
+"""The author of comments that say what Ensono did."""
 
 
 class Draft:
-    """Effects of one fact, numbered as they come; `echo` is what of it repeats our own words."""
+    """Effects of one fact, numbered as they come; `echo` is what of it repeats our own words, `awaited` the create that
+    tells the number they are for, where a re-open led to one and it is not known."""
 
-    def __init__(self, state: TicketState, place: Place) -> None:
+    def __init__(self, state: TicketState, place: Place, policy: Policy) -> None:
         self.state = state
+        self.policy = policy
         self.echo = _NO_ECHO
         self.effects: list[Effect] = []
+        self.awaited = find_awaited_create(state) if state.reopens else None
         self._place = place
 
     def add(
@@ -52,7 +64,8 @@ class Draft:
         """Put an effect behind those drafted before; it is for the current client ticket unless it names another."""
         state, place = self.state, self._place
         generation = generation or state.generation.started
-        known = state.client_ticket_of(generation) if number is None else None
+        awaited = self.awaited if number is None and key != self.awaited else None
+        known = state.client_ticket_of(generation) if number is None and self.awaited is None else None
         self.effects.append(
             Effect(
                 key=key,
@@ -69,6 +82,7 @@ class Draft:
                 deadline=deadline,
                 rearm=rearm,
                 hurry=hurry,
+                created_by=awaited or _FIRST,
                 done=done,
             )
         )
@@ -78,8 +92,8 @@ def begin(draft: Draft, delta: Delta) -> bool:
     """What comes before the record's own news: a client ticket's creation, its number's return. True if the client
     ticket has that news from its beginning, or its owner has it already."""
     match delta:
-        case GenerationStarted():
-            _create(draft, delta)
+        case GenerationStarted(generation=generation, notes=notes):
+            create(draft, generation, notes)
             return True
         case ClientTicketChanged(client_ticket=known, adopted=True):
             if not known.returned:
@@ -94,7 +108,8 @@ def hand_over(draft: Draft, delta: Delta) -> None:
     """What comes behind the record's own news: notes and files."""
     match delta:
         case NoteAdded(note=note) if draft.state.generation.started and note.id not in draft.echo.notes:
-            _comment(draft, note)
+            if not is_past_telling(draft.state, draft.policy):
+                _say(draft, note)
         case AttachmentChanged(announced=AttachmentInfo() as info):
             _download(draft, info)
 
@@ -113,8 +128,10 @@ def decide_own(draft: Draft, fact: Fact, deltas: Iterable[Delta]) -> None:
             known = delta.client_ticket
             _end_create(draft, known, create_key(draft.state.stream, known.generation))
             return_number(draft, known)
-        elif isinstance(delta, AttachmentChanged) and not delta.attachment.delivered:
+        elif isinstance(delta, AttachmentChanged) and not delta.attachment.delivered and draft.state.is_inside:
             _attach(draft, delta.attachment)
+        elif isinstance(delta, Flagged) and delta.code == Anomaly.REOPEN_REFUSED and isinstance(fact, EffectFailed):
+            _create_instead(draft, fact.key)
 
 
 def return_number(draft: Draft, known: ClientTicket, *, rearm: bool = False) -> None:
@@ -137,9 +154,9 @@ def _ask_reason(draft: Draft, rejected: ExternalReceived) -> None:
 
 
 def _attach(draft: Draft, file: Attachment) -> None:
-    """Hand a stored file over to the client ticket, if there is (or will be) one."""
-    generation = draft.state.generation.started
-    if file.status != AttachmentStatus.STORED or not generation:
+    """Hand a stored file over to the client ticket, if there is (or will be) one that takes it."""
+    state, generation = draft.state, draft.state.generation.started
+    if file.status != AttachmentStatus.STORED or not generation or is_past_telling(state, draft.policy):
         return
     fields = {
         "attachment": file.id,
@@ -149,7 +166,8 @@ def _attach(draft: Draft, file: Attachment) -> None:
         "sha256": file.sha256 or "",
         "path": file.path or "",
     }
-    draft.add(EffectKind.ATTACH, attach_key(draft.state.stream, file.id, generation), fields=fields)
+    key = attach_key(state.stream, file.id, generation, name_ticket(state, draft.awaited))
+    draft.add(EffectKind.ATTACH, key, fields=fields)
 
 
 def list_news(deltas: Iterable[Delta]) -> dict[str, str]:
@@ -165,18 +183,55 @@ def list_news(deltas: Iterable[Delta]) -> dict[str, str]:
     return fields
 
 
-def _create(draft: Draft, started: GenerationStarted) -> None:
+def create(draft: Draft, generation: int, notes: Iterable[Note] = ()) -> None:
+    """Create the client ticket of a generation as the ticket is now, with these notes and the files that are here."""
     state = draft.state
     fields = {**state.record.fields, "state": state.state or ""}
-    key = create_key(state.stream, started.generation)
-    draft.add(EffectKind.CREATE, key, fields=fields, generation=started.generation)
-    for note in started.notes:
-        _comment(draft, note)
+    draft.add(EffectKind.CREATE, create_key(state.stream, generation), fields=fields, generation=generation)
+    for note in notes:
+        _say(draft, note)
     for file in state.attachments.values():
         _attach(draft, file)
 
 
-def _comment(draft: Draft, note: Note) -> None:
+def create_again(draft: Draft, key: EffectKey) -> None:
+    """Create another client ticket, under the key of a re-open: as the ticket is now, with the notes that its former
+    one was not told and the files that are here."""
+    state, former = draft.state, draft.state.client_ticket
+    named = f"; the former ticket is {former.number}" if former is not None and draft.awaited is None else ""
+    told = [f"Re-opened by Ensono{named}.", state.record.fields.get("description", "")]
+    fields = {**state.record.fields, "description": "\n\n".join(filter(None, told)), "state": state.state or ""}
+    draft.awaited = key
+    draft.add(EffectKind.CREATE, key, fields=fields)
+    for entry in list(state.plans.entries.values()):
+        if _is_untold_note(state, entry):
+            draft.add(EffectKind.COMMENT, entry.effect.key, fields=entry.effect.fields)
+    for file in state.attachments.values():
+        _attach(draft, file)
+
+
+def _create_instead(draft: Draft, key: EffectKey) -> None:
+    """Create another client ticket where the desk refused to re-open, if that is the policy and the ticket is still at
+    work because of that re-open: it stands under the refused entry's own key."""
+    state = draft.state
+    if not (draft.policy.reopen_fallback and state.reopens) or state.state in ENDED:
+        return
+    if key == reopen_key(state.stream, state.reopens[-1].message_id):
+        create_again(draft, key)
+
+
+def _is_untold_note(state: TicketState, entry: Entry) -> bool:
+    """Whether it is a note that came to a bad end, which no person wanted: planned again it takes the new ticket."""
+    is_note = entry.effect.kind is EffectKind.COMMENT and entry.effect.key.startswith(note_key(state.stream, ""))
+    return is_note and entry.state in DEAD and entry.is_dead_letter
+
+
+def comment(draft: Draft, key: EffectKey, body: str) -> None:
+    """Tell the client ticket what is no note of anybody's."""
+    draft.add(EffectKind.COMMENT, key, fields={"body": body, "author": _ENSONO, "email": ""})
+
+
+def _say(draft: Draft, note: Note) -> None:
     if note.body.strip():  # an empty one is flagged already, and nothing to tell
         fields = {"body": note.body, "author": note.author, "email": note.email}
         draft.add(EffectKind.COMMENT, note_key(draft.state.stream, note.id), fields=fields)

@@ -117,7 +117,8 @@ class Echoed(Delta, frozen=True):
 class ClientTicket(msgspec.Struct, frozen=True):
     """One ticket of ours for this ticket. `returned`: Ensono has the number; `returned_at`: when it took it from us, in
     microseconds UTC, None where a message of its own was first to show it, or a link was imported. `reference` and
-    `url` are the desk's own name for the record and its page, where it has them."""
+    `url` are the desk's own name for the record and its page, where it has them. `follows` is the number of the one
+    that it was created in place of when Ensono re-opened its ticket."""
 
     number: ClientNumber
     generation: int
@@ -126,6 +127,7 @@ class ClientTicket(msgspec.Struct, frozen=True):
     returned_at: int | None = None
     reference: str = ""
     url: str = ""
+    follows: str = ""
 
 
 class Attachment(msgspec.Struct, frozen=True):

@@ -107,8 +107,9 @@ class Effect(msgspec.Struct, frozen=True, omit_defaults=True):
     `position` and `ordinal` name the cause, the event and the place among its effects; `at` is when that event was
     recorded. `ticket` is Ensono's number as paths need it, `number` and `reference` are the client ticket's where they
     were known when the effect was decided. `hurry`: what it needs may end before its deadline, so it goes first.
-    `done`: it was seen to have come about, so nothing is left to do under its key, and `fields` are its result. Times
-    are microseconds UTC.
+    `done`: it was seen to have come about, so nothing is left to do under its key, and `fields` are its result.
+    `created_by` is the create that tells the client ticket's number, where that is another than its generation's first.
+    Times are microseconds UTC.
     """
 
     key: EffectKey
@@ -126,6 +127,7 @@ class Effect(msgspec.Struct, frozen=True, omit_defaults=True):
     rearm: bool = False
     hurry: bool = False
     done: bool = False
+    created_by: EffectKey = EffectKey("")
 
     @property
     def lane(self) -> Lane:

@@ -129,11 +129,21 @@ class Undecodable(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
+class Scope(msgspec.Struct, frozen=True):
+    """Whether the client wants a ticket at its own desk (`inside`), and the name of the rule that decided it, empty
+    where none did."""
+
+    inside: bool = msgspec.field(name="in")
+    rule: str = ""
+
+
 class Decided(msgspec.Struct, frozen=True):
-    """The end of an actor's step: the stream is decided through this version, these effects are to be done."""
+    """The end of an actor's step: the stream is decided through this version, these effects are to be done. `scope` is
+    the ticket's from here on, unset where it is as it was."""
 
     through: int
     effects: tuple[Effect, ...] = ()
+    scope: Scope | msgspec.UnsetType = msgspec.UNSET
 
 
 class Quarantined(msgspec.Struct, frozen=True):
@@ -224,6 +234,7 @@ class Act(StrEnum):
     DISCARD = "discard"
     PAUSE = "pause"
     RESUME = "resume"
+    RESCOPE = "rescope"
     LINK = "link"
 
 
@@ -233,8 +244,9 @@ PAUSED_TICKET: Final = "ticket"
 
 class OperatorActed(msgspec.Struct, frozen=True, omit_defaults=True):
     """A person steered: an outbox entry (`key`, of the plan that `cause` names as an outcome does), a quarantined
-    message (`position`), or what is performed (`what`: a destination, or PAUSED_TICKET). Or linked this ticket of
-    Ensono's to one of ours, by `number` and `generation`; `reference` is the ITSM's own name for that record.
+    message (`position`), what is performed (`what`: a destination, or PAUSED_TICKET), or took the stream's ticket into
+    scope whatever the rules say. Or linked this ticket of Ensono's to one of ours, by `number` and `generation`;
+    `reference` is the ITSM's own name for that record.
 
     `who` is the login name or role, `note` why.
     """
@@ -274,6 +286,15 @@ class TimerElapsed(msgspec.Struct, frozen=True):
     about: str
 
 
+class PolicyChanged(msgspec.Struct, frozen=True):
+    """The policy and the mapping in force from here on, without secrets: each with the `hash` that names it. Without a
+    mapping of its own the desk's is in force."""
+
+    hash: str
+    policy: Mapping[str, object] = {}
+    mapping: Mapping[str, object] = {}
+
+
 class EffectOutcome(StrEnum):
     """How one attempt of an effect ended, in one word."""
 
@@ -303,7 +324,16 @@ class LossReason(StrEnum):
 Outcome = EffectStarted | EffectSucceeded | EffectFailed | EffectUnknown | OperatorActed
 """What changes an outbox entry."""
 OUTCOMES: Final = (EffectStarted, EffectSucceeded, EffectFailed, EffectUnknown, OperatorActed)
-OwnFact = Outcome | Noticed | CommandAccepted | ClientLinked | EnsonoNumberReturned | TimerElapsed | ExternalReceived
+OwnFact = (
+    Outcome
+    | Noticed
+    | CommandAccepted
+    | ClientLinked
+    | EnsonoNumberReturned
+    | TimerElapsed
+    | PolicyChanged
+    | ExternalReceived
+)
 """What was not received."""
 Fact = Message | Undecodable | Quarantined | Released | OwnFact
 

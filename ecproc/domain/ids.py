@@ -79,10 +79,9 @@ def create_key(ticket: str, generation: int) -> EffectKey:
     return EffectKey(f"create:{ticket}:g{generation}")
 
 
-def stream_of_create(key: str) -> str | None:
-    """The stream whose client ticket that key creates; None if it is no such key."""
-    stream, found, _ = key.removeprefix("create:").rpartition(":g")
-    return stream if found and key.startswith("create:") else None
+def is_create_key(key: str) -> bool:
+    """Whether a client ticket may have been created under that key: as a generation's first, or by a re-open."""
+    return key.startswith(("create:", "reopen:"))
 
 
 def return_key(ticket: str, number: str) -> EffectKey:
@@ -100,9 +99,9 @@ def attachment_key(ticket: str, attachment_id: str) -> EffectKey:
     return EffectKey(f"att:{ticket}:{attachment_id}")
 
 
-def attach_key(ticket: str, attachment_id: str, generation: int) -> EffectKey:
-    """Key of handing one stored file to the client ticket of a generation."""
-    return EffectKey(f"attach:{ticket}:{attachment_id}:g{generation}")
+def attach_key(ticket: str, attachment_id: str, generation: int, tag: str = "") -> EffectKey:
+    """Key of handing one stored file to the client ticket of a generation, or to the one of that `tag`."""
+    return EffectKey(f"attach:{ticket}:{attachment_id}:{tag or f'g{generation}'}")
 
 
 def message_effect_key(verb: str, ticket: str, message_id: str) -> EffectKey:

@@ -11,8 +11,8 @@ applied and flagged, as is anything said about a ticket that is final. A state t
 
 *Late.* A message that was sent before one we have folded sets no state, and only fields that nothing newer set.
 
-*One client ticket.* An incident is generation 1 for ever. Coming back re-opens the same client ticket (R213); cancelled
-once more after that it is cancelled there once more, under a key of its own.
+*One generation.* An incident is generation 1 for ever. Coming back re-opens the same client ticket, or whatever the
+policy says (`reopening.py`); cancelled once more after that it is cancelled there once more, under a key of its own.
 
 *Our own changes* that come back are folded as any others; the desk, which they came from, is not told (`echoes.py`).
 
@@ -27,12 +27,15 @@ from typing import Final
 
 from ecproc.domain.adoption import is_news, keep_news
 from ecproc.domain.anomalies import Anomaly
-from ecproc.domain.decisions import Draft, begin, hand_over, list_news
+from ecproc.domain.decisions import Draft, begin, comment, create_again, hand_over, list_news
 from ecproc.domain.deltas import Delta, FieldsChanged, Moved
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.events import Message, Transaction
 from ecproc.domain.ids import EffectKey, generation_key, message_effect_key
+from ecproc.domain.policy import Reopen
+from ecproc.domain.reopening import ENDED, choose_way, describe_news, is_past_telling, is_told_by_comments
 from ecproc.domain.state import (
+    Reopened,
     TicketState,
     flag,
     flag_once,
@@ -202,6 +205,10 @@ def _enter(state: TicketState, message: Message, text: str) -> list[Delta]:
     if target != before:
         deltas.append(move(state, target, message))
         state.generation.cancels += target is State.CANCELLED
+        if before in ENDED and target in _ACTIVE:
+            state.reopens.append(Reopened(message.message_id, message.position))
+        elif target in ENDED and before not in ENDED:
+            state.ended_at = message.at
     if before is State.PENDING and target is not State.PENDING:
         deltas += _clear(state, _PENDING_FIELDS)
     return deltas
@@ -216,9 +223,9 @@ def _clear(state: TicketState, names: Iterable[str]) -> list[Delta]:
 # --- what it leads to -------------------------------------------------------------------------------------------------
 
 
-def decide(draft: Draft, message: Message, deltas: Sequence[Delta]) -> None:
-    """Draft what a message leads to: the client ticket first, then its news in one effect, then notes and files."""
-    fresh = False
+def decide(draft: Draft, message: Message, deltas: Sequence[Delta], *, fresh: bool = False) -> None:
+    """Draft what a message leads to: the client ticket first, then its news in one effect, then notes and files. With
+    `fresh` the client ticket is created already, as the ticket is now."""
     for delta in deltas:
         fresh |= begin(draft, delta)
     _follow_record(draft, message, deltas, fresh=fresh)
@@ -233,11 +240,29 @@ def _follow_record(draft: Draft, message: Message, deltas: Sequence[Delta], *, f
     if moved and moved.before is None and not fresh and _tells_no_status(message) and _desk_kind(moved) is _UPDATE:
         moved = None  # that is how an imported ticket stands, and no news
     kind = _desk_kind(moved) if moved else _UPDATE
-    if kind is _UPDATE and (fresh or not (moved or fields)):
+    if not (moved or fields) or (fresh and kind in (_UPDATE, EffectKind.REOPEN)):
         return
     if moved:
         fields["state"] = moved.after
-    draft.add(kind, _record_key(draft.state, kind, message), fields=fields)
+    key = _record_key(draft.state, kind, message)
+    if fresh or not draft.state.reopens:
+        draft.add(kind, key, fields=fields)
+        return
+    match _choose_way(draft, kind, message):
+        case Reopen.NEW_TICKET:
+            create_again(draft, key)
+        case Reopen.COMMENT_ONLY:
+            if not is_past_telling(draft.state, draft.policy):
+                comment(draft, key, describe_news(moved, fields))
+        case _:
+            draft.add(kind, key, fields=fields)
+
+
+def _choose_way(draft: Draft, kind: EffectKind, message: Message) -> Reopen:
+    """How a ticket that was re-opened is told: `reopen` for as any other."""
+    if kind is EffectKind.REOPEN:
+        return choose_way(draft.state, message, draft.policy)
+    return Reopen.COMMENT_ONLY if is_told_by_comments(draft.state, draft.policy) else Reopen.REOPEN
 
 
 def _tells_no_status(message: Message) -> bool:
@@ -246,7 +271,7 @@ def _tells_no_status(message: Message) -> bool:
 
 
 def _desk_kind(moved: Moved) -> EffectKind:
-    """What the desk does about a transition; re-opening keeps the client ticket (default policy, R213)."""
+    """What the desk does about a transition, where the policy says nothing else."""
     match State(moved.after):
         case State.RESOLVED:
             return EffectKind.RESOLVE
@@ -254,7 +279,7 @@ def _desk_kind(moved: Moved) -> EffectKind:
             return EffectKind.CLOSE
         case State.CANCELLED:
             return EffectKind.CANCEL
-        case _ if moved.before in (State.RESOLVED, State.CLOSED, State.CANCELLED):
+        case _ if moved.before in ENDED:
             return EffectKind.REOPEN
         case _:
             return EffectKind.UPDATE

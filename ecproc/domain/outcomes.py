@@ -12,7 +12,7 @@ from ecproc.domain.deltas import Attachment, AttachmentChanged, ClientTicket, Cl
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.events import EffectFailed, EffectStarted, EffectSucceeded, Hold, OperatorActed, Outcome, Place
-from ecproc.domain.ids import ClientNumber, identity
+from ecproc.domain.ids import ClientNumber, create_key, identity
 from ecproc.domain.sending import COMMAND_EFFECTS, settle_command
 from ecproc.domain.shadow import note_written
 from ecproc.domain.state import AttachmentStatus, TicketState, flag, flag_once
@@ -46,13 +46,22 @@ def _evolve_planned(state: TicketState, entry: Entry, outcome: Outcome, place: P
     if effect.kind in COMMAND_EFFECTS:
         return settle_command(state, effect, outcome, place)
     if not isinstance(outcome, EffectSucceeded):
-        return []
+        return _flag_refused(state, effect, outcome, place)
     note_written(state, effect.number or outcome.result.get("number", ""), outcome)
     if effect.kind is EffectKind.CREATE:
         return _link(state, effect, outcome.result, place)
     if effect.kind is EffectKind.ATTACH:
         return _deliver_file(state, effect)
     return _update_client_ticket(state, effect, outcome.result, place)
+
+
+def _flag_refused(state: TicketState, effect: Effect, outcome: Outcome, place: Place) -> list[Delta]:
+    """A re-open that will not be tried again is told with what the desk said; a person's own act is none."""
+    if effect.kind is not EffectKind.REOPEN or not isinstance(outcome, EffectFailed):
+        return []
+    if outcome.next_attempt_at is not None:
+        return []
+    return [flag(state, Anomaly.REOPEN_REFUSED, outcome.reason[:200], place.position)]
 
 
 def _steer_download(state: TicketState, entry: Entry) -> list[Delta]:
@@ -117,7 +126,8 @@ def _link(state: TicketState, effect: Effect, result: Mapping[str, str], place: 
     if not number or number in known:
         return []
     deltas: list[Delta] = []
-    if known:
+    again = effect.key != create_key(state.stream, effect.generation)
+    if known and not again:
         detail = f"{', '.join(known)} and {number} for generation {effect.generation}"
         deltas.append(flag(state, Anomaly.DOUBLE_CREATE, detail, place.position))
     created = ClientTicket(
@@ -127,6 +137,7 @@ def _link(state: TicketState, effect: Effect, result: Mapping[str, str], place: 
         state=result.get("state", "open"),
         reference=result.get("reference", ""),
         url=result.get("url", ""),
+        follows=known[-1] if known and again else "",
     )
     state.client_tickets.append(created)
     state.client_tickets.sort(key=_generation_of)

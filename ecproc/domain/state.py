@@ -26,7 +26,7 @@ from ecproc.domain.deltas import (
     Timer,
 )
 from ecproc.domain.effects import EffectKind
-from ecproc.domain.events import Message, Note, Place, TicketType
+from ecproc.domain.events import Message, Note, Place, Scope, TicketType
 from ecproc.domain.external import Shadowed
 from ecproc.domain.ids import NO_SEQUENCE, EffectKey, TicketNumber
 from ecproc.domain.plans import Plans
@@ -53,13 +53,19 @@ class Journal(msgspec.Struct):
 
 class StreamState(msgspec.Struct):
     """What every kind of stream has. Owned by whoever folds it: `evolve` updates it in place. `paused`: a person lets
-    nothing more be performed of it."""
+    nothing more be performed of it. `scope` is what was decided last, None where nothing was: then it is inside."""
 
     stream: str
     seen: Seen = field(default_factory=Seen)
     journal: Journal = field(default_factory=Journal)
     plans: Plans = field(default_factory=Plans)
     paused: bool = False
+    scope: Scope | None = None
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether it is in the client's scope."""
+        return self.scope is None or self.scope.inside
 
     def touch(self, place: Place | Message) -> None:
         """Note where the fold has come to."""
@@ -191,12 +197,20 @@ class Commands(msgspec.Struct):
         return {comment for comment, call in self.comments.items() if call not in self.dead and call not in own}
 
 
+class Reopened(msgspec.Struct, frozen=True):
+    """A message that brought a ticket back into work."""
+
+    message_id: str
+    position: int
+
+
 class TicketState(StreamState):
     """The state of one ticket.
 
     `opened` turns true with the first message that is understood; `opened_at` is 0 while nothing readable says it,
-    `moved_at` is when it came into its state. `held_notes` wait for a client ticket. `shadows` are what the desk
-    has in the fields of each client ticket (`shadow.py`). Times are microseconds UTC.
+    `moved_at` is when it came into its state, `ended_at` when it last went out of work; `reopens` are what brought it
+    back, in order. `held_notes` wait for a client ticket. `shadows` are what the desk has in the fields of each client
+    ticket (`shadow.py`). Times are microseconds UTC.
     """
 
     ticket: TicketNumber = TicketNumber("")
@@ -214,6 +228,8 @@ class TicketState(StreamState):
     held_notes: list[Note] = []
     commands: Commands = field(default_factory=Commands)
     timers: dict[str, Timer] = {}
+    ended_at: int = 0
+    reopens: list[Reopened] = []
     shadows: dict[str, dict[str, Shadowed]] = {}
 
     @property

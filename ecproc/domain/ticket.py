@@ -13,19 +13,17 @@ from zlib import crc32
 import msgspec
 
 from ecproc.domain import change, incident
+from ecproc.domain.additions import add_notes, announce
 from ecproc.domain.adoption import adopt, compare_numbers, evolve_import
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.commands import ClientLinked, CommandAccepted, EnsonoNumberReturned
 from ecproc.domain.decisions import Draft, decide_own
 from ecproc.domain.dedups import flag_repeated, remember_dedup
 from ecproc.domain.deltas import (
-    Attachment,
-    AttachmentChanged,
     CallsDue,
     CommandCall,
     Delta,
     Echoed,
-    NoteAdded,
     QuarantineLeft,
     Refused,
 )
@@ -34,7 +32,6 @@ from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.events import (
     OTHER_BODY,
     Act,
-    AttachmentInfo,
     EffectFailed,
     EffectStarted,
     EffectSucceeded,
@@ -45,6 +42,7 @@ from ecproc.domain.events import (
     OperatorActed,
     OwnFact,
     Place,
+    PolicyChanged,
     Quarantined,
     QuarantineReason,
     Released,
@@ -58,9 +56,11 @@ from ecproc.domain.ids import NO_SEQUENCE, TicketNumber
 from ecproc.domain.linking import NAMING, evolve_linked, tell_create
 from ecproc.domain.outcomes import evolve_outcome
 from ecproc.domain.policy import Policy
+from ecproc.domain.reopening import forget_reopen
+from ecproc.domain.scoping import bring_in, keep_aimed, tell_missed
 from ecproc.domain.sending import draft_calls, evolve_command, note_message, release_waiting
 from ecproc.domain.shadow import evolve_external
-from ecproc.domain.state import AttachmentStatus, TicketState, digest, flag, flag_once
+from ecproc.domain.state import TicketState, flag, flag_once
 from ecproc.domain.timers import confirm_calls, evolve_elapsed, expect_confirmation, follow_timers, watch_call
 
 FOLD_VERSION: Final = 5
@@ -95,8 +95,8 @@ class TicketKind(Protocol):
     def apply_extras(self, state: TicketState, message: Message, *, late: bool) -> list[Delta]:
         """Apply what messages of this type alone may carry beside the record."""
 
-    def decide(self, draft: Draft, message: Message, deltas: Sequence[Delta]) -> None:
-        """Draft what these deltas of a message lead to."""
+    def decide(self, draft: Draft, message: Message, deltas: Sequence[Delta], *, fresh: bool = False) -> None:
+        """Draft what these deltas of a message lead to; with `fresh` behind a create that tells the ticket as it is."""
 
 
 KINDS: Final[Mapping[TicketType, TicketKind]] = {
@@ -138,7 +138,7 @@ def _evolve_own(state: TicketState, fact: OwnFact, place: Place) -> list[Delta]:
                 watch_call(state, EffectKind.CREATE_TICKET, fact.key, make_print({}, (), place.at))
                 expect_confirmation(state, fact.key, place.at)
             return evolve_linked(state, fact, place) + release_waiting(state)
-        case EnsonoNumberReturned():
+        case EnsonoNumberReturned() | PolicyChanged():
             return []
         case TimerElapsed():
             return evolve_elapsed(state, fact, place)
@@ -149,10 +149,11 @@ def _evolve_own(state: TicketState, fact: OwnFact, place: Place) -> list[Delta]:
 
 
 def decide(state: TicketState, fact: Fact, deltas: Sequence[Delta], place: Place, policy: Policy) -> list[Effect]:
-    """The effects of one fact, given the state just after it and what it changed. Never reads former decisions."""
-    if not deltas:
+    """The effects of one fact, given the state just after it and what it changed. Of former decisions it reads whether
+    the ticket is in scope, and what was planned under which key."""
+    if not deltas and state.scope is None:
         return []
-    draft = Draft(state, place)
+    draft = Draft(state, place, policy)
     due: list[CommandCall] = []
     for delta in deltas:
         if type(delta) is Echoed:
@@ -162,8 +163,12 @@ def decide(state: TicketState, fact: Fact, deltas: Sequence[Delta], place: Place
     if isinstance(fact, Released):
         fact = fact.fact
     if isinstance(fact, Message):
-        if state.type is not None:
+        if state.type is not None and state.scope is None:
             KINDS[state.type].decide(draft, fact, deltas)
+        elif state.type is not None and state.is_inside:
+            KINDS[state.type].decide(draft, fact, deltas, fresh=bring_in(draft, deltas))
+            tell_missed(draft, fact, deltas)
+            keep_aimed(draft)
     else:
         decide_own(draft, fact, deltas)
     if due:
@@ -242,7 +247,9 @@ def evolve_in_full(state: TicketState, message: Message, *, released: bool = Fal
     deltas += _apply_message(state, message, kind, late=late)
     commands = state.commands
     if commands.prints:
-        deltas += find_echo(commands, message, deltas)
+        deltas += (echoes := find_echo(commands, message, deltas))
+        if any(isinstance(echo, Echoed) and echo.moved for echo in echoes):
+            forget_reopen(state, message.message_id)  # it began at the desk
     if not late:
         note_message(state, message, deltas)
     if commands.waiting:
@@ -308,46 +315,7 @@ def _apply_message(state: TicketState, message: Message, kind: TicketKind, *, la
             detail = f"{message.transaction_name} on a ticket that is {state.state}"
             deltas.append(flag(state, Anomaly.AFTER_FINAL, detail, message.position))
     if message.notes:
-        deltas += _add_notes(state, message)
+        deltas += add_notes(state, message)
     if message.attachment is not None:
-        deltas += _announce(state, message.attachment, message.position, late=late)
+        deltas += announce(state, message.attachment, message.position, late=late)
     return deltas + kind.apply_extras(state, message, late=late)
-
-
-def _add_notes(state: TicketState, message: Message) -> list[Delta]:
-    deltas: list[Delta] = []
-    notes = state.memory.notes
-    before = len(notes)
-    for note in message.notes:
-        text = digest(note.body)
-        known = notes.setdefault(note.id, text)
-        if known != text:
-            detail = f"note {note.id[:80]} has another text than before"
-            deltas += flag_once(state, Anomaly.BODY_DIFFERS, detail, message.position, about=f"{note.id} {text}")
-        if len(notes) == before:
-            continue
-        before = len(notes)
-        deltas.append(NoteAdded(note, message.at, before))
-        if state.generation.started == 0:
-            state.held_notes.append(note)
-    return deltas
-
-
-def _announce(state: TicketState, info: AttachmentInfo, position: int, *, late: bool) -> list[Delta]:
-    """A file that is announced again while it is not here has a fresh address: the newest announcement's counts."""
-    known = state.attachments.get(info.id)
-    if known is not None:
-        pending = known.status == AttachmentStatus.PENDING
-        if known.status == AttachmentStatus.STORED or (late and pending):
-            return []
-    attachment = Attachment(
-        id=info.id,
-        name=info.name,
-        type=info.type,
-        size=info.size,
-        status=AttachmentStatus.PENDING,
-        order=known.order if known else len(state.attachments) + 1,
-        announced=position,
-    )
-    state.attachments[info.id] = attachment
-    return [AttachmentChanged(attachment, announced=info)]

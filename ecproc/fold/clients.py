@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from ecproc.domain import client_create
 from ecproc.domain.client_create import ClientCreate
 from ecproc.domain.deltas import Delta
-from ecproc.domain.events import Message
+from ecproc.domain.events import Fact, Message
+from ecproc.domain.policy import Policy
+from ecproc.domain.scoping import Ruling
 from ecproc.fold.rows import client_rows
 
 
@@ -23,6 +26,9 @@ class ClientMachine:
     rows = staticmethod(client_rows)
 
     def evolve_news(self, state: ClientCreate, message: Message) -> list[Delta] | None:
+        return None
+
+    def judge(self, state: ClientCreate, fact: Fact, deltas: Sequence[Delta], policy: Policy) -> Ruling | None:
         return None
 
     def counted(self, state: ClientCreate) -> tuple[str, str | None] | None:

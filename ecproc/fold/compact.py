@@ -55,7 +55,7 @@ CompactFact = CompactMessage | CompactOutcome | CompactQuarantined
 
 class CompactStep(msgspec.Struct, frozen=True, array_like=True):
     """A whole step: it went on behind `expected`, decided through `through`, and covers `events` of its stream, its own
-    included. `decided` is the decision's payload where that names effects."""
+    included. `decided` is the decision's payload where that names effects or a scope."""
 
     expected: int
     through: int

@@ -10,12 +10,15 @@ from ecproc.domain.effects import Effect
 from ecproc.domain.events import Fact, Message, Place
 from ecproc.domain.log import Row
 from ecproc.domain.policy import Policy
+from ecproc.domain.scoping import Ruling
 from ecproc.domain.state import StreamState
 from ecproc.fold.rows import SHARED_ROWS
 
 CONTROL_PREFIX: Final = "$"
 CONTROL_STREAM: Final = "$control"
 """Where an act stands that concerns a destination."""
+CONFIG_STREAM: Final = "$config"
+"""Where it stands which policy and mapping were in force from when on."""
 
 
 class ControlMachine:
@@ -36,6 +39,9 @@ class ControlMachine:
         self, state: StreamState, fact: Fact, deltas: Sequence[Delta], place: Place, policy: Policy
     ) -> list[Effect]:
         return []
+
+    def judge(self, state: StreamState, fact: Fact, deltas: Sequence[Delta], policy: Policy) -> Ruling | None:
+        return None
 
     def rows(self, state: StreamState, deltas: Sequence[Delta]) -> list[Row]:
         return [SHARED_ROWS[type(delta)](state.stream, delta) for delta in deltas if type(delta) in SHARED_ROWS]

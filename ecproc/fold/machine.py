@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+import msgspec
+
 from ecproc import __version__
 from ecproc.domain.deltas import Delta, PauseChanged, Planned, QuarantineLeft
 from ecproc.domain.effects import Effect
 from ecproc.domain.events import OUTCOMES, PAUSED_TICKET, Act, Decided, Fact, Message, OperatorActed, Place
 from ecproc.domain.log import Row
 from ecproc.domain.policy import Policy
+from ecproc.domain.scoping import Ruling
 from ecproc.domain.state import StreamState
 from ecproc.errors import NewerFormat
 
@@ -47,6 +50,9 @@ class Machine(Protocol[S]):
 
     def decide(self, state: S, fact: Fact, deltas: Sequence[Delta], place: Place, policy: Policy) -> list[Effect]:
         """What one fact leads to, on the state just after it."""
+
+    def judge(self, state: S, fact: Fact, deltas: Sequence[Delta], policy: Policy) -> Ruling | None:
+        """What the policy says of the stream itself after this fact, before `decide` is asked; None for nothing."""
 
     def rows(self, state: S, deltas: Sequence[Delta]) -> list[Row]:
         """The live rows that these deltas made new, the stream's header among them."""
@@ -108,5 +114,7 @@ def _obey(state: StreamState, acted: OperatorActed, place: Place) -> list[Delta]
 
 
 def write_down(state: StreamState, decided: Decided) -> list[Delta]:
-    """Take the effects of a recorded decision; nothing else of the state is touched (decision 4)."""
+    """Take the effects and the scope of a recorded decision; nothing else of the state is touched (decision 4)."""
+    if decided.scope is not msgspec.UNSET:
+        state.scope = decided.scope
     return [Planned(state.plans.add(effect)) for effect in decided.effects]

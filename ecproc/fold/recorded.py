@@ -20,6 +20,7 @@ from ecproc.domain.events import (
     Noticed,
     OperatorActed,
     Outcome,
+    PolicyChanged,
     Quarantined,
     TimerElapsed,
 )
@@ -34,6 +35,7 @@ OwnEvent = (
     | ClientLinked
     | EnsonoNumberReturned
     | TimerElapsed
+    | PolicyChanged
     | ExternalReceived
 )
 
@@ -55,6 +57,7 @@ class Kind(StrEnum):
     CLIENT_LINKED = "ClientLinked"
     ENSONO_NUMBER_RETURNED = "EnsonoNumberReturned"
     TIMER_ELAPSED = "TimerElapsed"
+    POLICY_CHANGED = "PolicyChanged"
     EXTERNAL_RECEIVED = "ExternalReceived"
 
 
@@ -71,6 +74,7 @@ _KINDS: Final[dict[type[OwnEvent], Kind]] = {
     ClientLinked: Kind.CLIENT_LINKED,
     EnsonoNumberReturned: Kind.ENSONO_NUMBER_RETURNED,
     TimerElapsed: Kind.TIMER_ELAPSED,
+    PolicyChanged: Kind.POLICY_CHANGED,
     ExternalReceived: Kind.EXTERNAL_RECEIVED,
 }
 _encode = msgspec.json.Encoder().encode

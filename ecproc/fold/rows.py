@@ -40,7 +40,7 @@ _encode = msgspec.json.Encoder().encode
 def header_row(state: TicketState) -> Row:
     """The ticket's header, fields and counters; that of an imported link is of no type until a message comes."""
     newest = state.client_ticket
-    data = {
+    data: dict[str, object] = {
         "ticket": state.ticket,
         "type": state.type,
         "state": state.state,
@@ -55,6 +55,8 @@ def header_row(state: TicketState) -> Row:
         "history_count": state.journal.moves,
         "anomalies_count": state.journal.anomalies,
     }
+    if state.scope is not None:
+        data["scope"] = state.scope
     tag = f"{state.type or ''}:{state.state or ''}"
     return Row("ticket", state.stream, normalise_number(state.ticket), 0, _encode(data), tag)
 
@@ -172,6 +174,7 @@ def _client_ticket(known: ClientTicket) -> dict[str, Any]:
         "state": known.state,
         **({"reference": known.reference} if known.reference else {}),
         **({"url": known.url} if known.url else {}),
+        **({"follows": known.follows} if known.follows else {}),
     }
 
 

@@ -21,14 +21,16 @@ from ecproc.domain.deltas import (
 )
 from ecproc.domain.effects import Effect
 from ecproc.domain.entry import Entry
-from ecproc.domain.events import OUTCOMES, Decided, Fact, Message, Noticed, Quarantined
+from ecproc.domain.events import OUTCOMES, Act, Decided, Fact, Message, Noticed, OperatorActed, Quarantined, Scope
 from ecproc.domain.ids import EffectKey
 from ecproc.domain.log import Batch, Fence, Foreseen, NewEvent, RecordedEvent, Row, Snapshot
 from ecproc.domain.policy import Policy
+from ecproc.domain.scoping import Ruling
 from ecproc.domain.state import StreamState
 from ecproc.fold.compact import CompactFact, CompactQuarantined, CompactStep, cache_step, compact_fact
 from ecproc.fold.history import wants_actor
 from ecproc.fold.recorded import OwnEvent, encode_event
+from ecproc.fold.rescoping import replan
 from ecproc.fold.rows import quarantine_row
 from ecproc.fold.stream import StreamFold
 from ecproc.wire.members import FIELDS
@@ -49,7 +51,8 @@ class Step(msgspec.Struct, frozen=True):
 
     `deltas` are what its facts changed; `before` and `after` are the ticket's type and state, None for no ticket;
     `decided` counts the facts that wanted a decision, `unknown_fields` the members the guide does not know, `ahead` the
-    first events of the batch that the fold has read already.
+    first events of the batch that the fold has read already, `scoped` the messages whose ticket was found in scope and
+    out of it.
     """
 
     batch: Batch
@@ -64,6 +67,7 @@ class Step(msgspec.Struct, frozen=True):
     after: tuple[str, str | None] | None
     decided: int
     ahead: int = 0
+    scoped: tuple[int, int] = (0, 0)
 
     @property
     def anomalies(self) -> list[Flagged]:
@@ -105,9 +109,15 @@ def take_step(
         if not isinstance(fact, Quarantined):
             compact, fold.fields = compact_fact(event, fact, taking.refused, fold.fields)
             taking.compact.append(compact)
+        judged = machine.judge(state, fact, deltas, policy)
+        if judged is not None:
+            taking.take_ruling(judged)
+        if type(fact) is OperatorActed and fact.act is Act.RESCOPE:
+            taking.effects += state.plans.plan(replan(machine, state, fold.history, place, policy))
         taking.effects += state.plans.plan(machine.decide(state, fact, deltas, place, policy))
         taking.deltas += deltas
         fold.through = event.version
+    fold.history = None
     step = taking.conclude(fold, before=before, expected=expected, snapshot=_snapshot_if_due(fold, snapshot_events))
     return step if ahead is None or foreseen is None else _record_ahead(step, ahead.events, foreseen)
 
@@ -150,6 +160,8 @@ class _Taking:
         "_noticed",
         "_our_names",
         "_pauses",
+        "_scope",
+        "_scoped",
         "_settled",
         "_state",
         "_timers",
@@ -180,6 +192,17 @@ class _Taking:
         self._told: list[NewEvent] = []
         self._wanted = 0
         self._unknown_fields = 0
+        self._scope: Scope | msgspec.UnsetType = msgspec.UNSET
+        self._scoped = [0, 0]
+
+    def take_ruling(self, judged: Ruling) -> None:
+        """Take what the policy says of the stream, and keep it for the decision where it is new."""
+        if judged.scope is not None:
+            self._scoped[not judged.scope.inside] += 1
+            if judged.scope != self._state.scope:
+                self._state.scope = self._scope = judged.scope
+        for notice in judged.notices:
+            self._notice(notice)
 
     def note(self, event: RecordedEvent, fact: Fact, deltas: Sequence[Delta]) -> None:
         """Keep what there is to tell of a fact beside its effects and rows."""
@@ -218,10 +241,11 @@ class _Taking:
         keys = self._settled | dict.fromkeys([effect.key for effect in self.effects])
         entries = tuple([known[key] for key in keys if key in known])
         deltas = [*self.deltas, *map(Planned, entries)]
-        own: list[OwnEvent] = [*self.refused.values(), Decided(through=fold.through, effects=tuple(self.effects))]
+        ended = Decided(through=fold.through, effects=tuple(self.effects), scope=self._scope)
+        own: list[OwnEvent] = [*self.refused.values(), ended]
         # What others are told stands first: the compact form goes by the last event, which has to be this stream's.
         events = self._told + [NewEvent(stream, *encode_event(event)) for event in own]
-        decided = events[-1].payload if self.effects else b""
+        decided = events[-1].payload if self.effects or self._scope is not msgspec.UNSET else b""
         events += [notice_event(stream, notice) for notice in self._noticed.values()]
         covered = CompactStep(expected, fold.through, len(self.compact) + len(own), tuple(self.compact), decided)
         return Step(
@@ -242,6 +266,7 @@ class _Taking:
             before=before,
             after=fold.machine.counted(state),
             decided=self._wanted,
+            scoped=(self._scoped[0], self._scoped[1]),
         )
 
 

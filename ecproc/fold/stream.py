@@ -11,7 +11,7 @@ from zlib import crc32
 import msgspec
 
 from ecproc.domain.deltas import Delta
-from ecproc.domain.events import Decided, Fact, Message, Place, Quarantined
+from ecproc.domain.events import Act, Decided, Fact, Message, OperatorActed, Place, Quarantined
 from ecproc.domain.log import NewEvent, RecordedEvent, Snapshot, StreamCounters
 from ecproc.domain.state import StreamState
 from ecproc.fold.history import place_of, read_fact, wants_actor
@@ -34,7 +34,8 @@ class StreamFold:
 
     Facts wait in `pending` until a recorded decision covers them: what no actor has decided yet shows in no document.
     `seen` is the last version read, `through` the last one decided, `wanted` the last one that wants a decision;
-    `fields` are the last message's, None while that is not known, and so is `highest_key` of all messages'.
+    `fields` are the last message's, None while that is not known, and so is `highest_key` of all messages'. `history`
+    are all of the stream's events, where somebody read them for an act that needs them.
     """
 
     def __init__(self, stream: str, machine: AnyMachine) -> None:
@@ -48,6 +49,7 @@ class StreamFold:
         self.snapshot_version = 0
         self.fields: Mapping[str, str] | None = {}
         self.highest_key: bytes | None = b""
+        self.history: Sequence[RecordedEvent] | None = None
         self._largest = 0
         self._own_bytes = _EMPTY_BYTES
 
@@ -68,6 +70,13 @@ class StreamFold:
     def undecided(self) -> bool:
         """Whether an actor has something to do here."""
         return self.wanted > self.through
+
+    @property
+    def needs_history(self) -> bool:
+        """Whether one of the facts that wait can be decided only with all of the stream's events."""
+        known = self.history[-1].version if self.history else 0
+        acts = ((event, fact) for event, fact in self.pending if isinstance(fact, OperatorActed))
+        return any(fact.act is Act.RESCOPE and event.version > known for event, fact in acts)
 
     @property
     def counters(self) -> StreamCounters:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from ecproc.domain import ticket
+from ecproc.domain import scoping, ticket
 from ecproc.domain.ids import CLIENT_PREFIX
 from ecproc.domain.state import TicketState
 from ecproc.fold.clients import ClientMachine
@@ -23,6 +23,7 @@ class TicketMachine:
     evolve = staticmethod(ticket.evolve)
     evolve_news = staticmethod(ticket.evolve_ordinary)
     decide = staticmethod(ticket.decide)
+    judge = staticmethod(scoping.judge)
     rows = staticmethod(ticket_rows)
 
     def counted(self, state: TicketState) -> tuple[str, str | None] | None:

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+import msgspec
+
 from ecproc.domain.deltas import Delta, FieldsChanged, Planned
 from ecproc.domain.entry import apply_outcome
 from ecproc.domain.events import OUTCOMES, Decided, Fact, Message, Place, Quarantined
@@ -164,7 +166,7 @@ def compact_events(stream: str, events: Sequence[RecordedEvent]) -> list[Compact
         while waiting and waiting[0][0].version <= fact.through:
             told, before = compact_fact(*waiting.popleft(), reasons, before)
             facts.append(told)
-        payload = event.payload if fact.effects else b""
+        payload = event.payload if fact.effects or fact.scope is not msgspec.UNSET else b""
         step = CompactStep(through, fact.through, len(facts) + own, tuple(facts), payload)
         if (data := cache_step(step)) is not None:
             steps.append(Compact(stream, event.position, data))

@@ -7,10 +7,13 @@ from typing import Any, Final
 
 import msgspec
 
+from ecproc.domain.events import Scope
 from ecproc.domain.log import Row
 from ecproc.fold.recorded import decode_entry
 from ecproc.reading.waiting import WaitingFor
 
+_EVERY: Final = Scope(True)
+"""Where nothing was decided about it, a ticket is in scope."""
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
@@ -46,6 +49,7 @@ def join_document(
     for table, member in LISTS[header.table].items():
         document[member] = [_item(row) for row in rows.get(table, ())]
     if header.table == "ticket":
+        document["scope"] = document.pop("scope", _EVERY)
         document["waiting_for"] = waiting_for
     return _encode({**document, **counts, "effects_count": effects_count})
 

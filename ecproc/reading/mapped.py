@@ -83,7 +83,7 @@ def list_trials(
 ) -> Iterator[Trial]:
     """Try a mapping on what a file holds: one JSON value, a list of them, or one on each line. Records are of that type
     where they do not tell it themselves. Raises Unreadable."""
-    for raw in _list_items(content):
+    for raw in list_items(content):
         try:
             members = msgspec.json.decode(raw)
         except DECODE_ERRORS as error:
@@ -108,7 +108,7 @@ def tell_desk(
     return mapping.to_desk(effect.ticket_type, fields, changed=changed, before=before)
 
 
-def _list_items(content: bytes) -> Iterator[bytes]:
+def list_items(content: bytes) -> Iterator[bytes]:
     try:
         whole = msgspec.json.decode(content)
     except DECODE_ERRORS:

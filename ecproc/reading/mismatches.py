@@ -73,6 +73,7 @@ class _Known(msgspec.Struct):
     number: str
     generation: int
     returned: bool
+    follows: str = ""
 
 
 class _Noted(msgspec.Struct):
@@ -150,14 +151,15 @@ async def _list_unconfirmed(reader: Reader, now: int) -> AsyncIterator[Mismatch]
 async def _list_client_tickets(reader: Reader, now: int) -> AsyncIterator[Mismatch]:
     async for stream, rows in group_by_stream(reader.scan_rows("client_ticket")):
         known = [_decode_known(row.data or b"") for row in rows]
-        has_doubles = len({item.generation for item in known}) < len(known)
+        alone = [item for item in known if not item.follows]  # the others were created on purpose, at a re-open
+        has_doubles = len({item.generation for item in alone}) < len(alone)
         if all(item.returned for item in known) and not has_doubles:
             continue
         header = await _read_header(reader, stream)
         if header is None or header.state in _FINAL:
             continue
         if has_doubles and not await _was_decided(reader, stream):
-            for found in find_doubles(stream, [(item.number, item.generation) for item in known]):
+            for found in find_doubles(stream, [(item.number, item.generation) for item in alone]):
                 yield found
         number = header.client_ticket
         if any(item.number == number and not item.returned for item in known):

@@ -84,8 +84,8 @@ class PauseNow(msgspec.Struct, frozen=True):
 
 
 class Around(msgspec.Struct, frozen=True):
-    """What concerns more than one stream: destinations that are paused, streams with something undecided, and when the
-    log's last event was recorded."""
+    """What concerns more than one stream: destinations that are paused, streams with something undecided, and when
+    the log's last event was recorded."""
 
     paused: Mapping[str, PauseNow] = {}
     undecided: frozenset[str] = frozenset()
@@ -141,7 +141,7 @@ def find_wait(
         if row.id == PAUSED_TICKET:
             return _describe_pause(_decode_pause(row.data or b"{}"), header.stream)
     open_entries = [decode_entry(row.data or b"") for row in entries if row.tag is not None]
-    found = next(_list_entry_waits(open_entries, around.paused), None)
+    found = next(_list_entry_waits(open_entries, around), None)
     return found or _find_timer(header.stream, [decode_timer(row.data or b"") for row in timers])
 
 
@@ -173,7 +173,7 @@ def _describe_pause(pause: PauseNow, what: str) -> WaitingFor:
 # --- entries ----------------------------------------------------------------------------------------------------------
 
 
-def _list_entry_waits(entries: Sequence[Entry], paused: Mapping[str, PauseNow]) -> Iterator[WaitingFor]:
+def _list_entry_waits(entries: Sequence[Entry], around: Around) -> Iterator[WaitingFor]:
     """What its outbox waits for, the worst first."""
     for entry in entries:
         if entry.is_dead_letter:
@@ -189,8 +189,8 @@ def _list_entry_waits(entries: Sequence[Entry], paused: Mapping[str, PauseNow]) 
     due = sorted([entry for entry in first if entry is not None], key=_trouble)
     for entry in due:
         destination = _destination(entry)
-        if destination in paused:
-            yield _describe_pause(paused[destination], destination)
+        if destination in around.paused:
+            yield _describe_pause(around.paused[destination], destination)
     for entry in due:
         yield _describe_due(entry)
 

@@ -214,9 +214,9 @@ class Projector:
             except Exception as error:
                 self._park(stream, error)
                 continue
-            if fold is None and self._tasks is not None:
+            if (fold is None or fold.needs_history) and self._tasks is not None:
                 self._tasks.create_task(self._run_cold(stream))
-            elif fold is None or not fold.undecided:
+            elif fold is None or not fold.undecided or fold.needs_history:
                 self._finish([stream])
             else:
                 folds.append(fold)
@@ -251,3 +251,6 @@ async def _read_log(reader: Reader, boxes: Mailboxes[StreamFold], stream: str, m
             events = await reader.read_stream(stream, after=fold.seen)
         fold.extend(events)
         boxes.keep(stream, fold)
+    fold = boxes.begin_log(stream)
+    if fold is not None and fold.needs_history:
+        fold.history = await reader.read_stream(stream)

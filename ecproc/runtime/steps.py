@@ -24,7 +24,7 @@ from ecproc.runtime.mailboxes import Mailboxes
 from ecproc.runtime.sharing import SharedNumbers
 from ecproc.store.base import Committed, Store
 from ecproc.telemetry.complaints import Complaints
-from ecproc.telemetry.hooks import Telemetry
+from ecproc.telemetry.hooks import SCOPE_DECISIONS, Telemetry
 
 log = structlog.get_logger()
 
@@ -197,6 +197,9 @@ class _Reports:
         if step.after != step.before:
             telemetry.ticket_changed(step.before, step.after)
         telemetry.unknown_fields(step.unknown_fields)
+        for decision, count in zip(SCOPE_DECISIONS, step.scoped, strict=True):
+            if count:
+                telemetry.scope_decided(decision, count)
         for anomaly in step.anomalies:
             telemetry.anomaly(anomaly.code)
             self._log_anomaly(stream, anomaly)

@@ -29,6 +29,7 @@ from ecproc.telemetry.hooks import (
     PAUSABLE,
     POLL_OUTCOMES,
     QUARANTINE_REASONS,
+    SCOPE_DECISIONS,
     STATUS_CLASSES,
     TICKET_STATES,
     Reading,
@@ -202,6 +203,12 @@ class LogMetrics:
         )
         self.anomalies = define_counter(
             registry, "anomalies", "Facts applied although the protocol does not foresee them.", code=ANOMALY_CODES
+        )
+        self.scope = _tally(
+            registry,
+            "scope_decisions",
+            "Messages by whether their ticket is in the client's scope; none without scope rules.",
+            decision=SCOPE_DECISIONS,
         )
         self.unknown_fields = Counter(
             "ecproc_unknown_fields", "Members of messages that the guide does not know.", registry=registry

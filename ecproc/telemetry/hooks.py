@@ -25,6 +25,7 @@ TICKET_STATES: Final[Mapping[str, tuple[str, ...]]] = {
     TicketType.CHANGE.value: tuple(item.value for item in change.State),
 }
 ANOMALY_CODES: Final = tuple(item.value for item in Anomaly)
+SCOPE_DECISIONS: Final = ("in", "out")
 LANES: Final = tuple(item.value for item in Lane)
 ENTRY_STATES: Final = tuple(item.value for item in EntryState)
 LASTING_STATES: Final = tuple(
@@ -142,6 +143,9 @@ class Telemetry:
 
     def anomaly(self, code: str) -> None:
         """A fact the protocol does not foresee was applied and recorded: one of ANOMALY_CODES."""
+
+    def scope_decided(self, decision: str, count: int) -> None:
+        """So many messages came whose ticket is in the client's scope, or out of it: one of SCOPE_DECISIONS."""
 
     def unknown_fields(self, count: int) -> None:
         """That many members of message bodies are none that the guide knows (R45)."""

@@ -126,6 +126,9 @@ class PrometheusTelemetry(Telemetry):
     def anomaly(self, code: str) -> None:
         self._log.anomalies.of(code).inc()
 
+    def scope_decided(self, decision: str, count: int) -> None:
+        self._log.scope.add(decision, count=count)
+
     def unknown_fields(self, count: int) -> None:
         if count:
             self._log.unknown_fields.inc(count)

@@ -9,7 +9,7 @@ import msgspec
 
 from ecproc.domain.commands import ClientLinked, CommandAccepted, EnsonoNumberReturned
 from ecproc.domain.deltas import Delta, Flagged, Moved, NoteAdded, Planned, Refused
-from ecproc.domain.effects import Effect
+from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import Entry
 from ecproc.domain.events import (
     Decided,
@@ -129,8 +129,9 @@ class Life:
     """One stream with its actor: the fold and the steps of the runtime, recorded as it records them; `told` is what
     other streams were told."""
 
-    def __init__(self, stream: str | None = None) -> None:
+    def __init__(self, stream: str | None = None, *, policy: Policy | None = None) -> None:
         self.stream = stream
+        self.policy = policy or Policy()
         self.fold = _open_fold(stream or "")
         self.told: list[NewEvent] = []
         self.log: list[RecordedEvent] = []
@@ -167,8 +168,9 @@ class Life:
         """Let the actor evolve and decide everything that waits; nothing of it is recorded yet."""
         self.new = []
         if self.fold.pending:
+            self.fold.history = list(self.log) if self.fold.needs_history else None
             self.step = take_step(
-                self.fold, policy=Policy(), client_name=CLIENT, limit=_EVERYTHING, snapshot_events=_EVERYTHING
+                self.fold, policy=self.policy, client_name=CLIENT, limit=_EVERYTHING, snapshot_events=_EVERYTHING
             )
             self.new = _read_effects(self.step)
             self.deltas += self.step.deltas
@@ -333,7 +335,8 @@ class Life:
         found = [key for key in entries if key == event.key or key.startswith(event.key + ":")]
         assert found, f"no effect {event.key} among {list(entries)}"
         outcome = event.outcome(max(found, key=lambda key: entries[key].order))
-        if isinstance(outcome, EffectSucceeded) and not outcome.result and outcome.key.startswith("create:"):
+        is_create = entries[outcome.key].effect.kind is EffectKind.CREATE
+        if isinstance(outcome, EffectSucceeded) and not outcome.result and is_create:
             self._counts["number"] += 1
             return EffectSucceeded(outcome.key, {"number": f"LOCAL-{self._counts['number']:07}"})
         return outcome
@@ -348,9 +351,9 @@ def _read_effects(step: Step) -> list[Effect]:
     return [effect for event in events if isinstance(event, Decided) for effect in event.effects]
 
 
-def given(*events: Event) -> Life:
-    """Give a ticket's life so far, one step for each event."""
-    life = Life()
+def given(*events: Event, policy: Policy | None = None) -> Life:
+    """Give a ticket's life so far, one step for each event, under that policy."""
+    life = Life(policy=policy)
     for event in events:
         life.when(event)
     return life

@@ -22,10 +22,13 @@ from ecproc.commands.orders import (
     NoteOrder,
     PauseOrder,
     PauseReport,
+    ScopeOrder,
+    ScopeReport,
     steer_entries,
     steer_links,
     steer_message,
     steer_pause,
+    steer_scope,
 )
 from ecproc.commands.steering import Person, SteeredEntry, Steering
 from ecproc.control import WHO_HEADER
@@ -72,6 +75,7 @@ class Orders:
             *(self._about_entry(act) for act in endings),
             *(self._about_message(act) for act in endings),
             *(self._about_pause(act) for act in pauses),
+            self._about_scope(),
             self._about_links(),
         )
 
@@ -116,6 +120,14 @@ class Orders:
 
         text = "Perform nothing more there." if act is Act.PAUSE else "Go on there."
         return _post(f"/api/v1/{act}", act, text, steer, (PauseOrder, PauseReport))
+
+    def _about_scope(self) -> Operation:
+        async def steer(request: Request, asked: Given) -> Response:
+            order = await read_body(request, ScopeOrder)
+            return _answer(await steer_scope(self._steering, order, person_of(request, order.note)))
+
+        text = "Take tickets into the client's scope, whatever was decided before."
+        return _post("/api/v1/scope/apply", "apply_scope", text, steer, (ScopeOrder, ScopeReport))
 
     def _about_links(self) -> Operation:
         async def steer(request: Request, asked: Given) -> Response:

@@ -16,6 +16,7 @@ class TicketDocument(msgspec.Struct, frozen=True):
     client_ticket: str | None
     generation: int
     paused: bool
+    scope: dict[str, Any]
     waiting_for: dict[str, Any] | None
     version: int
     position: int

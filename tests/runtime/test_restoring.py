@@ -17,7 +17,7 @@ from ecproc.doctor import examination
 from ecproc.doctor.report import CheckName
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import Entry, EntryState
-from ecproc.domain.ids import EffectKey, TicketNumber, create_key, return_key, stream_of_create
+from ecproc.domain.ids import EffectKey, TicketNumber, create_key, is_create_key, message_effect_key, return_key
 from ecproc.domain.log import Batch, NewEvent, Row
 from ecproc.errors import OutOfStep
 from ecproc.fold.rows import entry_row
@@ -146,10 +146,10 @@ async def test_a_copy_put_back_later_goes_on_higher(tmp_path: Path) -> None:
     assert ahead == first + SKIPPED_NUMBERS, "a clock that was set back takes nothing away"
 
 
-def test_the_key_of_a_create_names_its_stream() -> None:
-    assert stream_of_create(create_key("e-CS1:g2", 3)) == "e-CS1:g2"
-    assert stream_of_create(return_key("e-CS1", "LOCAL-0000001")) is None
-    assert stream_of_create("create:e-CS1") is None
+def test_creates_are_known_by_their_keys() -> None:
+    assert is_create_key(create_key("e-CS1:g2", 3))
+    assert is_create_key(message_effect_key("reopen", "e-CS1", "m1"))
+    assert not is_create_key(return_key("e-CS1", "LOCAL-0000001"))
 
 
 # --- beside a processor that goes on

@@ -80,6 +80,9 @@ class JobMachine:
         key, ticket = EffectKey(f"create:{state.stream}"), TicketNumber(state.stream)
         return [Effect(key, EffectKind.CREATE, 1, place.position, place.at, ticket, "Job")]
 
+    def judge(self, state: Job, fact: Fact, deltas: Sequence[Delta], policy: Policy) -> None:
+        return None
+
     def rows(self, state: Job, deltas: Sequence[Delta]) -> list[Row]:
         seen, links = state.seen, [{"rel": "client_ticket", "number": state.number}] if state.number else []
         place = {"version": seen.version, "position": seen.position, "updated_at": format_time(seen.at)}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, NamedTuple
 
+import msgspec
 from hypothesis import strategies as st
 
 from ecproc.domain import change as change_machine
@@ -27,8 +28,10 @@ from ecproc.domain.events import (
     Noticed,
     OperatorActed,
     Outcome,
+    PolicyChanged,
     Quarantined,
     Released,
+    Scope,
     TicketType,
     TimerElapsed,
     TimerName,
@@ -260,13 +263,16 @@ def any_messages() -> st.SearchStrategy[Message]:
 def any_facts() -> st.SearchStrategy[Fact | Decided]:
     """Anything a stream can hold, in no sensible order."""
     undecodable = st.builds(Undecodable, position=_COUNTS, version=_COUNTS, at=_COUNTS, reason=_TEXTS, detail=_TEXTS)
-    decided = st.builds(Decided, _COUNTS, st.lists(effects(), max_size=3).map(tuple))
+    scopes = st.just(msgspec.UNSET) | st.builds(Scope, st.booleans(), _TEXTS)
+    decided = st.builds(Decided, _COUNTS, st.lists(effects(), max_size=3).map(tuple), scopes)
+    changed = st.builds(PolicyChanged, _TEXTS)
     quarantined = st.builds(Quarantined, _COUNTS, _TEXTS, _TEXTS)
     noticed = st.builds(Noticed, _COUNTS, _TEXTS, _TEXTS)
     acted = st.builds(OperatorActed, st.sampled_from(Act), _TEXTS, _TEXTS, _KEYS, _COUNTS, _COUNTS, _TEXTS)
     released = st.builds(Released, _COUNTS, any_messages() | undecodable)
     elapsed = st.builds(TimerElapsed, st.sampled_from(TimerName), _TEXTS)
-    ours = st.one_of(outcomes(_KEYS), any_links(), undecodable, quarantined, noticed, decided, acted, released, elapsed)
+    said = st.one_of(noticed, decided, acted, changed, released, elapsed)
+    ours = st.one_of(outcomes(_KEYS), any_links(), undecodable, quarantined, said, said)
     return st.one_of(*[any_messages()] * 2, *[ours] * 5)
 
 

@@ -248,6 +248,7 @@ def test_a_hangup_reads_everything_and_says_once_what_stays(tmp_path: Path, log:
         None,
         {
             "ECPROC_BRIDGE__API_KEY": "canary-fixed",
+            "ECPROC_POLICY_REOPEN__INCIDENT": "new_ticket",
             "ECPROC_BRIDGE__PROXY_FILE": str(tmp_path / "bridge__proxy"),
             "ECPROC_WEB__READ_TOKEN_FILE": str(tmp_path / "web__read_token"),
         },
@@ -262,7 +263,7 @@ def test_a_hangup_reads_everything_and_says_once_what_stays(tmp_path: Path, log:
     read = log.lines("secrets_read")
     assert [line["changed"] for line in read] == [["web.read_token"], []]
     [stays] = log.lines("not_reloaded")
-    assert stays["options"] == ["bridge.api_key", "bridge.proxy"]
+    assert stays["options"] == ["bridge.api_key", "bridge.proxy", "policy.reopen.incident"]
     [told] = log.lines("secret_not_reloaded")
     assert (told["option"], told["level"], told["hint"]) == ("bridge.proxy", "warning", "restart to use the new one")
     assert reloading.secrets["web.read_token"].value == Secret("fedcba9876543210")

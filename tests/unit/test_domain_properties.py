@@ -101,15 +101,15 @@ def test_a_log_folded_again_gives_the_same_ticket(history: History) -> None:
 @pytest.mark.requirement("I5")
 @settings(max_examples=120)
 @given(st.lists(any_facts(), max_size=20))
-def test_a_fold_takes_anything_and_a_decision_touches_the_effects_alone(facts: list[Fact | Decided]) -> None:
+def test_a_fold_takes_anything_and_a_decision_touches_effects_and_scope_alone(facts: list[Fact | Decided]) -> None:
     machine = TicketMachine()
     state = machine.new("e-1")
     for version, fact in enumerate(facts, 1):
         place = Place(version, version, version)
         if isinstance(fact, Decided):
-            before = without_effects(state)
+            before = without_decisions(state)
             deltas: list[Delta] = write_down(state, fact)
-            assert without_effects(state) == before
+            assert without_decisions(state) == before
         else:
             deltas = evolve_fact(machine, state, fact, place)
             state.plans.plan(machine.decide(state, fact, deltas, place, Policy()))
@@ -119,8 +119,8 @@ def test_a_fold_takes_anything_and_a_decision_touches_the_effects_alone(facts: l
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=TicketState) == state
 
 
-def without_effects(state: TicketState) -> bytes:
-    return msgspec.json.encode(msgspec.structs.replace(state, plans=Plans()), order="sorted")
+def without_decisions(state: TicketState) -> bytes:
+    return msgspec.json.encode(msgspec.structs.replace(state, plans=Plans(), scope=None), order="sorted")
 
 
 @pytest.mark.requirement("I4", "R209", "R180")

@@ -90,8 +90,8 @@ def header(stream: str = TICKET, **changed: Any) -> Row:
     return Row("ticket", stream, stream.upper(), 0, msgspec.json.encode(data), "Incident:open")
 
 
-def ours(number: str = OURS, *, generation: int = 1, returned: bool = True, stream: str = TICKET) -> Row:
-    data = {"number": number, "generation": generation, "returned": returned, "state": "open"}
+def ours(number: str = OURS, *, generation: int = 1, returned: bool = True, stream: str = TICKET, **more: str) -> Row:
+    data = {"number": number, "generation": generation, "returned": returned, "state": "open", **more}
     return Row("client_ticket", stream, number, generation, msgspec.json.encode(data))
 
 
@@ -435,3 +435,12 @@ async def test_a_ticket_that_ensono_does_not_show_is_a_line_and_a_bridge_that_is
         await ask_remote(log, Answer(403, b'{"message":"Forbidden"}'))
     with pytest.raises(BridgeUnavailable):
         await ask_remote(log, Answer(503, b""))
+
+
+@pytest.mark.requirement("R209", "R213")
+async def test_a_ticket_that_follows_another_after_a_re_open_is_no_double(log: Log) -> None:
+    await log.store.commit(Batch(rows=[header(client_ticket="L-2"), ours(), ours("L-2", follows=OURS)]))
+    assert await log.find() == []
+
+    await log.store.commit(Batch(rows=[ours("L-3")]))
+    assert [found.code for found in await log.find()] == ["two_client_tickets"]

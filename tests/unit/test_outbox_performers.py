@@ -165,6 +165,27 @@ async def test_numbers_seen_lately_are_not_read_again(monkeypatch: pytest.Monkey
     assert [call.number for _, call in desk.calls[3:]] == ["L-e-2", "L-e-3"]
 
 
+@pytest.mark.requirement("R213")
+@pytest.mark.parametrize("seen_lately", [True, False])
+async def test_what_follows_a_re_open_goes_to_the_ticket_that_its_create_made(seen_lately: bool) -> None:
+    again = EffectKey(f"reopen:{TICKET}:m3")
+    store, desk = MemoryStore(VirtualClock().now, TABLES), Desk()
+    for key, number in ((create_key(TICKET, 1), "L-1"), (again, "L-2")):
+        create = make_entry(EffectKind.CREATE, EntryState.COMPLETED, result={"number": number})
+        create = msgspec.structs.replace(create, effect=msgspec.structs.replace(create.effect, key=key))
+        await store.commit(Batch(rows=[entry_row(TICKET, create)]))
+    performer = DeskPerformer(desk, store, directory=Path())
+    if seen_lately:
+        desk.does = DeskAnswer("L-2", "open")
+        await performer.perform(TICKET, create)
+        desk.calls.clear()
+
+    await performer.perform(TICKET, make_entry(EffectKind.COMMENT, created_by=again))
+    await performer.perform(TICKET, make_entry(EffectKind.COMMENT))
+
+    assert [call.number for _, call in desk.calls] == ["L-2", "L-1"]
+
+
 async def test_the_desk_s_own_name_for_a_record_goes_with_the_number() -> None:
     desk = Desk(does=DeskAnswer("L-1", "open", "7f", "https://x/7f"))
 

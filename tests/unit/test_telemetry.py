@@ -29,6 +29,7 @@ CONTRACT = {
     "ecproc_actors": set(),
     "ecproc_tickets": {"type", "state"},
     "ecproc_anomalies_total": {"code"},
+    "ecproc_scope_decisions_total": {"decision"},
     "ecproc_unknown_fields_total": set(),
     "ecproc_outbox_entries": {"lane", "state"},
     "ecproc_effects_total": {"kind", "outcome", "reason"},
@@ -363,4 +364,4 @@ def test_metrics_hear_every_report() -> None:
 def test_the_words_are_those_of_the_contract() -> None:
     assert set(TICKET_STATES) == {"Incident", "Request", "Change"}
     assert TICKET_STATES["Incident"] == ("open", "workinprogress", "pending", "resolved", "closed", "cancelled")
-    assert len(ANOMALY_CODES) == 30
+    assert len(ANOMALY_CODES) == 31

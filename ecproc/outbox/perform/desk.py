@@ -31,6 +31,8 @@ _NO_ROOM_PAUSE: Final = 1.0
 """Seconds until a desk whose file has no room is asked again."""
 _NO_ROOM_TRIES: Final = 40
 """How often: a try may wait for a lock for seconds itself, and all of it has to fit into an attempt."""
+_AGAIN: Final = "reopen:"
+"""Begins the keys of creates that a re-open led to."""
 _REMEMBERED: Final = 10_000
 """Client tickets whose numbers are kept in memory: what follows a ticket's create mostly comes soon."""
 
@@ -58,7 +60,7 @@ class DeskPerformer:
         self._with_record = with_record
         self._store = store
         self._directory = directory
-        self._created: dict[tuple[str, int], tuple[str, str]] = {}
+        self._created: dict[tuple[str, str], tuple[str, str]] = {}
 
     def repeat_of(self, kind: EffectKind) -> Repeat:
         return self._desk.repeat_of(kind)
@@ -93,14 +95,14 @@ class DeskPerformer:
         except DeskRefused as error:
             return Blamed(str(error), final=error.final, hint=error.hint, call=error.call, remarks=error.remarks)
         if entry.effect.kind is EffectKind.CREATE:
-            self._remember(stream, entry.effect.generation, (answer.number, answer.reference))
+            self._remember(stream, _name_create(stream, entry.effect), (answer.number, answer.reference))
         return Done(_tell(answer), remarks=answer.remarks, view=answer.view, stamp=answer.stamp)
 
     async def _make_call(self, stream: str, entry: Entry) -> DeskCall | Blamed:
         effect = entry.effect
         number, reference = effect.number, effect.reference
         if number is None and effect.kind is not EffectKind.CREATE:
-            created = await self._find_created(stream, effect.generation)
+            created = await self._find_created(stream, _name_create(stream, effect))
             if created is None:
                 return Blamed("no client ticket of this generation", final=True)
             number, reference = created
@@ -139,23 +141,29 @@ class DeskPerformer:
             await anyio.sleep(_NO_ROOM_PAUSE)
         return await self._desk.perform(call)
 
-    async def _find_created(self, stream: str, generation: int) -> tuple[str, str] | None:
-        """The number and reference that creating this generation's client ticket gave: as was seen lately, or as its
-        entry has it."""
-        created = self._created.get((stream, generation))
+    async def _find_created(self, stream: str, create: str) -> tuple[str, str] | None:
+        """The number and reference that creating this client ticket gave: as was seen lately, or as the create's entry
+        has it."""
+        created = self._created.get((stream, create))
         if created is None:
-            for row in await self._store.read_rows("outbox", stream=stream, id=create_key(stream, generation)):
+            for row in await self._store.read_rows("outbox", stream=stream, id=create):
                 result = decode_entry(row.data or b"").result
                 if "number" in result:
                     created = result["number"], result.get("reference", "")
             if created is not None:
-                self._remember(stream, generation, created)
+                self._remember(stream, create, created)
         return created
 
-    def _remember(self, stream: str, generation: int, created: tuple[str, str]) -> None:
-        self._created[stream, generation] = created
+    def _remember(self, stream: str, create: str, created: tuple[str, str]) -> None:
+        self._created[stream, create] = created
         while len(self._created) > _REMEMBERED:
             del self._created[next(iter(self._created))]
+
+
+def _name_create(stream: str, effect: Effect) -> str:
+    """The key of the create that tells the number of the client ticket that the effect is for, or makes."""
+    again = effect.key if effect.kind is EffectKind.CREATE and effect.key.startswith(_AGAIN) else ""
+    return effect.created_by or again or create_key(stream, effect.generation)
 
 
 def _tell(answer: DeskAnswer) -> dict[str, str]:
