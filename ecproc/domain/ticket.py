@@ -63,7 +63,7 @@ from ecproc.domain.shadow import evolve_external
 from ecproc.domain.state import TicketState, flag, flag_once
 from ecproc.domain.timers import confirm_calls, evolve_elapsed, expect_confirmation, follow_timers, watch_call
 
-FOLD_VERSION: Final = 5
+FOLD_VERSION: Final = 6
 """Grows with every change to what a fold makes of a ticket's events: live rows of another version are rebuilt."""
 
 # A member of an enum looked up by its class costs CPython 3.11 as much as twenty attributes.
