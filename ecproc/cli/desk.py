@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import assert_never
 
 import msgspec
 
@@ -31,26 +30,32 @@ def check(*, json: Json = False, session: Own) -> ExitCode:
     """Ask the client's desk whether it is what the configuration says; exit 3 if it is not, with what to do about it.
 
     Nothing is changed at the desk. A webhook desk is posted a probe twice under one id: both answers have to carry the
-    nonce that its receiver chose at the first, which proves that it applies an id once.
+    nonce that its receiver chose at the first, which proves that it applies an id once. A desk of another package is
+    asked for its own check, if it brings one.
 
     Example:
         ecproc desk check
         ecproc desk check --json | jq '.findings[]'
     """
     config = session.load_config()
-    findings = session.run_loop(partial(_find, config))
+    found = session.run_loop(partial(_find, config))
+    findings = found or ()
     report = _Report(not findings, config.desk.kind, findings)
     if wants_json(json):
         write_document(report)
+    elif found is None:
+        write_human(f"the {config.desk.kind} desk brings no check: nothing was asked")
     elif findings:
-        rows = [(found.check, found.severity, found.text, found.fix) for found in findings]
+        rows = [(one.check, one.severity, one.text, one.fix) for one in findings]
         write_table(("check", "severity", "finding", "what to do"), rows, whole=("check", "severity"))
     else:
         write_human(f"the {config.desk.kind} desk is as it should be")
     return ExitCode.OK if report.ok else ExitCode.FINDINGS
 
 
-async def _find(config: Config) -> Sequence[DeskFinding]:
+async def _find(config: Config) -> Sequence[DeskFinding] | None:
+    """What a look at the desk finds wrong, None where nothing could be asked."""
+    clock = SystemClock()
     match config.desk.kind:
         case "local":
             return ()  # it is a file of ours, which `ecproc doctor` looks at
@@ -59,10 +64,12 @@ async def _find(config: Config) -> Sequence[DeskFinding]:
             from ecproc.desk.webhook.desk import WebhookDesk
             from ecproc.desk.webhook.probe import check as probe
 
-            clock = SystemClock()
             own = Secrets(config, lambda change: None)["desk.webhook.secrets"]
             desk = await WebhookDesk.open(config.desk_webhook, secrets=lambda: own.values, clock=clock)
             async with aclosing(desk):
                 return await probe(desk, nonce=secrets.token_hex(16), now=clock.now())
-        case kind:
-            assert_never(kind)
+        case _:
+            from ecproc.config.rotation import Secrets
+            from ecproc.desk.plugin import check_plugin
+
+            return await check_plugin(config, secrets=Secrets(config, lambda change: None), clock=clock)

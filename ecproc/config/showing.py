@@ -6,7 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from ecproc.config.catalogue import FAMILIES, OPTIONS, SECTIONS, Option, field_of, find_section, list_options
+from ecproc.config.catalogue import (
+    FAMILIES,
+    OPTIONS,
+    SECTIONS,
+    Option,
+    field_of,
+    find_section,
+    list_desk_options,
+    list_options,
+)
 from ecproc.config.options import Config
 from ecproc.config.secret import Secret
 
@@ -47,6 +56,7 @@ def _section(section: str) -> str:
 
 def _list_all(config: Config) -> Iterator[Option]:
     yield from OPTIONS.values()
+    yield from list_desk_options(config)
     for family, struct in FAMILIES.items():
         for name in getattr(config, field_of(family)):
             yield from list_options(f"{family}.{name}", struct)

@@ -1,9 +1,8 @@
-"""Which desk it is: the one place that names the adapters."""
+"""Which desk it is: the one place that names the adapters, ours and whatever another package brings."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import assert_never
 
 from ecproc.clock import Clock
 from ecproc.config import Config, Secrets
@@ -17,7 +16,7 @@ async def open_desk(
     config: Config, *, secrets: Secrets, align: Callable[[LocalDesk], Awaitable[None]], clock: Clock, room: Room
 ) -> Desk:
     """The desk of the operator's choice. `align` holds the built-in one's file against the log. Raises ConfigError,
-    StoreError and what `align` raises."""
+    StoreError, what `align` raises, and what says that there is no room (`ecproc/room.py`)."""
     match config.desk.kind:
         case "local":
             desk = await LocalDesk.open(config.data.directory / DESK_FILE, clock=clock, room=room)
@@ -34,5 +33,7 @@ async def open_desk(
             return await WebhookDesk.open(
                 config.desk_webhook, secrets=lambda: own.values, clock=clock, public_url=config.hooks.public_url
             )
-        case kind:
-            assert_never(kind)
+        case _:
+            from ecproc.desk.plugin import open_plugin  # only who has such a desk waits for a look at what is installed
+
+            return await open_plugin(config, secrets=secrets, clock=clock)

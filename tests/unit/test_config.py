@@ -213,7 +213,19 @@ BAD_FILES = [
         '[data]\ndir = "~/ecproc"\n',
         [("data.dir begins with ~, which is not expanded", "ecproc.toml:2", "write the whole path")],
     ),
-    ('[desk]\nkind = "paper"\n', [('desk.kind must be "local" or "webhook", not \'paper\'', "ecproc.toml:2", "")]),
+    ('[desk]\nkind = "paper"\n', [("unknown desk.kind 'paper'", "ecproc.toml:2", "known here: local, webhook")]),
+    (
+        '[desk]\nkind = "webhok"\n[desk.webhok]\nurl = "https://example.com"\n',
+        [("unknown desk.kind 'webhok'", "ecproc.toml:2", "did you mean webhook? known here: local, webhook")],
+    ),
+    (
+        '[desk.toy]\nurl = "https://example.com"\n[desk.webhok]\n',
+        [
+            ("unknown section [desk.toy]", "ecproc.toml:1", 'it needs desk.kind = "toy"'),
+            ("unknown section [desk.webhok]", "ecproc.toml:3", "did you mean [desk.webhook]?"),
+        ],
+    ),
+    ("[desk]\nkind = 3\n", [("desk.kind must be text, not 3", "ecproc.toml:2", "")]),
     (
         '[log]\nformat = "xml"\n',
         [('log.format must be "text" or "json" or "auto", not \'xml\'', "ecproc.toml:2", "")],
