@@ -200,8 +200,9 @@ class _Reading(_Taking):
             if section in self.sections:
                 self._take_section(section, table, path, lines)
             elif section != self.desk:
-                known = suggest_word(section, self.sections)
-                advice = f"did you mean [{known}]?" if known else f'it needs {_KIND} = "{section.partition(".")[2]}"'
+                name = section.partition(".")[2]
+                known = suggest_word(name, [one.partition(".")[2] for one in self.sections if one.startswith("desk.")])
+                advice = f"did you mean [{name_desk_section(known)}]?" if known else f'it needs {_KIND} = "{name}"'
                 self._problem(f"unknown section [{section}]", f"{path}:{lines.get(section, 1)}", advice)
         if self.file is not None:
             self._warn_of_readers(self.file)
