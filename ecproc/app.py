@@ -27,7 +27,7 @@ from ecproc.collector import spare_the_collector
 from ecproc.commands.intake import Intake
 from ecproc.commands.steering import Steering
 from ecproc.config import Config, DataConfig, LiveSecret, Secrets
-from ecproc.descriptors import FEW_FILES, Reserve, raise_limit
+from ecproc.descriptors import Reserve
 from ecproc.desk.base import Desk
 from ecproc.desk.local import LocalDesk
 from ecproc.desk.opening import open_desk
@@ -41,6 +41,7 @@ from ecproc.fold.tickets import MACHINES
 from ecproc.heartbeat import Heartbeat
 from ecproc.hooking import open_hooks
 from ecproc.interrupts import Interrupts
+from ecproc.mapping_file import open_mapping
 from ecproc.metering import MeteredBridge
 from ecproc.offline import open_intake
 from ecproc.pipeline import Pipeline
@@ -49,10 +50,10 @@ from ecproc.rebuild.live import LiveCheck, ReplayReport, mend_live_state, renew_
 from ecproc.rebuild.parts import Team
 from ecproc.rebuild.streams import Progress
 from ecproc.reloading import Reloading
-from ecproc.reporting import ProcessHealth, Reporting, read_versions, tell_exposures, watch_room
+from ecproc.reporting import ProcessHealth, ReceiptKeeper, Reporting, read_versions, tell_exposures, watch_room
 from ecproc.restoring import align_desk
 from ecproc.room import Room
-from ecproc.starting import Front, Opening
+from ecproc.starting import Front, Opening, raise_file_limit
 from ecproc.store.base import Damage, Store
 from ecproc.store.opening import open_reader, open_store, verify_log
 from ecproc.systemd import ServiceManager
@@ -130,7 +131,7 @@ async def run_processor(
     os.umask(0o077)
     async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
         clock = SystemClock()
-        _raise_file_limit()
+        raise_file_limit()
         reserve = stack.enter_context(closing(Reserve()))
         sources = tuple(config.hooks_sources)
         telemetry = PrometheusTelemetry(CollectorRegistry(), clock=clock, sources=sources, **read_versions())
@@ -187,6 +188,7 @@ class Processor:
         self._reloading = reloading
         self._heartbeat = Heartbeat()
         self._reporting = Reporting(config, store, pipeline, room, telemetry=telemetry, clock=clock)
+        self._receipts = ReceiptKeeper(config, pipeline.ingest, clock=clock)
         self._manager = ServiceManager(os.environ, clock)
         self._ending = Ending(pipeline, self._reporting, reread=reloading.reread, clock=clock)
         self._health = ProcessHealth(
@@ -279,6 +281,7 @@ class Processor:
             tasks.start_soon(self._reporting.refresh_gauges)
             tasks.start_soon(self._reporting.watch_expiries)
             tasks.start_soon(self._reporting.tell_hourly)
+            tasks.start_soon(self._receipts.run)
             if isinstance(self._desk, LocalDesk):
                 tasks.start_soon(self._desk.keep_short)
             tasks.start_soon(self._reloading.run)
@@ -326,14 +329,6 @@ class Processor:
         )
 
 
-def _raise_file_limit() -> None:
-    """Open as many files as we may, and say so where that is hardly enough."""
-    limit = raise_limit()
-    if limit < FEW_FILES:
-        reason = f"only {limit} files may be open at once, connections included"
-        log.warning("config_warning", reason=reason, hint="raise the hard limit: LimitNOFILE= of a unit, ulimit -Hn")
-
-
 async def _open_log(
     config: Config, start: Opening, room: Room, *, accept_loss: bool, telemetry: PrometheusTelemetry, clock: Clock
 ) -> Store:
@@ -355,7 +350,8 @@ async def _open_log(
 async def _open_desk(config: Config, store: Store, *, secrets: Secrets, clock: Clock, room: Room) -> Desk:
     """The desk, where a damaged row that it is held against is made anew first; one that stays so is raised."""
     align = partial(align_desk, store=store, clock=clock)
-    opening = partial(open_desk, config, secrets=secrets, align=align, clock=clock, room=room)
+    mapping, _ = open_mapping(config)
+    opening = partial(open_desk, config, mapping=mapping, secrets=secrets, align=align, clock=clock, room=room)
     try:
         return await opening()
     except RowDamaged as damaged:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Final, Protocol, assert_never
+from typing import Final, assert_never
 
 import msgspec
 from starlette.types import ASGIApp
@@ -22,6 +22,7 @@ from ecproc.domain.remarks import Remark
 from ecproc.fold.tickets import MACHINES
 from ecproc.outbox.schedule import is_at_work
 from ecproc.pipeline import Pipeline
+from ecproc.runtime.watch import Taking
 from ecproc.store.base import Reader
 from ecproc.telemetry.hooks import Telemetry
 from ecproc.web.files import FilePages
@@ -31,16 +32,6 @@ from ecproc.webhooks import read_key
 
 _WAITING: Final = frozenset({Failure.HELD, Failure.COUNTED})
 """Failures of a download after which the same post may be worth another try."""
-
-
-class Taking(Protocol):
-    """Whoever takes news in: see `commands.external.ExternalIntake`."""
-
-    async def wants(self, event: ExternalReceived) -> bool:
-        """Whether it is about a ticket of Ensono's, and not known yet."""
-
-    async def take(self, events: Sequence[ExternalReceived]) -> list[Fate]:
-        """What became of each, once all that is appended of them is durable."""
 
 
 class PostIntake:

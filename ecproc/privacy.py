@@ -19,8 +19,16 @@ _REMOTE: Final = frozenset(
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _WRITERS: Final = stat.S_IWGRP | stat.S_IWOTH
 _KEPT: Final = (
-    *("ecproc.db", "ecproc.db-wal", "desk.db", "desk.db-wal"),
-    *("desks", "anchor", "LOCK", "checks.json", "attachments"),
+    "ecproc.db",
+    "ecproc.db-wal",
+    "desk.db",
+    "desk.db-wal",
+    "desks",
+    "anchor",
+    "LOCK",
+    "checks.json",
+    "receipts.json",
+    "attachments",
 )
 """What stands in a data directory, by name."""
 

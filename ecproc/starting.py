@@ -20,7 +20,7 @@ from ecproc.clock import Clock
 from ecproc.commands.intake import Intake
 from ecproc.commands.steering import Steering
 from ecproc.config import Config, Secret
-from ecproc.descriptors import Reserve
+from ecproc.descriptors import FEW_FILES, Reserve, raise_limit
 from ecproc.ending import exit_code_of
 from ecproc.errors import ExitCode, StoreError
 from ecproc.interrupts import Interrupts
@@ -226,3 +226,11 @@ class Opening:
     async def _show_when_slow(self) -> None:
         await self._clock.sleep(QUIET_SECONDS)
         await self.front.show_start(self)
+
+
+def raise_file_limit() -> None:
+    """Open as many files as we may, and say so where that is hardly enough."""
+    limit = raise_limit()
+    if limit < FEW_FILES:
+        reason = f"only {limit} files may be open at once, connections included"
+        log.warning("config_warning", reason=reason, hint="raise the hard limit: LimitNOFILE= of a unit, ulimit -Hn")

@@ -71,5 +71,9 @@ async def _find(config: Config) -> Sequence[DeskFinding] | None:
         case _:
             from ecproc.config.rotation import Secrets
             from ecproc.desk.plugin import check_plugin
+            from ecproc.mapping_file import open_mapping
 
-            return await check_plugin(config, secrets=Secrets(config, lambda change: None), clock=clock)
+            mapping, _ = open_mapping(config)
+            return await check_plugin(
+                config, mapping=mapping, secrets=Secrets(config, lambda change: None), clock=clock
+            )

@@ -169,6 +169,7 @@ class _Reading(_Taking):
         self.instances: dict[str, dict[str, None]] = {family: {} for family in FAMILIES}
         self.file: Path | None = None
         self.unread = False
+        self.directory = Path()
 
     def read_file(self, path: Path | None, default_path: Path) -> None:
         """Take every option of the TOML file, if there is one."""
@@ -181,6 +182,7 @@ class _Reading(_Taking):
             path, place = default_path, str(default_path)
         else:
             return
+        self.directory = path.parent
         text = self._read_text(path, place, "the configuration file")
         self.unread = text is None or not self._take_document(path, text)
 
@@ -234,7 +236,8 @@ class _Reading(_Taking):
             sections[field_of(family)] = {name: struct(**taken[f"{family}.{name}"]) for name in known}
         if self.desk != _OURS and self.desk in self.sections:
             sections["desk_options"] = self._build_desk(taken[self.desk])
-        config = Config(origins=self.origins, secret_files=self.secret_files, **sections)
+        kept: dict[str, Any] = {"origins": self.origins, "secret_files": self.secret_files, "directory": self.directory}
+        config = Config(**kept, **sections)
         # What a file that nobody could read sets is not known to be missing.
         for finding in check_config(config, require_bridge=require_bridge and not self.unread):
             if finding.name not in self.failed:

@@ -236,6 +236,18 @@ class DeskConfig(Struct, frozen=True, kw_only=True):
         return self.kind in DESKS
 
 
+class MappingConfig(Struct, frozen=True, kw_only=True):
+    """What the guide's words are at the desk, and the desk's at Ensono."""
+
+    file: Annotated[
+        str,
+        Meta(
+            description="mapping file (TOML), relative to the directory of this file; empty is the built-in mapping of"
+            " the desk"
+        ),
+    ] = ""
+
+
 class OutboxConfig(Struct, frozen=True, kw_only=True):
     """How side effects are carried out."""
 
@@ -347,6 +359,7 @@ class Config(Struct, frozen=True, kw_only=True):
     data: DataConfig = DataConfig()
     attachments: AttachmentsConfig = AttachmentsConfig()
     desk: DeskConfig = DeskConfig()
+    mapping: MappingConfig = MappingConfig()
     desk_webhook: DeskWebhookConfig = DeskWebhookConfig()
     desk_options: Struct | None = None
     """Those of a desk that another package brings, of the type that it names; None where the desk is ours."""
@@ -363,4 +376,11 @@ class Config(Struct, frozen=True, kw_only=True):
     """Per `section.key`: `default`, `file:line`, or `env NAME`."""
     secret_files: Mapping[str, SecretFile] = field(default_factory=dict)
     """Per `section.key` of a secret that a file holds."""
+    directory: Path = Path()
+    """Where the configuration file stands; without one, where we stand."""
     warnings: tuple[ConfigProblem, ...] = ()
+
+    @property
+    def mapping_file(self) -> Path | None:
+        """The mapping file; None for the built-in mapping."""
+        return self.directory / self.mapping.file if self.mapping.file else None

@@ -9,14 +9,22 @@ from ecproc.config import Config, Secrets
 from ecproc.desk.backup import DESK_FILE
 from ecproc.desk.base import Desk
 from ecproc.desk.local import LocalDesk
+from ecproc.mapping import Mapping
 from ecproc.room import Room
 
 
 async def open_desk(
-    config: Config, *, secrets: Secrets, align: Callable[[LocalDesk], Awaitable[None]], clock: Clock, room: Room
+    config: Config,
+    *,
+    mapping: Mapping,
+    secrets: Secrets,
+    align: Callable[[LocalDesk], Awaitable[None]],
+    clock: Clock,
+    room: Room,
 ) -> Desk:
-    """The desk of the operator's choice. `align` holds the built-in one's file against the log. Raises ConfigError,
-    StoreError, what `align` raises, and what says that there is no room (`ecproc/room.py`)."""
+    """The desk of the operator's choice, which may tell things by the mapping. `align` holds the built-in one's file
+    against the log. Raises ConfigError, StoreError, what `align` raises, and what says that there is no room
+    (`ecproc/room.py`)."""
     match config.desk.kind:
         case "local":
             desk = await LocalDesk.open(config.data.directory / DESK_FILE, clock=clock, room=room)
@@ -36,4 +44,4 @@ async def open_desk(
         case _:
             from ecproc.desk.plugin import open_plugin  # only who has such a desk waits for a look at what is installed
 
-            return await open_plugin(config, secrets=secrets, clock=clock)
+            return await open_plugin(config, mapping=mapping, secrets=secrets, clock=clock)

@@ -17,6 +17,7 @@ from ecproc.desk.base import Desk
 from ecproc.desk.finding import DeskFinding
 from ecproc.desk.guard import GuardedDesk, WrongDesk
 from ecproc.errors import ConfigError, ConfigProblem
+from ecproc.mapping import Mapping as FieldMapping
 from ecproc.room import is_no_room
 
 if TYPE_CHECKING:
@@ -39,12 +40,13 @@ class DeskContext(Struct, frozen=True):
     """What a desk of another package is given beside its options.
 
     `clock` is the one source of time. `directory` is for files of the desk's own, and nobody else writes there; a
-    backup does not hold it. `secrets` gives all values that an option has now, by its key, for a file of secrets is
-    read again when it changes: ask for each call.
+    backup does not hold it. `mapping` is the operator's, from the guide's fields to the desk's. `secrets` gives all
+    values that an option has now, by its key, for a file of secrets is read again when it changes: ask for each call.
     """
 
     clock: Clock
     directory: Path
+    mapping: FieldMapping
     secrets: Callable[[str], Sequence[Secret]]
 
     def secret(self, key: str) -> Secret:
@@ -101,12 +103,12 @@ def load_plugin(kind: str) -> InstalledDesk:
     return InstalledDesk(plugin, package)
 
 
-async def open_plugin(config: Config, *, secrets: Secrets, clock: Clock) -> Desk:
+async def open_plugin(config: Config, *, mapping: FieldMapping, secrets: Secrets, clock: Clock) -> Desk:
     """The desk of another package that the configuration asks for. Raises ConfigError, and OSError where there is no
     room for it just now."""
     kind = config.desk.kind
     found = load_plugin(kind)
-    context = make_context(config, secrets=secrets, clock=clock)
+    context = _make_context(config, mapping=mapping, secrets=secrets, clock=clock)
     try:
         context.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         desk = GuardedDesk(await found.plugin.open(_options_of(config), context))
@@ -122,12 +124,14 @@ async def open_plugin(config: Config, *, secrets: Secrets, clock: Clock) -> Desk
     raise _blame(kind, found.package, reason, _REACH_HELP)
 
 
-async def check_plugin(config: Config, *, secrets: Secrets, clock: Clock) -> Sequence[DeskFinding] | None:
+async def check_plugin(
+    config: Config, *, mapping: FieldMapping, secrets: Secrets, clock: Clock
+) -> Sequence[DeskFinding] | None:
     """What a desk of another package finds wrong with itself; None where it brings no check. Raises ConfigError."""
     found = load_plugin(config.desk.kind)
     if found.plugin.check is None:
         return None
-    context = make_context(config, secrets=secrets, clock=clock)
+    context = _make_context(config, mapping=mapping, secrets=secrets, clock=clock)
     try:
         findings = await found.plugin.check(_options_of(config), context)
         if all(isinstance(finding, DeskFinding) for finding in findings):
@@ -138,11 +142,11 @@ async def check_plugin(config: Config, *, secrets: Secrets, clock: Clock) -> Seq
     raise _blame(config.desk.kind, found.package, reason, _REACH_HELP)
 
 
-def make_context(config: Config, *, secrets: Secrets, clock: Clock) -> DeskContext:
+def _make_context(config: Config, *, mapping: FieldMapping, secrets: Secrets, clock: Clock) -> DeskContext:
     """What the configured desk is given."""
     kind = config.desk.kind
     directory = config.data.directory / DIRECTORY / kind
-    return DeskContext(clock, directory, lambda key: secrets[f"desk.{kind}.{key}"].values)
+    return DeskContext(clock, directory, mapping, lambda key: secrets[f"desk.{kind}.{key}"].values)
 
 
 def _options_of(config: Config) -> Struct:

@@ -43,7 +43,7 @@ Accept: TypeAlias = Callable[[str, str, bytes], Awaitable[Fate]]
 """From a source's name, the news's id there and the raw body to what became of it, once that is durable."""
 
 
-class Accepted(msgspec.Struct, frozen=True):
+class HookTaken(msgspec.Struct, frozen=True):
     """What a post that was taken is answered."""
 
     accepted: bool = True
@@ -140,7 +140,7 @@ class Hooks:
         fate = await self._accept(source.name, headers[ID_HEADER], body)
         match fate:
             case Fate.APPENDED | Fate.DUPLICATE | Fate.IGNORED:
-                return answer_document(msgspec.json.encode(Accepted()), 202)
+                return answer_document(msgspec.json.encode(HookTaken()), 202)
             case Fate.BUSY | Fate.DEFERRED:
                 return _later("there is no room for it now")
             case _:

@@ -203,6 +203,20 @@ async def test_queries_that_would_run_a_script_are_counted() -> None:
         assert desk.simulator.ledger.scripts == 1
 
 
+async def test_what_a_client_sends_may_be_no_number_and_no_time() -> None:
+    async with instance(InstanceConfig(zone="Asia/Tokyo")) as desk:
+        times = {"due_date": "9999-12-31 23:59:59", "follow_up": "soon"}
+        made = await desk.create(urgency="high", reopen_count="many", order=7, **times)
+        assert (made["urgency"], made["reopen_count"], made["order"]) == ("3", "0", "7")
+        (shown,) = await desk.find("incident", sysparm_display_value="true", sysparm_fields="due_date,follow_up")
+        assert shown == times
+
+
+async def test_answers_are_dated_by_the_instances_clock() -> None:
+    async with instance() as desk:
+        assert (await desk.ask("table/incident")).headers["date"] == "Mon, 21 Sep 2026 14:13:20 GMT"
+
+
 # --- states ---
 
 

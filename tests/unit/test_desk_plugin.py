@@ -20,6 +20,7 @@ from ecproc.config.desks import find_fault
 from ecproc.desk.finding import DeskFinding
 from ecproc.desk.plugin import DeskContext, DeskPlugin, check_plugin, load_plugin, open_plugin
 from ecproc.errors import ConfigError, ConfigProblem, ExitCode
+from ecproc.mapping import default_mapping
 from tests.desk_packages import install, install_example
 
 CANARY: Final = "canary-of-a-desk"
@@ -195,7 +196,9 @@ def test_its_secrets_follow_their_files(tmp_path: Path) -> None:
         TOY, tmp_path, DESK_TOY__TOKEN_FILE=str(tmp_path / "one"), DESK_TOY__TOKENS_FILE=str(tmp_path / "many")
     )
     secrets = Secrets(config, lambda change: None)
-    context = DeskContext(SystemClock(), tmp_path, lambda key: secrets[f"desk.toy.{key}"].values)
+    context = DeskContext(
+        SystemClock(), tmp_path, default_mapping("toy"), lambda key: secrets[f"desk.toy.{key}"].values
+    )
     assert (context.secret("token").reveal(), [one.reveal() for one in context.secrets("tokens")]) == (
         "first",
         ["a b", "c"],
@@ -319,7 +322,9 @@ async def test_a_desk_that_cannot_be_opened_is_named_with_its_package(body: str,
         tmp_path / "ecproc.toml", {}, require_bridge=False, find_desk=lambda kind: load_plugin(kind).options
     )
     with pytest.raises(ConfigError) as caught:
-        await open_plugin(config, secrets=Secrets(config, lambda change: None), clock=SystemClock())
+        await open_plugin(
+            config, mapping=default_mapping("toy"), secrets=Secrets(config, lambda change: None), clock=SystemClock()
+        )
     assert caught.value.problems[0].message == f"desk.kind 'opens' of desk-opens 1.0: {OPENINGS[body]}"
     assert CANARY not in "".join(traceback.format_exception(caught.value))
 
@@ -328,7 +333,9 @@ async def test_no_room_for_its_file_is_no_fault_of_it(place: Place, tmp_path: Pa
     place("desk-full", GOOD.format(body="raise OSError(28, 'No space left on device')"), "full = desk_full:PLUGIN")
     config = Config(desk=Config().desk.__class__(kind="full"), desk_options=load_plugin("full").options())
     with pytest.raises(OSError, match="No space left"):
-        await open_plugin(config, secrets=Secrets(config, lambda change: None), clock=SystemClock())
+        await open_plugin(
+            config, mapping=default_mapping("toy"), secrets=Secrets(config, lambda change: None), clock=SystemClock()
+        )
 
 
 CHECKED: Final = """\
@@ -350,7 +357,9 @@ async def check_of(place: Place, body: str, tmp_path: Path) -> object:
     place("desk-checked", CHECKED.format(body=body), "checked = desk_checked:PLUGIN")
     kind = Config().desk.__class__(kind="checked")
     config = Config(desk=kind, desk_options=load_plugin("checked").options(), data=Config().data)
-    return await check_plugin(config, secrets=Secrets(config, lambda change: None), clock=SystemClock())
+    return await check_plugin(
+        config, mapping=default_mapping("toy"), secrets=Secrets(config, lambda change: None), clock=SystemClock()
+    )
 
 
 async def test_its_own_check_is_asked(place: Place, tmp_path: Path) -> None:

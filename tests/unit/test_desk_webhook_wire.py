@@ -15,7 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecproc.desk.base import DESK_KINDS, DeskAnswer, DeskCall, DeskRefused, DeskUnavailable, StoredFile
-from ecproc.desk.webhook.wire import Seen, conclude, conclude_look_up, encode_call, encode_probe, make_id, read_answer
+from ecproc.desk.webhook.wire import (
+    HttpSeen,
+    conclude,
+    conclude_look_up,
+    encode_call,
+    encode_probe,
+    make_id,
+    read_answer,
+)
 from ecproc.domain.effects import EffectKind, Repeat
 from ecproc.domain.remarks import Remark
 from ecproc.testing.desk import plain
@@ -38,7 +46,7 @@ def of_kind(kind: str, number: str = "INC1", **more: Any) -> DeskCall:
 
 def tell(status: int, body: object = None, *, call: DeskCall = CREATE, repeat: Repeat = Repeat.KEYED) -> DeskAnswer:
     raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-    return plain(conclude(call, Seen(status, raw, 7.0 if status in (429, 503) else None), repeat=repeat))
+    return plain(conclude(call, HttpSeen(status, raw, 7.0 if status in (429, 503) else None), repeat=repeat))
 
 
 def test_a_create_is_what_the_contract_says() -> None:
@@ -137,7 +145,7 @@ def test_others_may_be_answered_with_nothing(kind: str, fields: dict[str, str], 
 
 def test_what_was_written_is_what_the_record_has() -> None:
     def see(call: DeskCall, answer: dict[str, str]) -> Mapping[str, str]:
-        return conclude(call, Seen(200, json.dumps(answer).encode()), repeat=Repeat.KEYED).view
+        return conclude(call, HttpSeen(200, json.dumps(answer).encode()), repeat=Repeat.KEYED).view
 
     assert see(CREATE, {"number": "INC1"}) == {"priority": "4", "group": "Netz & Büro", "status": "open"}
     changed = of_kind(EffectKind.UPDATE, fields={"priority": "2", "state": "pending"})
@@ -205,7 +213,7 @@ def test_a_page_for_people_is_no_success(repeat: Repeat, sent: bool) -> None:
 
 
 def look(status: int, body: bytes, call: DeskCall = CREATE) -> DeskAnswer | None:
-    answer = conclude_look_up(call, Seen(status, body))
+    answer = conclude_look_up(call, HttpSeen(status, body))
     return None if answer is None else plain(answer)
 
 

@@ -37,6 +37,10 @@ CONTRACT = {
     "ecproc_breaker_open": {"destination"},
     "ecproc_paused": {"what"},
     "ecproc_web_refusals_total": {"reason"},
+    "ecproc_external_received_total": {"source", "outcome"},
+    "ecproc_watch_polls_total": {"source", "outcome"},
+    "ecproc_hook_requests_total": {"source", "code"},
+    "ecproc_hook_seconds": {"source"},
 }
 
 LATER = {
@@ -91,7 +95,9 @@ def registry() -> CollectorRegistry:
 @pytest.fixture
 def telemetry(registry: CollectorRegistry) -> PrometheusTelemetry:
     """Give telemetry that counts in `registry`."""
-    return PrometheusTelemetry(registry, clock=FixedClock(), version="0.1.0", python="3.11.7", sqlite="3.45.0")
+    return PrometheusTelemetry(
+        registry, clock=FixedClock(), version="0.1.0", python="3.11.7", sqlite="3.45.0", sources=("itsm",)
+    )
 
 
 @pytest.fixture
@@ -339,7 +345,7 @@ def test_a_format_that_nobody_knows_is_plain_text(
 def test_the_silent_telemetry_answers_every_report() -> None:
     silent = Telemetry()
     reports = [name for name, value in vars(Telemetry).items() if inspect.isfunction(value)]
-    assert len(reports) == 26
+    assert len(reports) == 29
     for name in reports:
         report = getattr(silent, name)
         arguments = {
@@ -357,4 +363,4 @@ def test_metrics_hear_every_report() -> None:
 def test_the_words_are_those_of_the_contract() -> None:
     assert set(TICKET_STATES) == {"Incident", "Request", "Change"}
     assert TICKET_STATES["Incident"] == ("open", "workinprogress", "pending", "resolved", "closed", "cancelled")
-    assert len(ANOMALY_CODES) == 23
+    assert len(ANOMALY_CODES) == 24

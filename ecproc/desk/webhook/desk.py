@@ -15,7 +15,7 @@ from ecproc.config import DeskWebhookConfig, Secret
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable, StoredFile
 from ecproc.desk.webhook.wire import (
     TYPES,
-    Seen,
+    HttpSeen,
     be_open,
     conclude,
     conclude_look_up,
@@ -111,13 +111,13 @@ class WebhookDesk:
             raise DeskRefused("desk.webhook.lookup_url is not set: nobody can be asked")
         return conclude_look_up(call, await self.ask(make_id(call.key)))
 
-    async def ask(self, message_id: str) -> Seen:
+    async def ask(self, message_id: str) -> HttpSeen:
         """What `lookup_url` answers about a message. Raises DeskUnavailable."""
         if self._look_up is None:
             raise DeskUnavailable("desk.webhook.lookup_url is not set", sent=False)
         return await self._exchange("GET", self._look_up.origin, self._look_up.ask(message_id), message_id, b"")
 
-    async def probe(self, key: str, at: int) -> Seen:
+    async def probe(self, key: str, at: int) -> HttpSeen:
         """Post a probe, which asks for nothing, under the id of `key`. Raises DeskUnavailable."""
         return await self._post(make_id(key), encode_probe(key, at))
 
@@ -125,17 +125,17 @@ class WebhookDesk:
         """Close every connection."""
         await self._client.aclose()
 
-    async def _post(self, message_id: str, body: bytes) -> Seen:
+    async def _post(self, message_id: str, body: bytes) -> HttpSeen:
         return await self._exchange("POST", self._address.origin, self._address.target, message_id, body)
 
-    async def _exchange(self, method: str, origin: Origin, target: str, message_id: str, body: bytes) -> Seen:
+    async def _exchange(self, method: str, origin: Origin, target: str, message_id: str, body: bytes) -> HttpSeen:
         headers = make_headers(self._read_keys(), message_id, self._clock.now() // 1_000_000, body)
         if body:
             headers["content-type"] = "application/json"
         try:
             async with self._client.open(method, origin, target, headers=headers, content=body or None) as response:
                 wait = parse_retry_after(response.header("retry-after"), now=self._clock.now())
-                return Seen(response.status, await response.read(ANSWER_BYTES), wait)
+                return HttpSeen(response.status, await response.read(ANSWER_BYTES), wait)
         except HttpFault as fault:
             reason, sent = str(fault), fault.sent
         # Outside the handler, so that nothing that was sent hangs on to it.

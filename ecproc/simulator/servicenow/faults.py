@@ -14,7 +14,7 @@ from ecproc.simulator.faults import Quota
 
 HEADER: Final = "x-simulator-fault"
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Duration = Annotated[float, msgspec.Meta(ge=0)]
+Duration = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
 
 
 class InstanceFault(StrEnum):

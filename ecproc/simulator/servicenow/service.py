@@ -75,9 +75,10 @@ class ServiceNow:
         """Answer one request, or let it suffer what is due."""
         self.ledger.record_started()
         self.apply_due()
-        reply = self._admit(request, self.clock())
+        now = self.clock()
+        reply = self._admit(request, now)
         self.ledger.answers["dropped" if reply.dropped else str(reply.status)] += 1
-        return reply
+        return msgspec.structs.replace(reply, date=now)
 
     def apply_due(self) -> None:
         """Apply what was to come late and is due by now, each at its own time."""

@@ -51,7 +51,7 @@ def read_record(request: HttpRequest) -> Mapping[str, object] | Denial:
         return Denial(415, "Unsupported media type", f"The body is not taken as {content_type[:80]}")
     try:
         body = msgspec.json.decode(request.body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return refuse_request("Exception while reading request", "The payload is not valid JSON")
     if isinstance(body, dict) and isinstance(body.get("records"), list):
         body = body["records"]

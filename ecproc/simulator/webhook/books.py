@@ -31,7 +31,7 @@ class Applied(msgspec.Struct, frozen=True):
     data: Mapping[str, Any]
 
 
-class Refused(Exception):
+class NoSuchTicket(Exception):
     """The desk has no such ticket."""
 
 
@@ -60,14 +60,14 @@ class Books:
         return self._states
 
     def apply(self, message_id: str, kind: str, data: Mapping[str, Any]) -> Applied:
-        """Do it, again if need be: who does not want that has to know the id. Raises Refused."""
+        """Do it, again if need be: who does not want that has to know the id. Raises NoSuchTicket."""
         creates = kind == "ticket.create"
         number = str(data.get("number") or "")
         if creates:
             self._created += 1
             number = f"{_PREFIX}{self._created:07d}"
         elif number not in self._states and (not number or number.startswith(_PREFIX)):
-            raise Refused(f"there is no ticket {number}")
+            raise NoSuchTicket(f"there is no ticket {number}")
         state = _move(kind, self._states.get(number, "open"), data.get("fields") or {})
         self._states[number] = state
         applied = Applied(message_id, kind, str(data.get("key")), number, state, data)

@@ -15,7 +15,7 @@ from ecproc.network import bracket
 from ecproc.simulator.exchange import HttpRequest, Reply, give_json
 from ecproc.simulator.faults import Quota
 from ecproc.simulator.listening import bind, serve, start_clock
-from ecproc.simulator.webhook.books import TYPES, Applied, Books, Refused
+from ecproc.simulator.webhook.books import TYPES, Applied, Books, NoSuchTicket
 from ecproc.simulator.webhook.settings import ReceiverConfig, ReceiverFault, ReceiverFaults
 from ecproc.simulator.webhook.signatures import is_signed
 
@@ -109,7 +109,7 @@ class Receiver:
             return _refuse(422, f"unknown type {kind}")
         try:
             applied = self._apply(message_id, kind, data)
-        except Refused as refused:
+        except NoSuchTicket as refused:
             return _refuse(404, str(refused))
         return self._spoil(fault, applied)
 
