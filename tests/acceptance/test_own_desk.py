@@ -14,10 +14,12 @@ from typing import Any, Final
 import anyio
 import pytest
 
+from ecproc.desk.base import DESK_KINDS, Desk
+from ecproc.domain.effects import Repeat
 from ecproc.simulator.server import Simulator, run_simulator
 from ecproc.simulator.settings import Scenario, SimulatorConfig
 from tests.acceptance.world import ROOT
-from tests.desk_packages import install, install_example, read_blocks, read_example
+from tests.desk_packages import PAGE, install, install_example, read_blocks, read_example
 
 TOKEN: Final = "toy-token"
 
@@ -178,3 +180,12 @@ async def test_a_desk_that_cannot_be_opened_ends_a_run_with_78(tmp_path: Path) -
     assert "desk.kind 'bad' of bad-desk 1.0: it cannot be opened: OSError (bad_desk.py:4)" in said
     assert "Traceback" not in out + said
     assert TOKEN not in out + said
+
+
+def test_the_page_names_every_class_method_and_type() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    methods = [name for name in vars(Desk) if not name.startswith("_")]
+    assert [name for name in methods if f"| `{name}(" not in page] == []
+    assert [one.name for one in Repeat if f"| `Repeat.{one.name}` |" not in page] == []
+    states = page[page.index("STATES = {") : page.index("class ToyOptions")]
+    assert [kind for kind in DESK_KINDS if f'"{kind}"' not in states] == []
