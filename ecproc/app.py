@@ -351,7 +351,8 @@ async def _open_log(
 async def _open_desk(config: Config, store: Store, *, secrets: Secrets, clock: Clock, room: Room) -> Desk:
     """The desk, where a damaged row that it is held against is made anew first; one that stays so is raised."""
     align = partial(align_desk, store=store, clock=clock)
-    opening = partial(open_desk, config, open_mapping(config)[0], secrets=secrets, align=align, clock=clock, room=room)
+    mapping, _ = open_mapping(config)
+    opening = partial(open_desk, config, mapping, secrets=secrets, align=align, clock=clock, room=room)
     try:
         return await opening()
     except RowDamaged as damaged:

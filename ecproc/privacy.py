@@ -23,6 +23,7 @@ _KEPT: Final = (
     "ecproc.db-wal",
     "desk.db",
     "desk.db-wal",
+    "desks",
     "anchor",
     "LOCK",
     "checks.json",

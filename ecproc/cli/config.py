@@ -79,4 +79,6 @@ def _mask(value: Scalar) -> Scalar:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()  # as TOML has it
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import assert_never
 
 import msgspec
 
@@ -32,9 +31,10 @@ class _Report(msgspec.Struct, frozen=True):
 def check(*, write: bool = False, json: Json = False, session: Own) -> ExitCode:
     """Ask the client's desk whether it is what the configuration says; exit 3 if it is not, with what to do about it.
 
-    A webhook desk is posted a probe twice under one id: both answers have to carry the nonce that its receiver chose at
-    the first, which proves that it applies an id once. A ServiceNow instance is asked for the rights, fields and lists
-    that the desk needs. Nothing is changed at either, but for what --write does.
+    Nothing is changed at the desk, but for what --write does. A webhook desk is posted a probe twice under one id: both
+    answers have to carry the nonce that its receiver chose at the first, which proves that it applies an id once. A
+    ServiceNow instance is asked for the rights, fields and lists that the desk needs. A desk of another package is
+    asked for its own check, if it brings one.
 
     Example:
         ecproc desk check
@@ -84,4 +84,12 @@ async def _find(config: Config, *, write: bool) -> DeskCheck:
             async with aclosing(desk):
                 return DeskCheck(await probe(desk, nonce=nonce, now=clock.now()))
         case kind:
-            assert_never(kind)
+            from ecproc.config.rotation import Secrets
+            from ecproc.desk.plugin import check_plugin
+            from ecproc.mapping_file import open_mapping
+
+            mapping, _ = open_mapping(config)
+            live = Secrets(config, lambda change: None)
+            found = await check_plugin(config, mapping=mapping, secrets=live, clock=clock)
+            nothing = (f"the {kind} desk brings no check: nothing was asked",)
+            return DeskCheck((), nothing) if found is None else DeskCheck(tuple(found))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, TypeVar
 
 import anyio
 from cyclopts import Parameter, validators
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ecproc.cli.output import say
@@ -64,7 +65,7 @@ class Session:
         Raises ConfigError.
         """
         self.start_logging()
-        config = load_config(self.config_path, os.environ, require_bridge=require_bridge)
+        config = load_config(self.config_path, os.environ, require_bridge=require_bridge, find_desk=_find_desk)
         self.learn(*list_secret_texts(config))
         self.start_logging(config.log)
         return self._prove_mapping(config) if require_bridge else config
@@ -132,6 +133,13 @@ class Session:
             get_logger().error("stopped", reason=reason, **more)
         else:
             say_problem("error", ConfigProblem(reason, place, hint))
+
+
+def _find_desk(kind: str) -> type[Struct]:
+    """What options a desk of another package has. Raises ConfigError."""
+    from ecproc.desk.plugin import load_plugin  # only who has such a desk waits for a look at what is installed
+
+    return load_plugin(kind).options
 
 
 def _refuse_empty(_type: object, text: str | None) -> None:

@@ -1,7 +1,7 @@
 """The list of options drawn from the structs: their names, variables, types and what a value may be."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
@@ -13,6 +13,7 @@ from ecproc.config.options import (
     AttachmentsConfig,
     BridgeConfig,
     CommandsConfig,
+    Config,
     DataConfig,
     DeskConfig,
     LogConfig,
@@ -105,12 +106,10 @@ def field_of(section: str) -> str:
     return section.replace(".", "_")
 
 
-def suggest_option(section: str, key: str) -> str:
-    """The option the writer of `section.key` probably meant, or an empty string."""
+def suggest_option(section: str, key: str, options: Mapping[str, Option]) -> str:
+    """The one of the `options` that the writer of `section.key` probably meant, or an empty string."""
     elsewhere = [option.name for option in OPTIONS.values() if option.key == key]
-    family = FAMILIES.get(section.rpartition(".")[0])
-    known = OPTIONS.values() if family is None else list_options(section, family)
-    own = [option.key for option in known if option.section == section]
+    own = [option.key for option in options.values() if option.section == section]
     own += [name.rpartition(".")[2] for name in TABLE_LISTS if name.rpartition(".")[0] == section]
     close = [f"{section}.{match}" for match in difflib.get_close_matches(key, own, n=1)]
     return next(iter(elsewhere or close or difflib.get_close_matches(f"{section}.{key}", OPTIONS, n=1)), "")
@@ -125,12 +124,26 @@ def list_options(section: str, struct: type[Struct]) -> Iterator[Option]:
     """The options of one section."""
     for field in msgspec.structs.fields(struct):
         kind, metas = _strip(field.type)
-        description = next(meta.description for meta in reversed(metas) if meta.description)
-        yield Option(section, field.encode_name, field.name, kind, field.type, field.default, description)
+        description = next((meta.description for meta in reversed(metas) if meta.description), "")
+        default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+        yield Option(section, field.encode_name, field.name, kind, field.type, default, description)
 
 
-def find_section(config: Any, section: str) -> Any:
+def list_desk_options(config: Config) -> Sequence[Option]:
+    """The options of a desk that another package brings."""
+    own = config.desk_options
+    return [] if own is None else [*list_options(name_desk_section(config.desk.kind), type(own))]
+
+
+def name_desk_section(kind: str) -> str:
+    """Where the options of that desk stand."""
+    return f"desk.{kind}"
+
+
+def find_section(config: Config, section: str) -> Any:
     """That section of a `Config`."""
+    if config.desk_options is not None and section == name_desk_section(config.desk.kind):
+        return config.desk_options
     family, _, name = section.rpartition(".")
     return getattr(config, field_of(family))[name] if family in FAMILIES else getattr(config, field_of(section))
 

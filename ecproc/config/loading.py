@@ -4,11 +4,12 @@ import os
 import re
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, get_origin
+from typing import Any, Final, NamedTuple, get_origin
 
 import msgspec
+from msgspec import Struct
 
 from ecproc.config.catalogue import (
     FAMILIES,
@@ -19,11 +20,14 @@ from ecproc.config.catalogue import (
     Option,
     field_of,
     list_options,
+    name_desk_section,
     suggest_option,
     suggest_word,
 )
 from ecproc.config.checks import check_config
-from ecproc.config.options import Config, SecretFile
+from ecproc.config.desks import FindDesk, make_options, refuse_desk, require
+from ecproc.config.lines import number_lines
+from ecproc.config.options import DESKS, Config, SecretFile
 from ecproc.config.rotation import split_secret
 from ecproc.config.secret import Secret
 from ecproc.config.tables import TableAt, place_tables
@@ -38,20 +42,30 @@ _FILE_SUFFIX: Final = "_FILE"
 _ERROR_LINE: Final = re.compile(r"^(.*) \(at (?:line (\d+), column \d+|end of document)\)$", re.DOTALL)
 _SHOWN_CHARACTERS: Final = 60
 _INSTANCE: Final = re.compile(r"[a-z][a-z0-9]*")
+_KIND: Final = "desk.kind"
+_OURS: Final = "desk"
+"""The section that tells of no desk of another package."""
 _RESERVED: Final = frozenset({"files"})
 """Names whose place on the listener is another's."""
 
 
 def load_config(
-    path: Path | None, env: Mapping[str, str], *, require_bridge: bool = True, default_path: Path = DEFAULT_FILE
+    path: Path | None,
+    env: Mapping[str, str],
+    *,
+    require_bridge: bool = True,
+    default_path: Path = DEFAULT_FILE,
+    find_desk: FindDesk = refuse_desk,
 ) -> Config:
     """The checked configuration; warnings stand in it.
 
     The file is `path`, else `$ECPROC_CONFIG`, else `default_path` if that exists; variables win over it. Without
-    `require_bridge` the bridge's address, client name and key may be missing. Raises `ConfigError` with every problem.
+    `require_bridge` the bridge's address, client name and key may be missing. `find_desk` is asked for a desk that is
+    none of ours, and for no other. Raises `ConfigError` with every problem.
     """
     reading = _Reading(env)
     reading.read_file(path, default_path)
+    reading.admit_desk(find_desk)
     reading.read_variables()
     config = reading.build(require_bridge=require_bridge)
     if reading.problems:
@@ -59,13 +73,21 @@ def load_config(
     return config
 
 
-class _Reading:
-    """What has been read so far: values with their places, and every problem on the way."""
+class _Aside(NamedTuple):
+    """A section that may be another package's, as the file has it."""
+
+    table: dict[str, object]
+    path: Path
+    lines: Mapping[str, int]
+
+
+class _Taking:
+    """What has been taken so far: values with their places, and every problem on the way."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self.env = env
         self.options: dict[str, Option] = dict(OPTIONS)
-        self.instances: dict[str, dict[str, None]] = {family: {} for family in FAMILIES}
+        self.sections: dict[str, type[Struct]] = dict(SECTIONS)
         self.problems: list[ConfigProblem] = []
         self.warnings: list[ConfigProblem] = []
         self.values: dict[str, Any] = {}
@@ -73,135 +95,13 @@ class _Reading:
         self.failed: set[str] = set()
         self.secret_files: dict[str, SecretFile] = {}
         self.tables: dict[str, tuple[TableAt, ...]] = {}
-        self.unread = False
-        self.directory = Path()
 
-    def read_file(self, path: Path | None, default_path: Path) -> None:
-        """Take every option of the TOML file, if there is one."""
-        named = self.env.get(_PATH_VARIABLE, "")
-        if path is not None:
-            place = str(path)
-        elif named:
-            path, place = Path(named), _PATH_VARIABLE
-        elif default_path.is_file():
-            path, place = default_path, str(default_path)
-        else:
-            return
-        self.directory = path.parent
-        text = self._read_text(path, place, "the configuration file")
-        self.unread = text is None or not self._take_document(path, text)
-
-    def read_variables(self) -> None:
-        """Take every `ECPROC_*` variable; a name we do not know is a problem, not noise."""
-        variables = {option.variable: option for option in self.options.values() if _has_variable(option)}
-        files = {name + _FILE_SUFFIX: option for name, option in variables.items() if option.is_secret}
-        for name in sorted(self.env):
-            if not name.startswith(PREFIX) or name == _PATH_VARIABLE or name.startswith(_FAILPOINT_PREFIX):
-                continue
-            if option := variables.get(name):
-                self._take(option, self.env[name], f"env {name}", as_text=True)
-            elif option := files.get(name):
-                self._take_secret_file(option, name)
-            else:
-                ends = [known.removeprefix(PREFIX) for known in (*variables, *files, _PATH_VARIABLE)]
-                known = suggest_word(name.removeprefix(PREFIX), ends)
-                self._problem(f"unknown variable {name}", name, f"did you mean {PREFIX}{known}?" if known else "")
-
-    def build(self, *, require_bridge: bool) -> Config:
-        """The config of what was taken, after the checks that look across options."""
-        taken: defaultdict[str, dict[str, Any]] = defaultdict(dict)
-        for name, value in self.values.items():
-            taken[self.options[name].section][self.options[name].attribute] = value
-        sections: dict[str, Any] = {field_of(section): struct(**taken[section]) for section, struct in SECTIONS.items()}
-        for family, struct in FAMILIES.items():
-            known = self.instances[family]
-            sections[field_of(family)] = {name: struct(**taken[f"{family}.{name}"]) for name in known}
-        tables: dict[str, Any] = {field_of(name): found for name, found in self.tables.items()}
-        kept: dict[str, Any] = {"origins": self.origins, "secret_files": self.secret_files, "directory": self.directory}
-        config = Config(**kept, **sections, **tables)
-        # What a file that nobody could read sets is not known to be missing.
-        for finding in check_config(config, require_bridge=require_bridge and not self.unread):
-            if finding.name not in self.failed:
-                problem = ConfigProblem(finding.message, self._place(finding.name), finding.help)
-                (self.warnings if finding.warning else self.problems).append(problem)
-        return msgspec.structs.replace(config, warnings=tuple(self.warnings))
-
-    def _take_document(self, path: Path, text: str) -> bool:
-        """Whether the text is TOML; its options are taken if so."""
-        try:
-            document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            match = _ERROR_LINE.match(str(error))
-            reason, line = (match[1], match[2] or text.count("\n") + 1) if match else (str(error), 1)
-            self._problem(f"not valid TOML: {reason}", f"{path}:{line}")
-            return False
-        lines = _line_numbers(text)
-        for section, table in document.items():
-            if section in SECTIONS:
-                self._take_section(section, table, path, lines)
-                self._take_tables(section, table, path, text)
-            else:
-                self._unknown_section(section, table, f"{path}:{lines.get(section, 1)}")
-        self._warn_of_readers(path)
-        return True
-
-    def _take_section(self, section: str, table: object, path: Path, lines: Mapping[str, int]) -> None:
-        if not isinstance(table, dict):
-            place = f"{path}:{lines.get(section, 1)}"
-            self._problem(f"{section} must be a section", place, f"write [{section}] and its keys below")
-            return
-        for key, value in table.items():
-            name = f"{section}.{key}"
-            if name in SECTIONS:
-                self._take_section(name, value, path, lines)
-            elif name in FAMILIES:
-                self._take_family(name, value, path, lines)
-            elif name not in TABLE_LISTS:
-                self._take_key(section, key, value, f"{path}:{lines.get(name, 1)}")
-
-    def _take_family(self, family: str, tables: object, path: Path, lines: Mapping[str, int]) -> None:
-        if not isinstance(tables, dict):
-            self._problem(f"{family} must be sections", f"{path}:{lines.get(family, 1)}", f"write [{family}.NAME]")
-            return
-        for name, table in tables.items():
-            section = f"{family}.{name}"
-            if _INSTANCE.fullmatch(name) and name not in _RESERVED:
-                self.instances[family][name] = None
-                own = {option.name: option for option in list_options(section, FAMILIES[family])}
-                self.options |= own
-                self.origins |= dict.fromkeys(own, "default")
-                self._take_section(section, table, path, lines)
-            else:
-                wanted = "lower-case letters and digits, a letter first, and not files"
-                self._problem(f"{_show(name)} cannot be a name in {family}", f"{path}:{lines.get(section, 1)}", wanted)
-
-    def _take_tables(self, section: str, table: object, path: Path, text: str) -> None:
-        """Take the arrays of tables in a section as they stand: what they mean is for whoever reads them."""
-        for name in TABLE_LISTS:
-            key = name.removeprefix(f"{section}.")
-            value = table.get(key) if key != name and isinstance(table, dict) else None
-            if value is None:
-                continue
-            placed = place_tables(name, value, path, text=text, line=_line_numbers(text).get(name, 1))
-            if isinstance(placed, ConfigProblem):
-                self.problems.append(placed)
-            else:
-                self.origins[name], self.tables[name] = placed
-
-    def _take_key(self, section: str, key: str, value: object, place: str) -> None:
-        if option := self.options.get(f"{section}.{key}"):
-            self._take(option, value, place, as_text=False)
-        else:
-            known = suggest_option(section, key)
-            self._problem(f"unknown key {section}.{key}", place, f"did you mean {known}?" if known else "")
-
-    def _unknown_section(self, section: str, table: object, place: str) -> None:
-        if isinstance(table, dict):
-            known = suggest_word(section, SECTIONS)
-            self._problem(f"unknown section [{section}]", place, f"did you mean [{known}]?" if known else "")
-        else:
-            known = suggest_option("", section)
-            self._problem(f"{section} stands in no section", place, f"did you mean {known}?" if known else "")
+    def _admit(self, section: str, struct: type[Struct]) -> None:
+        """Know the options of that section from now on."""
+        own = {option.name: option for option in list_options(section, struct)}
+        self.sections[section] = struct
+        self.options |= own
+        self.origins |= dict.fromkeys(own, "default")
 
     def _take_secret_file(self, option: Option, variable: str) -> None:
         if option.variable in self.env:
@@ -212,7 +112,7 @@ class _Reading:
         if text is None:
             self.failed.add(option.name)
             return
-        values = split_secret(option.name, text)
+        values = split_secret(option.name, text, several=option.is_secret_list)
         if isinstance(values, str):
             self.failed.add(option.name)
             self._problem(f"{_whole(path)} cannot be used: {values}", variable)
@@ -263,9 +163,189 @@ class _Reading:
         self.problems.append(ConfigProblem(message, place, help_text))
 
 
+class _Reading(_Taking):
+    """A file and an environment as they are read."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        super().__init__(env)
+        self.desk = _OURS
+        self.aside: dict[str, _Aside] = {}
+        self.instances: dict[str, dict[str, None]] = {family: {} for family in FAMILIES}
+        self.file: Path | None = None
+        self.unread = False
+        self.directory = Path()
+
+    def read_file(self, path: Path | None, default_path: Path) -> None:
+        """Take every option of the TOML file, if there is one."""
+        named = self.env.get(_PATH_VARIABLE, "")
+        if path is not None:
+            place = str(path)
+        elif named:
+            path, place = Path(named), _PATH_VARIABLE
+        elif default_path.is_file():
+            path, place = default_path, str(default_path)
+        else:
+            return
+        self.directory = path.parent
+        text = self._read_text(path, place, "the configuration file")
+        self.unread = text is None or not self._take_document(path, text)
+
+    def admit_desk(self, find_desk: FindDesk) -> None:
+        """Know the section of the desk that is asked for, where another package brings that, and take it; no other
+        section that was left aside is known."""
+        kind = self.env.get(OPTIONS[_KIND].variable, self.values.get(_KIND, DESKS[0]))
+        if kind not in DESKS and _KIND not in self.failed:
+            self.desk = name_desk_section(kind)
+            try:
+                self._admit(self.desk, find_desk(kind))
+            except ConfigError as error:
+                variable = OPTIONS[_KIND].variable
+                place = variable if variable in self.env else self._place(_KIND)
+                self.problems += [msgspec.structs.replace(problem, location=place) for problem in error.problems]
+        for section, (table, path, lines) in self.aside.items():
+            if section in self.sections:
+                self._take_section(section, table, path, lines)
+            elif section != self.desk:
+                name = section.partition(".")[2]
+                known = suggest_word(name, [one.partition(".")[2] for one in self.sections if one.startswith("desk.")])
+                advice = f"did you mean [{name_desk_section(known)}]?" if known else f'it needs {_KIND} = "{name}"'
+                self._problem(f"unknown section [{section}]", f"{path}:{lines.get(section, 1)}", advice)
+        if self.file is not None:
+            self._warn_of_readers(self.file)
+
+    def read_variables(self) -> None:
+        """Take every `ECPROC_*` variable; a name we do not know is a problem, not noise."""
+        variables = {option.variable: option for option in self.options.values() if _has_variable(option)}
+        files = {name + _FILE_SUFFIX: option for name, option in variables.items() if option.is_secret}
+        for name in sorted(self.env):
+            if not name.startswith(PREFIX) or name == _PATH_VARIABLE or name.startswith(_FAILPOINT_PREFIX):
+                continue
+            if option := variables.get(name):
+                self._take(option, self.env[name], f"env {name}", as_text=True)
+            elif option := files.get(name):
+                self._take_secret_file(option, name)
+            elif self.desk in self.sections or not name.startswith(f"{PREFIX}{field_of(self.desk).upper()}__"):
+                ends = [known.removeprefix(PREFIX) for known in (*variables, *files, _PATH_VARIABLE)]
+                known = suggest_word(name.removeprefix(PREFIX), ends)
+                self._problem(f"unknown variable {name}", name, f"did you mean {PREFIX}{known}?" if known else "")
+
+    def build(self, *, require_bridge: bool) -> Config:
+        """The config of what was taken, after the checks that look across options."""
+        taken: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+        for name, value in self.values.items():
+            taken[self.options[name].section][self.options[name].attribute] = value
+        sections: dict[str, Any] = {field_of(section): struct(**taken[section]) for section, struct in SECTIONS.items()}
+        for family, struct in FAMILIES.items():
+            known = self.instances[family]
+            sections[field_of(family)] = {name: struct(**taken[f"{family}.{name}"]) for name in known}
+        if self.desk != _OURS and self.desk in self.sections:
+            sections["desk_options"] = self._build_desk(taken[self.desk])
+        tables: dict[str, Any] = {field_of(name): found for name, found in self.tables.items()}
+        kept: dict[str, Any] = {"origins": self.origins, "secret_files": self.secret_files, "directory": self.directory}
+        config = Config(**kept, **sections, **tables)
+        # What a file that nobody could read sets is not known to be missing.
+        for finding in check_config(config, require_bridge=require_bridge and not self.unread):
+            if finding.name not in self.failed:
+                problem = ConfigProblem(finding.message, self._place(finding.name), finding.help)
+                (self.warnings if finding.warning else self.problems).append(problem)
+        return msgspec.structs.replace(config, warnings=tuple(self.warnings))
+
+    def _build_desk(self, taken: Mapping[str, Any]) -> Struct | None:
+        """The options of a desk that another package brings; None where there is a problem with them."""
+        aside = self.aside.get(self.desk)
+        place = f"{aside.path}:{aside.lines.get(self.desk, 1)}" if aside else self._place(_KIND)
+        own = [option for option in self.options.values() if option.section == self.desk]
+        missing = [one for one in own if one.default is msgspec.NODEFAULT and one.attribute not in taken]
+        if missing or not self.failed.isdisjoint(option.name for option in own):
+            if not self.unread:
+                self.problems += [require(one, place) for one in missing if one.name not in self.failed]
+            return None
+        made = make_options(self.sections[self.desk], taken)
+        if not isinstance(made, str):
+            return made
+        self._problem(f"[{self.desk}] is refused by its desk: {made}", place)
+        return None
+
+    def _take_document(self, path: Path, text: str) -> bool:
+        """Whether the text is TOML; its options are taken if so."""
+        try:
+            document = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            match = _ERROR_LINE.match(str(error))
+            reason, line = (match[1], match[2] or text.count("\n") + 1) if match else (str(error), 1)
+            self._problem(f"not valid TOML: {reason}", f"{path}:{line}")
+            return False
+        self.file, lines = path, number_lines(text)
+        for section, table in document.items():
+            if section in SECTIONS:
+                self._take_section(section, table, path, lines)
+                self._take_tables(section, table, path, text)
+            else:
+                self._unknown_section(section, table, f"{path}:{lines.get(section, 1)}")
+        return True
+
+    def _take_section(self, section: str, table: object, path: Path, lines: Mapping[str, int]) -> None:
+        if not isinstance(table, dict):
+            place = f"{path}:{lines.get(section, 1)}"
+            self._problem(f"{section} must be a section", place, f"write [{section}] and its keys below")
+            return
+        for key, value in table.items():
+            name = f"{section}.{key}"
+            if name in SECTIONS:
+                self._take_section(name, value, path, lines)
+            elif name in FAMILIES:
+                self._take_family(name, value, path, lines)
+            elif section == "desk" and isinstance(value, dict):
+                self.aside[name] = _Aside(value, path, lines)  # whose it may be is known once desk.kind is
+            elif name not in TABLE_LISTS:
+                self._take_key(section, key, value, f"{path}:{lines.get(name, 1)}")
+
+    def _take_tables(self, section: str, table: object, path: Path, text: str) -> None:
+        """Take the arrays of tables in a section as they stand: what they mean is for whoever reads them."""
+        for name in TABLE_LISTS:
+            key = name.removeprefix(f"{section}.")
+            value = table.get(key) if key != name and isinstance(table, dict) else None
+            if value is None:
+                continue
+            placed = place_tables(name, value, path, text=text, line=number_lines(text).get(name, 1))
+            if isinstance(placed, ConfigProblem):
+                self.problems.append(placed)
+            else:
+                self.origins[name], self.tables[name] = placed
+
+    def _take_family(self, family: str, tables: object, path: Path, lines: Mapping[str, int]) -> None:
+        if not isinstance(tables, dict):
+            self._problem(f"{family} must be sections", f"{path}:{lines.get(family, 1)}", f"write [{family}.NAME]")
+            return
+        for name, table in tables.items():
+            section = f"{family}.{name}"
+            if _INSTANCE.fullmatch(name) and name not in _RESERVED:
+                self.instances[family][name] = None
+                self._admit(section, FAMILIES[family])
+                self._take_section(section, table, path, lines)
+            else:
+                wanted = "lower-case letters and digits, a letter first, and not files"
+                self._problem(f"{_show(name)} cannot be a name in {family}", f"{path}:{lines.get(section, 1)}", wanted)
+
+    def _take_key(self, section: str, key: str, value: object, place: str) -> None:
+        if option := self.options.get(f"{section}.{key}"):
+            self._take(option, value, place, as_text=False)
+        else:
+            known = suggest_option(section, key, self.options)
+            self._problem(f"unknown key {section}.{key}", place, f"did you mean {known}?" if known else "")
+
+    def _unknown_section(self, section: str, table: object, place: str) -> None:
+        if isinstance(table, dict):
+            known = suggest_word(section, SECTIONS)
+            self._problem(f"unknown section [{section}]", place, f"did you mean [{known}]?" if known else "")
+        else:
+            known = suggest_option("", section, self.options)
+            self._problem(f"{section} stands in no section", place, f"did you mean {known}?" if known else "")
+
+
 def _has_variable(option: Option) -> bool:
     """Of sections that there are several of only secrets have one."""
-    return option.name in OPTIONS or option.is_secret
+    return option.section.rpartition(".")[0] not in FAMILIES or option.is_secret
 
 
 def _whole(path: Path) -> Path:
@@ -293,35 +373,3 @@ def _decode(kind: type, value: object) -> object:
 def _show(value: object) -> str:
     text = repr(value)
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
-
-
-def _line_numbers(text: str) -> dict[str, int]:
-    """The first line of each section and key, as `section.key`: each statement is parsed alone, under its header."""
-    lines: dict[str, int] = {}
-    header, start = "", 1
-    statement: list[str] = []
-    for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), 1):
-        statement.append(line)
-        parsed = _try_parse("\n".join([header, *statement]))
-        if parsed is None:
-            continue
-        for name in _names_in(parsed):
-            lines.setdefault(name, start)
-        if statement[0].lstrip().startswith("["):
-            header = line
-        statement, start = [], number + 1
-    return lines
-
-
-def _try_parse(text: str) -> dict[str, Any] | None:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
-        return None
-
-
-def _names_in(document: Mapping[str, Any]) -> Iterator[str]:
-    for name, value in document.items():
-        yield name
-        if isinstance(value, dict):
-            yield from (f"{name}.{inner}" for inner in _names_in(value))

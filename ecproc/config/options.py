@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
@@ -19,6 +19,9 @@ from ecproc.errors import ConfigProblem
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=10_000_000)]
 Places: TypeAlias = Annotated[int, Meta(ge=0, le=1_024)]
+
+DESKS: Final = ("local", "servicenow", "webhook")
+"""The desks that are ours; any other `desk.kind` is the name of one that an installed package brings."""
 
 
 def is_loopback(host: str) -> bool:
@@ -222,17 +225,24 @@ class DeskConfig(Struct, frozen=True, kw_only=True):
     """The client's own ITSM."""
 
     kind: Annotated[
-        Literal["local", "servicenow", "webhook"],
+        str,
         Meta(
             description="local: numbers LOCAL-0000001 and so on, kept in the data directory; servicenow: the instance"
-            " at desk.servicenow.url; webhook: one signed POST per call to desk.webhook.url"
+            " at desk.servicenow.url; webhook: one signed POST per call to desk.webhook.url; or the name of a desk that"
+            " an installed package brings, whose options stand in desk.NAME"
         ),
     ] = "local"
 
     @property
     def is_mapped(self) -> bool:
-        """Whether its fields may be made of several of the guide's, and not only of those that changed."""
-        return self.kind == "servicenow"
+        """Whether its fields may be made of several of the guide's, and not only of those that changed: what those of
+        another package are made of is their own matter."""
+        return self.kind == "servicenow" or not self.is_ours
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether no other package brings it."""
+        return self.kind in DESKS
 
 
 class MappingConfig(Struct, frozen=True, kw_only=True):
@@ -362,6 +372,8 @@ class Config(Struct, frozen=True, kw_only=True):
     desk_servicenow: ServiceNowConfig = ServiceNowConfig()
     desk_servicenow_tables: ServiceNowTables = ServiceNowTables()
     desk_webhook: DeskWebhookConfig = DeskWebhookConfig()
+    desk_options: Struct | None = None
+    """Those of a desk that another package brings, of the type that it names; None where the desk is ours."""
     outbox: OutboxConfig = OutboxConfig()
     outbox_slots: OutboxSlots = OutboxSlots()
     policy: PolicyConfig = PolicyConfig()

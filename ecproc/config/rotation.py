@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from ecproc.config.catalogue import SOURCES, find_section
+from ecproc.config.catalogue import SOURCES, find_section, list_desk_options
 from ecproc.config.checks import (
     FORM_SECRETS,
     HEADER_SECRETS,
@@ -29,6 +29,8 @@ PROXIES: Final = (PROXY, "desk.servicenow.proxy")
 
 _SOURCE_LINES: Final = {"secrets": 8, "password": 2, "token": 2}
 """Values that the file of a source's secret may hold, one on a line."""
+_MOST_LINES: Final = 8
+"""The same where several are in use at a time."""
 _MOST_BYTES: Final = 64 * 1024
 
 _Stamp: TypeAlias = tuple[int, ...]
@@ -47,7 +49,7 @@ class LiveSecret:
     """One secret as it is now. With a `path` it follows that file, which is looked at when asked to, never by itself.
 
     `hear` is told of new values before anyone can get them, and of every new state of the file that cannot be used: one
-    whose values have less than `least` characters is such a one.
+    whose values have less than `least` characters is such a one. `several`: any of them may be in use at a time.
     """
 
     def __init__(
@@ -57,10 +59,12 @@ class LiveSecret:
         *,
         path: Path | None = None,
         least: int = 0,
+        several: bool = False,
         hear: Callable[[SecretChange], None] = lambda change: None,
     ) -> None:
         self.option = option
         self._least = least
+        self._several = several
         self._values = tuple(values)
         self._path = path
         self._hear = hear
@@ -100,7 +104,7 @@ class LiveSecret:
         if stamp == self._seen and not force:
             return False
         try:
-            found = read_secret(self.option, self._path)
+            found = read_secret(self.option, self._path, several=self._several)
         except OSError as error:
             if is_out_of_files(error):
                 return False  # it says nothing about the file, and the next look tries again
@@ -140,7 +144,7 @@ class Secrets:
         return [name for name, one in self._live.items() if one.value and (name in PROXIES or not one.follows)]
 
 
-def read_secret(option: str, path: Path) -> tuple[Secret, ...] | str:
+def read_secret(option: str, path: Path, *, several: bool = False) -> tuple[Secret, ...] | str:
     """What may be sent of a secret's file, line by line where it may have two; else why nothing can be. Raises OSError
     where it cannot be read."""
     try:
@@ -150,14 +154,14 @@ def read_secret(option: str, path: Path) -> tuple[Secret, ...] | str:
             text = file.read(_MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError:
         return "it is not UTF-8"
-    values = split_secret(option, text)
+    values = split_secret(option, text, several=several)
     return values if isinstance(values, str) else _check(option, values) or values
 
 
-def split_secret(option: str, text: str) -> tuple[Secret, ...] | str:
-    """The values in a secret file's text; else why it holds none."""
+def split_secret(option: str, text: str, *, several: bool = False) -> tuple[Secret, ...] | str:
+    """The values in a secret file's text, as many as there may be of `several`; else why it holds none."""
     text = text.rstrip("\r\n")
-    most = _count_lines(option)
+    most = _MOST_LINES if several else _count_lines(option)
     lines = text.replace("\r\n", "\n").split("\n") if most > 1 else [text]
     values = tuple(dict.fromkeys(Secret(line) for line in lines if line))
     if not values:
@@ -180,12 +184,13 @@ def secret_texts(option: str, values: Sequence[Secret]) -> Iterator[str]:
 def list_secrets(config: Config) -> Sequence[str]:
     """The options of this configuration that hold secrets."""
     sources = [f"{SOURCES}.{name}.{key}" for name in config.hooks_sources for key in _SOURCE_LINES]
-    return (*HEADER_SECRETS, *FORM_SECRETS, *PROXIES, *WEBHOOK_SECRETS, *sources)
+    others = [option.name for option in list_desk_options(config) if option.is_secret]
+    return (*HEADER_SECRETS, *FORM_SECRETS, *PROXIES, *WEBHOOK_SECRETS, *sources, *others)
 
 
 def _count_lines(option: str) -> int:
     """Values that a secret's file may hold, one on a line."""
-    if option in WEBHOOK_SECRETS or option.startswith(f"{SOURCES}."):
+    if _is_source(option):
         return _SOURCE_LINES[option.rpartition(".")[2]]
     return 2 if option == API_KEY else 1
 
@@ -196,26 +201,38 @@ def _follow(config: Config, option: str, hear: Callable[[SecretChange], None]) -
     path = file.path if file is not None and file.path.is_file() else None
     exposed = option.startswith("web.") and config.web.is_exposed
     least = TOKEN_LENGTH if exposed or option.startswith(f"{SOURCES}.") else 0
-    return LiveSecret(option, _values_of(config, option), path=path, least=least, hear=hear)
+    several = isinstance(_find_value(config, option), tuple)
+    return LiveSecret(option, _values_of(config, option), path=path, least=least, several=several, hear=hear)
 
 
 def _values_of(config: Config, option: str) -> tuple[Secret, ...]:
     file: SecretFile | None = config.secret_files.get(option)
     if file is not None:
         return file.values
-    section, _, key = option.rpartition(".")
-    value: Secret | tuple[Secret, ...] = getattr(find_section(config, section), key)
+    value = _find_value(config, option)
     if isinstance(value, tuple):
         return tuple(one for one in value if one)
     return (value,) if value else ()
 
 
+def _find_value(config: Config, option: str) -> Secret | tuple[Secret, ...]:
+    section, _, key = option.rpartition(".")
+    names = {one.name: one.attribute for one in list_desk_options(config)}
+    value: Secret | tuple[Secret, ...] = getattr(find_section(config, section), names.get(option, key))
+    return value
+
+
+def _is_source(option: str) -> bool:
+    """Whether it is a secret of what posts to us."""
+    return option.startswith(f"{SOURCES}.")
+
+
 def _check(option: str, values: Sequence[Secret]) -> str:
     """Why values of the right number cannot be used, empty if they can."""
-    if option in HEADER_SECRETS or option.endswith(".token"):
+    if option in HEADER_SECRETS or (_is_source(option) and option.endswith(".token")):
         fits = all(fits_header(value.reveal()) for value in values)
         return "" if fits else "it has characters that no HTTP header can carry"
-    if option.endswith(".secrets"):
+    if option in WEBHOOK_SECRETS or (_is_source(option) and option.endswith(".secrets")):
         return "" if all(map(is_webhook_secret, values)) else f"a line of it is not {KEY_FORM}"
     if option not in PROXIES:
         return ""

@@ -14,6 +14,7 @@ from ecproc.config.catalogue import (
     Option,
     field_of,
     find_section,
+    list_desk_options,
     list_options,
 )
 from ecproc.config.options import Config
@@ -69,6 +70,7 @@ def _section(section: str) -> str:
 
 def _list_all(config: Config) -> Iterator[Option]:
     yield from OPTIONS.values()
+    yield from list_desk_options(config)
     for family, struct in FAMILIES.items():
         for name in getattr(config, field_of(family)):
             yield from list_options(f"{family}.{name}", struct)

@@ -1,9 +1,9 @@
-"""Which desk it is: the one place that names the adapters."""
+"""Which desk it is: the one place that names the adapters, ours and whatever another package brings."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
@@ -29,7 +29,8 @@ async def open_desk(
     room: Room,
 ) -> Desk:
     """The desk of the operator's choice, which is told things by the mapping. `align` holds the built-in one's file
-    against the log. Raises ConfigError, StoreError and what `align` raises."""
+    against the log. Raises ConfigError, StoreError, what `align` raises, and what says that there is no room
+    (`ecproc/room.py`)."""
     match config.desk.kind:
         case "local":
             desk = await LocalDesk.open(config.data.directory / DESK_FILE, clock=clock, room=room)
@@ -48,8 +49,10 @@ async def open_desk(
             return await WebhookDesk.open(
                 config.desk_webhook, secrets=lambda: own.values, clock=clock, public_url=config.hooks.public_url
             )
-        case kind:
-            assert_never(kind)
+        case _:
+            from ecproc.desk.plugin import open_plugin  # only who has such a desk waits for a look at what is installed
+
+            return await open_plugin(config, mapping=mapping, secrets=secrets, clock=clock)
 
 
 async def open_servicenow(config: Config, *, mapping: Mapping, secrets: Secrets, clock: Clock) -> ServiceNowDesk:

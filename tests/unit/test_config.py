@@ -149,6 +149,8 @@ def test_variables_are_parsed_by_the_option_s_type(variable: str, value: str, ex
     assert getattr(getattr(config, "_".join(section)), key) == expected
 
 
+KINDS = "local, servicenow, webhook"
+
 BAD_FILES = [
     (
         "[bridge]\nurl = 3\nmax_readers = 65\n",
@@ -216,8 +218,26 @@ BAD_FILES = [
     ),
     (
         '[desk]\nkind = "paper"\n',
-        [('desk.kind must be "local" or "servicenow" or "webhook", not \'paper\'', "ecproc.toml:2", "")],
+        [("unknown desk.kind 'paper'", "ecproc.toml:2", f"known here: {KINDS}")],
     ),
+    (
+        '[desk]\nkind = "webhok"\n[desk.webhok]\nurl = "https://example.com"\n',
+        [
+            (
+                "unknown desk.kind 'webhok'",
+                "ecproc.toml:2",
+                "did you mean webhook? known here: local, servicenow, webhook",
+            )
+        ],
+    ),
+    (
+        '[desk.toy]\nurl = "https://example.com"\n[desk.webhok]\n',
+        [
+            ("unknown section [desk.toy]", "ecproc.toml:1", 'it needs desk.kind = "toy"'),
+            ("unknown section [desk.webhok]", "ecproc.toml:3", "did you mean [desk.webhook]?"),
+        ],
+    ),
+    ("[desk]\nkind = 3\n", [("desk.kind must be text, not 3", "ecproc.toml:2", "")]),
     (
         '[log]\nformat = "xml"\n',
         [('log.format must be "text" or "json" or "auto", not \'xml\'', "ecproc.toml:2", "")],
