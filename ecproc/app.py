@@ -25,10 +25,11 @@ from ecproc.clock import Clock, SystemClock
 from ecproc.collector import spare_the_collector
 from ecproc.commands.intake import Intake
 from ecproc.commands.steering import Steering
-from ecproc.config import Config, DataConfig, LiveSecret
+from ecproc.config import Config, DataConfig, LiveSecret, Secrets
 from ecproc.descriptors import FEW_FILES, Reserve, raise_limit
-from ecproc.desk.backup import DESK_FILE
+from ecproc.desk.base import Desk
 from ecproc.desk.local import LocalDesk
+from ecproc.desk.opening import open_desk
 from ecproc.domain.log import Batch
 from ecproc.domain.policy import Policy
 from ecproc.ending import Ending
@@ -164,7 +165,7 @@ class Processor:
         store: Store,
         content: ContentStore,
         room: Room,
-        desk: LocalDesk,
+        desk: Desk,
         front: Front,
         unchecked: LiveCheck | None,
         reloading: Reloading,
@@ -224,11 +225,11 @@ class Processor:
         unchecked = await start.when_there_is_room(lambda: renew_live_state(store, _team(config, clock)))
         content = ContentStore(config.data.directory, room)
         await start.when_there_is_room(content.sweep)
-        desk = await start.when_there_is_room(lambda: _open_desk_mending(config, store, clock=clock, room=room))
-        stack.push_async_callback(desk.aclose)
         reloading = Reloading(config, clock=clock, learn=learn)
-        api_key = reloading.secrets["bridge.api_key"]
-        adapter = _open_bridge(config, api_key=api_key, clock=clock)
+        opening = partial(_open_desk, config, store, secrets=reloading.secrets, clock=clock, room=room)
+        desk = await start.when_there_is_room(opening)
+        stack.push_async_callback(desk.aclose)
+        adapter = _open_bridge(config, api_key=reloading.secrets["bridge.api_key"], clock=clock)
         stack.push_async_callback(adapter.aclose)
         bridge = MeteredBridge(adapter, telemetry=telemetry, clock=clock)
         fetcher = _open_fetcher(config, content, clock=clock)
@@ -281,7 +282,8 @@ class Processor:
             tasks.start_soon(self._reporting.refresh_gauges)
             tasks.start_soon(self._reporting.watch_expiries)
             tasks.start_soon(self._reporting.tell_hourly)
-            tasks.start_soon(self._desk.keep_short)
+            if isinstance(self._desk, LocalDesk):
+                tasks.start_soon(self._desk.keep_short)
             tasks.start_soon(self._reloading.run)
             if self._unchecked is not None:
                 tasks.start_soon(self._unchecked.finish)
@@ -335,28 +337,15 @@ def _raise_file_limit() -> None:
         log.warning("config_warning", reason=reason, hint="raise the hard limit: LimitNOFILE= of a unit, ulimit -Hn")
 
 
-async def _open_desk_mending(config: Config, store: Store, *, clock: Clock, room: Room) -> LocalDesk:
+async def _open_desk(config: Config, store: Store, *, secrets: Secrets, clock: Clock, room: Room) -> Desk:
     """The desk, where a damaged row that it is held against is made anew first; one that stays so is raised."""
+    align = partial(align_desk, store=store, clock=clock)
+    opening = partial(open_desk, config, secrets=secrets, align=align, clock=clock, room=room)
     try:
-        return await _open_desk(config, store, clock=clock, room=room)
+        return await opening()
     except RowDamaged as damaged:
         await mend_live_state(store, _team(config, clock), damaged)
-        return await _open_desk(config, store, clock=clock, room=room)
-
-
-async def _open_desk(config: Config, store: Store, *, clock: Clock, room: Room) -> LocalDesk:
-    """The desk of the operator's choice."""
-    match config.desk.kind:
-        case "local":
-            desk = await LocalDesk.open(config.data.directory / DESK_FILE, clock=clock, room=room)
-            try:
-                await align_desk(desk, store, clock=clock)
-            except BaseException:
-                await desk.aclose()
-                raise
-            return desk
-        case kind:
-            assert_never(kind)
+        return await opening()
 
 
 def _open_fetcher(config: Config, content: ContentStore, *, clock: Clock) -> HttpFetcher:

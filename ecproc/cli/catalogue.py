@@ -68,6 +68,7 @@ COMMANDS: Final = (
         "doctor", "ecproc.cli.doctor:doctor", "See whether all that `run` needs is as it should be, and what to do."
     ),
     Command("reconcile", "ecproc.cli.reconcile:reconcile", "List what does not add up between us and Ensono."),
+    Command("desk check", "ecproc.cli.desk:check", "Ask the client's desk whether it is what it is configured as."),
     Command("config check", "ecproc.cli.config:check", "Check the configuration as `run` would."),
     Command("config show", "ecproc.cli.config:show", "Show every option, its value and where that came from."),
     Command("config init", "ecproc.cli.config:init", "Print a configuration file with every option and its default."),
@@ -79,6 +80,7 @@ GROUPS: Final = {
     "outbox": "Side effects that were written down.",
     "quarantine": "Messages that could not be taken.",
     "log": "The event log itself.",
+    "desk": "The client's own desk.",
     "config": "The configuration.",
 }
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeAlias, TypeVar
 
 import anyio
 from cyclopts import Parameter, validators
+from msgspec.structs import replace
 
 from ecproc.cli.output import say
 from ecproc.cli.printable import printable_line
@@ -57,12 +58,21 @@ class Session:
         self._redactor: Redactor | None = None
 
     def load_config(self, *, require_bridge: bool = False) -> Config:
-        """The checked configuration, with logging set up for it. Raises ConfigError."""
+        """The checked configuration, with logging set up for it; with `require_bridge` the mapping is proven too.
+
+        Raises ConfigError.
+        """
         self.start_logging()
         config = load_config(self.config_path, os.environ, require_bridge=require_bridge)
         self.learn(*list_secret_texts(config))
         self.start_logging(config.log)
-        return config
+        return self._prove_mapping(config) if require_bridge else config
+
+    def _prove_mapping(self, config: Config) -> Config:
+        from ecproc.mapping_file import open_mapping
+
+        _, warnings = open_mapping(config)
+        return replace(config, warnings=(*config.warnings, *warnings))
 
     def start_logging(self, log: LogConfig = LogConfig()) -> None:  # noqa: B008 - it is frozen
         """Send log lines to stderr, without the secrets known by then."""

@@ -12,7 +12,7 @@ import msgspec
 from ecproc.commands.capability import Refusal
 from ecproc.domain.commands import CommandKind, Comment
 from ecproc.domain.ids import identity
-from ecproc.domain.texts import LIMITS, comment_limit
+from ecproc.domain.texts import LIMITS, comment_limit, written_length
 from ecproc.domain.times import parse_time
 
 LONGEST: Final = 100_000
@@ -115,8 +115,8 @@ def check_comments(comments: Iterable[Comment], *, overflow: Literal["comment", 
             reason = f"{comment.comment_time[:80]!r} is no time such as 2026-01-31T12:00:00Z"
             return Refusal(reason, "commentTime")
         limit = comment_limit(comment)
-        if overflow == "refuse" and len(comment.body) > limit:
-            return _too_long("body", comment.body, limit)
+        if overflow == "refuse" and written_length(comment.body) > limit:
+            return _too_long("body", written_length(comment.body), limit)
     return None
 
 
@@ -134,8 +134,8 @@ def _check_value(name: str, value: str, *, overflow: Literal["comment", "refuse"
         return Refusal(f"{name} {value[:80]!r} names nothing", name)
     limit = LIMITS.get(name)
     refusal = _check_text(name, value, limit=SHORT if limit is None else LONGEST, single=limit is None)
-    if refusal is None and limit is not None and overflow == "refuse" and len(value) > limit:
-        return _too_long(name, value, limit)
+    if refusal is None and limit is not None and overflow == "refuse" and written_length(value) > limit:
+        return _too_long(name, written_length(value), limit)
     if refusal is None and name == "cis" and not all(item.strip() for item in value.split(",")):
         return Refusal("cis names an item that is empty", name)
     return refusal
@@ -144,7 +144,7 @@ def _check_value(name: str, value: str, *, overflow: Literal["comment", "refuse"
 def _check_text(name: str, value: str, *, limit: int, single: bool = False) -> Refusal | None:
     """Why that text cannot be sent at all; one of a `single` line has no line breaks either."""
     if len(value) > limit:
-        return _too_long(name, value, limit)
+        return _too_long(name, len(value), limit)
     allowed = frozenset[str]() if single else _ALLOWED_CONTROLS
     for letter in value:
         if unicodedata.category(letter) in _UNREADABLE and letter not in allowed:
@@ -152,8 +152,8 @@ def _check_text(name: str, value: str, *, limit: int, single: bool = False) -> R
     return None
 
 
-def _too_long(name: str, value: str, limit: int) -> Refusal:
-    return Refusal(f"{name} has {len(value)} characters, {limit} at most", name)
+def _too_long(name: str, length: int, limit: int) -> Refusal:
+    return Refusal(f"{name} has {length} characters, {limit} at most", name)
 
 
 def _check_scheme(kind: CommandKind, fields: Mapping[str, str]) -> Refusal | None:

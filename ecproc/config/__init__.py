@@ -1,5 +1,6 @@
 """Configuration: read once from file and environment, checked as a whole, frozen; every bound has its number here."""
 
+from ecproc.config.hooks import DeskWebhookConfig, HooksConfig
 from ecproc.config.loading import load_config
 from ecproc.config.options import (
     AttachmentsConfig,
@@ -11,6 +12,7 @@ from ecproc.config.options import (
     DeskConfig,
     Limits,
     LogConfig,
+    MappingConfig,
     OutboxConfig,
     SecretFile,
     WebConfig,
@@ -29,9 +31,12 @@ __all__ = [
     "ConfigRow",
     "DataConfig",
     "DeskConfig",
+    "DeskWebhookConfig",
+    "HooksConfig",
     "Limits",
     "LiveSecret",
     "LogConfig",
+    "MappingConfig",
     "OutboxConfig",
     "Secret",
     "SecretChange",

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 import msgspec
 from msgspec import Meta, Struct
 
+from ecproc.config.hooks import DeskWebhookConfig, HooksConfig
 from ecproc.config.options import (
     AttachmentsConfig,
     BridgeConfig,
@@ -15,6 +16,7 @@ from ecproc.config.options import (
     DataConfig,
     DeskConfig,
     LogConfig,
+    MappingConfig,
     OutboxConfig,
     OutboxSlots,
     WebConfig,
@@ -28,12 +30,18 @@ SECTIONS: Final[Mapping[str, type[Struct]]] = {
     "data": DataConfig,
     "attachments": AttachmentsConfig,
     "desk": DeskConfig,
+    "mapping": MappingConfig,
+    "desk.webhook": DeskWebhookConfig,
     "outbox": OutboxConfig,
     "outbox.slots": OutboxSlots,
     "commands": CommandsConfig,
     "web": WebConfig,
+    "hooks": HooksConfig,
     "log": LogConfig,
 }
+
+_DOUBLED: Final = frozenset({"outbox.slots"})
+"""Sections whose variables were named before those of others that have a dot."""
 
 
 class Option(Struct, frozen=True):
@@ -41,6 +49,8 @@ class Option(Struct, frozen=True):
 
     section: str
     key: str
+    attribute: str
+    """What the section's struct calls it."""
     type: Any
     """The annotation without its bounds: what a value is turned into."""
     annotation: Any
@@ -55,12 +65,18 @@ class Option(Struct, frozen=True):
     @property
     def variable(self) -> str:
         """The environment variable that overrides the file."""
-        return f"{PREFIX}{self.name.replace('.', '__')}".upper()
+        section = self.section.replace(".", "__" if self.section in _DOUBLED else "_")
+        return f"{PREFIX}{section}__{self.key}".upper()
 
     @property
     def is_secret(self) -> bool:
         """Whether the value must never be shown."""
-        return self.type is Secret
+        return self.type is Secret or self.is_secret_list
+
+    @property
+    def is_secret_list(self) -> bool:
+        """Whether it is several of them, any of which may be in use."""
+        return bool(self.type == tuple[Secret, ...])
 
     @property
     def expectation(self) -> str:
@@ -91,7 +107,7 @@ def _list_options() -> Iterator[Option]:
         for field in msgspec.structs.fields(struct):
             kind, metas = _strip(field.type)
             description = next(meta.description for meta in reversed(metas) if meta.description)
-            yield Option(section, field.name, kind, field.type, field.default, description)
+            yield Option(section, field.encode_name, field.name, kind, field.type, field.default, description)
 
 
 def _strip(annotation: Any) -> tuple[Any, list[Meta]]:

@@ -8,14 +8,19 @@ from urllib.parse import SplitResult, urlsplit
 from msgspec.structs import asdict
 
 from ecproc.config.catalogue import OPTIONS
+from ecproc.config.hooks import DeskWebhookConfig, HooksConfig
 from ecproc.config.options import BridgeConfig, Config, OutboxSlots, WebConfig, is_address, is_loopback
 from ecproc.config.proxy import BadProxy, parse_proxy
 from ecproc.config.secret import Secret
+from ecproc.webhooks import KEY_FORM, BadSecret, read_key
 
 ENVIRONMENTS: Final = ("dev", "echo", "cert", "prod")
 
 HEADER_SECRETS: Final = ("bridge.api_key", "web.read_token", "web.command_token")
 """The secrets that are sent in a header as they stand."""
+WEBHOOK_SECRETS: Final = ("desk.webhook.secrets",)
+"""The lists of secrets that sign."""
+_MOST_SECRETS: Final = 8
 
 _POLL_RANGE: Final = (30.0, 300.0)
 TOKEN_LENGTH: Final = 16
@@ -31,6 +36,8 @@ _LISTEN: Final = re.compile(r"(\[[0-9a-fA-F:.]+(?:%[A-Za-z0-9._-]+)?\]|[A-Za-z0-
 _BARE_IPV6: Final = re.compile(r"([0-9a-fA-F:.]*:[0-9a-fA-F:.]*:[0-9a-fA-F.]*):([0-9]{1,5})")
 _WEB_HOST: Final = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}")
 _WEB_HOSTS_HELP: Final = "a host name or an address, without scheme and port"
+_DESK_URL_HELP: Final = "as in https://flows.example.com/ensono"
+_SECRETS_HELP: Final = "set it or ECPROC_DESK_WEBHOOK__SECRETS[_FILE] to what ecproc hooks secret prints"
 _BEARER_HELP: Final = "set it or ECPROC_WEB__READ_TOKEN[_FILE] to what openssl rand -hex 16 gives"
 
 
@@ -55,7 +62,8 @@ def check_config(config: Config, *, require_bridge: bool) -> Iterator[Finding]:
     for name in HEADER_SECRETS:
         yield from _check_secret(name, config)
     yield from _check_proxy(bridge.proxy)
-    yield from _check_directory(str(config.data.dir))
+    yield from _check_path_text("data.dir", str(config.data.dir))
+    yield from _check_path_text("mapping.file", config.mapping.file)
     for host in config.attachments.allowed_hosts:
         if not is_loopback(host) and not _HOST_PATTERN.fullmatch(host):
             yield Finding("attachments.allowed_hosts", f"{host!r} is not a host name or pattern", _HOSTS_HELP)
@@ -63,6 +71,9 @@ def check_config(config: Config, *, require_bridge: bool) -> Iterator[Finding]:
         yield Finding("outbox.unknown_retry", "outbox.unknown_retry must be two increasing numbers", "as in [60, 120]")
     yield from _check_slots(config.outbox_slots, config.outbox.max_in_flight)
     yield from _check_web(config.web)
+    if config.desk.kind == "webhook":
+        yield from _check_desk_webhook(config)
+    yield from _check_hooks(config.hooks, config.web)
 
 
 def _check_slots(slots: OutboxSlots, in_all: int) -> Iterator[Finding]:
@@ -72,11 +83,11 @@ def _check_slots(slots: OutboxSlots, in_all: int) -> Iterator[Finding]:
             yield Finding(name, f"{name} is more than outbox.max_in_flight, {in_all}", "raise outbox.max_in_flight")
 
 
-def _check_directory(path: str) -> Iterator[Finding]:
+def _check_path_text(name: str, path: str) -> Iterator[Finding]:
     if path.startswith("~"):
-        yield Finding("data.dir", "data.dir begins with ~, which is not expanded", "write the whole path")
+        yield Finding(name, f"{name} begins with ~, which is not expanded", "write the whole path")
     elif not path.isprintable():
-        yield Finding("data.dir", "data.dir has unprintable characters")
+        yield Finding(name, f"{name} has unprintable characters")
 
 
 def check_url(url: str) -> Iterator[Finding]:
@@ -177,16 +188,83 @@ def fits_header(value: str) -> bool:
 
 def _check_web(web: WebConfig) -> Iterator[Finding]:
     yield from _check_hosts(web.hosts)
-    match = _LISTEN.fullmatch(web.listen)
-    if match is None or int(match[2]) > _MAX_PORT:
-        bare = _BARE_IPV6.fullmatch(web.listen)
-        advice = f"as in [{bare[1]}]:{bare[2]}" if bare else "as in 127.0.0.1:8600"
-        yield Finding("web.listen", f"web.listen must be HOST:PORT, not {web.listen!r}", advice)
-    elif not web.is_loopback and not web.read_token:
+    malformed = [*_check_listen("web.listen", web.listen, "as in 127.0.0.1:8600")]
+    yield from malformed
+    if malformed:
+        return
+    if not web.is_loopback and not web.read_token:
         reason = "web.read_token is required because web.listen is not a loopback address"
         yield Finding("web.listen", reason, _BEARER_HELP)
     elif web.hosts and not web.read_token:
         yield Finding("web.hosts", "web.read_token is required because web.hosts lets others in", _BEARER_HELP)
+
+
+def is_webhook_secret(secret: Secret) -> bool:
+    """Whether it is one that a message can be signed with."""
+    try:
+        read_key(secret.reveal())
+    except BadSecret:
+        return False
+    return True
+
+
+def _check_desk_webhook(config: Config) -> Iterator[Finding]:
+    webhook, name = config.desk_webhook, "desk.webhook.secrets"
+    if webhook.url:
+        yield from _check_address("desk.webhook.url", webhook.url)
+    else:
+        yield Finding("desk.webhook.url", "desk.webhook.url is required by desk.kind webhook", _DESK_URL_HELP)
+    file = config.secret_files.get(name)
+    secrets = file.values if file else webhook.secrets
+    if not secrets:
+        yield Finding(name, f"{name} is required by desk.kind webhook", _SECRETS_HELP)
+    elif len(secrets) > _MOST_SECRETS or not all(map(is_webhook_secret, secrets)):
+        yield Finding(name, f"{name} must be at most {_MOST_SECRETS}, each {KEY_FORM}", _SECRETS_HELP)
+    yield from _check_look_up(webhook)
+
+
+def _check_look_up(webhook: DeskWebhookConfig) -> Iterator[Finding]:
+    name = "desk.webhook.lookup_url"
+    if webhook.lookup_url:
+        yield from _check_address(name, webhook.lookup_url)
+    elif webhook.repeat == "look-up":
+        yield Finding(name, f'{name} is required by class = "look-up"', 'else class = "blind"')
+
+
+def _check_address(name: str, url: str) -> Iterator[Finding]:
+    """What is wrong with an address of somebody else's; messages never repeat a part that may hold a secret."""
+    parts = _split_url(url)
+    if parts is None:
+        yield Finding(name, f"{name} is not a valid URL", _DESK_URL_HELP)
+        return
+    if parts.username is not None or parts.password is not None:
+        yield Finding(name, f"{name} must not contain a user name or password", "calls are signed with a secret")
+    if "#" in url:
+        yield Finding(name, f"{name} must not contain a fragment")
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        help_text = "write https://; http:// is allowed for loopback addresses only"
+        yield Finding(name, f"{name} must begin with https://", help_text)
+
+
+def _check_hooks(hooks: HooksConfig, web: WebConfig) -> Iterator[Finding]:
+    if hooks.listen:
+        yield from _check_listen("hooks.listen", hooks.listen, "as in 0.0.0.0:8610")
+    if hooks.listen == web.listen and not web.listen.endswith(":0"):
+        yield Finding("hooks.listen", "hooks.listen is web.listen: each needs an address of its own")
+    if hooks.public_url:
+        yield from _check_address("hooks.public_url", hooks.public_url)
+        if "?" in hooks.public_url:
+            yield Finding("hooks.public_url", "hooks.public_url must not contain a query")
+        if not hooks.listen:
+            yield Finding("hooks.public_url", "hooks.public_url needs hooks.listen", "as in 0.0.0.0:8610")
+
+
+def _check_listen(name: str, listen: str, example: str) -> Iterator[Finding]:
+    match = _LISTEN.fullmatch(listen)
+    if match is None or int(match[2]) > _MAX_PORT:
+        bare = _BARE_IPV6.fullmatch(listen)
+        advice = f"as in [{bare[1]}]:{bare[2]}" if bare else example
+        yield Finding(name, f"{name} must be HOST:PORT, not {listen!r}", advice)
 
 
 def _check_hosts(hosts: Iterable[str]) -> Iterator[Finding]:

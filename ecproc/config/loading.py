@@ -61,6 +61,7 @@ class _Reading:
         self.failed: set[str] = set()
         self.secret_files: dict[str, SecretFile] = {}
         self.unread = False
+        self.directory = Path()
 
     def read_file(self, path: Path | None, default_path: Path) -> None:
         """Take every option of the TOML file, if there is one."""
@@ -73,6 +74,7 @@ class _Reading:
             path, place = default_path, str(default_path)
         else:
             return
+        self.directory = path.parent
         text = self._read_text(path, place, "the configuration file")
         self.unread = text is None or not self._take_document(path, text)
 
@@ -93,9 +95,10 @@ class _Reading:
         """The config of what was taken, after the checks that look across options."""
         taken: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
         for name, value in self.values.items():
-            taken[OPTIONS[name].section][OPTIONS[name].key] = value
+            taken[OPTIONS[name].section][OPTIONS[name].attribute] = value
         sections = {field_of(section): struct(**taken[section]) for section, struct in SECTIONS.items()}
-        config = Config(origins=self.origins, secret_files=self.secret_files, **sections)  # type: ignore[arg-type]  # SECTIONS has the right types
+        kept = {"origins": self.origins, "secret_files": self.secret_files, "directory": self.directory}
+        config = Config(**kept, **sections)  # type: ignore[arg-type]  # SECTIONS has the right types
         # What a file that nobody could read sets is not known to be missing.
         for finding in check_config(config, require_bridge=require_bridge and not self.unread):
             if finding.name not in self.failed:
@@ -163,7 +166,7 @@ class _Reading:
             self._problem(f"{_whole(path)} cannot be used: {values}", variable)
             values = ()
         self.origins[option.name] = f"env {variable}"
-        self.values[option.name] = values[0] if values else Secret()
+        self.values[option.name] = values if option.is_secret_list else values[0] if values else Secret()
         self.secret_files[option.name] = SecretFile(path, values)
         self._warn_of_readers(path, variable)
 

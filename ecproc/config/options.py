@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
+from ecproc.config.hooks import DeskWebhookConfig, HooksConfig
 from ecproc.config.proxy import BadProxy, Proxy, parse_proxy
 from ecproc.config.secret import Secret
 from ecproc.errors import ConfigProblem
@@ -218,9 +219,24 @@ class DeskConfig(Struct, frozen=True, kw_only=True):
     """The client's own ITSM."""
 
     kind: Annotated[
-        Literal["local"],
-        Meta(description="local: numbers LOCAL-0000001 and so on, kept in the data directory"),
+        Literal["local", "webhook"],
+        Meta(
+            description="local: numbers LOCAL-0000001 and so on, kept in the data directory; webhook: one signed POST"
+            " per call to desk.webhook.url"
+        ),
     ] = "local"
+
+
+class MappingConfig(Struct, frozen=True, kw_only=True):
+    """What the guide's words are at the desk, and the desk's at Ensono."""
+
+    file: Annotated[
+        str,
+        Meta(
+            description="mapping file (TOML), relative to the directory of this file; empty is the built-in mapping of"
+            " the desk"
+        ),
+    ] = ""
 
 
 class OutboxConfig(Struct, frozen=True, kw_only=True):
@@ -334,14 +350,24 @@ class Config(Struct, frozen=True, kw_only=True):
     data: DataConfig = DataConfig()
     attachments: AttachmentsConfig = AttachmentsConfig()
     desk: DeskConfig = DeskConfig()
+    mapping: MappingConfig = MappingConfig()
+    desk_webhook: DeskWebhookConfig = DeskWebhookConfig()
     outbox: OutboxConfig = OutboxConfig()
     outbox_slots: OutboxSlots = OutboxSlots()
     commands: CommandsConfig = CommandsConfig()
     web: WebConfig = WebConfig()
+    hooks: HooksConfig = HooksConfig()
     log: LogConfig = LogConfig()
     limits: Limits = Limits()
     origins: Mapping[str, str] = field(default_factory=dict)
     """Per `section.key`: `default`, `file:line`, or `env NAME`."""
     secret_files: Mapping[str, SecretFile] = field(default_factory=dict)
     """Per `section.key` of a secret that a file holds."""
+    directory: Path = Path()
+    """Where the configuration file stands; without one, where we stand."""
     warnings: tuple[ConfigProblem, ...] = ()
+
+    @property
+    def mapping_file(self) -> Path | None:
+        """The mapping file; None for the built-in mapping."""
+        return self.directory / self.mapping.file if self.mapping.file else None

@@ -7,16 +7,19 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from ecproc.config.checks import HEADER_SECRETS, TOKEN_LENGTH, fits_header
+from ecproc.config.checks import HEADER_SECRETS, TOKEN_LENGTH, WEBHOOK_SECRETS, fits_header, is_webhook_secret
 from ecproc.config.options import Config, SecretFile
 from ecproc.config.proxy import BadProxy, list_proxy_secrets, parse_proxy
 from ecproc.config.secret import Secret
 from ecproc.descriptors import is_out_of_files
+from ecproc.webhooks import KEY_FORM
 
 API_KEY: Final = "bridge.api_key"
 PROXY: Final = "bridge.proxy"
 
-_TWO_LINES: Final = frozenset({API_KEY})
+_LINES: Final = {API_KEY: 2, **dict.fromkeys(WEBHOOK_SECRETS, 8)}
+"""Values that a secret's file may hold, one on a line, where that is more than one."""
+_ALL: Final = (*HEADER_SECRETS, PROXY, *WEBHOOK_SECRETS)
 _MOST_BYTES: Final = 64 * 1024
 
 _Stamp: TypeAlias = tuple[int, ...]
@@ -59,6 +62,11 @@ class LiveSecret:
     def value(self) -> Secret:
         """What to send: the first line, or the one that was taken when the first was refused."""
         return self._values[self._used] if self._values else Secret()
+
+    @property
+    def values(self) -> Sequence[Secret]:
+        """All that there are, the first one first."""
+        return self._values
 
     @property
     def follows(self) -> bool:
@@ -108,7 +116,7 @@ class Secrets:
     """All secrets of a configuration as they are now; `hear` as for `LiveSecret`."""
 
     def __init__(self, config: Config, hear: Callable[[SecretChange], None]) -> None:
-        self._live = {option: _follow(config, option, hear) for option in (*HEADER_SECRETS, PROXY)}
+        self._live = {option: _follow(config, option, hear) for option in _ALL}
 
     def __getitem__(self, option: str) -> LiveSecret:
         return self._live[option]
@@ -140,16 +148,17 @@ def read_secret(option: str, path: Path) -> tuple[Secret, ...] | str:
 def split_secret(option: str, text: str) -> tuple[Secret, ...] | str:
     """The values in a secret file's text; else why it holds none."""
     text = text.rstrip("\r\n")
-    lines = text.replace("\r\n", "\n").split("\n") if option in _TWO_LINES else [text]
+    most = _LINES.get(option, 1)
+    lines = text.replace("\r\n", "\n").split("\n") if most > 1 else [text]
     values = tuple(dict.fromkeys(Secret(line) for line in lines if line))
     if not values:
         return "it is empty"
-    return values if len(values) <= 2 else "it has more than two lines"
+    return values if len(values) <= most else f"it has more than {'two' if most == 2 else most} lines"
 
 
 def list_secret_texts(config: Config) -> Iterator[str]:
     """Every text that must not be printed because of this configuration."""
-    for option in (*HEADER_SECRETS, PROXY):
+    for option in _ALL:
         yield from secret_texts(option, _values_of(config, option))
 
 
@@ -171,8 +180,10 @@ def _values_of(config: Config, option: str) -> tuple[Secret, ...]:
     file: SecretFile | None = config.secret_files.get(option)
     if file is not None:
         return file.values
-    section, _, key = option.partition(".")
-    value: Secret = getattr(getattr(config, section), key)
+    section, _, key = option.rpartition(".")
+    value: Secret | tuple[Secret, ...] = getattr(getattr(config, section.replace(".", "_")), key)
+    if isinstance(value, tuple):
+        return tuple(one for one in value if one)
     return (value,) if value else ()
 
 
@@ -181,6 +192,8 @@ def _check(option: str, values: Sequence[Secret]) -> str:
     if option in HEADER_SECRETS:
         fits = all(fits_header(value.reveal()) for value in values)
         return "" if fits else "it has characters that no HTTP header can carry"
+    if option in WEBHOOK_SECRETS:
+        return "" if all(map(is_webhook_secret, values)) else f"a line of it is not {KEY_FORM}"
     proxy = parse_proxy(values[0].reveal())
     return f"it {proxy.reason}" if isinstance(proxy, BadProxy) else ""
 

@@ -45,13 +45,15 @@ def _section(section: str) -> str:
 
 
 def _value_of(config: Config, option: Option) -> object:
-    return getattr(getattr(config, field_of(option.section)), option.key)
+    return getattr(getattr(config, field_of(option.section)), option.attribute)
 
 
 def _plain(value: object) -> Scalar:
     match value:
         case Secret() | Path():
             return str(value)
+        case tuple() if value and isinstance(value[0], Secret):
+            return tuple(map(str, value))
         case str() | int() | float() | tuple():
             return value
         case _:

@@ -51,7 +51,8 @@ class DeskCall(msgspec.Struct, frozen=True):
 
 
 class DeskAnswer(msgspec.Struct, frozen=True):
-    """The client ticket the call was about (for a create: its new number) and its state afterwards.
+    """The client ticket the call was about (for a create: its new number) and its state afterwards, empty where the
+    desk does not tell it: then it stays what it was.
 
     `reference` and `url` are the desk's own name for the record and its page, where it has them. `remarks` are
     anomalies of the ticket that the answer shows: codes of the contract, and a detail for people. `view` has, under the

@@ -72,7 +72,7 @@ class EnvisionBridge:
             for name in self.queues
         }
         self.files = FileStore(self.ledger)
-        self.late = LateRequests()
+        self.late: LateRequests[HttpRequest] = LateRequests()
         self.on_decided: Callable[[str, bool], None] = lambda number, approved: None
 
     def send(self, message: QueueMessage, env: str | None = None) -> QueueMessage:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Collection
 from email.utils import formatdate
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Final, Protocol, cast
 
 import httptools
@@ -15,8 +16,9 @@ import httptools
 from ecproc.simulator.exchange import HttpRequest, Reply
 
 MAX_BODY: Final = 64 * 1024 * 1024
-REASONS: Final = {200: "OK", 202: "Accepted", 400: "Bad Request", 403: "Forbidden", 404: "Not Found"}
-REASONS.update({413: "Content Too Large", 429: "Too Many Requests", 500: "Internal Server Error"})
+REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
+NO_CONTENT: Final = 204
+"""The one status of ours that goes without a body, and may not even say that it is empty."""
 _EXPECT: Final = "expect"
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -165,8 +167,11 @@ def encode_reply(reply: Reply, *, keep: bool) -> bytes:
     """A reply on the wire; it says so when the connection does not stay."""
     retry = b"" if reply.retry_after is None else b"retry-after: %d\r\n" % reply.retry_after
     close = b"" if keep else b"connection: close\r\n"
+    own = "".join(f"{name}: {value}\r\n" for name, value in reply.headers).encode("latin-1") if reply.headers else b""
     head = _encode_head(reply.status, reply.content_type, int(time.time()))
-    return b"%bcontent-length: %d\r\n%b%b\r\n%b" % (head, len(reply.body), retry, close, reply.body)
+    if reply.status == NO_CONTENT:
+        return b"%b%b%b%b\r\n" % (head, own, retry, close)
+    return b"%bcontent-length: %d\r\n%b%b%b\r\n%b" % (head, len(reply.body), own, retry, close, reply.body)
 
 
 @lru_cache

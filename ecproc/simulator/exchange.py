@@ -25,7 +25,8 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """One answer, given after `delay` seconds; a dropped one closes the connection without a byte.
 
-    `refused` says that nothing was done, which the status need not tell (R223).
+    `refused` says that nothing was done, which the status need not tell (R223). `headers` go out as they stand: whoever
+    puts foreign text into one has encoded it.
     """
 
     status: int
@@ -35,6 +36,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     dropped: bool = False
     refused: bool = False
     retry_after: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class _Identity(msgspec.Struct, frozen=True):

@@ -1,28 +1,22 @@
-"""Run the simulator: bind, serve, stop in time."""
+"""Run the bridge's simulator: its pages, and whoever waits for what it saw."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from random import Random
-from typing import Final
 
 import anyio
 
-from ecproc.clock import SystemClock
 from ecproc.network import bracket
 from ecproc.simulator.admin import PREFIX, Admin
 from ecproc.simulator.bridge import EnvisionBridge
-from ecproc.simulator.connection import Connection
 from ecproc.simulator.exchange import HttpRequest, Reply
 from ecproc.simulator.ledger import Ledger
+from ecproc.simulator.listening import bind, serve, start_clock
 from ecproc.simulator.settings import SimulatorConfig
 from ecproc.simulator.stage import Stage
-
-BACKLOG: Final = 1024
-FLUSH_SECONDS: Final = 0.8
 
 
 class Simulator:
@@ -83,42 +77,20 @@ async def run_simulator(
     real time. Leaving takes at most 2 s, also with answers held back; no signal handlers are installed.
     """
     loop = asyncio.get_running_loop()
-    connections: set[Connection] = set()
-    with _bind(config) as listener:
+    with bind(config.host, config.port) as listener:
         url_base = f"http://{bracket(config.host)}:{listener.getsockname()[1]}"
-        bridge = EnvisionBridge(config, url_base=url_base, clock=clock or _start_clock(), rng=Random(config.seed))
+        bridge = EnvisionBridge(config, url_base=url_base, clock=clock or start_clock(), rng=Random(config.seed))
         alarms = _Alarms(loop)
         stage = Stage(bridge, alarms.set)
         simulator = Simulator(bridge, stage)
         alarms.after_each = simulator.wake_waiters
-        server = await loop.create_server(lambda: Connection(simulator, connections), sock=listener, backlog=BACKLOG)
-        try:
-            if config.scenario is not None:
-                stage.start(config.scenario)
-            yield simulator
-        finally:
-            alarms.cancel()
-            server.close()
-            await _close_connections(connections)
-
-
-def _bind(config: SimulatorConfig) -> socket.socket:
-    listener = socket.socket(socket.AF_INET6 if ":" in config.host else socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((config.host, config.port))
-        listener.setblocking(False)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _start_clock() -> Callable[[], float]:
-    """Give epoch seconds that never run backwards, whatever happens to the machine's date."""
-    clock = SystemClock()
-    offset = clock.now() / 1_000_000 - clock.monotonic()
-    return lambda: clock.monotonic() + offset
+        async with serve(simulator, listener):
+            try:
+                if config.scenario is not None:
+                    stage.start(config.scenario)
+                yield simulator
+            finally:
+                alarms.cancel()
 
 
 class _Alarms:
@@ -144,19 +116,3 @@ class _Alarms:
         """Forget all of them."""
         for timer in self._timers:
             timer.cancel()
-
-
-async def _close_connections(connections: set[Connection]) -> None:
-    """Let answers that are written already leave, then cut what is left."""
-    for connection in tuple(connections):
-        connection.stop()
-    await _wait_for_end(connections)
-    for connection in tuple(connections):
-        connection.abort()
-    await _wait_for_end(connections)
-
-
-async def _wait_for_end(connections: set[Connection]) -> None:
-    with anyio.move_on_after(FLUSH_SECONDS, shield=True):
-        for connection in tuple(connections):
-            await connection.closed.wait()

@@ -162,6 +162,6 @@ class DeskPerformer:
 
 
 def _tell(answer: DeskAnswer) -> dict[str, str]:
-    """The answer as an outcome keeps it."""
+    """The answer as an outcome keeps it: a state that it does not tell stays what it was."""
     told = {"number": answer.number, "state": answer.state, "reference": answer.reference, "url": answer.url}
-    return {name: text for name, text in told.items() if text or name in ("number", "state")}
+    return {name: text for name, text in told.items() if text or name == "number"}

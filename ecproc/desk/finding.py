@@ -1,0 +1,17 @@
+"""What a look at the client's desk finds wrong, whichever desk it is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class DeskFinding(msgspec.Struct, frozen=True):
+    """Something to be mended: which check found it, what is wrong, and what to do about it. An error loses or doubles
+    tickets, or lets none through; a warning may."""
+
+    check: str
+    severity: Literal["error", "warning"]
+    text: str
+    fix: str

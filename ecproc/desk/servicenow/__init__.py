@@ -1,0 +1,1 @@
+"""A client's ServiceNow instance as the desk."""

@@ -1,0 +1,103 @@
+"""From a call in the guide's words to the fields of a record, by the mapping and the instance's own names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from ecproc.desk.base import DeskCall, DeskRefused
+from ecproc.desk.servicenow.references import References
+from ecproc.desk.servicenow.texts import shorten
+from ecproc.desk.servicenow.wire import JOURNAL_FIELDS, Row
+from ecproc.domain.anomalies import Anomaly
+from ecproc.domain.effects import EffectKind
+from ecproc.domain.events import Remark
+from ecproc.mapping.tables import Mapping as FieldMapping
+
+_CHANGE: Final = "change"
+_MAPPING_HINT: Final = "see ecproc map test: shorten the text at Ensono, or let the rule put the rest into a comment"
+_ENDS: Final[Mapping[str, tuple[str, str]]] = {
+    EffectKind.RESOLVE: ("resolved", "Review"),
+    EffectKind.CLOSE: ("closed", "Closed"),
+    EffectKind.CANCEL: ("cancelled", "Cancelled"),
+    EffectKind.REOPEN: ("workinprogress", "Implement"),
+}
+"""The state that a kind means where the call names none: of incidents and requests, and of changes."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What a record is to be told: its fields, and texts that go to its journal."""
+
+    fields: dict[str, str]
+    notes: tuple[str, ...] = ()
+    remarks: tuple[Remark, ...] = ()
+
+
+class Translator:
+    """Applies the mapping to calls."""
+
+    def __init__(self, mapping: FieldMapping, references: References) -> None:
+        self._mapping = mapping
+        self._references = references
+
+    async def translate(self, call: DeskCall) -> Told:
+        """What follows from the call for the record: for a create everything, else what changed.
+
+        Raises DeskRefused where the mapping does, and DeskUnavailable where names cannot be looked up.
+        """
+        news = _with_state(call)
+        known = {**call.record, **news, "ticketNumber": call.ticket}
+        changed = None if call.kind == EffectKind.CREATE else frozenset(news)
+        out = self._mapping.to_desk(call.ticket_type, known, changed=changed)
+        if out.refused:
+            raise DeskRefused(out.refused, final=True, hint=_MAPPING_HINT)
+        fields = {name: value for name, value in out.fields.items() if name not in JOURNAL_FIELDS}
+        notes = [value for name, value in out.fields.items() if name in JOURNAL_FIELDS and value]
+        remarks = [
+            Remark(Anomaly.UNMAPPED, f"{one.type}.{one.field}: {shorten(one.value)!r}") for one in out.unmapped if one.reported
+        ]
+        for name, kind in out.references.items():
+            found = await self._resolve(kind, fields[name], out.fallbacks.get(name, ""))
+            if found is None:
+                remarks.append(Remark(Anomaly.UNMAPPED, f"{name}: the desk knows no {kind} {shorten(fields[name])!r}"))
+                del fields[name]
+            else:
+                fields[name], is_fallback = found
+                if is_fallback:
+                    remarks.append(Remark(Anomaly.UNMAPPED, f"{name}: the default {kind}, for one that the desk lacks"))
+        return Told(fields, (*notes, *out.overflow), tuple(remarks))
+
+    async def find_user(self, email: str) -> str | None:
+        """The sys_id of the one user with that address."""
+        return await self._references.find("user", email)
+
+    async def _resolve(self, kind: str, name: str, fallback: str) -> tuple[str, bool] | None:
+        """The id of a name, or of the one that stands in for it."""
+        found = await self._references.find(kind, name)
+        if found is not None:
+            return found, False
+        found = await self._references.find(kind, fallback) if fallback and fallback != name else None
+        return None if found is None else (found, True)
+
+
+def list_overruled(sent: Row, got: Row) -> tuple[Remark, ...]:
+    """The fields that a record has otherwise than they were sent: rules of the instance changed them."""
+    return tuple(
+        Remark(Anomaly.DESK_CHANGED_VALUE, f"{name} is {shorten(got[name])!r}, not {shorten(value)!r}")
+        for name, value in sent.items()
+        if name in got and name not in JOURNAL_FIELDS and _bare(got[name]) != _bare(value)
+    )
+
+
+def _with_state(call: DeskCall) -> dict[str, str]:
+    """The call's news, with the state that its kind means."""
+    news = dict(call.fields)
+    if call.kind in _ENDS and not (news.get("state") or news.get("status")):
+        news["state"] = _ENDS[call.kind][call.ticket_type.lower() == _CHANGE]
+    return news
+
+
+def _bare(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()

@@ -1,0 +1,203 @@
+"""Calls to an instance: authenticated, bounded in number, time and size, and silent where it asked for that."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO, Final
+from urllib.parse import urlencode, urlsplit
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from ecproc.clock import Clock
+from ecproc.config.servicenow import ServiceNowConfig
+from ecproc.desk.base import DeskRefused, DeskUnavailable
+from ecproc.desk.servicenow.answers import Seen, judge_fault, read_wait
+from ecproc.desk.servicenow.tokens import ReadSecret, Tokens
+from ecproc.desk.servicenow.wire import TOKEN_PATH, Request
+from ecproc.http import HttpClient, HttpFault, Origin
+from ecproc.network import parse_http_date
+
+ANSWER_BYTES: Final = 16 * 1024 * 1024
+"""Largest answer that is read."""
+BUSY_SECONDS: Final = 60.0
+"""How long half of the connections have to do once the instance was too busy to say for how long."""
+
+_SECOND: Final = 1_000_000
+_PIECE: Final = 256 * 1024
+_BURST_SHARE: Final = 60
+"""Of an hour's calls, one in so many may leave at once."""
+_HOUR: Final = 3600.0
+_BUSY: Final = frozenset({408, 429})
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """A file that is a request's body."""
+
+    path: Path
+    size: int
+    type: str
+
+
+class Session:
+    """The way to one instance. A 401 renews the token once and sends again, which is safe: nothing was done."""
+
+    def __init__(self, config: ServiceNowConfig, *, secret: ReadSecret, clock: Clock) -> None:
+        parts = urlsplit(config.base_url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        self.base_url = config.base_url
+        self._origin = Origin(parts.scheme, parts.hostname or "", port)
+        self._clock = clock
+        self._client = HttpClient(
+            timeout=config.timeout,
+            max_connections=config.max_connections,
+            ca_file=config.authorities,
+            proxy=config.proxy_address,
+        )
+        self.tokens = Tokens(config, secret, self._post_form, clock)
+        self._places = _Places(config.max_connections, clock)
+        self._ceiling = Ceiling(config.requests_per_hour, clock.monotonic)
+        self._silent_until = -math.inf
+
+    async def send(self, request: Request, upload: Upload | None = None) -> Seen:
+        """The answer of any status. Raises DeskUnavailable where there is none, or nothing may be sent just now."""
+        async with self._places.take():
+            self._check_silence(request)
+            headers = await self.tokens.authorize()
+            seen = await self._send(request, headers, upload)
+            if seen.status == 401 and self.tokens.can_renew and not seen.asks_for_factor:
+                headers = await self.tokens.authorize(refused=headers)
+                seen = await self._send(request, headers, upload)
+        self._learn(seen)
+        return seen
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    def _check_silence(self, request: Request) -> None:
+        left = self._silent_until - self._clock.monotonic()
+        if left > 0:
+            reason = f"the instance asked for silence, {left:.0f} s more"
+            raise DeskUnavailable(reason, sent=False, retry_after=left, down=True, call=request.told)
+        wait = self._ceiling.take()
+        if wait:
+            reason = "as many calls as desk.servicenow.requests_per_hour allows"
+            raise DeskUnavailable(reason, sent=False, retry_after=wait, down=True, call=request.told)
+
+    def _learn(self, seen: Seen) -> None:
+        """Go by what an answer says of the instance's load: a named time holds every call."""
+        if seen.status not in _BUSY:
+            return
+        wait = read_wait(seen)
+        if wait is None:
+            self._places.halve()
+        else:
+            self._silent_until = max(self._silent_until, self._clock.monotonic() + wait)
+
+    async def _send(self, request: Request, headers: Mapping[str, str], upload: Upload | None) -> Seen:
+        sent = {"accept": "application/json", **headers}
+        if upload is not None:
+            return await self._send_file(request, sent, upload)
+        content = None
+        if request.body is not None:
+            content = msgspec.json.encode(request.body)
+            sent["content-type"] = "application/json"
+        return await self._exchange(request, sent, content)
+
+    async def _send_file(self, request: Request, headers: dict[str, str], upload: Upload) -> Seen:
+        try:
+            file = await anyio.to_thread.run_sync(lambda: upload.path.open("rb", buffering=0))
+        except OSError as error:
+            raise DeskRefused(f"the stored file cannot be read: {error.strerror}") from None
+        with file:
+            if os.fstat(file.fileno()).st_size != upload.size:
+                raise DeskRefused("the stored file is not what was downloaded", final=True)
+            headers |= {"content-type": upload.type, "content-length": str(upload.size)}
+            return await self._exchange(request, headers, _read_pieces(file))
+
+    async def _post_form(self, form: Mapping[str, str]) -> Seen:
+        request = Request(method="POST", path=TOKEN_PATH)
+        headers = {"accept": "application/json", "content-type": "application/x-www-form-urlencoded"}
+        return await self._exchange(request, headers, urlencode(form).encode())
+
+    async def _exchange(
+        self, request: Request, headers: Mapping[str, str], content: bytes | AsyncIterator[bytes] | None
+    ) -> Seen:
+        try:
+            async with self._client.open(
+                request.method, self._origin, request.target, headers=headers, content=content
+            ) as response:
+                body = await response.read(ANSWER_BYTES)
+                date = parse_http_date(response.header("date") or "")
+                return Seen(
+                    status=response.status,
+                    body=body,
+                    retry_after=response.header("retry-after"),
+                    rate_reset=response.header("x-ratelimit-reset"),
+                    asks_for_factor=response.header("x-mfa_token") is not None,
+                    at=self._clock.now(),
+                    date=None if date is None else int(date * _SECOND),
+                )
+        except HttpFault as fault:
+            failed = judge_fault(request, fault)
+        # Outside the handler: the fault's frames hold the headers.
+        try:
+            raise failed
+        finally:
+            del failed
+
+
+class Ceiling:
+    """So many calls in an hour at most, 0 as many as one likes, and a sixtieth of them at once."""
+
+    def __init__(self, per_hour: int, monotonic: Callable[[], float]) -> None:
+        self._rate = per_hour / _HOUR
+        self._most = max(1.0, per_hour / _BURST_SHARE)
+        self._monotonic = monotonic
+        self._left = self._most
+        self._at = monotonic()
+
+    def take(self) -> float:
+        """Count a call; the seconds to wait where it must not leave yet, 0 where it may."""
+        if not self._rate:
+            return 0.0
+        now = self._monotonic()
+        self._left = min(self._most, self._left + (now - self._at) * self._rate)
+        self._at = now
+        if self._left < 1:
+            return (1 - self._left) / self._rate
+        self._left -= 1
+        return 0.0
+
+
+class _Places:
+    """Calls at the same time, fewer for a while after the instance was too busy."""
+
+    def __init__(self, count: int, clock: Clock) -> None:
+        self._count = count
+        self._clock = clock
+        self._limiter = anyio.CapacityLimiter(count)
+        self._halved_until: float | None = None
+
+    def take(self) -> anyio.CapacityLimiter:
+        """A place, for a block."""
+        if self._halved_until is not None and self._clock.monotonic() >= self._halved_until:
+            self._halved_until = None
+            self._limiter.total_tokens = self._count
+        return self._limiter
+
+    def halve(self) -> None:
+        """Let half as many through from now on, for a minute."""
+        if self._halved_until is None:
+            self._limiter.total_tokens = max(1, self._count // 2)
+        self._halved_until = self._clock.monotonic() + BUSY_SECONDS
+
+
+async def _read_pieces(file: BinaryIO) -> AsyncIterator[bytes]:
+    while piece := await anyio.to_thread.run_sync(file.read, _PIECE):
+        yield piece
