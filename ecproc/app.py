@@ -39,6 +39,7 @@ from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.heartbeat import Heartbeat
 from ecproc.interrupts import Interrupts
+from ecproc.mapping_file import open_mapping
 from ecproc.metering import MeteredBridge
 from ecproc.offline import open_intake
 from ecproc.pipeline import Pipeline
@@ -340,7 +341,8 @@ def _raise_file_limit() -> None:
 async def _open_desk(config: Config, store: Store, *, secrets: Secrets, clock: Clock, room: Room) -> Desk:
     """The desk, where a damaged row that it is held against is made anew first; one that stays so is raised."""
     align = partial(align_desk, store=store, clock=clock)
-    opening = partial(open_desk, config, secrets=secrets, align=align, clock=clock, room=room)
+    mapping, _ = open_mapping(config)
+    opening = partial(open_desk, config, mapping=mapping, secrets=secrets, align=align, clock=clock, room=room)
     try:
         return await opening()
     except RowDamaged as damaged:

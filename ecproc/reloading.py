@@ -9,7 +9,7 @@ import structlog
 
 from ecproc.clock import Clock
 from ecproc.config import Config, SecretChange, Secrets, secret_texts
-from ecproc.config.rotation import API_KEY, PROXY
+from ecproc.config.rotation import API_KEY, PROXIES
 
 log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ class Reloading:
 
     def reread(self) -> None:
         """Read every file now, and say once what only a restart can change (SIGHUP)."""
-        changed = [option for option in self.secrets.look(force=True) if option != PROXY]
+        changed = [option for option in self.secrets.look(force=True) if option not in PROXIES]
         log.info("secrets_read", changed=changed)
         if self.secrets.fixed and not self._told_fixed:
             self._told_fixed = True
@@ -51,7 +51,7 @@ class Reloading:
         if change.reason:
             advice = "what was read before is still used; write the file anew or send SIGHUP once it can be read"
             log.error("secret_not_reloaded", **known, reason=change.reason, hint=advice)
-        elif change.option != PROXY:
+        elif change.option not in PROXIES:
             log.info("secret_reloaded", **known)
             if change.option == API_KEY:
                 self.on_new_key()

@@ -22,6 +22,7 @@ from ecproc.config.options import (
     WebConfig,
 )
 from ecproc.config.secret import Secret
+from ecproc.config.servicenow import ServiceNowConfig, ServiceNowTables
 
 PREFIX: Final = "ECPROC_"
 
@@ -31,6 +32,8 @@ SECTIONS: Final[Mapping[str, type[Struct]]] = {
     "attachments": AttachmentsConfig,
     "desk": DeskConfig,
     "mapping": MappingConfig,
+    "desk.servicenow": ServiceNowConfig,
+    "desk.servicenow.tables": ServiceNowTables,
     "desk.webhook": DeskWebhookConfig,
     "outbox": OutboxConfig,
     "outbox.slots": OutboxSlots,

@@ -7,17 +7,20 @@ from urllib.parse import SplitResult, urlsplit
 
 from msgspec.structs import asdict
 
-from ecproc.config.catalogue import OPTIONS
+from ecproc.config.catalogue import OPTIONS, field_of
 from ecproc.config.hooks import DeskWebhookConfig, HooksConfig
 from ecproc.config.options import BridgeConfig, Config, OutboxSlots, WebConfig, is_address, is_loopback
 from ecproc.config.proxy import BadProxy, parse_proxy
 from ecproc.config.secret import Secret
+from ecproc.config.servicenow import check_servicenow
 from ecproc.webhooks import KEY_FORM, BadSecret, read_key
 
 ENVIRONMENTS: Final = ("dev", "echo", "cert", "prod")
 
-HEADER_SECRETS: Final = ("bridge.api_key", "web.read_token", "web.command_token")
+HEADER_SECRETS: Final = ("bridge.api_key", "web.read_token", "web.command_token", "desk.servicenow.api_key")
 """The secrets that are sent in a header as they stand."""
+FORM_SECRETS: Final = ("desk.servicenow.password", "desk.servicenow.client_secret", "desk.servicenow.refresh_token")
+"""The secrets that are sent encoded, whatever characters they have."""
 WEBHOOK_SECRETS: Final = ("desk.webhook.secrets",)
 """The lists of secrets that sign."""
 _MOST_SECRETS: Final = 8
@@ -71,6 +74,8 @@ def check_config(config: Config, *, require_bridge: bool) -> Iterator[Finding]:
         yield Finding("outbox.unknown_retry", "outbox.unknown_retry must be two increasing numbers", "as in [60, 120]")
     yield from _check_slots(config.outbox_slots, config.outbox.max_in_flight)
     yield from _check_web(config.web)
+    if config.desk.kind == "servicenow":
+        yield from _check_servicenow(config)
     if config.desk.kind == "webhook":
         yield from _check_desk_webhook(config)
     yield from _check_hooks(config.hooks, config.web)
@@ -81,6 +86,21 @@ def _check_slots(slots: OutboxSlots, in_all: int) -> Iterator[Finding]:
         if places > in_all:
             name = f"outbox.slots.{lane}"
             yield Finding(name, f"{name} is more than outbox.max_in_flight, {in_all}", "raise outbox.max_in_flight")
+
+
+def _check_servicenow(config: Config) -> Iterator[Finding]:
+    section, parts = config.desk_servicenow, _split_url(config.desk_servicenow.url)
+    objections = check_servicenow(
+        section,
+        config.desk_servicenow_tables,
+        first_look=config.outbox.unknown_retry[0],
+        is_local=parts is not None and is_loopback(parts.hostname or ""),
+    )
+    for key, message, advice, warning in objections:
+        name = f"desk.servicenow.{key}"
+        variable = OPTIONS[name].variable
+        suffix = f", or {variable}_FILE" if OPTIONS[name].is_secret else ""
+        yield Finding(name, f"{name} {message}", advice or f"see {variable}{suffix}", warning)
 
 
 def _check_path_text(name: str, path: str) -> Iterator[Finding]:
@@ -168,8 +188,8 @@ def _check_poll_interval(bridge: BridgeConfig) -> Iterator[Finding]:
 
 
 def _check_secret(name: str, config: Config) -> Iterator[Finding]:
-    section, _, key = name.partition(".")
-    secret: Secret = getattr(getattr(config, section), key)
+    section, _, key = name.rpartition(".")
+    secret: Secret = getattr(getattr(config, field_of(section)), key)
     file = config.secret_files.get(name)
     for value in file.values if file else (secret,):
         if not fits_header(value.reveal()):

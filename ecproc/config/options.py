@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 from ecproc.config.hooks import DeskWebhookConfig, HooksConfig
 from ecproc.config.proxy import BadProxy, Proxy, parse_proxy
 from ecproc.config.secret import Secret
+from ecproc.config.servicenow import ServiceNowConfig, ServiceNowTables
 from ecproc.errors import ConfigProblem
 
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
@@ -219,12 +220,17 @@ class DeskConfig(Struct, frozen=True, kw_only=True):
     """The client's own ITSM."""
 
     kind: Annotated[
-        Literal["local", "webhook"],
+        Literal["local", "servicenow", "webhook"],
         Meta(
-            description="local: numbers LOCAL-0000001 and so on, kept in the data directory; webhook: one signed POST"
-            " per call to desk.webhook.url"
+            description="local: numbers LOCAL-0000001 and so on, kept in the data directory; servicenow: the instance"
+            " at desk.servicenow.url; webhook: one signed POST per call to desk.webhook.url"
         ),
     ] = "local"
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether its fields may be made of several of the guide's, and not only of those that changed."""
+        return self.kind == "servicenow"
 
 
 class MappingConfig(Struct, frozen=True, kw_only=True):
@@ -351,6 +357,8 @@ class Config(Struct, frozen=True, kw_only=True):
     attachments: AttachmentsConfig = AttachmentsConfig()
     desk: DeskConfig = DeskConfig()
     mapping: MappingConfig = MappingConfig()
+    desk_servicenow: ServiceNowConfig = ServiceNowConfig()
+    desk_servicenow_tables: ServiceNowTables = ServiceNowTables()
     desk_webhook: DeskWebhookConfig = DeskWebhookConfig()
     outbox: OutboxConfig = OutboxConfig()
     outbox_slots: OutboxSlots = OutboxSlots()

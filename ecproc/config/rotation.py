@@ -7,7 +7,15 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from ecproc.config.checks import HEADER_SECRETS, TOKEN_LENGTH, WEBHOOK_SECRETS, fits_header, is_webhook_secret
+from ecproc.config.catalogue import field_of
+from ecproc.config.checks import (
+    FORM_SECRETS,
+    HEADER_SECRETS,
+    TOKEN_LENGTH,
+    WEBHOOK_SECRETS,
+    fits_header,
+    is_webhook_secret,
+)
 from ecproc.config.options import Config, SecretFile
 from ecproc.config.proxy import BadProxy, list_proxy_secrets, parse_proxy
 from ecproc.config.secret import Secret
@@ -16,10 +24,12 @@ from ecproc.webhooks import KEY_FORM
 
 API_KEY: Final = "bridge.api_key"
 PROXY: Final = "bridge.proxy"
+PROXIES: Final = (PROXY, "desk.servicenow.proxy")
+"""What only a restart can change, wherever it is given."""
 
 _LINES: Final = {API_KEY: 2, **dict.fromkeys(WEBHOOK_SECRETS, 8)}
 """Values that a secret's file may hold, one on a line, where that is more than one."""
-_ALL: Final = (*HEADER_SECRETS, PROXY, *WEBHOOK_SECRETS)
+_ALL: Final = (*HEADER_SECRETS, *FORM_SECRETS, *PROXIES, *WEBHOOK_SECRETS)
 _MOST_BYTES: Final = 64 * 1024
 
 _Stamp: TypeAlias = tuple[int, ...]
@@ -128,7 +138,7 @@ class Secrets:
     @property
     def fixed(self) -> Sequence[str]:
         """The options that are set and only a restart can change."""
-        return [name for name, one in self._live.items() if one.value and (name == PROXY or not one.follows)]
+        return [name for name, one in self._live.items() if one.value and (name in PROXIES or not one.follows)]
 
 
 def read_secret(option: str, path: Path) -> tuple[Secret, ...] | str:
@@ -165,7 +175,7 @@ def list_secret_texts(config: Config) -> Iterator[str]:
 def secret_texts(option: str, values: Sequence[Secret]) -> Iterator[str]:
     """Every form in which the values of a secret could be printed."""
     for value in values:
-        yield from list_proxy_secrets(value.reveal()) if option == PROXY else (value.reveal(),)
+        yield from list_proxy_secrets(value.reveal()) if option in PROXIES else (value.reveal(),)
 
 
 def _follow(config: Config, option: str, hear: Callable[[SecretChange], None]) -> LiveSecret:
@@ -181,7 +191,7 @@ def _values_of(config: Config, option: str) -> tuple[Secret, ...]:
     if file is not None:
         return file.values
     section, _, key = option.rpartition(".")
-    value: Secret | tuple[Secret, ...] = getattr(getattr(config, section.replace(".", "_")), key)
+    value: Secret | tuple[Secret, ...] = getattr(getattr(config, field_of(section)), key)
     if isinstance(value, tuple):
         return tuple(one for one in value if one)
     return (value,) if value else ()
@@ -194,6 +204,8 @@ def _check(option: str, values: Sequence[Secret]) -> str:
         return "" if fits else "it has characters that no HTTP header can carry"
     if option in WEBHOOK_SECRETS:
         return "" if all(map(is_webhook_secret, values)) else f"a line of it is not {KEY_FORM}"
+    if option in FORM_SECRETS:
+        return ""
     proxy = parse_proxy(values[0].reveal())
     return f"it {proxy.reason}" if isinstance(proxy, BadProxy) else ""
 

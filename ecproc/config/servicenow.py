@@ -28,7 +28,17 @@ _STAGING: Final = re.compile(r"import:(?:x|u)_[a-z0-9_]{1,74}")
 _FIELD: Final = re.compile(r"[a-z][a-z0-9_]{0,79}")
 _UNFIT: Final = frozenset({"comments", "work_notes", "comments_and_work_notes", "sys_id", "number", "state"})
 _REFERENCES: Final = frozenset(
-    {"caller_id", "assignment_group", "assigned_to", "opened_by", "cmdb_ci", "parent", "company", "location", "problem_id"}
+    {
+        "caller_id",
+        "assignment_group",
+        "assigned_to",
+        "opened_by",
+        "cmdb_ci",
+        "parent",
+        "company",
+        "location",
+        "problem_id",
+    }
 )
 _CONSTANT: Final = re.compile(r"[^\^\r\n]{1,100}")
 _TEMPLATE: Final = re.compile(r"[0-9a-f]{32}")
@@ -158,12 +168,14 @@ def check_servicenow(
     yield from _check_tables(tables)
     if first_look < config.settles_after:
         reason = (
-            f"outbox.unknown_retry begins at {first_look:g} s, before {config.settles_after:g} s"
-            " (quota_seconds + lookup_margin_seconds): what is unknown is looked up then"
+            f"and lookup_margin_seconds make {config.settles_after:g} s, after outbox.unknown_retry's first"
+            f" {first_look:g} s: what is unknown is looked up then only"
         )
-        yield Objection("quota_seconds", reason, f"outbox.unknown_retry = [{config.settles_after:g}, 120]", warning=True)
+        yield Objection(
+            "quota_seconds", reason, f"outbox.unknown_retry = [{config.settles_after:g}, 120]", warning=True
+        )
     if config.lookup_margin_seconds < QUOTA_MARGIN and not is_local:
-        reason = f"lookup_margin_seconds is below {QUOTA_MARGIN:g}: a look-up may come before a cancelled call has ended"
+        reason = f"is below {QUOTA_MARGIN:g}: a look-up may come before a cancelled call has ended"
         yield Objection("lookup_margin_seconds", reason, warning=True)
 
 
@@ -225,4 +237,4 @@ def _check_tables(tables: ServiceNowTables) -> Iterator[Objection]:
         table: str = getattr(tables, key)
         if table not in allowed and not _STAGING.fullmatch(table):
             known = " or ".join(sorted(allowed))
-            yield Objection(f"tables.{key}", f"must be {known}, or {IMPORT}u_…, not {table!r}")
+            yield Objection(f"tables.{key}", f"must be {known}, or {IMPORT} and a staging table, not {table!r}")

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
+
+import anyio.to_thread
 
 from ecproc.clock import Clock
 from ecproc.config import Config, Secrets
 from ecproc.desk.backup import DESK_FILE
 from ecproc.desk.base import Desk
 from ecproc.desk.local import LocalDesk
+from ecproc.mapping import Mapping
 from ecproc.room import Room
+
+if TYPE_CHECKING:
+    from ecproc.desk.servicenow.desk import ServiceNowDesk
 
 
 async def open_desk(
-    config: Config, *, secrets: Secrets, align: Callable[[LocalDesk], Awaitable[None]], clock: Clock, room: Room
+    config: Config,
+    *,
+    mapping: Mapping,
+    secrets: Secrets,
+    align: Callable[[LocalDesk], Awaitable[None]],
+    clock: Clock,
+    room: Room,
 ) -> Desk:
-    """The desk of the operator's choice. `align` holds the built-in one's file against the log. Raises ConfigError,
-    StoreError and what `align` raises."""
+    """The desk of the operator's choice, which is told things by the mapping. `align` holds the built-in one's file
+    against the log. Raises ConfigError, StoreError and what `align` raises."""
     match config.desk.kind:
         case "local":
             desk = await LocalDesk.open(config.data.directory / DESK_FILE, clock=clock, room=room)
@@ -27,6 +39,8 @@ async def open_desk(
                 await desk.aclose()
                 raise
             return desk
+        case "servicenow":
+            return await open_servicenow(config, mapping=mapping, secrets=secrets, clock=clock)
         case "webhook":
             from ecproc.desk.webhook.desk import WebhookDesk  # another desk need not wait for its HTTP client
 
@@ -36,3 +50,18 @@ async def open_desk(
             )
         case kind:
             assert_never(kind)
+
+
+async def open_servicenow(config: Config, *, mapping: Mapping, secrets: Secrets, clock: Clock) -> ServiceNowDesk:
+    """The desk on a ServiceNow instance; nothing is asked of it yet. Raises ConfigError."""
+    from ecproc.desk.servicenow.desk import ServiceNowDesk
+
+    return await anyio.to_thread.run_sync(  # reading authorities takes its time
+        lambda: ServiceNowDesk(
+            config.desk_servicenow,
+            config.desk_servicenow_tables,
+            mapping=mapping,
+            secret=lambda key: secrets[f"desk.servicenow.{key}"].value,
+            clock=clock,
+        )
+    )

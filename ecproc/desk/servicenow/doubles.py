@@ -45,7 +45,7 @@ class Doubles:
         self._absent[key] = None
         _trim(self._absent)
 
-    def note_created(self, table: str, sys_id: str, key: str) -> None:
+    def note_created(self, sys_id: str, key: str) -> None:
         """Remember which record was made then."""
         if key in self._absent:
             del self._absent[key]

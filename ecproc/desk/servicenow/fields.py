@@ -18,6 +18,10 @@ from ecproc.mapping.tables import Mapping as FieldMapping
 
 _CHANGE: Final = "change"
 _MAPPING_HINT: Final = "see ecproc map test: shorten the text at Ensono, or let the rule put the rest into a comment"
+_STATES: Final = frozenset({"state", "status"})
+_FIRST: Final = ("open", "New")
+"""The state of a new ticket: of incidents and requests, and of changes."""
+_OVER: Final = frozenset({"resolved", "closed", "cancelled", "Closed", "Cancelled"})
 _ENDS: Final[Mapping[str, tuple[str, str]]] = {
     EffectKind.RESOLVE: ("resolved", "Review"),
     EffectKind.CLOSE: ("closed", "Closed"),
@@ -48,7 +52,10 @@ class Translator:
         Raises DeskRefused where the mapping does, and DeskUnavailable where names cannot be looked up.
         """
         news = _with_state(call)
-        known = {**call.record, **news, "ticketNumber": call.ticket}
+        record = {
+            name: value for name, value in call.record.items() if name not in _STATES or not (_STATES & news.keys())
+        }
+        known = {**record, **news, "ticketNumber": call.ticket}
         changed = None if call.kind == EffectKind.CREATE else frozenset(news)
         out = self._mapping.to_desk(call.ticket_type, known, changed=changed)
         if out.refused:
@@ -56,7 +63,9 @@ class Translator:
         fields = {name: value for name, value in out.fields.items() if name not in JOURNAL_FIELDS}
         notes = [value for name, value in out.fields.items() if name in JOURNAL_FIELDS and value]
         remarks = [
-            Remark(Anomaly.UNMAPPED, f"{one.type}.{one.field}: {shorten(one.value)!r}") for one in out.unmapped if one.reported
+            Remark(Anomaly.UNMAPPED, f"{one.type}.{one.field}: {shorten(one.value)!r}")
+            for one in out.unmapped
+            if one.reported
         ]
         for name, kind in out.references.items():
             found = await self._resolve(kind, fields[name], out.fallbacks.get(name, ""))
@@ -72,6 +81,24 @@ class Translator:
     async def find_user(self, email: str) -> str | None:
         """The sys_id of the one user with that address."""
         return await self._references.find("user", email)
+
+    def list_heard(self, ticket_type: str) -> tuple[str, ...]:
+        """The fields of a record whose changes are told to Ensono."""
+        return tuple(name for name in self._mapping.list_desk_fields(ticket_type) if name not in JOURNAL_FIELDS)
+
+    def view(self, ticket_type: str, row: Row) -> dict[str, str]:
+        """What a record has in these fields, under the guide's names and in the desk's own words."""
+        if not row:
+            return {}
+        return {name: raw for name, (raw, _) in self._mapping.from_desk(ticket_type, row).view.items()}
+
+    def name_state(self, ticket_type: str, state: str) -> str:
+        """A record's state in Ensono's words, as far as the mapping has one: else as the desk shows it."""
+        if not state:
+            return ""
+        view = self._mapping.from_desk(ticket_type, {"state": state}).view
+        shown = self._mapping.choices.get(ticket_type.lower(), {}).get("state", {}).get(state, state)
+        return view["status"][1] if "status" in view else shown
 
     async def _resolve(self, kind: str, name: str, fallback: str) -> tuple[str, bool] | None:
         """The id of a name, or of the one that stands in for it."""
@@ -92,10 +119,15 @@ def list_overruled(sent: Row, got: Row) -> tuple[Remark, ...]:
 
 
 def _with_state(call: DeskCall) -> dict[str, str]:
-    """The call's news, with the state that its kind means."""
+    """The call's news, with the state that its kind means. A ticket is not made in a state that is an end: that has a
+    call of its own."""
     news = dict(call.fields)
-    if call.kind in _ENDS and not (news.get("state") or news.get("status")):
-        news["state"] = _ENDS[call.kind][call.ticket_type.lower() == _CHANGE]
+    named = news.get("state") or news.get("status") or ""
+    is_change = call.ticket_type.lower() == _CHANGE
+    if call.kind == EffectKind.CREATE and named in ("", *_OVER):
+        return {**{name: value for name, value in news.items() if name not in _STATES}, "state": _FIRST[is_change]}
+    if call.kind in _ENDS and not named:
+        news["state"] = _ENDS[call.kind][is_change]
     return news
 
 

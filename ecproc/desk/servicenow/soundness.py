@@ -96,7 +96,7 @@ class Soundness:
             f"key_not_stored: {table} does not keep {field}, so no record could be found again",
             sent=False,
             down=True,
-            hint=f"let our user write {field} of {table} (ecproc desk check --write proves it); then it goes on by itself",
+            hint=f"let our user write {field} of {table}, which ecproc desk check --write proves; it goes on by itself",
         )
 
     def _describe_deaf(self, table: str) -> DeskUnavailable:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from ecproc.config.servicenow import IMPORT
 from ecproc.desk.base import DeskCall, DeskRefused, DeskUnavailable
 from ecproc.desk.servicenow.answers import read_answer
 from ecproc.desk.servicenow.session import Session
@@ -12,11 +11,6 @@ from ecproc.desk.servicenow.wire import Row, import_row, read_rows
 
 _STORED: Final = frozenset({"inserted", "updated", "ignored"})
 _HINT: Final = "see the transform map and the import set's log at the instance, then ecproc outbox retry"
-
-
-def name_staging(table: str) -> str:
-    """The staging table that an option names; empty where it names a table of records."""
-    return table.removeprefix(IMPORT) if table.startswith(IMPORT) else ""
 
 
 async def put(session: Session, staging: str, body: Row, call: DeskCall) -> Row:
@@ -32,7 +26,9 @@ async def put(session: Session, staging: str, body: Row, call: DeskCall) -> Row:
     failed = next((row for row in found if row.get("status") not in _STORED), None)
     if failed is not None:
         words = " ".join(failed.get("error_message", "").split())[:300]
-        raise DeskRefused(f"the transform map failed: {words or failed.get('status')}", final=True, hint=_HINT, call=told)
+        raise DeskRefused(
+            f"the transform map failed: {words or failed.get('status')}", final=True, hint=_HINT, call=told
+        )
     row = next((row for row in found if row.get("sys_id")), None)
     if row is None:
         raise DeskRefused("the transform map ignored the row", final=True, hint=_HINT, call=told)

@@ -11,6 +11,8 @@ from ecproc.desk.base import DeskCall
 
 _FITS: Final = re.compile(r"[A-Za-z0-9:._|-]{1,120}")
 _MARKUP: Final = re.compile(r"\[(/?code\])", re.IGNORECASE)
+_SPLIT: Final = "[\u200b\\1"
+"""Behind its bracket a character that nobody sees."""
 _LONGEST_SHOWN: Final = 80
 
 
@@ -24,7 +26,7 @@ def write_marker(call: DeskCall) -> str:
 
 def write_note(text: str, marker: str) -> str:
     """The text as a journal takes it. `[code]` would make markup of it: it stays visible."""
-    return f"{_MARKUP.sub('[\u200b\\1', text).rstrip()}\n{marker}"
+    return f"{_MARKUP.sub(_SPLIT, text).rstrip()}\n{marker}"
 
 
 def has_marker(entry: str, marker: str) -> bool:

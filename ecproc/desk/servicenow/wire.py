@@ -71,11 +71,11 @@ class Display(msgspec.Struct, frozen=True, kw_only=True):
         return {self.key_field: key, self.display_field: self.display}
 
 
-def create(table: str, body: Row, *, key_field: str) -> Request:
-    """Make a record. There is no upsert: a second one makes a second record."""
-    return Request(
-        method="POST", path=_table(table), params=_shape(key_field, body), body=dict(body), repeatable=False
-    )
+def create(table: str, body: Row, *, key_field: str, heard: Iterable[str] = ()) -> Request:
+    """Make a record, whose answer has the fields that are `heard` of too. There is no upsert: a second one makes a
+    second record."""
+    shape = _shape(key_field, [*body, *heard])
+    return Request(method="POST", path=_table(table), params=shape, body=dict(body), repeatable=False)
 
 
 def create_change(kind: str, body: Row, *, template: str = "") -> Request:
@@ -87,9 +87,7 @@ def create_change(kind: str, body: Row, *, template: str = "") -> Request:
 def patch(table: str, sys_id: str, body: Row, *, key_field: str, repeatable: bool = True) -> Request:
     """Set fields of a record."""
     path = f"{_table(table)}/{_id(sys_id)}"
-    return Request(
-        method="PATCH", path=path, params=_shape(key_field, body), body=dict(body), repeatable=repeatable
-    )
+    return Request(method="PATCH", path=path, params=_shape(key_field, body), body=dict(body), repeatable=repeatable)
 
 
 def read(table: str, sys_id: str, *, key_field: str, fields: Iterable[str] = ()) -> Request:
@@ -134,7 +132,9 @@ def read_journal_text(table: str, sys_id: str, field: str) -> Request:
 def comment(table: str, sys_id: str, field: str, text: str) -> Request:
     """Add to a record's journal."""
     path = f"{_table(table)}/{_id(sys_id)}"
-    return Request(method="PATCH", path=path, params=_only("sys_id", "number", "state"), body={field: text}, repeatable=False)
+    return Request(
+        method="PATCH", path=path, params=_only("sys_id", "number", "state"), body={field: text}, repeatable=False
+    )
 
 
 def attach(table: str, sys_id: str, name: str) -> Request:
