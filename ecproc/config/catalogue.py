@@ -23,6 +23,7 @@ from ecproc.config.options import (
 )
 from ecproc.config.secret import Secret
 from ecproc.config.servicenow import ServiceNowConfig, ServiceNowTables
+from ecproc.config.watch import InternalConfig, WatchConfig
 
 PREFIX: Final = "ECPROC_"
 
@@ -35,6 +36,8 @@ SECTIONS: Final[Mapping[str, type[Struct]]] = {
     "desk.servicenow": ServiceNowConfig,
     "desk.servicenow.tables": ServiceNowTables,
     "desk.webhook": DeskWebhookConfig,
+    "desk.watch": WatchConfig,
+    "policy.internal": InternalConfig,
     "outbox": OutboxConfig,
     "outbox.slots": OutboxSlots,
     "commands": CommandsConfig,

@@ -12,6 +12,7 @@ from ecproc.config.hooks import DeskWebhookConfig, HooksConfig
 from ecproc.config.proxy import BadProxy, Proxy, parse_proxy
 from ecproc.config.secret import Secret
 from ecproc.config.servicenow import ServiceNowConfig, ServiceNowTables
+from ecproc.config.watch import InternalConfig, WatchConfig
 from ecproc.errors import ConfigProblem
 
 Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
@@ -360,6 +361,8 @@ class Config(Struct, frozen=True, kw_only=True):
     desk_servicenow: ServiceNowConfig = ServiceNowConfig()
     desk_servicenow_tables: ServiceNowTables = ServiceNowTables()
     desk_webhook: DeskWebhookConfig = DeskWebhookConfig()
+    desk_watch: WatchConfig = WatchConfig()
+    policy_internal: InternalConfig = InternalConfig()
     outbox: OutboxConfig = OutboxConfig()
     outbox_slots: OutboxSlots = OutboxSlots()
     commands: CommandsConfig = CommandsConfig()

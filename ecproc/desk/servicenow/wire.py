@@ -20,7 +20,7 @@ APPROVERS: Final = "sysapproval_approver"
 JOURNAL_FIELDS: Final = ("comments", "work_notes")
 """Fields whose texts are kept elsewhere: a record's own answer has them empty."""
 
-_OWN: Final = ("sys_id", "number", "state", "sys_mod_count", "sys_updated_on", "sys_updated_by", "sys_created_on")
+OWN_FIELDS: Final = ("sys_id", "number", "state", "sys_mod_count", "sys_updated_on", "sys_updated_by", "sys_created_on")
 _ROWS: Final = 5
 _JOURNAL_ROWS: Final = 200
 _ATTACHMENT_ROWS: Final = 500
@@ -84,10 +84,13 @@ def create_change(kind: str, body: Row, *, template: str = "") -> Request:
     return Request(method="POST", path=path, body=dict(body), repeatable=False)
 
 
-def patch(table: str, sys_id: str, body: Row, *, key_field: str, repeatable: bool = True) -> Request:
-    """Set fields of a record."""
+def patch(
+    table: str, sys_id: str, body: Row, *, key_field: str, heard: Iterable[str] = (), repeatable: bool = True
+) -> Request:
+    """Set fields of a record, whose answer has them and those that are `heard` of."""
     path = f"{_table(table)}/{_id(sys_id)}"
-    return Request(method="PATCH", path=path, params=_shape(key_field, body), body=dict(body), repeatable=repeatable)
+    shape = _shape(key_field, [*body, *heard])
+    return Request(method="PATCH", path=path, params=shape, body=dict(body), repeatable=repeatable)
 
 
 def read(table: str, sys_id: str, *, key_field: str, fields: Iterable[str] = ()) -> Request:
@@ -176,6 +179,16 @@ def read_page(table: str, *, after: str, limit: int, fields: Iterable[str], only
     query = query.where_constant("active", "true") if only_active else query
     query = query.behind(after) if after else query
     return _list(table, query.ordered_by("sys_id"), limit, _only("sys_id", *fields))
+
+
+def list_rows(table: str, query: EncodedQuery, *, fields: Iterable[str], limit: int) -> Request:
+    """Read these fields of the records that a query finds."""
+    return _list(table, query, limit, _only("sys_id", *fields))
+
+
+def read_content(attachment: str) -> Request:
+    """Read what an attached file holds."""
+    return Request(method="GET", path=f"{ATTACHMENT_PATH}/{_id(attachment)}/file")
 
 
 def import_row(staging: str, body: Row, *, repeatable: bool = True) -> Request:
@@ -270,7 +283,7 @@ def _id(sys_id: str) -> str:
 
 def _shape(key_field: str, fields: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """The parameters that ask for raw values of these fields and those that every answer is judged by."""
-    return _only(*_OWN, key_field, *(name for name in fields if name not in JOURNAL_FIELDS))
+    return _only(*OWN_FIELDS, key_field, *(name for name in fields if name not in JOURNAL_FIELDS))
 
 
 def _only(*fields: str) -> tuple[tuple[str, str], ...]:
