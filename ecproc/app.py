@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar, assert_never
 
 import anyio
 import msgspec
@@ -17,9 +17,8 @@ from anyio.abc import TaskGroup
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 
-from ecproc.attachments.fetch import HttpFetcher
+from ecproc.attachments.opening import open_fetcher, open_uploader
 from ecproc.attachments.store import ContentStore
-from ecproc.attachments.upload import HttpUploader
 from ecproc.bridge.fast import FastBridge
 from ecproc.clock import Clock, SystemClock
 from ecproc.collector import spare_the_collector
@@ -29,7 +28,7 @@ from ecproc.config import Config, DataConfig, LiveSecret, Secrets
 from ecproc.descriptors import FEW_FILES, Reserve, raise_limit
 from ecproc.desk.base import Desk
 from ecproc.desk.local import LocalDesk
-from ecproc.desk.opening import open_desk
+from ecproc.desk.opening import has_watch, open_desk
 from ecproc.domain.log import Batch
 from ecproc.domain.policy import Policy
 from ecproc.ending import Ending
@@ -51,18 +50,26 @@ from ecproc.reloading import Reloading
 from ecproc.reporting import ProcessHealth, Reporting, read_versions, tell_exposures, watch_room
 from ecproc.restoring import align_desk
 from ecproc.room import Room
+from ecproc.runtime.watch import Watching
 from ecproc.starting import Front, Opening
 from ecproc.store.base import Damage, Store
 from ecproc.store.opening import open_reader, open_store, verify_log
 from ecproc.systemd import ServiceManager
 from ecproc.telemetry.hooks import PAUSABLE, Reading
 from ecproc.telemetry.metrics import PrometheusTelemetry
+from ecproc.watching import SOURCE, open_watching
 
 if TYPE_CHECKING:
     from ecproc.bridge.http import HttpBridge
 
 log = structlog.get_logger()
 
+
+class _Closable(Protocol):
+    async def aclose(self) -> None: ...
+
+
+Peer = TypeVar("Peer", bound=_Closable)
 Errand: TypeAlias = Callable[[Intake], Awaitable[ExitCode]]
 """What a processor is started for, and how it ends."""
 _SHUT_DOWN_SHARE: Final = 0.75
@@ -131,7 +138,8 @@ async def run_processor(
         clock = SystemClock()
         _raise_file_limit()
         reserve = stack.enter_context(closing(Reserve()))
-        telemetry = PrometheusTelemetry(CollectorRegistry(), clock=clock, **read_versions())
+        sources = (SOURCE,) if has_watch(config) else ()
+        telemetry = PrometheusTelemetry(CollectorRegistry(), clock=clock, sources=sources, **read_versions())
         front = Front(config, tasks, reserve=reserve, telemetry=telemetry, clock=clock)
         start = Opening(telemetry.registry, front=front, interrupts=interrupts, clock=clock)
         opening = partial(
@@ -170,6 +178,7 @@ class Processor:
         front: Front,
         unchecked: LiveCheck | None,
         reloading: Reloading,
+        watching: Watching | None,
         telemetry: PrometheusTelemetry,
         clock: Clock,
     ) -> None:
@@ -181,10 +190,11 @@ class Processor:
         self._front = front
         self._unchecked = unchecked
         self._reloading = reloading
+        self._watching = watching
         self._heartbeat = Heartbeat()
         self._reporting = Reporting(config, store, pipeline, room, telemetry=telemetry, clock=clock)
         self._manager = ServiceManager(os.environ, clock)
-        self._ending = Ending(pipeline, self._reporting, reread=reloading.reread, clock=clock)
+        self._ending = Ending(pipeline, self._reporting, watching=watching, reread=reloading.reread, clock=clock)
         self._health = ProcessHealth(
             telemetry.registry,
             works=lambda: self._heartbeat.is_alive() and not store.failed.is_set(),
@@ -228,15 +238,11 @@ class Processor:
         await start.when_there_is_room(content.sweep)
         reloading = Reloading(config, clock=clock, learn=learn)
         opening = partial(_open_desk, config, store, secrets=reloading.secrets, clock=clock, room=room)
-        desk = await start.when_there_is_room(opening)
-        stack.push_async_callback(desk.aclose)
-        adapter = _open_bridge(config, api_key=reloading.secrets["bridge.api_key"], clock=clock)
-        stack.push_async_callback(adapter.aclose)
+        desk = _close_with(stack, await start.when_there_is_room(opening))
+        adapter = _close_with(stack, _open_bridge(config, api_key=reloading.secrets["bridge.api_key"], clock=clock))
         bridge = MeteredBridge(adapter, telemetry=telemetry, clock=clock)
-        fetcher = _open_fetcher(config, content, clock=clock)
-        stack.push_async_callback(fetcher.aclose)
-        uploader = _open_uploader(config, content, clock=clock)
-        stack.push_async_callback(uploader.aclose)
+        fetcher = _close_with(stack, open_fetcher(config, content, clock=clock))
+        uploader = _close_with(stack, open_uploader(config, content, clock=clock))
         pipeline = Pipeline(
             config,
             store=store,
@@ -252,6 +258,9 @@ class Processor:
             uploader=uploader,
         )
         reloading.on_new_key = pipeline.ingest.try_now
+        watching = open_watching(
+            config, desk, store=store, pipeline=pipeline, content=content, telemetry=telemetry, clock=clock
+        )
         return cls(
             config,
             pipeline,
@@ -262,6 +271,7 @@ class Processor:
             front=start.front,
             unchecked=unchecked,
             reloading=reloading,
+            watching=watching,
             telemetry=telemetry,
             clock=clock,
         )
@@ -296,12 +306,16 @@ class Processor:
             with anyio.move_on_after(self._config.limits.shutdown_seconds * _SHUT_DOWN_SHARE):
                 self._health.draining = True
                 self._manager.tell_stopping()
+                if self._watching is not None:
+                    self._watching.stop()
                 await self._pipeline.shut_down()
             tasks.cancel_scope.cancel()
         return self._ending.exit_code
 
     async def _receive(self, tasks: TaskGroup, drain: float | None) -> None:
         await tasks.start(self._pipeline.run, self._idle_interval(drain))
+        if self._watching is not None:
+            tasks.start_soon(self._watching.run)
         await self._manager.tell_ready()
 
     def _idle_interval(self, drain: float | None) -> float:
@@ -330,6 +344,12 @@ class Processor:
         )
 
 
+def _close_with(stack: AsyncExitStack, peer: Peer) -> Peer:
+    """The peer, which is closed when the stack is."""
+    stack.push_async_callback(peer.aclose)
+    return peer
+
+
 def _raise_file_limit() -> None:
     """Open as many files as we may, and say so where that is hardly enough."""
     limit = raise_limit()
@@ -348,30 +368,6 @@ async def _open_desk(config: Config, store: Store, *, secrets: Secrets, clock: C
     except RowDamaged as damaged:
         await mend_live_state(store, _team(config, clock), damaged)
         return await opening()
-
-
-def _open_fetcher(config: Config, content: ContentStore, *, clock: Clock) -> HttpFetcher:
-    return HttpFetcher(
-        content,
-        allowed_hosts=config.attachments.allowed_hosts,
-        max_bytes=config.attachments.max_bytes,
-        timeout=config.limits.download_seconds,
-        max_connections=config.limits.bridge_connections,
-        clock=clock,
-        proxy=config.bridge.proxy_address,
-    )
-
-
-def _open_uploader(config: Config, content: ContentStore, *, clock: Clock) -> HttpUploader:
-    return HttpUploader(
-        content,
-        allowed_hosts=config.attachments.allowed_hosts,
-        max_bytes=config.attachments.max_bytes,
-        timeout=config.limits.download_seconds,
-        max_connections=config.limits.bridge_connections,
-        clock=clock,
-        proxy=config.bridge.proxy_address,
-    )
 
 
 def _open_bridge(config: Config, *, api_key: LiveSecret, clock: Clock) -> FastBridge | HttpBridge:

@@ -1,4 +1,4 @@
-"""What every watch of a desk must do: subclass `WatchTests`, say how to open yours on a desk that the suite can change."""
+"""What every watch of a desk must do: subclass `WatchTests`, and say how to open yours on a desk of its people."""
 
 from __future__ import annotations
 

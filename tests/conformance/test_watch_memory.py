@@ -56,7 +56,9 @@ class MemoryWatch:
         seen, at, offset = self._read(cursor)
         seen = min(seen, self._desk.now)
         start = at or [seen - (0.0 if self._defect == "no overlap" else self._overlap), ""]
-        rows = sorted([when, reference, count] for reference, (when, count) in self._desk.records.items())
+        rows: list[list[Any]] = sorted(
+            [when, reference, count] for reference, (when, count) in self._desk.records.items()
+        )
         rows = [row for row in rows if self._is_behind(row, start, is_first=at is None)]
         if self._defect == "offset":
             rows = rows[offset:]

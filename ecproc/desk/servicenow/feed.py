@@ -2,8 +2,8 @@
 
 A round reads `[seen - overlap, end)` in the order of (time, sys_id). Times are whole seconds, so behind a page the rest
 of its last second is read first, by sys_id, and then what is later. Nothing goes by offsets: rows move while they are
-read. Only a page without a row and without a next one is the end, as rows that our user may not see are taken out of a
-page after it was cut.
+read. A page that is shorter than asked for is not the end, as rows that our user may not see are taken out of a page
+after it was cut: the end is a page without a row and without a next one, or one from whose total nothing is left.
 
 `seen` is the newest time of any row, never now: what is written while we ask, or becomes visible late, is behind it.
 """
@@ -65,11 +65,13 @@ class Cursor(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Rows that came, in order, and whether more are named; `newest` is the instance's clock."""
+    """Rows that came, in order, and whether more are named; `newest` is the instance's clock. `is_whole`: so many rows
+    as were asked for are there at most, those hidden from us included."""
 
     rows: Sequence[Row]
     has_next: bool
     newest: str
+    is_whole: bool = False
 
 
 class QueryIgnored(Exception):
@@ -137,7 +139,9 @@ def go_on(source: Source, mark: Mark, page: Page) -> Mark:
     if page.rows:
         last = page.rows[-1]
         time = last[source.time]
-        return Mark(max(mark.seen, min(time, page.newest)), at=time, behind=last["sys_id"])
+        seen = max(mark.seen, min(time, page.newest))
+        is_end = page.is_whole and not mark.behind
+        return Mark(seen, done=True) if is_end else Mark(seen, at=time, behind=last["sys_id"])
     if page.has_next and not mark.wide:
         return replace(mark, wide=True)
     if mark.behind:

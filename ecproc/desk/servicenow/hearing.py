@@ -72,7 +72,7 @@ class Hearing:
             case Heard.FILE:
                 return await self._tell_files(rows)
             case Heard.APPROVAL:
-                return self._tell_approvals(rows)
+                return await self._tell_approvals(rows)
             case heard:
                 assert_never(heard)
 
@@ -109,13 +109,13 @@ class Hearing:
         approved = DECIDED.get(row.get("approval", ""))
         if "approval" not in source.fields or approved is None or row.get("type") != _NORMAL:
             return []
-        reason = "" if approved else await self._find_reason(row["sys_id"])
+        reason = "" if approved else await self._find_reason(row["sys_id"], self._notes_out)
         decision = ExternalDecision(approved, row.get("sys_updated_by", ""), reason)
         return [tell_decision(row, row["number"], row["sys_id"], decision, source=self._source)]
 
-    async def _find_reason(self, sys_id: str) -> str:
-        """The newest words of a person's at a change."""
-        for field in self._notes_out:
+    async def _find_reason(self, sys_id: str, journals: Sequence[str]) -> str:
+        """The newest words of a person's at a change, or at the record of an approver."""
+        for field in journals:
             for entry in await self._read(read_journal(sys_id, field)):
                 if not is_own_note(entry, self._user) and entry.get("value", "").strip():
                     return entry["value"]
@@ -139,19 +139,17 @@ class Hearing:
             if (number := numbers.get(row.get("table_sys_id", ""))) and not is_own_file(row, handed[number])
         ]
 
-    def _tell_approvals(self, rows: Sequence[Row]) -> list[News]:
+    async def _tell_approvals(self, rows: Sequence[Row]) -> list[News]:
         decided = [row for row in rows if row.get("state") in DECIDED and row.get("sysapproval.number")]
-        return [
-            tell_decision(
-                row,
-                row["sysapproval.number"],
-                row.get("sysapproval", ""),
-                ExternalDecision(DECIDED[row["state"]], row.get("approver.email", ""), row.get("comments", "").strip()),
-                source=self._source,
-            )
-            for row in decided
-            if row.get("source_table") in ("", CHANGES)
-        ]
+        found = []
+        for row in decided:
+            if row.get("source_table", "") not in ("", CHANGES):
+                continue
+            approved, number = DECIDED[row["state"]], row["sysapproval.number"]
+            reason = "" if approved else await self._find_reason(row["sys_id"], ("comments",))
+            decision = ExternalDecision(approved, row.get("approver.email", ""), reason)
+            found.append(tell_decision(row, number, row.get("sysapproval", ""), decision, source=self._source))
+        return found
 
     async def _find_numbers(self, records: Iterable[tuple[str, str]]) -> dict[str, str]:
         """The numbers of these records, given by table and sys_id, as far as we may see them."""

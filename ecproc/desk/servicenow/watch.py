@@ -101,6 +101,7 @@ class ServiceNowWatch:
         if self._anew or all(not mark.at for mark in before.tables.values()):
             self._horizon = ""
         self._anew = False
+        news: list[News] = []
         for source in sorted(self._sources, key=lambda source: source.table == self._failed):
             while not (mark := state.tables[source.table]).done:
                 try:
@@ -109,10 +110,10 @@ class ServiceNowWatch:
                     self._anew, self._failed = True, source.table
                     raise
                 state = Cursor({**state.tables, source.table: mark})
-                if news:
+                if news and not all(mark.done for mark in state.tables.values()):
                     return WatchPage(tuple(news), write_cursor(state), more=True)
         self._failed = ""
-        return WatchPage((), write_cursor(end_round(state)), more=False)
+        return WatchPage(tuple(news), write_cursor(end_round(state)), more=False)
 
     async def read_again(self, records: Collection[str]) -> tuple[News, ...]:
         """The records of these sys_ids as they stand now; one that is gone has no news. Raises DeskUnavailable."""
@@ -167,8 +168,10 @@ class ServiceNowWatch:
             rows = sort_rows(source, mark, _judge(lambda: read_list(request, seen)))
         except QueryIgnored as ignored:
             raise DeskUnavailable(str(ignored), sent=False, hint=_IGNORED_HINT, call=request.told) from None
-        page = Page(rows, 'rel="next"' in (seen.links or ""), newest)
-        if is_hidden(mark, page) or (not rows and not mark.behind and _is_positive(seen.total) and not page.has_next):
+        total = _read_count(seen.total)
+        has_next, is_whole = 'rel="next"' in (seen.links or ""), total is not None and total <= limit
+        page = Page(rows, has_next, newest, is_whole=is_whole and not has_next)
+        if is_hidden(mark, page) or (not rows and not mark.behind and total and not has_next):
             self._complain("acl_hides_rows", f"{source.table} has rows since {mark.at} that our user may not see")
         return go_on(source, mark, page), await self._tell(source, rows)
 
@@ -252,7 +255,7 @@ def _watch_files(tables: Iterable[str]) -> Source:
 
 def _list_approvals(approvals: str) -> Iterator[Source]:
     if approvals == "approver_record":
-        fields = ("sysapproval", "sysapproval.number", "approver.email", "state", "comments", "source_table")
+        fields = ("sysapproval", "sysapproval.number", "approver.email", "state", "source_table")
         yield Source(
             table=APPROVERS,
             heard=Heard.APPROVAL,
@@ -270,5 +273,5 @@ def _judge(read: Callable[[], list[Row]]) -> list[Row]:
         raise DeskUnavailable(str(refused), sent=False, hint=refused.hint, call=refused.call) from None
 
 
-def _is_positive(total: str | None) -> bool:
-    return total is not None and total.isascii() and total.isdecimal() and total.strip("0") != ""
+def _read_count(total: str | None) -> int | None:
+    return int(total) if total and total.isascii() and total.isdecimal() and len(total) < 19 else None
