@@ -5,7 +5,7 @@ Every message here is safe to print: the adapter that raises keeps secrets and U
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,13 @@ class ExitCode(IntEnum):
     TEMPORARY = 75
     CONFIG = 78
     INTERRUPTED = 130
+
+
+class Severity(StrEnum):
+    """How bad a finding is: an error keeps something from working, a warning will or may."""
+
+    ERROR = "error"
+    WARNING = "warning"
 
 
 class EcprocError(Exception):

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from ecproc.config import Config
-from ecproc.errors import ConfigError, ConfigProblem
-from ecproc.mapping import Finding, Mapping, Severity, default_mapping, load_mapping, prove
+from ecproc.errors import ConfigError, ConfigProblem, Severity
+from ecproc.mapping import Finding, Mapping, default_mapping, load_mapping, prove
 from ecproc.mapping.load import MOST_BYTES
 
 _OPTION: Final = "mapping.file"

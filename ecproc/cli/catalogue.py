@@ -25,7 +25,12 @@ COMMANDS: Final = (
         "Watch it work: simulator, faults, kills, and the proof at the end.",
         ends_in_order=True,
     ),
-    Command("simulate", "ecproc.cli.simulate:simulate", "Serve a bridge to test against.", ends_in_order=True),
+    Command(
+        "simulate",
+        "ecproc.cli.simulate:simulate",
+        "Serve a bridge, or a ServiceNow instance, to test against.",
+        ends_in_order=True,
+    ),
     Command(
         "replay",
         "ecproc.cli.replay:replay",
@@ -69,6 +74,11 @@ COMMANDS: Final = (
     ),
     Command("reconcile", "ecproc.cli.reconcile:reconcile", "List what does not add up between us and Ensono."),
     Command("desk check", "ecproc.cli.desk:check", "Ask the client's desk whether it is what it is configured as."),
+    Command("map check", "ecproc.cli.map:check", "Prove the mapping: no value without an image, no rule in vain."),
+    Command("map show", "ecproc.cli.map:show", "Show the tables of the mapping, and its hash."),
+    Command("map test", "ecproc.cli.map:test", "Try the mapping on messages, records or events; nothing is sent."),
+    Command("map choices", "ecproc.cli.choices:choices", "Read the lists of the client's desk, for the mapping."),
+    Command("map diff", "ecproc.cli.map:diff", "Compare two mappings, also by what the log would have sent."),
     Command("config check", "ecproc.cli.config:check", "Check the configuration as `run` would."),
     Command("config show", "ecproc.cli.config:show", "Show every option, its value and where that came from."),
     Command("config init", "ecproc.cli.config:init", "Print a configuration file with every option and its default."),
@@ -81,6 +91,7 @@ GROUPS: Final = {
     "quarantine": "Messages that could not be taken.",
     "log": "The event log itself.",
     "desk": "The client's own desk.",
+    "map": "What the guide's fields are at the desk, and the desk's at Ensono.",
     "config": "The configuration.",
 }
 

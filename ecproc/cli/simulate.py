@@ -1,10 +1,10 @@
-"""`ecproc simulate`: the bridge simulator as a server."""
+"""`ecproc simulate`: a simulator as a server."""
 
 from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from typing import Annotated, Final
 
@@ -14,23 +14,27 @@ from cyclopts import Parameter, validators
 
 from ecproc.cli.output import flush, say, wants_json, write_document, write_text
 from ecproc.cli.session import Failed, Json, Own, UsageError
+from ecproc.cli.simulate_servicenow import serve_servicenow
 from ecproc.cli.words import choice
 from ecproc.collector import spare_the_collector
 from ecproc.errors import ExitCode
 from ecproc.simulator.faults import PRESETS
 from ecproc.simulator.ledger import Ledger
 from ecproc.simulator.server import Simulator, run_simulator
+from ecproc.simulator.servicenow import faults as instance_faults
+from ecproc.simulator.servicenow.settings import InstanceConfig
 from ecproc.simulator.settings import Scenario, SimulatorConfig
 
 DEFAULT_PORT: Final = 8700
-_SIMULATORS: Final = ("bridge",)
+_BRIDGE: Final = "bridge"
+_SIMULATORS: Final = (_BRIDGE, "servicenow")
 
 _EXAMPLE: Final = 20
 """Tickets of the scenario that is suggested for an empty queue."""
 
 
 def simulate(
-    _simulator: Annotated[str, choice(_SIMULATORS, name="SIMULATOR", help="What to stand in for.")] = _SIMULATORS[0],
+    simulator: Annotated[str, choice(_SIMULATORS, name="SIMULATOR", help="What to stand in for.")] = _BRIDGE,
     /,
     *,
     port: Annotated[
@@ -38,27 +42,43 @@ def simulate(
     ] = DEFAULT_PORT,
     scenario: Annotated[
         str | None,
-        Parameter(help="Scripted ticket lives to send, as in tickets=50,seed=1,rate=20 (rate is messages a second)."),
+        Parameter(
+            help="Scripted ticket lives that a bridge sends, as in tickets=50,seed=1,rate=20 (messages a second)."
+        ),
     ] = None,
     faults: Annotated[str, choice(tuple(PRESETS), help="What goes wrong.")] = "none",
     json: Json = False,
     session: Own,
 ) -> ExitCode:
-    """Serve a bridge on this machine until interrupted, and print how to reach it.
+    """Serve a bridge or a ServiceNow instance on this machine until interrupted, and print how to reach it.
 
-    On a terminal these are lines to paste into a second one, where `ecproc run` then takes what is sent. At the end it
-    says what it sent and saw. Its own pages send messages (POST /_sim/messages), start a scenario
-    (POST /_sim/scenario), change the faults (POST /_sim/faults) and tell what it saw (GET /_sim/ledger).
+    On a terminal these are lines to paste into a second one; with a bridge's, `ecproc run` then takes what is sent. At
+    the end it says what it sent and saw. A bridge's own pages send messages (POST /_sim/messages), start a scenario
+    (POST /_sim/scenario), change the faults (POST /_sim/faults) and tell what it saw (GET /_sim/ledger). An instance's
+    order faults (POST /simulator/faults) and tell what was applied, and how often (GET /simulator/ledger).
 
     Example:
         ecproc simulate bridge --scenario tickets=20
         ecproc simulate --port 0 --faults mild --json
+        ecproc simulate servicenow --port 8701
     """
     session.start_logging()
-    config = SimulatorConfig(port=port, faults=PRESETS[faults], scenario=_read_scenario(scenario))
     session.interrupts.stop_at_hangup()
-    session.run_loop(partial(session.interrupts.cut_short, partial(_serve, config, as_json=wants_json(json))))
+    serve = _choose(simulator, port, scenario=scenario, faults=faults, as_json=wants_json(json))
+    session.run_loop(partial(session.interrupts.cut_short, partial(_serve_on, port, serve)))
     return ExitCode.INTERRUPTED if session.interrupts.stop is signal.SIGINT else ExitCode.OK
+
+
+def _choose(
+    simulator: str, port: int, *, scenario: str | None, faults: str, as_json: bool
+) -> Callable[[], Awaitable[None]]:
+    """What serves the simulator that is asked for."""
+    if simulator == _BRIDGE:
+        config = SimulatorConfig(port=port, faults=PRESETS[faults], scenario=_read_scenario(scenario))
+        return partial(_serve, config, as_json=as_json)
+    if scenario is not None:
+        raise UsageError(f"--scenario goes with {_BRIDGE} alone")
+    return partial(serve_servicenow, InstanceConfig(port=port, faults=instance_faults.PRESETS[faults]), as_json=as_json)
 
 
 def _read_scenario(text: str | None) -> Scenario | None:
@@ -74,18 +94,22 @@ def _read_scenario(text: str | None) -> Scenario | None:
         raise UsageError(f"--scenario cannot be read: {error}") from error
 
 
-async def _serve(config: SimulatorConfig, *, as_json: bool) -> None:
+async def _serve_on(port: int, serve: Callable[[], Awaitable[None]]) -> None:
     spare_the_collector()
     try:
-        async with run_simulator(config) as simulator:
-            _tell_access(simulator, as_json=as_json)
-            try:
-                await anyio.sleep_forever()
-            finally:
-                say(_describe_books(simulator.ledger))
+        await serve()
     except OSError as error:
         hint = "--port 0 takes any free one"
-        raise Failed(f"port {config.port} on {config.host} cannot be used: {error.strerror}", hint=hint) from error
+        raise Failed(f"port {port} on 127.0.0.1 cannot be used: {error.strerror}", hint=hint) from error
+
+
+async def _serve(config: SimulatorConfig, *, as_json: bool) -> None:
+    async with run_simulator(config) as simulator:
+        _tell_access(simulator, as_json=as_json)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            say(_describe_books(simulator.ledger))
 
 
 def _tell_access(simulator: Simulator, *, as_json: bool) -> None:

@@ -125,6 +125,8 @@ def _describe(annotation: Any) -> str:
     kind, metas = _strip(annotation)
     if kind in (int, float):
         return ("a whole number" if kind is int else "a number") + _describe_bounds(metas)
+    if kind is bool:
+        return "true or false"
     if kind in (str, Secret):
         return "text"
     if kind is Path:

@@ -16,8 +16,10 @@ from ecproc.config.secret import Secret
 IMPORT: Final = "import:"
 """What stands before the name of a staging table."""
 QUOTA_MARGIN: Final = 15.0
-"""Seconds behind the instance's quota from which a look-up's "not there" can be relied on (§ 4.3 of the guide's notes
-on ServiceNow: a cancelled call may end that much later)."""
+"""Seconds behind the instance's quota from which a look-up's "not there" can be relied on: a cancelled call may end
+that much later."""
+LEAST_PER_HOUR: Final = 600
+"""The lowest ceiling of our own: of any lower one the reading of a list would take it all."""
 
 _TABLES: Final[Mapping[str, frozenset[str]]] = {
     "incident": frozenset({"incident", "sn_customerservice_case"}),
@@ -128,7 +130,8 @@ class ServiceNowConfig(Struct, frozen=True, kw_only=True):
     timeout: Annotated[float, Meta(gt=0, le=3_600, description="total seconds per call")] = 30.0
     max_connections: Annotated[int, Meta(ge=1, le=64, description="calls at the same time")] = 8
     requests_per_hour: Annotated[
-        int, Meta(ge=0, le=10_000_000, description="our own ceiling; 0 is none, the instance's 429 decides")
+        int,
+        Meta(ge=0, le=10_000_000, description="our own ceiling, 600 or more; 0 is none: the instance's 429 decides"),
     ] = 0
     proxy: Annotated[
         Secret,
@@ -170,6 +173,10 @@ def check_servicenow(
     yield from _check_credentials(config)
     yield from _check_fields(config)
     yield from _check_tables(tables)
+    if 0 < config.requests_per_hour < LEAST_PER_HOUR:
+        yield Objection(
+            "requests_per_hour", f"must be 0, or {LEAST_PER_HOUR} or more", "one ticket takes several calls"
+        )
     if first_look < config.settles_after:
         reason = (
             f"and lookup_margin_seconds make {config.settles_after:g} s, after outbox.unknown_retry's first"

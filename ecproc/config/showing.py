@@ -62,7 +62,7 @@ def _plain(value: object) -> Scalar:
 
 def _toml(value: Scalar) -> str:
     match value:
-        case str():
+        case str() | bool():
             return json.dumps(value)
         case tuple():
             return f"[{', '.join(_toml(item) for item in value)}]"

@@ -17,7 +17,10 @@ DESK_KINDS: Final = tuple(kind for kind, lane in LANES.items() if lane is Lane.D
 
 
 class StoredFile(msgspec.Struct, frozen=True):
-    """A file that was downloaded: its announced name and type, and where its bytes stand on this machine."""
+    """A file that was downloaded: its announced name and type, and where its bytes stand on this machine.
+
+    They were there once; whoever reads them says so if they are gone, for a person can bring them back.
+    """
 
     name: str
     type: str

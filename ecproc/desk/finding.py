@@ -15,3 +15,10 @@ class DeskFinding(msgspec.Struct, frozen=True):
     severity: Literal["error", "warning"]
     text: str
     fix: str
+
+
+class DeskCheck(msgspec.Struct, frozen=True):
+    """What a look came to: what is to be mended, and what else is worth knowing."""
+
+    findings: tuple[DeskFinding, ...]
+    notes: tuple[str, ...] = ()

@@ -21,6 +21,7 @@ from ecproc.doctor import bridging, data, machine
 from ecproc.doctor.aside import call_aside
 from ecproc.doctor.bridging import Probed
 from ecproc.doctor.calls import probe_bridge
+from ecproc.doctor.desk import check_servicenow, judge_check
 from ecproc.doctor.echo import ECHO_SECONDS, prove_echo
 from ecproc.doctor.readings import find_obstacle, find_place, read_directory, read_file_limits, time_syncs
 from ecproc.doctor.report import CheckName, DoctorReport, Opinion, Trouble, skip, write_report
@@ -183,6 +184,8 @@ def list_keys(config: Config) -> Sequence[Secret]:
 def _list_data_steps(config: Config, around: Surroundings) -> list[_Step]:
     looks = _DataLooks(config, around)
     own = {CheckName.LOG: VERIFY_SECONDS + 1, CheckName.PROCESSOR: _USUAL_SECONDS * 2}
+    if config.desk.kind == "servicenow":
+        own[CheckName.DESK] = _BRIDGE_SECONDS
     made = {
         CheckName.DATA_DIR: looks.directory,
         CheckName.DISK: looks.disk,
@@ -276,6 +279,9 @@ class _DataLooks:
         return data.judge_anchor(found, running=running, now=self._around.clock.now())
 
     async def desk(self) -> Opinion:
+        if self._config.desk.kind == "servicenow":
+            seen = await check_servicenow(self._config, nonce="", write=False, clock=self._around.clock)
+            return judge_check(seen, self._config.desk_servicenow.base_url)
         if not await self._has_log():
             return data.judge_desk(await self._look_at_desk(), "")
         async with open_reading(self._config) as reader:

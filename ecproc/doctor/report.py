@@ -7,6 +7,8 @@ from enum import StrEnum
 
 import msgspec
 
+from ecproc.errors import Severity
+
 
 class CheckName(StrEnum):
     """The checks, in the order in which they are made."""
@@ -34,13 +36,6 @@ class CheckName(StrEnum):
     APPROVERS = "approvers"
     WAITING = "waiting"
     ECHO = "echo"
-
-
-class Severity(StrEnum):
-    """How bad a finding is: an error keeps something from working, a warning will or may."""
-
-    ERROR = "error"
-    WARNING = "warning"
 
 
 class Trouble(msgspec.Struct, frozen=True):

@@ -8,10 +8,11 @@ from enum import StrEnum
 
 import msgspec
 
+from ecproc.errors import Severity
 from ecproc.mapping.predicates import fold_word
 
 
-class Check(StrEnum):
+class ProofCheck(StrEnum):
     """What a finding is about."""
 
     TOTALITY = "totality"
@@ -32,17 +33,10 @@ class Check(StrEnum):
     """A value of a list has no row, and so becomes the default."""
 
 
-class Severity(StrEnum):
-    """Whether a mapping may be used all the same."""
-
-    ERROR = "error"
-    WARNING = "warning"
-
-
 class Finding(msgspec.Struct, frozen=True):
     """One thing that the proof found: where it stands as `file:line`, and what to do about it."""
 
-    check: Check
+    check: ProofCheck
     severity: Severity
     location: str
     text: str
@@ -56,11 +50,11 @@ def ask_near(word: str, known: Iterable[str]) -> str:
     return f"did you mean {folded[near[0]]!r}?" if near else ""
 
 
-def report_error(check: Check, location: str, text: str, help: str = "") -> Finding:
+def report_error(check: ProofCheck, location: str, text: str, help: str = "") -> Finding:
     """A finding that a mapping may not be used with."""
     return Finding(check, Severity.ERROR, location, text, help)
 
 
-def report_warning(check: Check, location: str, text: str, help: str = "") -> Finding:
+def report_warning(check: ProofCheck, location: str, text: str, help: str = "") -> Finding:
     """One that it may be used with."""
     return Finding(check, Severity.WARNING, location, text, help)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from ecproc.mapping import guide
-from ecproc.mapping.findings import Check, Finding, ask_near, report_error, report_warning
+from ecproc.mapping.findings import Finding, ProofCheck, ask_near, report_error, report_warning
 from ecproc.mapping.rules import Direction, How, Rule
 from ecproc.mapping.tables import Mapping
 
@@ -43,7 +43,7 @@ def check_inverse(mapping: Mapping) -> Iterator[Finding]:
                     yield from _check_collisions(way, rule, words)
     for word in sorted(mapping.lossy - seen):
         text = f"lossy names {word!r}, which no rule sends to the desk"
-        yield report_error(Check.INVERSE, mapping.places.get("lossy", ""), text, ask_near(word, seen))
+        yield report_error(ProofCheck.INVERSE, mapping.places.get("lossy", ""), text, ask_near(word, seen))
 
 
 def _list_rules(way: _Way) -> list[Rule]:
@@ -107,7 +107,7 @@ def _tell(
     named = ", ".join(f'"{word}"' for word in unsaid)
     place = rule.places.get(f"map.{unsaid[0]}", rule.place_of("map"))
     report = report_error if way.mapping.strict_inverse else report_warning
-    yield report(Check.INVERSE, place, text, f"lossy = [{named}] accepts it")
+    yield report(ProofCheck.INVERSE, place, text, f"lossy = [{named}] accepts it")
 
 
 def _forms(way: _Way, word: str) -> tuple[str, ...]:

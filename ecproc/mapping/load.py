@@ -17,8 +17,8 @@ import msgspec
 from ecproc.errors import ConfigError, ConfigProblem
 from ecproc.mapping import guide
 from ecproc.mapping.extra import Extra
-from ecproc.mapping.places import Path, Place, find_places
-from ecproc.mapping.reading import Reader, Shapeless
+from ecproc.mapping.places import KeyPlace, Path, find_places
+from ecproc.mapping.reading import Shapeless, ShapeReader
 from ecproc.mapping.rules import Direction, Rule
 from ecproc.mapping.ruling import read_rule
 from ecproc.mapping.tables import Mapping, chain_rules
@@ -29,6 +29,8 @@ MOST_BYTES: Final = 1024 * 1024
 MOST_RULES: Final = 2_000
 MOST_ENTRIES: Final = 20_000
 """Rows and words of all tables and lists."""
+MOST_FOR_FIELD: Final = 100
+"""Rules of one type for one field: each is held against all others."""
 
 _HASH_DIGITS: Final = 12
 _KEYS: Final = ("version", "desk", "lossy", "strict_inverse", "choices", "to_desk", "from_desk", "extra")
@@ -52,9 +54,17 @@ def load_mapping(text: str, *, source: str) -> Mapping:
 
 def default_mapping(desk_kind: str) -> Mapping:
     """The built-in mapping of a desk of that kind."""
-    name = f"{desk_kind if desk_kind in _OWN else 'identity'}.toml"
-    text = files(__package__).joinpath(name).read_text(encoding="utf-8")
+    name, text = _name_built_in(desk_kind), built_in_text(desk_kind)
     return _build({**_parse(text, name), "desk": desk_kind}, find_places(text), f"built-in {name}")
+
+
+def built_in_text(desk_kind: str) -> str:
+    """The same as the file that it is."""
+    return files(__package__).joinpath(_name_built_in(desk_kind)).read_text(encoding="utf-8")
+
+
+def _name_built_in(desk_kind: str) -> str:
+    return f"{desk_kind if desk_kind in _OWN else 'identity'}.toml"
 
 
 def _parse(text: str, source: str) -> dict[str, Any]:
@@ -68,17 +78,16 @@ def _parse(text: str, source: str) -> dict[str, Any]:
         raise ConfigError(ConfigProblem("it is nested too deeply", source)) from None
 
 
-def _build(document: MappingOf[str, Any], places: MappingOf[Path, Place], source: str) -> Mapping:
-    reader = Reader(places, source)
+def _build(document: MappingOf[str, Any], places: MappingOf[Path, KeyPlace], source: str) -> Mapping:
+    reader = ShapeReader(places, source)
     reader.refuse_unknown(document, _KEYS, ())
     _check_head(document, reader)
-    _check_size(document, reader)
+    if not _is_within_limits(document, reader):
+        raise ConfigError(*reader.problems)
     choices = _read_choices(document.get("choices", {}), reader)
     extra = _read_extra(document.get("extra", {}), reader)
-    rules: list[Rule] = []
-    if not reader.problems:  # of a file with thousands of rules too many, or of another version
-        rules = [rule for direction in Direction for rule in _read_rules(document, direction, reader)]
-    lossy = reader.texts(document.get("lossy", []), ("lossy",))
+    rules = [rule for direction in Direction for rule in _read_rules(document, direction, reader)]
+    lossy = reader.list_of(document.get("lossy", []), ("lossy",))
     strict = reader.flag(document.get("strict_inverse", False), ("strict_inverse",))
     if reader.problems:
         raise ConfigError(*reader.problems)
@@ -102,17 +111,18 @@ def hash_document(document: MappingOf[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:_HASH_DIGITS]
 
 
-def _check_head(document: MappingOf[str, Any], reader: Reader) -> None:
+def _check_head(document: MappingOf[str, Any], reader: ShapeReader) -> None:
     version, desk = document.get("version"), document.get("desk")
     if version is None:
         reader.complain("the mapping says no version", (), f"write version = {VERSION}")
-    elif version is not True and version != VERSION:
+    elif type(version) is not int or version != VERSION:
         reader.complain(f"version {version!r} is not known", ("version",), f"this ecproc reads version = {VERSION}")
     if not isinstance(desk, str) or not _DESK.fullmatch(desk):
         reader.complain("desk must be the kind of desk it is for", ("desk",), 'as in desk = "servicenow"')
 
 
-def _check_size(document: MappingOf[str, Any], reader: Reader) -> None:
+def _is_within_limits(document: MappingOf[str, Any], reader: ShapeReader) -> bool:
+    known = len(reader.problems)
     tables = [document.get(direction) for direction in Direction]
     rules = sum(len(table) for table in tables if isinstance(table, list))
     if rules > MOST_RULES:
@@ -120,6 +130,7 @@ def _check_size(document: MappingOf[str, Any], reader: Reader) -> None:
     entries = _count_entries(document)
     if entries > MOST_ENTRIES:
         reader.complain(f"the tables of the mapping have {entries:,} entries, {MOST_ENTRIES:,} at most", ())
+    return len(reader.problems) == known
 
 
 def _count_entries(value: object) -> int:
@@ -131,7 +142,7 @@ def _count_entries(value: object) -> int:
     return 0
 
 
-def _read_rules(document: MappingOf[str, Any], direction: Direction, reader: Reader) -> list[Rule]:
+def _read_rules(document: MappingOf[str, Any], direction: Direction, reader: ShapeReader) -> list[Rule]:
     tables = document.get(direction, [])
     if not isinstance(tables, list):
         reader.complain(f"{direction} must be a list of rules", (direction,), f"write [[{direction}]] above each")
@@ -143,10 +154,12 @@ def _read_rules(document: MappingOf[str, Any], direction: Direction, reader: Rea
         if rule is not None:
             counts[rule.name] = number = counts.get(rule.name, 0) + 1
             rules.append(rule if number == 1 else msgspec.structs.replace(rule, name=f"{rule.name}#{number}"))
+            if number == MOST_FOR_FIELD + 1:
+                reader.complain(f"{rule.name} has more than {MOST_FOR_FIELD} rules", (direction, place), "use a map")
     return rules
 
 
-def _read_choices(value: object, reader: Reader) -> dict[str, dict[str, dict[str, str]]]:
+def _read_choices(value: object, reader: ShapeReader) -> dict[str, dict[str, dict[str, str]]]:
     """The desk's closed lists: by ticket type and field what each word is called."""
     choices: dict[str, dict[str, dict[str, str]]] = {}
     for ticket_type, fields in reader.table(value, ("choices",)).items():
@@ -161,7 +174,7 @@ def _read_choices(value: object, reader: Reader) -> dict[str, dict[str, dict[str
     return choices
 
 
-def _read_extra(value: object, reader: Reader) -> Extra:
+def _read_extra(value: object, reader: ShapeReader) -> Extra:
     path: Path = ("extra",)
     table = reader.table(value, path)
     reader.refuse_unknown(table, _EXTRA_KEYS, path)
@@ -179,14 +192,14 @@ def _read_extra(value: object, reader: Reader) -> Extra:
         return usual
 
 
-def _read_line(value: object, path: Path, reader: Reader) -> str:
+def _read_line(value: object, path: Path, reader: ShapeReader) -> str:
     text = reader.text(value, path)
     if not text.strip() or len(text.splitlines()) != 1:
         reader.complain(f"{path[-1]} must be one line that says something", path)
     return text
 
 
-def _read_extra_line(table: MappingOf[str, Any], usual: Extra, reader: Reader) -> Any:
+def _read_extra_line(table: MappingOf[str, Any], usual: Extra, reader: ShapeReader) -> Any:
     if "line" not in table:
         return usual.line
     path: Path = ("extra", "line")

@@ -19,14 +19,14 @@ _STRING: Final = re.compile(
 _SCALAR: Final = re.compile(r"[^,\]}#\n]*")
 
 
-class Place(NamedTuple):
+class KeyPlace(NamedTuple):
     """The line of a key, and whether it is written without quotes."""
 
     line: int
     bare: bool = False
 
 
-def find_places(text: str) -> dict[Path, Place]:
+def find_places(text: str) -> dict[Path, KeyPlace]:
     """The place of every key, header and array element of a text that is TOML; of several the first one."""
     return _Scanner(text).scan()
 
@@ -39,9 +39,9 @@ class _Scanner:
         self._at = 0
         self._line, self._counted = 1, 0
         self._arrays: dict[Path, int] = {}
-        self._places: dict[Path, Place] = {}
+        self._places: dict[Path, KeyPlace] = {}
 
-    def scan(self) -> dict[Path, Place]:
+    def scan(self) -> dict[Path, KeyPlace]:
         """Every place."""
         table: Path = ()
         while self._skip(_NOTHING) < len(self._text):
@@ -60,19 +60,19 @@ class _Scanner:
         path: Path = ()
         for place, name in enumerate(parts, 1):
             path = (*path, name)
-            self._note(path, Place(line))
+            self._note(path, KeyPlace(line))
             if many and place == len(parts):
                 self._arrays[path] = self._arrays.get(path, -1) + 1
             if path in self._arrays:
                 path = (*path, self._arrays[path])
-        self._note(path, Place(line))
+        self._note(path, KeyPlace(line))
         return path
 
     def _read_pair(self, table: Path) -> None:
         line = self._count()
         for name, bare in self._read_keys():
             table = (*table, name)
-            self._note(table, Place(line, bare))
+            self._note(table, KeyPlace(line, bare))
         self._at += 1  # the equals sign
         self._skip(_BLANK)
         self._read_value(table)
@@ -102,7 +102,7 @@ class _Scanner:
         match self._text[self._at : self._at + 1]:
             case "[":
                 for place in self._list_items("]"):
-                    self._note((*path, place), Place(self._count()))
+                    self._note((*path, place), KeyPlace(self._count()))
                     self._read_value((*path, place))
             case "{":
                 for _ in self._list_items("}"):
@@ -135,5 +135,5 @@ class _Scanner:
         self._counted = self._at
         return self._line
 
-    def _note(self, path: Path, place: Place) -> None:
+    def _note(self, path: Path, place: KeyPlace) -> None:
         self._places.setdefault(path, place)

@@ -11,7 +11,7 @@ from itertools import islice, product
 from typing import Final
 
 from ecproc.mapping import guide
-from ecproc.mapping.findings import Check, Finding, ask_near, report_error, report_warning
+from ecproc.mapping.findings import Finding, ProofCheck, ask_near, report_error, report_warning
 from ecproc.mapping.inverse import check_inverse
 from ecproc.mapping.predicates import are_disjoint, fold_word, implies
 from ecproc.mapping.rules import BETWEEN, EVERY, Direction, How, Rule
@@ -21,6 +21,8 @@ _OTHER: Final = "\x00other"
 """Stands for any word beside a list."""
 _MOST_COMBINED: Final = 50_000
 """Combinations of values that a rule without a default is tried with."""
+_MOST_TRIED: Final = 300_000
+"""Combinations that are tried in one proof."""
 _MOST_NAMED: Final = 10
 """Values of one rule that are named each."""
 
@@ -28,12 +30,13 @@ _MOST_NAMED: Final = 10
 def prove(mapping: Mapping) -> list[Finding]:
     """Everything there is to say of a mapping, in the order of its rules; without an error it may be used."""
     found: list[Finding] = []
+    tries = iter(range(_MOST_TRIED))
     for rule in mapping.rules:
         found += _check_names(rule)
         found += _check_condition(mapping, rule)
         found += _check_keys(mapping, rule)
         found += _check_images(mapping, rule)
-        found += _check_total(mapping, rule)
+        found += _check_total(mapping, rule, tries)
     found += _check_doubles(mapping)
     found += _check_shadows(mapping)
     found += check_inverse(mapping)
@@ -57,13 +60,15 @@ def _check_names(rule: Rule) -> Iterator[Finding]:
     if rule.direction is Direction.FROM_DESK:
         if rule.field not in guide.FIELDS:
             help_text = ask_near(rule.field, guide.FIELDS)
-            yield report_error(Check.NAME, rule.place_of("field"), f"the guide has no field {rule.field!r}", help_text)
+            yield report_error(
+                ProofCheck.NAME, rule.place_of("field"), f"the guide has no field {rule.field!r}", help_text
+            )
         return
     for name in rule.reads:
         if name not in guide.FIELDS:
             place = rule.place_of("from" if rule.sources else "template")
             text = f"{rule.name} reads {name!r}, which is no field of the guide's: it is empty unless Ensono adds it"
-            yield report_warning(Check.NAME, place, text, ask_near(name, guide.FIELDS))
+            yield report_warning(ProofCheck.NAME, place, text, ask_near(name, guide.FIELDS))
 
 
 def _check_condition(mapping: Mapping, rule: Rule) -> Iterator[Finding]:
@@ -72,7 +77,7 @@ def _check_condition(mapping: Mapping, rule: Rule) -> Iterator[Finding]:
     for key in sorted(rule.condition_keys - {"type"}):
         if rule.direction is Direction.TO_DESK and key not in guide.FIELDS:
             text = f"{rule.name}: only_if names {key!r}, which is no field of the guide's"
-            yield report_error(Check.NEVER, rule.place_of(f"only_if.{key}"), text, ask_near(key, guide.FIELDS))
+            yield report_error(ProofCheck.NEVER, rule.place_of(f"only_if.{key}"), text, ask_near(key, guide.FIELDS))
     for key, pattern, _ in rule.only_if.patterns:
         lists = [_list_condition_words(mapping, rule, ticket_type, key) for ticket_type in rule.types]
         known = {word for words in lists if words for word in words}
@@ -80,10 +85,10 @@ def _check_condition(mapping: Mapping, rule: Rule) -> Iterator[Finding]:
             continue
         if fold_word(pattern) not in {*map(fold_word, known)}:
             text = f"{rule.name}: only_if waits for {key} {pattern!r}, which is not among its words"
-            yield report_error(Check.NEVER, rule.place_of(f"only_if.{key}"), text, ask_near(pattern, known))
+            yield report_error(ProofCheck.NEVER, rule.place_of(f"only_if.{key}"), text, ask_near(pattern, known))
     if not any(_can_hold(mapping, rule, ticket_type) for ticket_type in rule.types):
         yield report_error(
-            Check.NEVER, rule.place_of("only_if"), f"{rule.name} can never apply: its only_if never holds"
+            ProofCheck.NEVER, rule.place_of("only_if"), f"{rule.name} can never apply: its only_if never holds"
         )
 
 
@@ -126,7 +131,7 @@ def _check_keys(mapping: Mapping, rule: Rule) -> Iterator[Finding]:
             if not is_known:
                 where = rule.place_of(f"map.{key}" if key in rule.rows else "refuse")
                 text = f"{rule.name}: {part!r} is not among the words of {rule.sources[place]}"
-                yield report_error(Check.NEVER, where, text, ask_near(part, words))
+                yield report_error(ProofCheck.NEVER, where, text, ask_near(part, words))
 
 
 def _check_images(mapping: Mapping, rule: Rule) -> Iterator[Finding]:
@@ -138,7 +143,7 @@ def _check_images(mapping: Mapping, rule: Rule) -> Iterator[Finding]:
         lists = rule.direction is Direction.FROM_DESK and rule.join is not None
         if rule.how in (How.TEMPLATE, How.REFERENCE) or lists:
             text = f"{rule.name} may yield any text, and {rule.field} takes only {', '.join(words)}"
-            yield report_error(Check.IMAGE, rule.place, text, "use map, or copy with a default")
+            yield report_error(ProofCheck.IMAGE, rule.place, text, "use map, or copy with a default")
         for key, image in _list_images(rule):
             if image in words or (not image and rule.direction is Direction.TO_DESK):
                 continue
@@ -146,7 +151,7 @@ def _check_images(mapping: Mapping, rule: Rule) -> Iterator[Finding]:
             called = [word for word, label in labels.items() if fold_word(label) == fold_word(image)]
             help_text = f"did you mean {called[0]!r}?" if called else ask_near(image, words)
             text = f"{rule.name}: {image!r} is not among the words of {rule.field} ({', '.join(words)})"
-            yield report_error(Check.IMAGE, rule.place_of(key), text, help_text)
+            yield report_error(ProofCheck.IMAGE, rule.place_of(key), text, help_text)
 
 
 def _list_images(rule: Rule) -> Iterator[tuple[str, str]]:
@@ -161,7 +166,7 @@ def _list_images(rule: Rule) -> Iterator[tuple[str, str]]:
 # --- totality ---------------------------------------------------------------------------------------------------------
 
 
-def _check_total(mapping: Mapping, rule: Rule) -> Iterator[Finding]:
+def _check_total(mapping: Mapping, rule: Rule, tries: Iterator[int]) -> Iterator[Finding]:
     if rule.field == EVERY or rule.how in (How.CONST, How.TEMPLATE):
         return
     if rule.how is How.REFERENCE:
@@ -172,36 +177,39 @@ def _check_total(mapping: Mapping, rule: Rule) -> Iterator[Finding]:
         if rule.default is not None:
             yield from _list_fallbacks(mapping, rule, ticket_type)
         else:
-            yield from _list_missing(mapping, rule, ticket_type)
+            yield from _list_missing(mapping, rule, ticket_type, tries=tries)
 
 
 def _need_default(rule: Rule, name: str, what: str) -> Finding:
     text = f"{rule.name}: {name} is open, and there is no default for {what}"
-    return report_error(Check.OPEN, rule.place_of("map"), text, 'add default = "…"')
+    return report_error(ProofCheck.OPEN, rule.place_of("map"), text, 'add default = "…"')
 
 
 def _list_fallbacks(mapping: Mapping, rule: Rule, ticket_type: str) -> Iterator[Finding]:
-    """The listed words without a row: each becomes the default, which may not be what was meant."""
+    """The listed words without a row: each becomes the default, which may not be what was meant. Of a ticket's state it
+    never is: a default is for words that the guide does not list, and must not move a ticket that is at its end."""
     if rule.how is not How.MAP or len(rule.sources) > 1:
         return
     for word in list_source_words(mapping, rule, ticket_type, rule.sources[0]) or ():
         values = with_state(rule, ticket_type, {rule.sources[0]: word})
         may_apply = rule.only_if is None or rule.only_if.may_hold(with_type(ticket_type, values))
         if may_apply and rule.evaluate(values).unmapped:
-            text = f"{rule.direction}.{ticket_type}.{rule.field}: {word!r} has no row and becomes {rule.default!r}"
-            help_text = f'say so: "{word}" = "{rule.default}"'
-            yield report_warning(Check.FALLBACK, rule.place_of("map"), text, help_text)
+            is_state = rule.direction is Direction.TO_DESK and rule.sources[0] in guide.STATE_NAMES
+            name = f"{rule.direction}.{ticket_type}.{rule.field}"
+            text = f"{name}: {word!r} has no image of its own, and becomes the default {rule.default!r}"
+            report = report_error if is_state else report_warning
+            yield report(ProofCheck.FALLBACK, rule.place_of("map"), text, f'add "{word}" = "…" to its map')
 
 
-def _list_missing(mapping: Mapping, rule: Rule, ticket_type: str) -> Iterator[Finding]:
+def _list_missing(mapping: Mapping, rule: Rule, ticket_type: str, *, tries: Iterator[int]) -> Iterator[Finding]:
     """The values that reach a rule without a default and have no image."""
     name = f"{rule.direction}.{ticket_type}.{rule.field}"
     listed = mapping.list_targets(rule.direction, ticket_type, rule.field)
     missing: dict[str, None] = {}
-    for tried, values in enumerate(_list_reaching(mapping, rule, ticket_type), 1):
-        if tried > _MOST_COMBINED:
+    for values in _list_reaching(mapping, rule, ticket_type, islice(tries, _MOST_COMBINED)):
+        if values is None:
             text = f"{name} reads too many combinations of values to try them all"
-            yield report_error(Check.TOTALITY, rule.place_of("map"), text, 'add default = "…"')
+            yield report_error(ProofCheck.TOTALITY, rule.place_of("map"), text, 'add default = "…"')
             return
         image = rule.evaluate(values, listed=listed)
         if image.value is None and image.unmapped:
@@ -214,12 +222,15 @@ def _list_missing(mapping: Mapping, rule: Rule, ticket_type: str) -> Iterator[Fi
         else:
             text = f"{name}: {shown!r} has no image and there is no default"
             yield report_error(
-                Check.TOTALITY, rule.place_of("map"), text, f'add "{shown}" = "…" to its map, or a default'
+                ProofCheck.TOTALITY, rule.place_of("map"), text, f'add "{shown}" = "…" to its map, or a default'
             )
 
 
-def _list_reaching(mapping: Mapping, rule: Rule, ticket_type: str) -> Iterator[dict[str, str]]:
-    """Values of all that a rule reads and of all that decides whether it applies, for which it does."""
+def _list_reaching(
+    mapping: Mapping, rule: Rule, ticket_type: str, tries: Iterator[int]
+) -> Iterator[dict[str, str] | None]:
+    """Values of all that a rule reads and of all that decides whether it applies, for which it does; None at the end
+    where there are more than may be tried."""
     chain = mapping.chains[rule.direction, ticket_type][rule.field]
     earlier = chain[: chain.index(rule)]
     deciding = [one for one in (*earlier, rule) if one.only_if is not None]
@@ -233,10 +244,13 @@ def _list_reaching(mapping: Mapping, rule: Rule, ticket_type: str) -> Iterator[d
         for name in names
     ]
     for combined in product(*candidates):
+        if next(tries, None) is None:
+            yield None
+            return
         values = with_state(rule, ticket_type, dict(zip(names, combined, strict=True)))
         tested = with_type(ticket_type, values)
         if rule.applies(tested) and not any(one.applies(tested) for one in earlier):
-            yield {**values}
+            yield values
 
 
 def _unify(rule: Rule, name: str) -> str:
@@ -281,7 +295,7 @@ def _check_doubles(mapping: Mapping) -> Iterator[Finding]:
             if other is not None:
                 text = f"{rule.name} and {other.name} ({other.place}) can apply at once"
                 yield report_error(
-                    Check.DOUBLE, rule.place, text, "keep one, or give them only_if that exclude each other"
+                    ProofCheck.DOUBLE, rule.place, text, "keep one, or give them only_if that exclude each other"
                 )
 
 
@@ -292,7 +306,7 @@ def _check_shadows(mapping: Mapping) -> Iterator[Finding]:
         names = [*dict.fromkeys(cover.name for cover in covers if cover is not None)]
         if None not in covers:
             text = f"{rule.name} can never apply: {' and '.join(names)} always does before it"
-            yield report_error(Check.NEVER, rule.place, text, "put it in front, or leave it out")
+            yield report_error(ProofCheck.NEVER, rule.place, text, "put it in front, or leave it out")
 
 
 def _find_cover(mapping: Mapping, rule: Rule, ticket_type: str) -> Rule | None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping as MappingOf
 from typing import Any, Final, TypeVar
 
 from ecproc.errors import ConfigProblem
-from ecproc.mapping.places import Path, Place
+from ecproc.mapping.places import KeyPlace, Path
 
 W = TypeVar("W", bound=str)
 
@@ -21,10 +21,10 @@ class Shapeless(Exception):
     """A value that is not what it must be; it was complained of."""
 
 
-class Reader:
+class ShapeReader:
     """Reads values of a mapping's document, and collects what is wrong with them."""
 
-    def __init__(self, places: MappingOf[Path, Place], source: str) -> None:
+    def __init__(self, places: MappingOf[Path, KeyPlace], source: str) -> None:
         self._places = places
         self._source = source
         self.problems: list[ConfigProblem] = []
@@ -74,6 +74,13 @@ class Reader:
         if not isinstance(value, list):
             raise self.fail(f"{_name(path)} must be a list of texts, not {_show(value)}", path)
         return tuple(self.text(item, (*path, place)) for place, item in enumerate(value))
+
+    def list_of(self, value: object, path: Path) -> tuple[str, ...]:
+        """A list of texts; an empty one where it is none."""
+        try:
+            return self.texts(value, path)
+        except Shapeless:
+            return ()
 
     def flag(self, value: object, path: Path) -> bool:
         """True or false; false where it is neither."""

@@ -210,15 +210,12 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fold_rows(rows: Mapping[str, str], fold: Callable[[str], str]) -> tuple[dict[str, str], list[str]]:
-    """The rows under their keys as they are compared, and the keys that are another one written anew. Where two such
-    rows differ, neither is found but by its exact spelling."""
+    """The rows under their keys as they are compared, and the keys that are another one with another image. Such rows
+    are not found but by their exact spelling."""
     folded: dict[str, str] = {}
-    again, differing = [], set[str]()
+    differing: dict[str, str] = {}
     for key, value in rows.items():
         word = fold(key)
-        if word in folded:
-            again.append(key)
-            if folded[word] != value:
-                differing.add(word)
-        folded[word] = value
-    return {word: value for word, value in folded.items() if word not in differing}, again
+        if folded.setdefault(word, value) != value:
+            differing[word] = key
+    return {word: value for word, value in folded.items() if word not in differing}, [*differing.values()]

@@ -13,7 +13,7 @@ import msgspec
 from ecproc.mapping import guide
 from ecproc.mapping.places import Path
 from ecproc.mapping.predicates import BadPredicate, Predicate, read_predicate
-from ecproc.mapping.reading import Reader, Shapeless
+from ecproc.mapping.reading import Shapeless, ShapeReader
 from ecproc.mapping.rules import BETWEEN, EVERY, Direction, How, Rule, fold_rows
 from ecproc.mapping.templates import BadTemplate, Template, read_template
 
@@ -42,7 +42,7 @@ _FIELD: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _KIND: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
-def read_rule(value: object, direction: Direction, path: Path, reader: Reader) -> Rule | None:
+def read_rule(value: object, direction: Direction, path: Path, reader: ShapeReader) -> Rule | None:
     """The rule that a table is; None, with what is wrong noted, where it is none."""
     table = reader.table(value, path)
     known = len(reader.problems)
@@ -54,7 +54,7 @@ def read_rule(value: object, direction: Direction, path: Path, reader: Reader) -
     return rule if len(reader.problems) == known else None
 
 
-def _read(table: MappingOf[str, Any], direction: Direction, path: Path, reader: Reader) -> Rule:
+def _read(table: MappingOf[str, Any], direction: Direction, path: Path, reader: ShapeReader) -> Rule:
     written = reader.word(table.get("type", guide.ANY), (*guide.TYPES, guide.ANY), (*path, "type"))
     field = reader.text(table.get("field", ""), (*path, "field"))
     how = _read_side(table, direction, path, reader)
@@ -91,7 +91,7 @@ def _read(table: MappingOf[str, Any], direction: Direction, path: Path, reader: 
     return _fold(rule, path, reader)
 
 
-def _read_side(table: MappingOf[str, Any], direction: Direction, path: Path, reader: Reader) -> How:
+def _read_side(table: MappingOf[str, Any], direction: Direction, path: Path, reader: ShapeReader) -> How:
     """The one right-hand side; `reference` is one where there is no other."""
     sides = [side for side in _SIDES if side in table]
     name = f"{direction} has a rule for {table.get('field', '?')} with"
@@ -104,14 +104,14 @@ def _read_side(table: MappingOf[str, Any], direction: Direction, path: Path, rea
     return How(sides[0]) if sides else How.REFERENCE
 
 
-def _check_every(table: MappingOf[str, Any], how: How, path: Path, reader: Reader) -> None:
+def _check_every(table: MappingOf[str, Any], how: How, path: Path, reader: ShapeReader) -> None:
     more = [key for key in table if key not in ("type", "field", "copy")]
     if how is not How.COPY or more:
         reason = 'the rule for field = "*" copies, and has nothing beside copy = true'
         raise reader.fail(reason, (*path, more[0] if more else "field"))
 
 
-def _read_sources(table: MappingOf[str, Any], field: str, how: How, path: Path, reader: Reader) -> tuple[str, ...]:
+def _read_sources(table: MappingOf[str, Any], field: str, how: How, path: Path, reader: ShapeReader) -> tuple[str, ...]:
     if how in (How.CONST, How.TEMPLATE) or field == EVERY:
         return ()
     if "from" not in table:
@@ -128,28 +128,28 @@ def _read_sources(table: MappingOf[str, Any], field: str, how: How, path: Path, 
     return sources
 
 
-def _read_template(table: MappingOf[str, Any], path: Path, reader: Reader) -> Template:
+def _read_template(table: MappingOf[str, Any], path: Path, reader: ShapeReader) -> Template:
     try:
         return read_template(reader.text(table["template"], (*path, "template")))
     except BadTemplate as error:
         raise reader.fail(f"template: {error}", (*path, "template"), error.help) from None
 
 
-def _read_condition(table: MappingOf[str, Any], direction: Direction, path: Path, reader: Reader) -> Predicate:
+def _read_condition(table: MappingOf[str, Any], direction: Direction, path: Path, reader: ShapeReader) -> Predicate:
     try:
         return read_predicate(table["only_if"], closed=guide.CLOSED if direction is Direction.TO_DESK else {"type"})
     except BadPredicate as error:
         raise reader.fail(f"only_if: {error.reason}", (*path, "only_if", *error.path), error.help) from None
 
 
-def _read_kind(table: MappingOf[str, Any], path: Path, reader: Reader) -> str:
+def _read_kind(table: MappingOf[str, Any], path: Path, reader: ShapeReader) -> str:
     kind = reader.text(table.get("reference", ""), (*path, "reference"))
     if "reference" in table and not _KIND.fullmatch(kind):
         raise reader.fail(f"reference {kind[:80]!r} is no kind of thing", (*path, "reference"), "group, user or ci")
     return kind
 
 
-def _read_limit(table: MappingOf[str, Any], direction: Direction, path: Path, reader: Reader) -> dict[str, Any]:
+def _read_limit(table: MappingOf[str, Any], direction: Direction, path: Path, reader: ShapeReader) -> dict[str, Any]:
     for key in ("max", "overflow"):
         if key in table and direction is Direction.FROM_DESK:
             raise reader.fail(f"{key} is for the desk's fields: Ensono's limits always hold", (*path, key))
@@ -163,7 +163,7 @@ def _read_limit(table: MappingOf[str, Any], direction: Direction, path: Path, re
     }
 
 
-def _read_separator(table: MappingOf[str, Any], direction: Direction, path: Path, reader: Reader) -> str:
+def _read_separator(table: MappingOf[str, Any], direction: Direction, path: Path, reader: ShapeReader) -> str:
     if "split" not in table:
         if "join" in table:
             raise reader.fail("join goes with split", (*path, "join"))
@@ -176,7 +176,7 @@ def _read_separator(table: MappingOf[str, Any], direction: Direction, path: Path
     return separator
 
 
-def _read_zone(table: MappingOf[str, Any], path: Path, reader: Reader) -> tzinfo:
+def _read_zone(table: MappingOf[str, Any], path: Path, reader: ShapeReader) -> tzinfo:
     name = reader.text(table["zone"], (*path, "zone"))
     try:
         return ZoneInfo(name)
@@ -185,7 +185,7 @@ def _read_zone(table: MappingOf[str, Any], path: Path, reader: Reader) -> tzinfo
         raise reader.fail(f"zone {name[:80]!r} is not known", (*path, "zone"), help_text) from None
 
 
-def _list_places(table: MappingOf[str, Any], path: Path, reader: Reader) -> dict[str, str]:
+def _list_places(table: MappingOf[str, Any], path: Path, reader: ShapeReader) -> dict[str, str]:
     """Where the rule's keys and the keys of its tables stand."""
     places = {key: reader.place((*path, key)) for key in table}
     for key in ("map", "only_if"):
@@ -195,14 +195,14 @@ def _list_places(table: MappingOf[str, Any], path: Path, reader: Reader) -> dict
     return places
 
 
-def _fold(rule: Rule, path: Path, reader: Reader) -> Rule:
+def _fold(rule: Rule, path: Path, reader: ShapeReader) -> Rule:
     """The rule with its rows under the keys as they are compared."""
     for key in rule.rows:
         if len(rule.sources) > 1 and key and key.count(BETWEEN) != len(rule.sources) - 1:
             wanted = BETWEEN.join(rule.sources)
             reader.complain(f"{rule.name}: the key {key!r} is not of the form {wanted}", (*path, "map", key))
-    folded, again = fold_rows(rule.rows, rule.fold)
+    folded, differing = fold_rows(rule.rows, rule.fold)
     if any(guide.list_words(ticket_type, name) for ticket_type in rule.types for name in rule.sources):
-        for key in again:
-            reader.complain(f"{rule.name}: {key!r} stands there under another spelling already", (*path, "map", key))
+        for key in differing:
+            reader.complain(f"{rule.name}: {key!r} has another image under another spelling", (*path, "map", key))
     return msgspec.structs.replace(rule, folded=folded)

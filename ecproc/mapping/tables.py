@@ -292,7 +292,7 @@ def list_unnamed(mapping: Mapping, direction: Direction, ticket_type: str, names
 
 def list_unmapped(rule: Rule, ticket_type: str, field: str, image: Image) -> list[Unmapped]:
     """What a rule had no row for."""
-    name = guide.TYPES[ticket_type].value
+    name = name_type(ticket_type)
     return [Unmapped(rule.direction, name, field, value, rule.report_unmapped) for value in image.unmapped]
 
 
@@ -303,7 +303,13 @@ def join_values(rule: Rule, values: MappingOf[str, str]) -> str:
 
 def with_type(ticket_type: str, values: MappingOf[str, str]) -> dict[str, str]:
     """The fields as conditions see them: there `type` is the ticket's."""
-    return {**values, "type": guide.TYPES[ticket_type].value}
+    return {**values, "type": name_type(ticket_type)}
+
+
+def name_type(ticket_type: str) -> str:
+    """A ticket type as events call it; itself where it is none of the guide's, for which there are no rules."""
+    known = guide.TYPES.get(ticket_type)
+    return ticket_type if known is None else known.value
 
 
 def chain_rules(rules: Sequence[Rule]) -> dict[tuple[str, str], dict[str, tuple[Rule, ...]]]:

@@ -168,7 +168,7 @@ def encode_reply(reply: Reply, *, keep: bool) -> bytes:
     retry = b"" if reply.retry_after is None else b"retry-after: %d\r\n" % reply.retry_after
     close = b"" if keep else b"connection: close\r\n"
     own = "".join(f"{name}: {value}\r\n" for name, value in reply.headers).encode("latin-1") if reply.headers else b""
-    head = _encode_head(reply.status, reply.content_type, int(time.time()))
+    head = _encode_head(reply.status, reply.content_type, int(time.time() if reply.date is None else reply.date))
     if reply.status == NO_CONTENT:
         return b"%b%b%b%b\r\n" % (head, own, retry, close)
     return b"%bcontent-length: %d\r\n%b%b%b\r\n%b" % (head, len(reply.body), own, retry, close, reply.body)

@@ -26,7 +26,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """One answer, given after `delay` seconds; a dropped one closes the connection without a byte.
 
     `refused` says that nothing was done, which the status need not tell (R223). `headers` go out as they stand: whoever
-    puts foreign text into one has encoded it.
+    puts foreign text into one has encoded it. `date`, in seconds since the epoch, is the machine's where there is none.
     """
 
     status: int
@@ -37,6 +37,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     refused: bool = False
     retry_after: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    date: float | None = None
 
 
 class _Identity(msgspec.Struct, frozen=True):

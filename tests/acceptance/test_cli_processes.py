@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ecproc.errors import ExitCode
@@ -81,6 +82,25 @@ def test_events_follow_the_log_of_a_running_processor(tmp_path: Path) -> None:
         assert follower.stderr.read() == ""
         simulator.send_signal(signal.SIGINT)
         assert simulator.wait(timeout=30) == ExitCode.INTERRUPTED
+
+
+def test_a_simulated_instance_takes_a_record_and_says_at_its_end_what_it_took(tmp_path: Path) -> None:
+    data = configure(ECPROC_DATA__DIR=str(tmp_path))
+    with started("simulate", "servicenow", "--port", "0", "--faults", "mild", environment=data) as simulator:
+        access = json.loads(read_lines(simulator, 1)[0])
+        assert access["environment"]["SERVICENOW_URL"] == access["url"]
+        with httpx.Client(base_url=access["url"], auth=(access["username"], access["password"])) as client:
+            rates = client.get("/simulator/faults").json()["rates"]["shares"]
+            assert rates == {"lost_answer": 0.05, "slow": 0.02, "apply_late": 0.005}
+            client.delete("/simulator/faults")
+            made = client.post("/api/now/table/incident", json={"correlation_id": "k"})
+            assert client.get("/simulator/ledger").json()["created"] == {"k": [made.json()["result"]["number"]]}
+        taken = run("simulate", "servicenow", "--port", access["url"].rpartition(":")[2], environment=data)
+        assert (taken.returncode, "cannot be used" in taken.stderr) == (ExitCode.FAILED, True)
+        simulator.send_signal(signal.SIGINT)
+        assert simulator.wait(timeout=30) == ExitCode.INTERRUPTED
+        assert simulator.stderr is not None
+        assert "created 1 · notes 0 · attachments 0 · doubles 0" in simulator.stderr.read()
 
 
 def test_a_reader_that_leaves_early_is_no_failure(tmp_path: Path) -> None:

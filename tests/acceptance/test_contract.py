@@ -25,6 +25,8 @@ DOCUMENTS: Final = (
     "replay --until 20",
     "config check",
     "config show",
+    "map check",
+    "map show",
     "doctor",
     "bundle {ticket} --output {folder}/bundle-{run}.tar.gz",
     "log backup {folder}/copy-{run}",

@@ -1,7 +1,9 @@
-"""Negative controls: the scenario that proves the processor must fail, for the right reason, on one that is wrong."""
+"""Negative controls: the scenario that proves the processor must fail, for the right reason, on one that is wrong; so
+must the tests of the mapping, on one that maps wrongly."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -134,6 +136,77 @@ MUTANTS: Final = {
     ),
 }
 
+LOAD: Final = "tests/unit/test_mapping_load.py"
+TABLES: Final = "tests/unit/test_mapping_tables.py"
+PROOF: Final = "tests/unit/test_mapping_proof.py"
+MAPPING_MUTANTS: Final = {
+    "default-although-a-row-exists": Mutant(
+        (
+            Change(
+                "mapping/rules.py",
+                "return fold_guide_word(source, text) if self.direction is Direction.TO_DESK else fold_word(text)",
+                "return text",
+            ),
+        ),
+        f"{TABLES}::test_a_word_finds_its_row_however_it_is_written",
+    ),
+    "integer-as-key": Mutant(
+        (Change("mapping/reading.py", "place.bare and _NUMBER.fullmatch(key)", "place.bare and False"),),
+        f"{LOAD}::test_a_problem_stands_at_its_line",
+    ),
+    "integer-as-value": Mutant(
+        (
+            Change(
+                "mapping/reading.py",
+                "        if isinstance(value, str):\n            return value\n",
+                "        if isinstance(value, str | int):\n            return str(value)\n",
+            ),
+        ),
+        f"{LOAD}::test_a_problem_stands_at_its_line",
+    ),
+    "inverse-of-images": Mutant(
+        (
+            Change(
+                "mapping/inverse.py",
+                "lost = [word for word in sources if not _is_same(way.field, returned[word], word)]",
+                "lost = [word for word in sources if returned[word] not in sources]",
+            ),
+        ),
+        f"{PROOF}::test_every_word_of_the_guides_is_sent_there_and_back",
+    ),
+    "limits-before-escaping": Mutant(
+        (
+            Change(
+                "domain/texts.py", "    return len(text) + sum(map(text.count, _ESCAPED))\n", "    return len(text)\n"
+            ),
+        ),
+        "tests/unit/test_domain_texts.py::test_limits_are_counted_as_a_text_is_sent",
+    ),
+    "hash-of-the-file": Mutant(
+        (
+            Change(
+                "mapping/load.py",
+                "    return _build(_parse(text, source), find_places(text), source)\n",
+                "    mapping = _build(_parse(text, source), find_places(text), source)\n"
+                "    digest = hashlib.sha256(text.encode()).hexdigest()\n"
+                "    return msgspec.structs.replace(mapping, hash=digest[:_HASH_DIGITS])\n",
+            ),
+        ),
+        f"{LOAD}::test_the_hash_tells_contents_apart_and_nothing_else",
+    ),
+    "block-by-its-header": Mutant(
+        (
+            Change(
+                "mapping/extra.py",
+                'if not block or not (plain == wanted or plain.endswith(f"\\n{wanted}")):',
+                "if not block or self.header not in plain:",
+            ),
+        ),
+        f"{TABLES}::test_our_own_block_is_stripped_and_nothing_else",
+    ),
+}
+"""Wrong mappings, and the test that must fail."""
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["none", *MUTANTS])
@@ -168,3 +241,26 @@ def copy_package(package_root: Path, changes: tuple[Change, ...]) -> None:
         check=True,
     )
     assert Path(asked.stdout.strip()).is_relative_to(package_root), "the copy is not what would run"
+
+
+@pytest.mark.parametrize("name", ["none", *MAPPING_MUTANTS])
+def test_a_wrong_mapping_is_found_out(tmp_path: Path, name: str) -> None:
+    package_root = tmp_path / "mutant"
+    mutant = MAPPING_MUTANTS.get(name)
+    copy_package(package_root, mutant.changes if mutant else ())
+    claims = [mutant.claim] if mutant else sorted({mutant.claim for mutant in MAPPING_MUTANTS.values()})
+    ran = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-n0", "-p", "no:cacheprovider", "-o", "pythonpath="),
+            *("-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT), "--tb=line"),
+            *(str(ROOT / claim) for claim in claims),
+        ],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(package_root), str(ROOT)))},
+        cwd=package_root,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == (1 if mutant else 0), ran.stdout
+    assert "AssertionError" in ran.stdout or "DID NOT RAISE" in ran.stdout or not mutant, ran.stdout

@@ -11,7 +11,8 @@ import pytest
 from ecproc.descriptors import FEW_FILES
 from ecproc.doctor import bridging, data, echo, machine
 from ecproc.doctor.examination import VERIFY_SECONDS
-from ecproc.doctor.report import CheckName, Severity
+from ecproc.doctor.report import CheckName
+from ecproc.errors import Severity
 from ecproc.reading.mismatches import SLOW_RETURN, MismatchCode
 
 PAGE: Final = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text(encoding="utf-8")

@@ -10,10 +10,10 @@ from typing import Final
 
 import structlog
 
-from tests.torture import creates, kills, notes
+from tests.torture import creates, kills, mappings, notes
 from tests.torture.frame import Part, run_parts
 
-PARTS: Final[dict[str, Part]] = {part.name: part for part in (creates.PART, notes.PART, kills.PART)}
+PARTS: Final[dict[str, Part]] = {part.name: part for part in (creates.PART, notes.PART, kills.PART, mappings.PART)}
 TENTH: Final = 0.1
 
 

@@ -7,6 +7,7 @@ import pickle
 import tomllib
 import traceback
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import orjson
@@ -213,7 +214,10 @@ BAD_FILES = [
         '[data]\ndir = "~/ecproc"\n',
         [("data.dir begins with ~, which is not expanded", "ecproc.toml:2", "write the whole path")],
     ),
-    ('[desk]\nkind = "paper"\n', [('desk.kind must be "local" or "webhook", not \'paper\'', "ecproc.toml:2", "")]),
+    (
+        '[desk]\nkind = "paper"\n',
+        [('desk.kind must be "local" or "servicenow" or "webhook", not \'paper\'', "ecproc.toml:2", "")],
+    ),
     (
         '[log]\nformat = "xml"\n',
         [('log.format must be "text" or "json" or "auto", not \'xml\'', "ecproc.toml:2", "")],
@@ -717,14 +721,17 @@ def test_web_address_is_taken_apart(listen: str, host: str, port: int, loopback:
     assert (web.host, web.port, web.is_loopback) == (host, port, loopback)
 
 
+def count_keys(table: dict[str, Any]) -> int:
+    return sum(count_keys(value) if isinstance(value, dict) else 1 for value in table.values())
+
+
 def test_template_is_a_file_of_all_defaults(tmp_path: Path) -> None:
     config = load(template(), tmp_path)
     plain = load(None, tmp_path)
     assert [row[:2] for row in describe_config(config)] == [row[:2] for row in describe_config(plain)]
     assert all(origin != "default" for origin in config.origins.values())
     sections = tomllib.loads(template())
-    inner = [table for section in sections.values() for table in section.values() if isinstance(table, dict)]
-    assert sum(map(len, [*sections.values(), *inner])) - len(inner) == len(config.origins)
+    assert count_keys(sections) == len(config.origins)
 
 
 def test_description_masks_secrets_and_names_origins(tmp_path: Path) -> None:

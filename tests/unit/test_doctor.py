@@ -23,8 +23,8 @@ from ecproc.doctor.echo import judge_echo, refuse_echo, to_echo
 from ecproc.doctor.examination import Surroundings, examine, list_keys, make_check
 from ecproc.doctor.machine import DirectoryReading
 from ecproc.doctor.readings import find_obstacle
-from ecproc.doctor.report import CheckName, Opinion, Severity, Trouble, skip, warn, write_report
-from ecproc.errors import ConfigError, ConfigProblem, StoreError
+from ecproc.doctor.report import CheckName, Opinion, Trouble, skip, warn, write_report
+from ecproc.errors import ConfigError, ConfigProblem, Severity, StoreError
 from ecproc.http import ConnectionEnds
 from ecproc.privacy import Exposure
 from ecproc.reading.attention import Approver, Attention

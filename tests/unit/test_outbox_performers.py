@@ -175,21 +175,12 @@ async def test_the_desk_s_own_name_for_a_record_goes_with_the_number() -> None:
     assert [call.reference for _, call in desk.calls] == ["8a", "9b"]
 
 
-async def test_a_file_is_handed_over_from_where_it_is_stored_and_missed_where_it_is_gone(tmp_path: Path) -> None:
+async def test_a_file_is_handed_over_from_where_it_is_stored(tmp_path: Path) -> None:
     fields = {"attachment": "a1", "name": "r.jpg", "type": "image/jpeg", "size": "3", "sha256": "ab", "path": "x/ab"}
-    entry = make_entry(EffectKind.ATTACH, number="L-1", fields=fields)
     desk, store = Desk(), MemoryStore(VirtualClock().now, TABLES)
     performer = DeskPerformer(desk, store, directory=tmp_path)
 
-    gone = await performer.perform(TICKET, entry)
-    assert isinstance(gone, Blamed)
-    assert gone.final
-    assert str(tmp_path / "x/ab") in gone.reason
-    assert desk.calls == []
-
-    (tmp_path / "x").mkdir()
-    (tmp_path / "x/ab").write_bytes(b"abc")
-    assert isinstance(await performer.perform(TICKET, entry), Done)
+    assert isinstance(await performer.perform(TICKET, make_entry(EffectKind.ATTACH, number="L-1", fields=fields)), Done)
     assert desk.calls[0][1].file == StoredFile("r.jpg", "image/jpeg", 3, "ab", tmp_path / "x/ab")
 
 

@@ -44,10 +44,14 @@ class Places:
 
     def table_of(self, call: DeskCall) -> tuple[str, str]:
         """The table of records, and the staging table in front of it."""
-        table = self._tables.table_of(call.ticket_type)
+        return self.table_for(call.ticket_type)
+
+    def table_for(self, ticket_type: str) -> tuple[str, str]:
+        """The same, of tickets of a type."""
+        table = self._tables.table_of(ticket_type)
         if not table.startswith(IMPORT):
             return table, ""
-        return _TARGETS.table_of(call.ticket_type), table.removeprefix(IMPORT)
+        return _TARGETS.table_of(ticket_type), table.removeprefix(IMPORT)
 
     async def locate(self, call: DeskCall) -> Place:
         """The client ticket's record, by the desk's own name for it or, where Ensono told us the number, by that.

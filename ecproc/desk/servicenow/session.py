@@ -30,8 +30,12 @@ BUSY_SECONDS: Final = 60.0
 _SECOND: Final = 1_000_000
 _PIECE: Final = 256 * 1024
 _BURST_SHARE: Final = 60
-"""Of an hour's calls, one in so many may leave at once."""
+"""Of an hour's calls, one in so many may leave at once, and so many as one step may need in any case."""
+_AT_ONCE: Final = 20.0
+LONGEST_TURN: Final = 30.0
+"""Seconds that a call waits for its turn here; who would have to wait longer is told for how long."""
 _HOUR: Final = 3600.0
+_FILE_HINT: Final = "bring the file back from a backup of the data directory and retry, or discard"
 _BUSY: Final = frozenset({408, 429})
 
 
@@ -59,7 +63,7 @@ class Session:
             proxy=config.proxy_address,
         )
         self.tokens = Tokens(config, secret, self._post_form, clock)
-        self._places = _Places(config.max_connections, clock)
+        self._places = Connections(config.max_connections, clock)
         self._ceiling = Ceiling(config.requests_per_hour, clock.monotonic)
         self._silent_until = -math.inf
 
@@ -78,7 +82,7 @@ class Session:
 
     async def _ask(self, request: Request, send: Callable[[dict[str, str]], Awaitable[Seen]]) -> Seen:
         async with self._places.take():
-            self._check_silence(request)
+            await self._wait_turn(request)
             headers = await self.tokens.authorize()
             seen = await send(headers)
             if seen.status == 401 and self.tokens.can_renew and not seen.asks_for_factor:
@@ -86,15 +90,18 @@ class Session:
         self._learn(seen)
         return seen
 
-    def _check_silence(self, request: Request) -> None:
+    async def _wait_turn(self, request: Request) -> None:
+        """Return when a call may leave, which is soon; raise where it is not."""
+        reason = "as many calls as desk.servicenow.requests_per_hour allows"
         left = self._silent_until - self._clock.monotonic()
         if left > 0:
             reason = f"the instance asked for silence, {left:.0f} s more"
-            raise DeskUnavailable(reason, sent=False, retry_after=left, down=True, call=request.told)
-        wait = self._ceiling.take()
-        if wait:
-            reason = "as many calls as desk.servicenow.requests_per_hour allows"
-            raise DeskUnavailable(reason, sent=False, retry_after=wait, down=True, call=request.told)
+        else:
+            left = self._ceiling.take()
+            if left <= LONGEST_TURN:
+                await self._clock.sleep(left)
+                return
+        raise DeskUnavailable(reason, sent=False, retry_after=left, down=True, call=request.told)
 
     def _learn(self, seen: Seen) -> None:
         """Go by what an answer says of the instance's load: a named time holds every call."""
@@ -140,10 +147,13 @@ class Session:
         try:
             file = await anyio.to_thread.run_sync(lambda: upload.path.open("rb", buffering=0))
         except OSError as error:
-            raise DeskRefused(f"the stored file cannot be read: {error.strerror}") from None
+            is_gone = isinstance(error, FileNotFoundError)
+            reason = f"the stored file {upload.path.name} cannot be read: {error.strerror}"
+            raise DeskRefused(reason, final=is_gone, hint=_FILE_HINT, call=request.told) from None
         with file:
             if os.fstat(file.fileno()).st_size != upload.size:
-                raise DeskRefused("the stored file is not what was downloaded", final=True)
+                reason = f"the stored file {upload.path.name} is not what was downloaded"
+                raise DeskRefused(reason, final=True, hint=_FILE_HINT, call=request.told)
             headers |= {"content-type": upload.type, "content-length": str(upload.size)}
             return await self._exchange(request, headers, _read_pieces(file))
 
@@ -185,30 +195,30 @@ class Session:
 
 
 class Ceiling:
-    """So many calls in an hour at most, 0 as many as one likes, and a sixtieth of them at once."""
+    """So many calls in an hour at most, 0 as many as one likes; some may leave at once, the others one by one."""
 
     def __init__(self, per_hour: int, monotonic: Callable[[], float]) -> None:
         self._rate = per_hour / _HOUR
-        self._most = max(1.0, per_hour / _BURST_SHARE)
+        self._most = max(_AT_ONCE, per_hour / _BURST_SHARE)
         self._monotonic = monotonic
         self._left = self._most
         self._at = monotonic()
 
     def take(self) -> float:
-        """Count a call; the seconds to wait where it must not leave yet, 0 where it may."""
+        """The seconds until the call's turn, which is its own then; with more than LONGEST_TURN it has none."""
         if not self._rate:
             return 0.0
         now = self._monotonic()
         self._left = min(self._most, self._left + (now - self._at) * self._rate)
         self._at = now
-        if self._left < 1:
-            return (1 - self._left) / self._rate
-        self._left -= 1
-        return 0.0
+        wait = max(0.0, (1 - self._left) / self._rate)
+        if wait <= LONGEST_TURN:
+            self._left -= 1
+        return wait
 
 
-class _Places:
-    """Calls at the same time, fewer for a while after the instance was too busy."""
+class Connections:
+    """Places for calls at the same time: half as many for a while after the instance was too busy."""
 
     def __init__(self, count: int, clock: Clock) -> None:
         self._count = count

@@ -22,6 +22,7 @@ JOURNAL_FIELDS: Final = ("comments", "work_notes")
 
 OWN_FIELDS: Final = ("sys_id", "number", "state", "sys_mod_count", "sys_updated_on", "sys_updated_by", "sys_created_on")
 _ROWS: Final = 5
+_CHOICES: Final = 1_000
 _JOURNAL_ROWS: Final = 200
 _ATTACHMENT_ROWS: Final = 500
 
@@ -117,6 +118,25 @@ def find_by_number(table: str, number: str, *, key_field: str) -> Request:
 def read_any(table: str, fields: Iterable[str]) -> Request:
     """Read some record, to see which fields it shows."""
     return _list(table, EncodedQuery().ordered_by("sys_created_on", newest_first=True), 1, _only(*fields))
+
+
+def read_shown(table: str, field: str) -> Request:
+    """Read a field of some record both raw and as our user is shown it."""
+    query = EncodedQuery().ordered_by("sys_created_on", newest_first=True)
+    shape = (("sysparm_fields", field), ("sysparm_display_value", "all"))
+    return _list(table, query, 1, shape)
+
+
+def read_choices(table: str, field: str) -> Request:
+    """Read what a field of a table may be."""
+    query = EncodedQuery().where_constant("name", table).where_constant("element", field)
+    return _list("sys_choice", query.ordered_by("sys_id"), _CHOICES, _only("value", "label", "inactive", "language"))
+
+
+def read_property(name: str) -> Request:
+    """Read a setting of the instance."""
+    query = EncodedQuery().where_constant("name", name)
+    return _list("sys_properties", query, _ROWS, _only("name", "value"))
 
 
 def read_journal(sys_id: str, field: str) -> Request:

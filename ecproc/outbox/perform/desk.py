@@ -105,9 +105,6 @@ class DeskPerformer:
                 return Blamed("no client ticket of this generation", final=True)
             number, reference = created
         file = self._find_file(effect) if effect.kind is EffectKind.ATTACH else None
-        if file is not None and not file.path.is_file():
-            hint = "bring the file back from a backup of the data directory and retry, or discard"
-            return Blamed(f"the stored file {file.path} is gone", final=True, hint=hint)
         return DeskCall(
             key=effect.key,
             kind=effect.kind,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections import Counter
 from collections.abc import Sequence
 from math import ceil
 from random import Random
@@ -103,7 +102,7 @@ class RateLimits:
 
     def __init__(self, rules: Sequence[RateRule]) -> None:
         self._rules = rules
-        self._counts: Counter[tuple[str, str, int]] = Counter()
+        self._counts: dict[tuple[str, str], tuple[int, int]] = {}
 
     def count(self, user: str, table: str, now: float) -> Reply | None:
         """Count one call; gives the 429 where a rule is exceeded."""
@@ -111,8 +110,10 @@ class RateLimits:
             if rule.table not in (None, table):
                 continue
             window = int(now // rule.seconds)
-            self._counts[rule.name, user, window] += 1
-            if self._counts[rule.name, user, window] > rule.limit:
+            last, count = self._counts.get((rule.name, user), (window, 0))
+            count = count + 1 if last == window else 1
+            self._counts[rule.name, user] = (window, count)
+            if count > rule.limit:
                 reset = ceil((window + 1) * rule.seconds)
                 wait = max(1, ceil(reset - now))
                 return throttle(retry_after=wait, limit=rule.limit, reset=reset, rule=rule.name)

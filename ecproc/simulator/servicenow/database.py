@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from random import Random
+from typing import Final
 
 from ecproc.simulator.servicenow.query import FieldValues, ParsedQuery, TypeOf, ValueOf, parse_query
 from ecproc.simulator.servicenow.rows import RowStore
 from ecproc.simulator.servicenow.schema import TASK_TABLES, FieldType, TableSchema, make_schemas
 
-STAMP = "%Y-%m-%d %H:%M:%S"
+MOST_DOTS: Final = 5
+"""How many references a path may follow."""
+STAMP: Final = "%Y-%m-%d %H:%M:%S"
 
 
 class Database:
@@ -68,7 +71,7 @@ class Database:
 
     def type_in(self, table: str) -> TypeOf:
         """Give what tells the type of a column of this table, also of one behind a reference."""
-        return lambda path: self._find_type(self.schemas[table], path)
+        return lambda path: self._find_type(self.schemas[table], path) if path.count(".") <= MOST_DOTS else None
 
     def value_in(self, table: str) -> ValueOf:
         """Give what reads a column of this table's rows, also one behind a reference."""

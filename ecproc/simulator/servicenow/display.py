@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from ecproc.simulator.servicenow.database import STAMP, Database
+from ecproc.simulator.servicenow.database import MOST_DOTS, STAMP, Database
 from ecproc.simulator.servicenow.query import FieldValues
 from ecproc.simulator.servicenow.schema import (
     BOTH_JOURNALS,
@@ -64,7 +64,7 @@ class Renderer:
             return {name: self._show_value(table, row, name, spec, options) for name, spec in specs.items()}
         shown: dict[str, object] = {}
         for path in options.fields:
-            found = self._find(table, row, path)
+            found = self._find(table, row, path) if path.count(".") <= MOST_DOTS else None
             if found is not None:
                 shown[path] = self._show_value(*found, options)
         return shown
@@ -105,10 +105,9 @@ class Renderer:
 
     def _show_time(self, value: str) -> str:
         try:
-            moment = datetime.strptime(value, STAMP).replace(tzinfo=UTC)
-        except ValueError:
-            return value  # what was sent is no time; it is shown as it stands
-        return moment.astimezone(self._zone).strftime(STAMP)
+            return datetime.strptime(value, STAMP).replace(tzinfo=UTC).astimezone(self._zone).strftime(STAMP)
+        except (ValueError, OverflowError):
+            return value  # what was sent is no time, or none over there; it is shown as it stands
 
     def _show_journal(self, row: FieldValues, name: str) -> str:
         """Give a record's entries as one text, the newest first."""

@@ -14,7 +14,7 @@ from ecproc.simulator.faults import Quota
 
 HEADER: Final = "x-simulator-fault"
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
+Duration = Annotated[float, msgspec.Meta(ge=0, le=1e7)]
 
 
 class InstanceFault(StrEnum):
@@ -72,7 +72,7 @@ class FaultRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     method: str | None = None
     table: str | None = None
     times: Annotated[int, msgspec.Meta(ge=1)] | None = 1
-    seconds: Seconds = 1.0
+    seconds: Duration = 1.0
     field: str = "correlation_id"
     every: Annotated[int, msgspec.Meta(ge=1)] = 1
     bare: bool = False
@@ -94,10 +94,19 @@ class FaultRates(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """
 
     shares: Mapping[InstanceFault, Share] = {}
-    slow_seconds: tuple[Seconds, Seconds] = (1.0, 3.0)
-    late_seconds: tuple[Seconds, Seconds] = (1.0, 60.0)
-    retry_after: Seconds = 1.0
+    slow_seconds: tuple[Duration, Duration] = (1.0, 3.0)
+    late_seconds: tuple[Duration, Duration] = (1.0, 60.0)
+    retry_after: Duration = 1.0
     reads: bool = True
+
+
+PRESETS: Final = {
+    "none": FaultRates(),
+    "mild": FaultRates(
+        shares={InstanceFault.LOST_ANSWER: 0.05, InstanceFault.SLOW: 0.02, InstanceFault.APPLY_LATE: 0.005}
+    ),
+}
+"""Rates by name; `mild` is enough of everything that leaves a caller in doubt."""
 
 
 class Suffered(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from ecproc.simulator.servicenow.database import Database, write_time
 from ecproc.simulator.servicenow.faults import NOTHING, InstanceFault, Suffered
 from ecproc.simulator.servicenow.ledger import InstanceLedger
 from ecproc.simulator.servicenow.query import FieldValues
-from ecproc.simulator.servicenow.rules import ReadBody, derive, derive_new, read_body
+from ecproc.simulator.servicenow.rules import ReadBody, derive, derive_new, read_body, write_value
 from ecproc.simulator.servicenow.schema import TASK_TABLES
 from ecproc.simulator.servicenow.seeding import seed_tables
 from ecproc.simulator.servicenow.settings import InstanceConfig
@@ -65,7 +65,7 @@ class Instance:
         row = self.database.insert(table, known, by=author.name, now=author.now)
         self._write_entries(table, row, read, author)
         if author.machine and table in TASK_TABLES:
-            self.ledger.record_created(str(body.get("correlation_id") or ""), row.get("number", ""))
+            self.ledger.record_created(write_value(body.get("correlation_id")), row.get("number", ""))
         if table == "sysapproval_approver":
             self._follow_approval(row, author)
         return row
@@ -81,7 +81,7 @@ class Instance:
         changes = {name: value for name, value in read.values.items() if row.get(name, "") != value}
         if author.is_bound and not states.may_move(table, row, changes.get("state", row.get("state", ""))):
             if table != "change_request":
-                return forbid_by_rule(table, "Closed records stay closed")
+                return forbid_by_rule(table, "Keep to the state model")
             del changes["state"]  # a change model says no without a word: 200, and the old state
         denied = self._check_policy(table, {**row, **changes}, row, read, author)
         if denied is not None:

@@ -49,7 +49,7 @@ class InstancePages:
     def _order_faults(self, request: HttpRequest) -> Reply:
         try:
             order = msgspec.json.decode(request.body, type=FaultsOrder)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return give_json({"message": str(error)}, 400)
         for rule in order.rules:
             self._service.faults.inject(rule)

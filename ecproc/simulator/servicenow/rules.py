@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -9,9 +10,10 @@ import msgspec
 
 from ecproc.simulator.servicenow import states
 from ecproc.simulator.servicenow.query import FieldValues
-from ecproc.simulator.servicenow.schema import BOTH_JOURNALS, SYSTEM_FIELDS, TASK_TABLES, TableSchema
+from ecproc.simulator.servicenow.schema import BOTH_JOURNALS, SYSTEM_FIELDS, TASK_TABLES, FieldType, TableSchema
 
 _LEVELS: Final = ("1", "2", "3")
+_NUMBER: Final = re.compile(r"(-?[0-9]{1,15})?")
 
 
 class ReadBody(msgspec.Struct, frozen=True):
@@ -22,7 +24,7 @@ class ReadBody(msgspec.Struct, frozen=True):
 
 
 def read_body(schema: TableSchema, body: Mapping[str, object]) -> ReadBody:
-    """Take what the table has; unknown names and the platform's own columns are left out without a word."""
+    """Take what the table has; unknown names, the platform's own columns and no numbers are left out without a word."""
     journals = tuple(schema.journals)
     values: FieldValues = {}
     entries: dict[str, str] = {}
@@ -31,6 +33,8 @@ def read_body(schema: TableSchema, body: Mapping[str, object]) -> ReadBody:
         if field is None or name in SYSTEM_FIELDS or name == BOTH_JOURNALS:
             continue
         text = write_value(given)
+        if field.type is FieldType.NUMBER and not _NUMBER.fullmatch(text):
+            continue
         if name not in journals:
             values[name] = text[: field.max_length] if field.max_length else text
         elif text:

@@ -131,7 +131,7 @@ _TASK: Final = {
         business_service="cmdb_ci",
         parent="incident",
     ),
-    **_texts("company location sys_domain service_offering contract"),
+    **_texts("company location sys_domain service_offering contract universal_request route_reason skills variables"),
     "contact_type": FieldSpec(default="phone"),
     "upon_approval": FieldSpec(default="proceed"),
     "upon_reject": FieldSpec(default="cancel"),
@@ -175,11 +175,10 @@ _CHANGE: Final = {
     **_TASK,
     **_texts("justification implementation_plan backout_plan test_plan change_plan review_comments", max_length=4000),
     **_texts("risk_impact_analysis cab_recommendation on_hold_reason", max_length=4000),
-    **_texts(
-        "reason cab_delegate cab_date_time chg_model std_change_producer_version on_hold_task phase review_status"
-    ),
+    **_texts("reason cab_delegate cab_date_time chg_model std_change_producer_version on_hold_task phase"),
+    **_texts("review_status proposed_change ci_class phase_state risk_value"),
     **_times("start_date end_date requested_by_date review_date conflict_last_run cab_date"),
-    **_truths("on_hold cab_required production_system outside_maintenance_schedule unauthorized"),
+    **_truths("is_bulk on_hold cab_required production_system outside_maintenance_schedule unauthorized"),
     **_references(requested_by="sys_user"),
     "category": FieldSpec(default="Other"),
     "type": _words({"normal": "Normal", "standard": "Standard", "emergency": "Emergency"}, "normal"),

@@ -69,14 +69,16 @@ class ServiceNow:
         self._changes = ChangeApi(self.instance, renderer)
         self._imports = ImportApi(self.instance, renderer)
         self._late: LateRequests[_Late] = LateRequests()
+        self._known = frozenset((*self.instance.database.schemas, *config.staging))
 
     def answer(self, request: HttpRequest) -> Reply:
         """Answer one request, or let it suffer what is due."""
         self.ledger.record_started()
         self.apply_due()
-        reply = self._admit(request, self.clock())
+        now = self.clock()
+        reply = self._admit(request, now)
         self.ledger.answers["dropped" if reply.dropped else str(reply.status)] += 1
-        return reply
+        return msgspec.structs.replace(reply, date=now)
 
     def apply_due(self) -> None:
         """Apply what was to come late and is due by now, each at its own time."""
@@ -94,7 +96,7 @@ class ServiceNow:
         user = self._accounts.identify(request, now)
         if user is None:
             return deny(UNAUTHENTICATED, (("www-authenticate", 'Basic realm="Service-now"'),))
-        table = _find_table(request.path)
+        table = self._find_table(request.path)
         self.ledger.calls[f"{request.method} {table}"] += 1
         limited = self._limits.count(user, table, now)
         if limited is not None:
@@ -104,6 +106,19 @@ class ServiceNow:
         except msgspec.ValidationError as error:
             return deny(refuse_request(f"{HEADER} cannot be read", str(error)))
         return self._suffer(request, user, suffered, now)
+
+    def _find_table(self, path: str) -> str:
+        """Give what rates, faults and the ledger know a call by: its table, if there is one of that name."""
+        parts = [part for part in path.split("/")[1:] if part not in ("v1", "v2")]
+        match parts:
+            case ["api", "now", ("table" | "import"), table, *_] if table in self._known:
+                return table
+            case ["api", "now", "attachment", *_]:
+                return "sys_attachment"
+            case ["api", "sn_chg_rest", *_]:
+                return _CHANGES
+            case _:
+                return "unrouted"
 
     def _suffer(self, request: HttpRequest, user: str, suffered: Suffered, now: float) -> Reply:
         if suffered.rules and (stopped := self._stop(request, user, suffered, now)) is not None:
@@ -175,17 +190,3 @@ def _throttle(rule: FaultRule, now: float) -> Reply:
         return deny_rate()
     wait = max(1, round(rule.seconds))
     return throttle(retry_after=wait, limit=_RATE, reset=int(now) + wait, rule=rule.detail or "Simulated")
-
-
-def _find_table(path: str) -> str:
-    """Give what rates and faults know a call by: its table, `sys_attachment` for files, or the last word."""
-    parts = [part for part in path.split("/")[1:] if part not in ("v1", "v2")]
-    match parts:
-        case ["api", "now", ("table" | "import"), table, *_]:
-            return unquote(table)[:80]
-        case ["api", "now", "attachment", *_]:
-            return "sys_attachment"
-        case ["api", "sn_chg_rest", *_]:
-            return _CHANGES
-        case _:
-            return "unrouted"

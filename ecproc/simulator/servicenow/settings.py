@@ -9,7 +9,7 @@ import msgspec
 
 from ecproc.simulator.servicenow.faults import FaultRates
 
-Count = Annotated[int, msgspec.Meta(ge=0)]
+Whole = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class RateRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,12 +48,12 @@ class InstanceConfig(msgspec.Struct, frozen=True, kw_only=True):
     client_id: str = "5bd6f40cc0a8016401c5a33be04be441"
     client_secret: str = "simulator-secret"  # noqa: S105 - as password
     api_key: str = "simulator-key"
-    token_seconds: Count = 1800
-    refresh_seconds: Count = 8_640_000
+    token_seconds: Whole = 1800
+    refresh_seconds: Whole = 8_640_000
     zone: str = "GMT"
     invalid_query_returns_no_rows: bool = False
     missing_fields: frozenset[str] = frozenset()
-    max_attachment_bytes: Count = 1024 * 1024 * 1024
+    max_attachment_bytes: Whole = 1024 * 1024 * 1024
     allowed_extensions: frozenset[str] = frozenset()
     rate_rules: tuple[RateRule, ...] = ()
     staging: Mapping[str, StagingTable] = msgspec.field(default_factory=lambda: {"u_ensono_incident": StagingTable()})
