@@ -145,8 +145,8 @@ class DirectSession:
 class DirectInstance:
     """A simulated instance in this process, its desk and its watches, on one clock that stands still."""
 
-    def __init__(self, **options: Any) -> None:
-        self.clock = HeldClock()
+    def __init__(self, clock: HeldClock | None = None, **options: Any) -> None:
+        self.clock = clock or HeldClock()
         service = ServiceNow(InstanceConfig(), url_base="http://instance.example", clock=self.clock.seconds)
         self.simulator = ServiceNowSimulator(service, "http://instance.example")
         self.session = DirectSession(self.simulator, self.clock)
