@@ -138,7 +138,7 @@ async def run_processor(
         clock = SystemClock()
         _raise_file_limit()
         reserve = stack.enter_context(closing(Reserve()))
-        sources = (SOURCE,) if has_watch(config) else ()
+        sources = {SOURCE: config.desk_watch.interval} if has_watch(config) else {}
         telemetry = PrometheusTelemetry(CollectorRegistry(), clock=clock, sources=sources, **read_versions())
         front = Front(config, tasks, reserve=reserve, telemetry=telemetry, clock=clock)
         start = Opening(telemetry.registry, front=front, interrupts=interrupts, clock=clock)

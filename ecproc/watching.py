@@ -42,10 +42,11 @@ def open_watching(
     clock: Clock,
 ) -> Watching | None:
     """What polls the desk, None where nothing does. Nothing is asked before it runs."""
-    complaints = Complaints()
+    _complaints = Complaints()
 
-    def complain(event: str, reason: str) -> None:
-        complaints.tell(logging.WARNING, event, reason, now=clock.monotonic(), source=SOURCE, hint=_HINT)
+    def complain(reason: str) -> None:
+        now = clock.monotonic()
+        _complaints.tell(logging.WARNING, "acl_hides_rows", reason, now=now, source=SOURCE, hint=_HINT)
 
     handed = HandedFiles(store, config.data.directory)
     watch = open_watch(config, desk, source=SOURCE, handed=handed.find, complain=complain, clock=clock)

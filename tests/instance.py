@@ -179,6 +179,6 @@ class DirectInstance:
             WatchConfig(**options),
             source=source,
             handed=find_handed,
-            complain=lambda code, reason: self.complaints.append(code),
+            complain=self.complaints.append,
             clock=self.clock,
         )

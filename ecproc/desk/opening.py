@@ -78,11 +78,11 @@ def open_watch(
     *,
     source: str,
     handed: Callable[[str], Awaitable[Collection[StoredFile]]],
-    complain: Callable[[str, str], None],
+    complain: Callable[[str], None],
     clock: Clock,
 ) -> Watch | None:
     """The watch of that open desk; None where it has none, or is not to be asked. `handed` tells which files we attach
-    ourselves, `complain` hears of what keeps it from seeing everything."""
+    ourselves, `complain` hears of rows that our user may not see."""
     if not has_watch(config):
         return None
     from ecproc.desk.servicenow.desk import ServiceNowDesk

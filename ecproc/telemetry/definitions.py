@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from itertools import product
 from typing import Final, Generic, TypeVar
 
@@ -256,9 +256,11 @@ class OutboxMetrics:
 
 
 class DeskMetrics:
-    """What is measured of the news that the client's systems tell; `whole` is when each was last asked and told all."""
+    """What is measured of the news that the client's systems tell; `whole` is when each was last asked and told all.
+    `sources` says how many seconds are between two polls of each."""
 
-    def __init__(self, registry: CollectorRegistry, sources: Sequence[str], *, now: Callable[[], float]) -> None:
+    def __init__(self, registry: CollectorRegistry, sources: Mapping[str, float], *, now: Callable[[], float]) -> None:
+        began = now()
         self.received = Tally(
             registry,
             "ecproc_external_received",
@@ -284,8 +286,15 @@ class DeskMetrics:
         Watched(
             registry,
             "ecproc_watch_lag_seconds",
-            "How long ago the desk was last asked and told everything.",
-            read=lambda: {source: now() - at for source, at in self.whole.items()},
+            "How long ago the desk was last asked and told everything; before the first time, since the start.",
+            read=lambda: {source: now() - self.whole.get(source, began) for source in sources},
+            label="source",
+        )
+        Watched(
+            registry,
+            "ecproc_watch_poll_interval_seconds",
+            "Seconds between two polls of the desk.",
+            read=lambda: sources,
             label="source",
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import prometheus_client
@@ -30,9 +30,9 @@ class PrometheusTelemetry(Telemetry):
         version: str,
         python: str,
         sqlite: str,
-        sources: Sequence[str] = (),
+        sources: Mapping[str, float] | None = None,
     ) -> None:
-        """`sources` are the configured names of the systems that tell us news."""
+        """`sources` are the configured names of the systems that tell us news, and the seconds between two polls."""
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # they double every counter
         self.registry = registry
         ProcessCollector(registry=registry)
@@ -45,7 +45,7 @@ class PrometheusTelemetry(Telemetry):
             QueueMetrics(registry),
             LogMetrics(registry),
             OutboxMetrics(registry),
-            DeskMetrics(registry, sources, now=lambda: clock.now() / _MICROSECONDS),
+            DeskMetrics(registry, sources or {}, now=lambda: clock.now() / _MICROSECONDS),
         )
         self._refused = define_counter(registry, "web_refusals", "Whom these pages turned away.", reason=WEB_REFUSALS)
 

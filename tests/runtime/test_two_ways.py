@@ -75,6 +75,23 @@ async def test_our_own_resolve_is_no_news() -> None:
 
 
 @pytest.mark.requirement("R215")
+@pytest.mark.parametrize("lost", [False, True])
+async def test_what_became_of_our_own_words_at_the_desk_is_no_news(lost: bool) -> None:
+    ways = TwoWays(mapping=mapping_with_groups())
+    async with ways.running():
+        await ways.open(group="Network")
+        before = await ways.list_own()
+        if lost:
+            rule = FaultRule(kind=InstanceFault.LOST_ANSWER, method="PATCH", times=12)
+            ways.at.simulator.faults.inject(rule)
+        ways.send("Update", group="Nobody's", changed={"group": "Nobody's"})
+        await anyio.sleep(1_200)
+        groups = {row["sys_id"]: row["name"] for row in ways.at.simulator.find("sys_user_group")}
+        assert groups[ways.record()["assignment_group"]] == "Service Desk", "which stands in for what it lacks"
+        assert await ways.list_own() == before
+
+
+@pytest.mark.requirement("R215")
 @pytest.mark.parametrize("seed", range(25))
 async def test_whatever_comes_between_a_person_s_words_and_edits_are_told_once_and_ours_never(seed: int) -> None:
     rng, ways = Random(seed), TwoWays(seed)

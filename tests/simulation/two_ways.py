@@ -11,6 +11,7 @@ from typing import Any, cast
 import anyio
 import msgspec
 import pytest
+from anyio import to_thread
 
 from ecproc.commands.derive import DeskRules
 from ecproc.commands.external import ExternalIntake
@@ -23,7 +24,6 @@ from ecproc.domain.external import ExternalFile
 from ecproc.fold.tickets import MACHINES
 from ecproc.outbox.schedule import is_at_work
 from ecproc.pipeline import Pipeline
-from ecproc.runtime import watch as runtime_watch
 from ecproc.runtime.watch import CursorFile, Standing, Watching
 from ecproc.simulator.bridge import RawMessage
 from ecproc.telemetry.hooks import Telemetry
@@ -115,7 +115,7 @@ class TwoWays:
             WatchConfig(interval=INTERVAL),
             source="desk",
             handed=handed.find,
-            complain=lambda code, reason: None,
+            complain=lambda reason: None,
             clock=cast("Any", self.clock),
         )
         intake = ExternalIntake(
@@ -149,11 +149,10 @@ class TwoWays:
             RawMessage(msgspec.Raw(msgspec.json.encode({**whole, **body})), dict(attributes), message_id)
         )
 
-    async def open(self) -> dict[str, str]:
+    async def open(self, *, group: str = "Net") -> dict[str, str]:
         """Have the ticket made at the instance; gives its record."""
-        self.send(
-            "Create", status="open", priority="4", shortDescription="mail is slow", description="since 9", group="Net"
-        )
+        texts = {"shortDescription": "mail is slow", "description": "since 9"}
+        self.send("Create", status="open", priority="4", group=group, **texts)
         await anyio.sleep(INTERVAL * 2)
         return self.record()
 
@@ -201,4 +200,4 @@ def without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run_sync(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
 
-    monkeypatch.setattr(runtime_watch.anyio.to_thread, "run_sync", run_sync)
+    monkeypatch.setattr(to_thread, "run_sync", run_sync)

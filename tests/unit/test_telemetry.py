@@ -37,6 +37,10 @@ CONTRACT = {
     "ecproc_breaker_open": {"destination"},
     "ecproc_paused": {"what"},
     "ecproc_web_refusals_total": {"reason"},
+    "ecproc_external_received_total": {"source", "outcome"},
+    "ecproc_watch_polls_total": {"source", "outcome"},
+    "ecproc_watch_lag_seconds": {"source"},
+    "ecproc_watch_poll_interval_seconds": {"source"},
 }
 
 LATER = {
@@ -61,6 +65,7 @@ LATER = {
     "ecproc_log_anchor_timestamp_seconds": set(),
     "ecproc_log_verify_last_success_timestamp_seconds": set(),
     "ecproc_replay_equal": set(),
+    "ecproc_watch_last_success_timestamp_seconds": {"source"},
 }
 """Those that appear once there is something to tell."""
 
@@ -91,7 +96,9 @@ def registry() -> CollectorRegistry:
 @pytest.fixture
 def telemetry(registry: CollectorRegistry) -> PrometheusTelemetry:
     """Give telemetry that counts in `registry`."""
-    return PrometheusTelemetry(registry, clock=FixedClock(), version="0.1.0", python="3.11.7", sqlite="3.45.0")
+    return PrometheusTelemetry(
+        registry, clock=FixedClock(), version="0.1.0", python="3.11.7", sqlite="3.45.0", sources={"desk": 30.0}
+    )
 
 
 @pytest.fixture
@@ -129,6 +136,7 @@ def test_times_and_ages_appear_once_they_exist(telemetry: Telemetry, registry: C
     telemetry.quarantine_counted(0)
     telemetry.outbox_oldest_due("desk", 1)
     telemetry.log_position(0, 0)
+    telemetry.desk_polled("desk", "ok", whole_at=0)
 
     assert list_names(registry) == CONTRACT | LATER
 

@@ -44,12 +44,11 @@ ATTACHMENTS: Final = "sys_attachment"
 _SECOND: Final = 1_000_000
 _TARGETS: Final = ServiceNowTables()
 _IGNORED_HINT: Final = "see whether our user may read the table and its sys_updated_on and sys_created_on"
-HIDDEN_HINT: Final = "let our user read the rows, or narrow them by desk.watch.query; ecproc goes on behind them"
 
 
 class ServiceNowWatch:
     """The watch of an open desk's instance. `handed` tells which files we attach ourselves, `complain` hears of rows
-    that nobody may see: a code, and what is odd."""
+    that our user may not see."""
 
     def __init__(
         self,
@@ -60,7 +59,7 @@ class ServiceNowWatch:
         *,
         source: str,
         handed: Handed,
-        complain: Callable[[str, str], None],
+        complain: Callable[[str], None],
         clock: Clock,
     ) -> None:
         self._at = instance
@@ -172,7 +171,7 @@ class ServiceNowWatch:
         has_next, is_whole = 'rel="next"' in (seen.links or ""), total is not None and total <= limit
         page = Page(rows, has_next, newest, is_whole=is_whole and not has_next)
         if is_hidden(mark, page) or (not rows and not mark.behind and total and not has_next):
-            self._complain("acl_hides_rows", f"{source.table} has rows since {mark.at} that our user may not see")
+            self._complain(f"{source.table} has rows since {mark.at} that our user may not see")
         return go_on(source, mark, page), await self._tell(source, rows)
 
     async def _tell(self, source: Source, rows: Sequence[Row]) -> list[News]:
