@@ -24,7 +24,7 @@ from ecproc.clock import Clock, SystemClock
 from ecproc.commands.intake import Intake
 from ecproc.commands.steering import Steering
 from ecproc.config import Limits
-from ecproc.config.catalogue import OPTIONS, SECTIONS, Option
+from ecproc.config.catalogue import FAMILIES, OPTIONS, SECTIONS, Option, list_options
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.effects import LANES, EffectKind, Lane, Repeat
 from ecproc.domain.entry import EntryState
@@ -162,10 +162,16 @@ def write_configuration() -> Page:
         rows = [describe_option(option) for option in OPTIONS.values() if option.section == section]
         lines += [f"## {section}", "", inspect.getdoc(struct) or "", ""]
         lines += table("key", "variable", "value", "default", "what it does", rows=rows)
+    for family, struct in FAMILIES.items():
+        rows = [describe_option(option) for option in list_options(f"{family}.NAME", struct)]
+        lines += [f"## {family}.NAME", "", inspect.getdoc(struct) or "", ""]
+        lines += table("key", "variable", "value", "default", "what it does", rows=rows)
     return Page("Configuration", "Every option, its variable, what it may be, and its default.", lines)
 
 
 def describe_option(option: Option) -> Sequence[str]:
+    if option.name not in OPTIONS and not option.is_secret:
+        return code(option.key), "", option.expectation, code(show_value(option.default)), option.description
     variable = f"{code(option.variable)}{', also `…_FILE`' if option.is_secret else ''}"
     default = "" if option.is_secret else code(show_value(option.default))
     return code(option.key), variable, option.expectation, default, option.description

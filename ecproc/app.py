@@ -16,6 +16,7 @@ import structlog
 from anyio.abc import TaskGroup
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from ecproc.attachments.opening import open_fetcher, open_uploader
 from ecproc.attachments.store import ContentStore
@@ -25,7 +26,7 @@ from ecproc.collector import spare_the_collector
 from ecproc.commands.intake import Intake
 from ecproc.commands.steering import Steering
 from ecproc.config import Config, DataConfig, LiveSecret, Secrets
-from ecproc.descriptors import FEW_FILES, Reserve, raise_limit
+from ecproc.descriptors import Reserve
 from ecproc.desk.base import Desk
 from ecproc.desk.local import LocalDesk
 from ecproc.desk.opening import has_watch, open_desk
@@ -37,6 +38,7 @@ from ecproc.failpoints import arm_failpoints
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.heartbeat import Heartbeat
+from ecproc.hooking import open_hooks
 from ecproc.interrupts import Interrupts
 from ecproc.mapping_file import open_mapping
 from ecproc.metering import MeteredBridge
@@ -47,11 +49,11 @@ from ecproc.rebuild.live import LiveCheck, ReplayReport, mend_live_state, renew_
 from ecproc.rebuild.parts import Team
 from ecproc.rebuild.streams import Progress
 from ecproc.reloading import Reloading
-from ecproc.reporting import ProcessHealth, Reporting, read_versions, tell_exposures, watch_room
+from ecproc.reporting import ProcessHealth, ReceiptKeeper, Reporting, read_versions, tell_exposures, watch_room
 from ecproc.restoring import align_desk
 from ecproc.room import Room
 from ecproc.runtime.watch import Watching
-from ecproc.starting import Front, Opening
+from ecproc.starting import Front, Opening, raise_file_limit
 from ecproc.store.base import Damage, Store
 from ecproc.store.opening import open_reader, open_store, verify_log
 from ecproc.systemd import ServiceManager
@@ -136,10 +138,13 @@ async def run_processor(
     os.umask(0o077)
     async with AsyncExitStack() as stack, anyio.create_task_group() as tasks:
         clock = SystemClock()
-        _raise_file_limit()
+        raise_file_limit()
         reserve = stack.enter_context(closing(Reserve()))
-        sources = {SOURCE: config.desk_watch.interval} if has_watch(config) else {}
-        telemetry = PrometheusTelemetry(CollectorRegistry(), clock=clock, sources=sources, **read_versions())
+        polled = {SOURCE: config.desk_watch.interval} if has_watch(config) else {}
+        sources = (*config.hooks_sources, *polled)
+        telemetry = PrometheusTelemetry(
+            CollectorRegistry(), clock=clock, sources=sources, polled=polled, **read_versions()
+        )
         front = Front(config, tasks, reserve=reserve, telemetry=telemetry, clock=clock)
         start = Opening(telemetry.registry, front=front, interrupts=interrupts, clock=clock)
         opening = partial(
@@ -176,6 +181,7 @@ class Processor:
         room: Room,
         desk: Desk,
         front: Front,
+        hooks: ASGIApp,
         unchecked: LiveCheck | None,
         reloading: Reloading,
         watching: Watching | None,
@@ -188,11 +194,13 @@ class Processor:
         self._intake = open_intake(config, store, pipeline, content=content, clock=clock)
         self._desk = desk
         self._front = front
+        self._hooks = hooks
         self._unchecked = unchecked
         self._reloading = reloading
         self._watching = watching
         self._heartbeat = Heartbeat()
         self._reporting = Reporting(config, store, pipeline, room, telemetry=telemetry, clock=clock)
+        self._receipts = ReceiptKeeper(config, pipeline.ingest, clock=clock)
         self._manager = ServiceManager(os.environ, clock)
         self._ending = Ending(pipeline, self._reporting, watching=watching, reread=reloading.reread, clock=clock)
         self._health = ProcessHealth(
@@ -219,18 +227,7 @@ class Processor:
         """Take the data directory, bring live state up to this code, and put the parts together."""
         room = Room(config.data.directory, reserve_bytes=config.data.reserve_bytes)
         watch_room(room, telemetry)
-        store = await start.when_there_is_room(
-            lambda: open_store(
-                config.data,
-                TABLES,
-                now=clock.now,
-                identity=msgspec.structs.asdict(config.bridge.identity),
-                accept_loss=accept_loss,
-                require_known=MACHINES.require_known,
-                room=room,
-                on_commit=lambda seconds, _: telemetry.append_finished(seconds),
-            )
-        )
+        store = await _open_log(config, start, room, accept_loss=accept_loss, telemetry=telemetry, clock=clock)
         stack.push_async_callback(store.aclose)
         tell_exposures(config.data.directory)
         unchecked = await start.when_there_is_room(lambda: renew_live_state(store, _team(config, clock)))
@@ -261,6 +258,7 @@ class Processor:
         watching = open_watching(
             config, desk, store=store, pipeline=pipeline, content=content, telemetry=telemetry, clock=clock
         )
+        opens_hooks = partial(open_hooks, config, store, pipeline, content=content, fetcher=fetcher)
         return cls(
             config,
             pipeline,
@@ -269,6 +267,7 @@ class Processor:
             room=room,
             desk=desk,
             front=start.front,
+            hooks=opens_hooks(secrets=reloading.secrets, telemetry=telemetry, clock=clock),
             unchecked=unchecked,
             reloading=reloading,
             watching=watching,
@@ -285,6 +284,7 @@ class Processor:
             tasks.start_soon(self._ending.watch_signals, interrupts)
             await self._front.show(self._build_pages())
             await self._front.show_locally(self._config.data.directory)
+            await self._front.show_hooks(self._hooks)
             tasks.start_soon(self._watch_store)
             tasks.start_soon(self._heartbeat.run)
             tasks.start_soon(self._reporting.watch_room)
@@ -293,6 +293,7 @@ class Processor:
             tasks.start_soon(self._reporting.refresh_gauges)
             tasks.start_soon(self._reporting.watch_expiries)
             tasks.start_soon(self._reporting.tell_hourly)
+            tasks.start_soon(self._receipts.run)
             if isinstance(self._desk, LocalDesk):
                 tasks.start_soon(self._desk.keep_short)
             tasks.start_soon(self._reloading.run)
@@ -350,19 +351,28 @@ def _close_with(stack: AsyncExitStack, peer: Peer) -> Peer:
     return peer
 
 
-def _raise_file_limit() -> None:
-    """Open as many files as we may, and say so where that is hardly enough."""
-    limit = raise_limit()
-    if limit < FEW_FILES:
-        reason = f"only {limit} files may be open at once, connections included"
-        log.warning("config_warning", reason=reason, hint="raise the hard limit: LimitNOFILE= of a unit, ulimit -Hn")
+async def _open_log(
+    config: Config, start: Opening, room: Room, *, accept_loss: bool, telemetry: PrometheusTelemetry, clock: Clock
+) -> Store:
+    """The log and its live state, once there is room for it."""
+    return await start.when_there_is_room(
+        lambda: open_store(
+            config.data,
+            TABLES,
+            now=clock.now,
+            identity=msgspec.structs.asdict(config.bridge.identity),
+            accept_loss=accept_loss,
+            require_known=MACHINES.require_known,
+            room=room,
+            on_commit=lambda seconds, _: telemetry.append_finished(seconds),
+        )
+    )
 
 
 async def _open_desk(config: Config, store: Store, *, secrets: Secrets, clock: Clock, room: Room) -> Desk:
     """The desk, where a damaged row that it is held against is made anew first; one that stays so is raised."""
     align = partial(align_desk, store=store, clock=clock)
-    mapping, _ = open_mapping(config)
-    opening = partial(open_desk, config, mapping=mapping, secrets=secrets, align=align, clock=clock, room=room)
+    opening = partial(open_desk, config, open_mapping(config)[0], secrets=secrets, align=align, clock=clock, room=room)
     try:
         return await opening()
     except RowDamaged as damaged:

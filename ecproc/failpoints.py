@@ -30,6 +30,7 @@ COMMAND_FAILPOINTS: Final = frozenset(
     {
         "backup.copying",  # some of a database's pages are in the copy
         "backup.written",  # the copy is whole and checked, not in its place
+        "link.examined",  # all pairs can be imported, none is recorded
     }
 )
 """Those that no processor comes by."""

@@ -78,7 +78,7 @@ async def take_data_dir(config: Config) -> AsyncIterator[TakenDir]:
             telemetry=telemetry,
         )
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(projector.run)
+            await tasks.start(projector.run)
             await projector.wait_idle()
             alone, content = _Alone(projector), ContentStore(config.data.directory)
             await content.sweep()

@@ -18,7 +18,17 @@ _REMOTE: Final = frozenset(
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _WRITERS: Final = stat.S_IWGRP | stat.S_IWOTH
-_KEPT: Final = ("ecproc.db", "ecproc.db-wal", "desk.db", "desk.db-wal", "anchor", "LOCK", "checks.json", "attachments")
+_KEPT: Final = (
+    "ecproc.db",
+    "ecproc.db-wal",
+    "desk.db",
+    "desk.db-wal",
+    "anchor",
+    "LOCK",
+    "checks.json",
+    "receipts.json",
+    "attachments",
+)
 """What stands in a data directory, by name."""
 
 

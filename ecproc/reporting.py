@@ -24,9 +24,12 @@ from ecproc.outbox.retry import SECOND
 from ecproc.pipeline import Pipeline
 from ecproc.privacy import find_exposures
 from ecproc.room import Room
+from ecproc.runtime.ingest import Ingest
+from ecproc.runtime.receipts import Receipts
 from ecproc.store.base import Store
 from ecproc.store.checks import Checks, read_checks
 from ecproc.store.opening import read_anchor_time
+from ecproc.store.receipts import ReceiptWindow, note_receipts
 from ecproc.telemetry.complaints import Complaints
 from ecproc.telemetry.hooks import Reading, Telemetry
 from ecproc.telemetry.metrics import PrometheusTelemetry
@@ -39,6 +42,9 @@ ROOM_SECONDS: Final = 1.0
 
 GAUGE_SECONDS: Final = 2.0
 """How old the gauges of the log's length and size may be."""
+RECEIPTS_SECONDS: Final = 60.0
+"""How old what is kept of the queue's other readers may be."""
+_WINDOW: Final = 24 * 3_600 * SECOND
 _HOUR: Final = 3_600.0
 _EXPIRY_SECONDS: Final = 10.0
 """How late it may be said that an address is about to end."""
@@ -124,7 +130,8 @@ class Reporting:
         """Begin the count of tickets by type and state, which the projector goes on with."""
         for tag, count in (await self._store.count_tags("ticket")).items():
             ticket_type, _, state = tag.partition(":")
-            self._telemetry.tickets_counted(ticket_type, state, count)
+            if ticket_type:  # a link without a message is no ticket yet
+                self._telemetry.tickets_counted(ticket_type, state, count)
 
     async def refresh_gauges(self) -> None:
         """Measure the log once in a while until cancelled."""
@@ -218,6 +225,42 @@ class Reporting:
         async for rows in self._store.scan_rows("outbox", tagged=True):
             counts.update(str(decode_entry(row.data or b"").state) for row in rows)
         return counts
+
+
+class ReceiptKeeper:
+    """Leaves in the data directory what tells of somebody else who reads the queue, as soon as anything does."""
+
+    def __init__(self, config: Config, ingest: Ingest, *, clock: Clock) -> None:
+        self._directory = config.data.directory
+        self._readers = config.bridge.max_readers
+        self._ingest = ingest
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Do it once a minute, and at the end, which is being cancelled."""
+        try:
+            while True:
+                await self._clock.sleep(RECEIPTS_SECONDS)
+                self._keep()  # a file of a few kilobytes that is not synced: no thread is worth it
+                now = self._clock.now()
+                if now - self._ingest.receipts.since >= _WINDOW:
+                    self._ingest.receipts = Receipts(now)
+        finally:
+            self._keep()
+
+    def _keep(self) -> None:
+        counted = self._ingest.receipts
+        if counted.again:
+            window = ReceiptWindow(
+                since=counted.since,
+                until=max(counted.since, self._clock.now()),
+                again=counted.again,
+                known=counted.known,
+                lost=counted.lost,
+                readers=self._readers,
+                last=counted.last,
+            )
+            note_receipts(self._directory, window)
 
 
 class _Level(IntEnum):

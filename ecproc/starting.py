@@ -20,7 +20,7 @@ from ecproc.clock import Clock
 from ecproc.commands.intake import Intake
 from ecproc.commands.steering import Steering
 from ecproc.config import Config, Secret
-from ecproc.descriptors import Reserve
+from ecproc.descriptors import FEW_FILES, Reserve, raise_limit
 from ecproc.ending import exit_code_of
 from ecproc.errors import ExitCode, StoreError
 from ecproc.interrupts import Interrupts
@@ -108,6 +108,24 @@ class Front:
             port: int = await self._tasks.start(start)
             self._is_open = True
             log.info("web", url=write_url(web.host, port))
+
+    async def show_hooks(self, pages: ASGIApp) -> None:
+        """Serve these on the hooks' own address, if there is one, until the task group ends. Raises ConfigError if it
+        cannot be bound."""
+        hooks, limits = self._config.hooks, self._config.limits
+        if hooks.listen:
+            start = partial(
+                serve,
+                pages,
+                hooks.host,
+                hooks.port,
+                limits=limits,
+                reserve=self._reserve,
+                refusals=self._refusals,
+                option="hooks.listen",
+            )
+            port: int = await self._tasks.start(start)
+            log.info("hooks", url=write_url(hooks.host, port))
 
     async def show_locally(self, directory: Path) -> None:
         """Serve what is shown on that data directory's control socket too, until the task group ends.
@@ -208,3 +226,11 @@ class Opening:
     async def _show_when_slow(self) -> None:
         await self._clock.sleep(QUIET_SECONDS)
         await self.front.show_start(self)
+
+
+def raise_file_limit() -> None:
+    """Open as many files as we may, and say so where that is hardly enough."""
+    limit = raise_limit()
+    if limit < FEW_FILES:
+        reason = f"only {limit} files may be open at once, connections included"
+        log.warning("config_warning", reason=reason, hint="raise the hard limit: LimitNOFILE= of a unit, ulimit -Hn")

@@ -76,8 +76,12 @@ def open_watching(
 
 def read_rules(config: Config) -> DeskRules:
     """What [policy.internal] says."""
-    internal = config.policy_internal
-    return DeskRules(internal.ensono_groups, internal.group, internal.status, internal.notes)
+    return DeskRules(
+        config.policy_internal.ensono_groups,
+        config.policy_internal.group,
+        config.policy_internal.status,
+        config.policy_internal.notes,
+    )
 
 
 async def keep_file(watch: Watch, content: ContentStore, most: int, news: News) -> ExternalFile:

@@ -164,7 +164,7 @@ def read_catalogue() -> Mapping[str, Metric]:
     """Give every metric that ecproc exposes, by the name that queries read it by, less a histogram's suffixes."""
     registry = CollectorRegistry()
     telemetry = PrometheusTelemetry(
-        registry, clock=SystemClock(), version="1", python="3", sqlite="3", sources={"desk": 30.0}
+        registry, clock=SystemClock(), version="1", python="3", sqlite="3", sources=("desk",), polled={"desk": 30.0}
     )
     labelled = {Reading.RECEIVING: read_stoppers, Reading.OLDEST_DUE: read_lanes}
     for reading in Reading:

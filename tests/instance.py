@@ -14,11 +14,11 @@ from ecproc.config import Secret
 from ecproc.config.servicenow import ServiceNowConfig, ServiceNowTables
 from ecproc.config.watch import WatchConfig
 from ecproc.desk.base import DeskRefused, DeskUnavailable, StoredFile
-from ecproc.desk.servicenow.answers import Seen
+from ecproc.desk.servicenow.answers import InstanceAnswer
 from ecproc.desk.servicenow.desk import ServiceNowDesk
-from ecproc.desk.servicenow.session import Session, Upload
+from ecproc.desk.servicenow.session import FileBody, InstanceSession
 from ecproc.desk.servicenow.watch import ServiceNowWatch
-from ecproc.desk.servicenow.wire import Request
+from ecproc.desk.servicenow.wire import InstanceCall
 from ecproc.mapping import Mapping, default_mapping
 from ecproc.simulator.exchange import HttpRequest
 from ecproc.simulator.servicenow.server import ServiceNowSimulator, run_servicenow
@@ -107,7 +107,7 @@ class DirectSession:
         self._clock = clock
         self.asked: list[str] = []
 
-    async def send(self, request: Request, upload: Upload | None = None) -> Seen:
+    async def send(self, request: InstanceCall, upload: FileBody | None = None) -> InstanceAnswer:
         self.asked.append(f"{request.method} {request.target}")
         path, _, query = request.target.partition("?")
         headers = {"accept": "application/json", "x-sn-apikey": STANDARD.api_key, "content-type": "application/json"}
@@ -121,7 +121,7 @@ class DirectSession:
             raise DeskUnavailable("the connection was closed", sent=not request.repeatable, call=request.told)
         told = dict(reply.headers)
         now = self._clock.now()
-        return Seen(
+        return InstanceAnswer(
             status=reply.status,
             body=reply.body,
             retry_after=None if reply.retry_after is None else str(reply.retry_after),
@@ -131,7 +131,7 @@ class DirectSession:
             total=told.get("x-total-count"),
         )
 
-    async def copy(self, request: Request, write: Callable[[bytes], Awaitable[None]], most: int) -> Seen:
+    async def copy(self, request: InstanceCall, write: Callable[[bytes], Awaitable[None]], most: int) -> InstanceAnswer:
         seen = await self.send(request)
         if seen.status == 200:
             if len(seen.body) > most:
@@ -163,7 +163,7 @@ class DirectInstance:
             secret=lambda key: Secret(CREDENTIALS[key]),
             clock=self.clock,
         )
-        direct = cast("Session", self.session)
+        direct = cast("InstanceSession", self.session)
         self.desk.instance.session = self.desk.instance.calls._session = direct
 
     def open_watch(self, *, source: str = "desk", **options: Any) -> ServiceNowWatch:

@@ -28,7 +28,7 @@ COMMANDS: Final = (
     Command(
         "simulate",
         "ecproc.cli.simulate:simulate",
-        "Serve a bridge, or a ServiceNow instance, to test against.",
+        "Serve a bridge, a ServiceNow instance or a webhook's receiver to test against.",
         ends_in_order=True,
     ),
     Command(
@@ -65,6 +65,7 @@ COMMANDS: Final = (
     ),
     Command("pause", "ecproc.cli.steer:pause", "Perform nothing more at a destination, or of a ticket."),
     Command("resume", "ecproc.cli.steer:resume", "Go on with what was paused, or with a ticket that is parked."),
+    Command("link import", "ecproc.cli.link:import_links", "Take over links that another integration made."),
     Command("bundle", "ecproc.cli.bundle:bundle", "Write an archive for Ensono's support, without secrets and people."),
     Command("log verify", "ecproc.cli.log:verify", "Check the whole log: hash chain, order and anchor."),
     Command("log backup", "ecproc.cli.backup:backup", "Copy the data directory, checked, also while it is in use."),
@@ -79,6 +80,8 @@ COMMANDS: Final = (
     Command("map test", "ecproc.cli.map:test", "Try the mapping on messages, records or events; nothing is sent."),
     Command("map choices", "ecproc.cli.choices:choices", "Read the lists of the client's desk, for the mapping."),
     Command("map diff", "ecproc.cli.map:diff", "Compare two mappings, also by what the log would have sent."),
+    Command("hooks secret", "ecproc.cli.hooks:secret", "Print a fresh secret to share with another system."),
+    Command("hooks test", "ecproc.cli.hooks:test", "Post a probe to our own listener as a source would."),
     Command("config check", "ecproc.cli.config:check", "Check the configuration as `run` would."),
     Command("config show", "ecproc.cli.config:show", "Show every option, its value and where that came from."),
     Command("config init", "ecproc.cli.config:init", "Print a configuration file with every option and its default."),
@@ -89,9 +92,11 @@ GROUPS: Final = {
     "send": "What the client asks of Ensono.",
     "outbox": "Side effects that were written down.",
     "quarantine": "Messages that could not be taken.",
+    "link": "Links between Ensono's tickets and ours.",
     "log": "The event log itself.",
     "desk": "The client's own desk.",
     "map": "What the guide's fields are at the desk, and the desk's at Ensono.",
+    "hooks": "What other systems post to us.",
     "config": "The configuration.",
 }
 

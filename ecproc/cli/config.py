@@ -10,6 +10,7 @@ from ecproc.cli.listing import write_table
 from ecproc.cli.output import wants_json, write_document, write_human, write_text
 from ecproc.cli.session import Json, Own, say_problem
 from ecproc.config import describe_config, template
+from ecproc.config.showing import Scalar
 from ecproc.errors import ConfigError, ConfigProblem, ExitCode
 from ecproc.reading.masking import mask_text
 
@@ -48,7 +49,7 @@ def show(*, json: Json = False, session: Own) -> None:
     """
     rows = describe_config(session.load_config())
     if wants_json(json):
-        write_document([row._asdict() for row in rows])
+        write_document([row._asdict() | {"value": _mask(row.value)} for row in rows])
     else:
         values = [(row.key, mask_text(_text(row.value)), row.origin) for row in rows]
         write_table(("option", "value", "from"), values, whole=("option", "from"))
@@ -62,6 +63,10 @@ def init(*, session: Own) -> None:
     """
     session.start_logging()
     write_text(template().rstrip("\n"))
+
+
+def _mask(value: Scalar) -> Scalar:
+    return mask_text(value) if isinstance(value, str) else value
 
 
 def _text(value: object) -> str:

@@ -33,7 +33,7 @@ class _Document(msgspec.Struct):
     effects: list[_Item]
     ticket: str | None = None
     subject: str | None = None
-    type: str = ""
+    type: str | None = ""
     kind: str = ""
     client_ticket: str | None = None
     generation: int = 0

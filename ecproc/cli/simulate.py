@@ -15,6 +15,7 @@ from cyclopts import Parameter, validators
 from ecproc.cli.output import flush, say, wants_json, write_document, write_text
 from ecproc.cli.session import Failed, Json, Own, UsageError
 from ecproc.cli.simulate_servicenow import serve_servicenow
+from ecproc.cli.simulate_webhook import serve_webhook
 from ecproc.cli.words import choice
 from ecproc.collector import spare_the_collector
 from ecproc.errors import ExitCode
@@ -24,10 +25,12 @@ from ecproc.simulator.server import Simulator, run_simulator
 from ecproc.simulator.servicenow import faults as instance_faults
 from ecproc.simulator.servicenow.settings import InstanceConfig
 from ecproc.simulator.settings import Scenario, SimulatorConfig
+from ecproc.simulator.webhook import settings as receivers
 
 DEFAULT_PORT: Final = 8700
 _BRIDGE: Final = "bridge"
-_SIMULATORS: Final = (_BRIDGE, "servicenow")
+_WEBHOOK: Final = "webhook"
+_SIMULATORS: Final = (_BRIDGE, "servicenow", _WEBHOOK)
 
 _EXAMPLE: Final = 20
 """Tickets of the scenario that is suggested for an empty queue."""
@@ -47,37 +50,51 @@ def simulate(
         ),
     ] = None,
     faults: Annotated[str, choice(tuple(PRESETS), help="What goes wrong.")] = "none",
+    keyed: Annotated[
+        bool,
+        Parameter(
+            help="Whether a webhook's receiver applies an id once and answers a repeat alike.", negative="--no-keyed"
+        ),
+    ] = True,
     json: Json = False,
     session: Own,
 ) -> ExitCode:
-    """Serve a bridge or a ServiceNow instance on this machine until interrupted, and print how to reach it.
+    """Serve a bridge, a ServiceNow instance or a webhook's receiver on this machine until interrupted, and print how to
+    reach it.
 
     On a terminal these are lines to paste into a second one; with a bridge's, `ecproc run` then takes what is sent. At
     the end it says what it sent and saw. A bridge's own pages send messages (POST /_sim/messages), start a scenario
     (POST /_sim/scenario), change the faults (POST /_sim/faults) and tell what it saw (GET /_sim/ledger). An instance's
-    order faults (POST /simulator/faults) and tell what was applied, and how often (GET /simulator/ledger).
+    order faults (POST /simulator/faults) and tell what was applied, and how often (GET /simulator/ledger). A receiver
+    is strict about signatures, and tells what it applied, and how often (GET /_sim/ledger).
 
     Example:
         ecproc simulate bridge --scenario tickets=20
         ecproc simulate --port 0 --faults mild --json
         ecproc simulate servicenow --port 8701
+        ecproc simulate webhook --port 8702 --no-keyed
     """
     session.start_logging()
     session.interrupts.stop_at_hangup()
-    serve = _choose(simulator, port, scenario=scenario, faults=faults, as_json=wants_json(json))
+    serve = _choose(simulator, port, scenario=scenario, faults=faults, keyed=keyed, as_json=wants_json(json))
     session.run_loop(partial(session.interrupts.cut_short, partial(_serve_on, port, serve)))
     return ExitCode.INTERRUPTED if session.interrupts.stop is signal.SIGINT else ExitCode.OK
 
 
 def _choose(
-    simulator: str, port: int, *, scenario: str | None, faults: str, as_json: bool
+    simulator: str, port: int, *, scenario: str | None, faults: str, keyed: bool, as_json: bool
 ) -> Callable[[], Awaitable[None]]:
     """What serves the simulator that is asked for."""
+    if not keyed and simulator != _WEBHOOK:
+        raise UsageError(f"--no-keyed goes with {_WEBHOOK} alone")
     if simulator == _BRIDGE:
         config = SimulatorConfig(port=port, faults=PRESETS[faults], scenario=_read_scenario(scenario))
         return partial(_serve, config, as_json=as_json)
     if scenario is not None:
         raise UsageError(f"--scenario goes with {_BRIDGE} alone")
+    if simulator == _WEBHOOK:
+        receiver = receivers.ReceiverConfig(port=port, keyed=keyed, faults=receivers.PRESETS[faults])
+        return partial(serve_webhook, receiver, as_json=as_json)
     return partial(serve_servicenow, InstanceConfig(port=port, faults=instance_faults.PRESETS[faults]), as_json=as_json)
 
 

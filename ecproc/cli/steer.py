@@ -173,8 +173,8 @@ def _filter(keys: Sequence[str], every: bool, **names: str | None) -> EntriesWan
 def _steer_entries(session: Session, act: Act, order: EntriesOrder, *, as_json: bool) -> ExitCode:
     waits = order.wait or order.gradual
     target = f"/api/v1/outbox/{act}"
-    call = _Call(target, order, EntriesReport, seconds=_WAIT_SECONDS if waits else CALL_SECONDS)
-    report = _carry_out(session, call, lambda steering, person: steer_entries(steering, act, order, person))
+    call = OrderCall(target, order, EntriesReport, seconds=_WAIT_SECONDS if waits else CALL_SECONDS)
+    report = carry_out(session, call, lambda steering, person: steer_entries(steering, act, order, person))
     failed = any(entry.refused or (waits and entry.state != EntryState.COMPLETED) for entry in report.entries)
     if wants_json(as_json):
         write_document(report)
@@ -191,8 +191,8 @@ def _steer_messages(session: Session, act: Act, names: Sequence[str], note: str,
     reports = []
     for name in names:
         order = NoteOrder(note)
-        call = _Call(f"/api/v1/quarantine/{quote(name, safe='')}/{act}", order, MessageReport)
-        reports.append(_carry_out(session, call, partial(_steer_message, act, name)))
+        call = OrderCall(f"/api/v1/quarantine/{quote(name, safe='')}/{act}", order, MessageReport)
+        reports.append(carry_out(session, call, partial(_steer_message, act, name)))
     if wants_json(as_json):
         write_document(reports)
     else:
@@ -206,8 +206,8 @@ async def _steer_message(act: Act, name: str, steering: Steering, person: Person
 
 
 def _steer_pause(session: Session, act: Act, order: PauseOrder, *, as_json: bool) -> ExitCode:
-    call = _Call(f"/api/v1/{act}", order, PauseReport)
-    report = _carry_out(session, call, lambda steering, person: steer_pause(steering, act, order, person))
+    call = OrderCall(f"/api/v1/{act}", order, PauseReport)
+    report = carry_out(session, call, lambda steering, person: steer_pause(steering, act, order, person))
     if wants_json(as_json):
         write_document(report)
     else:
@@ -215,7 +215,7 @@ def _steer_pause(session: Session, act: Act, order: PauseOrder, *, as_json: bool
     return ExitCode.FINDINGS if report.reason else ExitCode.OK
 
 
-class _Call(msgspec.Struct, frozen=True):
+class OrderCall(msgspec.Struct, frozen=True):
     """An order as it goes to a running processor, and what is answered."""
 
     target: str
@@ -224,10 +224,14 @@ class _Call(msgspec.Struct, frozen=True):
     seconds: float = CALL_SECONDS
 
 
-def _carry_out(session: Session, call: _Call, do: Callable[[Steering, Person], Awaitable[T]]) -> T:
-    """The order carried out by the running processor, or here where none runs."""
+def carry_out(
+    session: Session, call: OrderCall, do: Callable[[Steering, Person], Awaitable[T]], *, needs_log: bool = True
+) -> T:
+    """The order carried out by the running processor, or here where none runs. Raises Failed where there is no log yet,
+    unless it makes one."""
     config = session.load_config()
-    require_log(config)
+    if needs_log:
+        require_log(config)
     note = getattr(call.order, "note", "")
     return session.run_unless_stopped(
         partial(_carry_out_anywhere, session, config, call, Person(name_login(), note), do)
@@ -235,7 +239,7 @@ def _carry_out(session: Session, call: _Call, do: Callable[[Steering, Person], A
 
 
 async def _carry_out_anywhere(
-    session: Session, config: Config, call: _Call, person: Person, do: Callable[[Steering, Person], Awaitable[T]]
+    session: Session, config: Config, call: OrderCall, person: Person, do: Callable[[Steering, Person], Awaitable[T]]
 ) -> T:
     async with connect(config) as control:
         if control is not None:

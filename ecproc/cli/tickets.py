@@ -73,7 +73,7 @@ class _Shown(msgspec.Struct):
     """What of a document does."""
 
     ticket: str | None
-    type: str
+    type: str | None
     state: str | None
     client_ticket: str | None
     opened_at: str | None

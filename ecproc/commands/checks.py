@@ -133,6 +133,8 @@ def digest_request(request: CommandRequest) -> str:
 def _check_ticket(kind: CommandKind, ticket: KnownTicket | None, environment: str) -> Refusal | None:
     if ticket is None:
         return Refusal("there is no such ticket", "ticket")
+    if ticket.type is None:
+        return Refusal(f"no message of {ticket.ticket} has come yet, so nobody knows what it is", "ticket")
     refusal = check_capability(kind, ticket.type, environment=environment)
     if refusal is None and ticket.is_final and STATUSES.get(kind, ("", ""))[1] not in _list_moves(ticket):
         return Refusal(f"{ticket.ticket} is {ticket.state}: Ensono takes nothing more for it", "ticket")

@@ -14,13 +14,13 @@ from ecproc.domain.state import ApprovalState, TicketState
 
 
 class KnownTicket(msgspec.Struct, frozen=True, kw_only=True):
-    """`number` is ours, empty while it is not known. `state` and `fields` are as they will be when our own commands
-    that are under way are done. `turn` counts how often it has been worked on; `asked` are the keys of commands that
-    were accepted and are not dead."""
+    """`number` is ours, empty while it is not known; `type` is None for a link that had no message yet. `state` and
+    `fields` are as they will be when our own commands that are under way are done. `turn` counts how often it has been
+    worked on; `asked` are the keys of commands that were accepted and are not dead."""
 
     stream: str
     ticket: str
-    type: TicketType
+    type: TicketType | None
     number: str = ""
     state: str | None = None
     fields: Mapping[str, str] = {}
@@ -44,7 +44,7 @@ class KnownTicket(msgspec.Struct, frozen=True, kw_only=True):
 
 def know_ticket(state: TicketState) -> KnownTicket | None:
     """The ticket of that state; None where it is none (yet)."""
-    if state.type is None:
+    if state.type is None and not state.client_tickets:
         return None
     commands = state.commands
     overlay = {name: told.value for name, told in commands.overlay.items()}

@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from ecproc.commands.linking import LinkPair, LinkReport
 from ecproc.commands.steering import EntriesWanted, NotPossible, Person, SteeredEntry, Steering
 from ecproc.domain.events import Act
 
@@ -44,6 +45,13 @@ class PauseOrder(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     """What to pause or to let go on: a destination, or a ticket by either number."""
 
     what: str
+    note: Why = ""
+
+
+class LinksOrder(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Links of another integration to take over: all of them, or none where one cannot be."""
+
+    pairs: tuple[LinkPair, ...]
     note: Why = ""
 
 
@@ -99,3 +107,8 @@ async def steer_pause(steering: Steering, act: Act, order: PauseOrder, person: P
         await steering.pause(order.what, person)
         return PauseReport(order.what, paused=True)
     return PauseReport(order.what, paused=False, reason=await steering.resume(order.what, person))
+
+
+async def steer_links(steering: Steering, order: LinksOrder, person: Person) -> LinkReport:
+    """Take over links that another integration made."""
+    return await steering.link(order.pairs, person)

@@ -89,7 +89,7 @@ def _list_calls(config: Config, examined: Examined) -> list[PreviewedCall]:
             position=0,
             at=SystemClock().now(),
             ticket=TicketNumber(ticket.ticket if ticket else ""),
-            ticket_type=ticket.type if ticket else command.fields.get("ticketType", ""),
+            ticket_type=(ticket.type or "") if ticket else command.fields.get("ticketType", ""),
             number=call.number or number,
             fields=encode_call(call),
         )

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from ecproc.commands.linking import LinkPair, LinkReport, import_links
 from ecproc.domain.effects import EffectKind, Lane, is_superseded
 from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.events import PAUSED_TICKET, Act, OperatorActed
@@ -273,6 +274,12 @@ class Steering:
 
     async def _is_paused(self, stream: str, what: str) -> bool:
         return bool(await self._reader.read_rows("pause", stream=stream, id=what))
+
+    # --- links ---
+
+    async def link(self, pairs: Sequence[LinkPair], person: Person) -> LinkReport:
+        """Take over links that another integration made: all that are new, or none where one cannot be taken."""
+        return await import_links(self._reader, self._acting.submit, pairs, who=person.who, note=person.note)
 
 
 def _batch(stream: str, acted: OperatorActed) -> Batch:

@@ -1,6 +1,6 @@
 """Configuration: read once from file and environment, checked as a whole, frozen; every bound has its number here."""
 
-from ecproc.config.hooks import DeskWebhookConfig, HooksConfig
+from ecproc.config.hooks import DeskWebhookConfig, HooksConfig, HookSourceConfig
 from ecproc.config.loading import load_config
 from ecproc.config.options import (
     AttachmentsConfig,
@@ -32,6 +32,7 @@ __all__ = [
     "DataConfig",
     "DeskConfig",
     "DeskWebhookConfig",
+    "HookSourceConfig",
     "HooksConfig",
     "Limits",
     "LiveSecret",

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 import msgspec
 from msgspec import Meta, Struct
 
-from ecproc.config.hooks import DeskWebhookConfig, HooksConfig
+from ecproc.config.hooks import DeskWebhookConfig, HooksConfig, HookSourceConfig
 from ecproc.config.options import (
     AttachmentsConfig,
     BridgeConfig,
@@ -46,6 +46,9 @@ SECTIONS: Final[Mapping[str, type[Struct]]] = {
     "log": LogConfig,
 }
 
+SOURCES: Final = "hooks.sources"
+FAMILIES: Final[Mapping[str, type[Struct]]] = {SOURCES: HookSourceConfig}
+"""Sections that there are several of, each under a name of its own behind this one."""
 _DOUBLED: Final = frozenset({"outbox.slots"})
 """Sections whose variables were named before those of others that have a dot."""
 
@@ -98,7 +101,9 @@ def field_of(section: str) -> str:
 def suggest_option(section: str, key: str) -> str:
     """The option the writer of `section.key` probably meant, or an empty string."""
     elsewhere = [option.name for option in OPTIONS.values() if option.key == key]
-    own = [option.key for option in OPTIONS.values() if option.section == section]
+    family = FAMILIES.get(section.rpartition(".")[0])
+    known = OPTIONS.values() if family is None else list_options(section, family)
+    own = [option.key for option in known if option.section == section]
     close = [f"{section}.{match}" for match in difflib.get_close_matches(key, own, n=1)]
     return next(iter(elsewhere or close or difflib.get_close_matches(f"{section}.{key}", OPTIONS, n=1)), "")
 
@@ -108,12 +113,18 @@ def suggest_word(word: str, known: Iterable[str]) -> str:
     return next(iter(difflib.get_close_matches(word, list(known), n=1)), "")
 
 
-def _list_options() -> Iterator[Option]:
-    for section, struct in SECTIONS.items():
-        for field in msgspec.structs.fields(struct):
-            kind, metas = _strip(field.type)
-            description = next(meta.description for meta in reversed(metas) if meta.description)
-            yield Option(section, field.encode_name, field.name, kind, field.type, field.default, description)
+def list_options(section: str, struct: type[Struct]) -> Iterator[Option]:
+    """The options of one section."""
+    for field in msgspec.structs.fields(struct):
+        kind, metas = _strip(field.type)
+        description = next(meta.description for meta in reversed(metas) if meta.description)
+        yield Option(section, field.encode_name, field.name, kind, field.type, field.default, description)
+
+
+def find_section(config: Any, section: str) -> Any:
+    """That section of a `Config`."""
+    family, _, name = section.rpartition(".")
+    return getattr(config, field_of(family))[name] if family in FAMILIES else getattr(config, field_of(section))
 
 
 def _strip(annotation: Any) -> tuple[Any, list[Meta]]:
@@ -146,4 +157,6 @@ def _describe_bounds(metas: list[Meta]) -> str:
     return above + (f" and at most {high}" if high is not None else "")
 
 
-OPTIONS: Final[Mapping[str, Option]] = {option.name: option for option in _list_options()}
+OPTIONS: Final[Mapping[str, Option]] = {
+    option.name: option for section, struct in SECTIONS.items() for option in list_options(section, struct)
+}

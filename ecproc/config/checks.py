@@ -1,14 +1,14 @@
 """What must hold between and inside the options beyond their types: pure functions from values to findings."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from msgspec.structs import asdict
 
 from ecproc.config.catalogue import OPTIONS, field_of
-from ecproc.config.hooks import DeskWebhookConfig, HooksConfig
+from ecproc.config.hooks import DeskWebhookConfig, HooksConfig, HookSourceConfig
 from ecproc.config.options import BridgeConfig, Config, OutboxSlots, WebConfig, is_address, is_loopback
 from ecproc.config.proxy import BadProxy, parse_proxy
 from ecproc.config.secret import Secret
@@ -41,7 +41,7 @@ _BARE_IPV6: Final = re.compile(r"([0-9a-fA-F:.]*:[0-9a-fA-F:.]*:[0-9a-fA-F.]*):(
 _WEB_HOST: Final = re.compile(rf"(?:{_LABEL}\.)*{_LABEL}")
 _WEB_HOSTS_HELP: Final = "a host name or an address, without scheme and port"
 _DESK_URL_HELP: Final = "as in https://flows.example.com/ensono"
-_SECRETS_HELP: Final = "set it or ECPROC_DESK_WEBHOOK__SECRETS[_FILE] to what ecproc hooks secret prints"
+_SECRETS_HELP: Final = "set it, or its variable or file, to what ecproc hooks secret prints"
 _BEARER_HELP: Final = "set it or ECPROC_WEB__READ_TOKEN[_FILE] to what openssl rand -hex 16 gives"
 
 
@@ -84,6 +84,8 @@ def check_config(config: Config, *, require_bridge: bool) -> Iterator[OptionFind
     if config.desk.kind == "webhook":
         yield from _check_desk_webhook(config)
     yield from _check_hooks(config.hooks, config.web)
+    for name, source in config.hooks_sources.items():
+        yield from _check_source(f"hooks.sources.{name}", source, config)
 
 
 def _check_slots(slots: OutboxSlots, in_all: int) -> Iterator[OptionFinding]:
@@ -253,13 +255,40 @@ def _check_desk_webhook(config: Config) -> Iterator[OptionFinding]:
         yield from _check_address("desk.webhook.url", webhook.url)
     else:
         yield OptionFinding("desk.webhook.url", "desk.webhook.url is required by desk.kind webhook", _DESK_URL_HELP)
-    file = config.secret_files.get(name)
-    secrets = file.values if file else webhook.secrets
+    yield from _check_signing(name, webhook.secrets, "desk.kind webhook")
+    yield from _check_look_up(webhook)
+
+
+def _check_signing(name: str, secrets: Sequence[Secret], reason: str) -> Iterator[OptionFinding]:
     if not secrets:
-        yield OptionFinding(name, f"{name} is required by desk.kind webhook", _SECRETS_HELP)
+        yield OptionFinding(name, f"{name} is required by {reason}", _SECRETS_HELP)
     elif len(secrets) > _MOST_SECRETS or not all(map(is_webhook_secret, secrets)):
         yield OptionFinding(name, f"{name} must be at most {_MOST_SECRETS}, each {KEY_FORM}", _SECRETS_HELP)
-    yield from _check_look_up(webhook)
+
+
+def _check_source(section: str, source: HookSourceConfig, config: Config) -> Iterator[OptionFinding]:
+    if not config.hooks.listen:
+        yield OptionFinding(f"{section}.kind", f"{section} needs hooks.listen", "as in 0.0.0.0:8610")
+    match source.kind:
+        case "standard":
+            yield from _check_signing(f"{section}.secrets", source.secrets, "kind standard")
+        case "basic":
+            if not source.username or ":" in source.username:
+                name = f"{section}.username"
+                yield OptionFinding(name, f"{name} is required by kind basic, and has no colon")
+            yield from _check_shared(f"{section}.password", source.password, config)
+        case "bearer":
+            yield from _check_shared(f"{section}.token", source.token, config)
+
+
+def _check_shared(name: str, secret: Secret, config: Config) -> Iterator[OptionFinding]:
+    """What is wrong with what somebody else sends us to show who they are."""
+    file = config.secret_files.get(name)
+    for value in file.values if file else (secret,):
+        if len(value.reveal()) < TOKEN_LENGTH or not fits_header(value.reveal()):
+            reason = f"{name} must be {TOKEN_LENGTH} printable ASCII characters or more"
+            yield OptionFinding(name, reason, "openssl rand -hex 16")
+            return
 
 
 def _check_look_up(webhook: DeskWebhookConfig) -> Iterator[OptionFinding]:

@@ -36,7 +36,7 @@ class DeskWebhookConfig(Struct, frozen=True, kw_only=True):
 
 
 class HooksConfig(Struct, frozen=True, kw_only=True):
-    """The listener of its own that other systems reach: files for the desk."""
+    """The listener of its own that other systems reach: their posts, and files for the desk."""
 
     listen: Annotated[str, Meta(description="HOST:PORT; 0 is any free port; empty: there is no listener")] = ""
     public_url: Annotated[
@@ -46,7 +46,9 @@ class HooksConfig(Struct, frozen=True, kw_only=True):
             " where to fetch each file, within an hour"
         ),
     ] = ""
-    rate: Annotated[int, Meta(ge=1, le=1_000_000, description="requests that are taken a minute; of more: 429")] = 600
+    rate: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="posts that are taken a minute and source; more get 429")
+    ] = 600
 
     @property
     def host(self) -> str:
@@ -57,3 +59,23 @@ class HooksConfig(Struct, frozen=True, kw_only=True):
     def port(self) -> int:
         """The port to bind; 0 is any free one."""
         return int(self.listen.rpartition(":")[2])
+
+
+class HookSourceConfig(Struct, frozen=True, kw_only=True):
+    """A system that posts to `/hooks/NAME` on the listener, NAME being `[a-z][a-z0-9]*`. Its secrets may also be set by
+    variables; the rest stands in the file."""
+
+    kind: Annotated[
+        Literal["standard", "basic", "bearer"],
+        Meta(description="how it shows who it is: a Standard Webhooks signature, HTTP basic, or a bearer token"),
+    ] = "standard"
+    secrets: Annotated[
+        tuple[Secret, ...],
+        Meta(description="whsec_ secrets of kind standard, 8 at most, any of which counts; in a file one on a line"),
+    ] = ()
+    username: Annotated[str, Meta(description="the name of kind basic")] = ""
+    password: Annotated[
+        Secret,
+        Meta(description="its password, 16 characters or more; a file may hold two lines, either of which counts"),
+    ] = Secret()
+    token: Annotated[Secret, Meta(description="the token of kind bearer, likewise")] = Secret()

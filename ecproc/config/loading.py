@@ -3,13 +3,24 @@
 import os
 import re
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, get_origin
 
 import msgspec
 
-from ecproc.config.catalogue import OPTIONS, PREFIX, SECTIONS, Option, field_of, suggest_option, suggest_word
+from ecproc.config.catalogue import (
+    FAMILIES,
+    OPTIONS,
+    PREFIX,
+    SECTIONS,
+    Option,
+    field_of,
+    list_options,
+    suggest_option,
+    suggest_word,
+)
 from ecproc.config.checks import check_config
 from ecproc.config.options import Config, SecretFile
 from ecproc.config.rotation import split_secret
@@ -24,12 +35,9 @@ _FAILPOINT_PREFIX: Final = "ECPROC_FAILPOINT"
 _FILE_SUFFIX: Final = "_FILE"
 _ERROR_LINE: Final = re.compile(r"^(.*) \(at (?:line (\d+), column \d+|end of document)\)$", re.DOTALL)
 _SHOWN_CHARACTERS: Final = 60
-
-_VARIABLES: Final[Mapping[str, Option]] = {option.variable: option for option in OPTIONS.values()}
-_FILE_VARIABLES: Final[Mapping[str, Option]] = {
-    option.variable + _FILE_SUFFIX: option for option in OPTIONS.values() if option.is_secret
-}
-_VARIABLE_ENDS: Final = [name.removeprefix(PREFIX) for name in (*_VARIABLES, *_FILE_VARIABLES, _PATH_VARIABLE)]
+_INSTANCE: Final = re.compile(r"[a-z][a-z0-9]*")
+_RESERVED: Final = frozenset({"files"})
+"""Names whose place on the listener is another's."""
 
 
 def load_config(
@@ -54,6 +62,8 @@ class _Reading:
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self.env = env
+        self.options: dict[str, Option] = dict(OPTIONS)
+        self.instances: dict[str, dict[str, None]] = {family: {} for family in FAMILIES}
         self.problems: list[ConfigProblem] = []
         self.warnings: list[ConfigProblem] = []
         self.values: dict[str, Any] = {}
@@ -80,25 +90,31 @@ class _Reading:
 
     def read_variables(self) -> None:
         """Take every `ECPROC_*` variable; a name we do not know is a problem, not noise."""
+        variables = {option.variable: option for option in self.options.values() if _has_variable(option)}
+        files = {name + _FILE_SUFFIX: option for name, option in variables.items() if option.is_secret}
         for name in sorted(self.env):
             if not name.startswith(PREFIX) or name == _PATH_VARIABLE or name.startswith(_FAILPOINT_PREFIX):
                 continue
-            if option := _VARIABLES.get(name):
+            if option := variables.get(name):
                 self._take(option, self.env[name], f"env {name}", as_text=True)
-            elif option := _FILE_VARIABLES.get(name):
+            elif option := files.get(name):
                 self._take_secret_file(option, name)
             else:
-                known = suggest_word(name.removeprefix(PREFIX), _VARIABLE_ENDS)
+                ends = [known.removeprefix(PREFIX) for known in (*variables, *files, _PATH_VARIABLE)]
+                known = suggest_word(name.removeprefix(PREFIX), ends)
                 self._problem(f"unknown variable {name}", name, f"did you mean {PREFIX}{known}?" if known else "")
 
     def build(self, *, require_bridge: bool) -> Config:
         """The config of what was taken, after the checks that look across options."""
-        taken: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+        taken: defaultdict[str, dict[str, Any]] = defaultdict(dict)
         for name, value in self.values.items():
-            taken[OPTIONS[name].section][OPTIONS[name].attribute] = value
-        sections = {field_of(section): struct(**taken[section]) for section, struct in SECTIONS.items()}
-        kept = {"origins": self.origins, "secret_files": self.secret_files, "directory": self.directory}
-        config = Config(**kept, **sections)  # type: ignore[arg-type]  # SECTIONS has the right types
+            taken[self.options[name].section][self.options[name].attribute] = value
+        sections: dict[str, Any] = {field_of(section): struct(**taken[section]) for section, struct in SECTIONS.items()}
+        for family, struct in FAMILIES.items():
+            known = self.instances[family]
+            sections[field_of(family)] = {name: struct(**taken[f"{family}.{name}"]) for name in known}
+        kept: dict[str, Any] = {"origins": self.origins, "secret_files": self.secret_files, "directory": self.directory}
+        config = Config(**kept, **sections)
         # What a file that nobody could read sets is not known to be missing.
         for finding in check_config(config, require_bridge=require_bridge and not self.unread):
             if finding.name not in self.failed:
@@ -133,11 +149,29 @@ class _Reading:
             name = f"{section}.{key}"
             if name in SECTIONS:
                 self._take_section(name, value, path, lines)
+            elif name in FAMILIES:
+                self._take_family(name, value, path, lines)
             else:
                 self._take_key(section, key, value, f"{path}:{lines.get(name, 1)}")
 
+    def _take_family(self, family: str, tables: object, path: Path, lines: Mapping[str, int]) -> None:
+        if not isinstance(tables, dict):
+            self._problem(f"{family} must be sections", f"{path}:{lines.get(family, 1)}", f"write [{family}.NAME]")
+            return
+        for name, table in tables.items():
+            section = f"{family}.{name}"
+            if _INSTANCE.fullmatch(name) and name not in _RESERVED:
+                self.instances[family][name] = None
+                own = {option.name: option for option in list_options(section, FAMILIES[family])}
+                self.options |= own
+                self.origins |= dict.fromkeys(own, "default")
+                self._take_section(section, table, path, lines)
+            else:
+                wanted = "lower-case letters and digits, a letter first, and not files"
+                self._problem(f"{_show(name)} cannot be a name in {family}", f"{path}:{lines.get(section, 1)}", wanted)
+
     def _take_key(self, section: str, key: str, value: object, place: str) -> None:
-        if option := OPTIONS.get(f"{section}.{key}"):
+        if option := self.options.get(f"{section}.{key}"):
             self._take(option, value, place, as_text=False)
         else:
             known = suggest_option(section, key)
@@ -202,13 +236,18 @@ class _Reading:
             self.warnings.append(problem)
 
     def _is_set(self, name: str) -> bool:
-        return OPTIONS[name].is_secret and bool(self.values.get(name))
+        return self.options[name].is_secret and bool(self.values.get(name))
 
     def _place(self, name: str) -> str:
         return self.origins[name].removeprefix("env ").removeprefix("default")
 
     def _problem(self, message: str, place: str, help_text: str = "") -> None:
         self.problems.append(ConfigProblem(message, place, help_text))
+
+
+def _has_variable(option: Option) -> bool:
+    """Of sections that there are several of only secrets have one."""
+    return option.name in OPTIONS or option.is_secret
 
 
 def _whole(path: Path) -> Path:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
-from ecproc.config.hooks import DeskWebhookConfig, HooksConfig
+from ecproc.config.hooks import DeskWebhookConfig, HooksConfig, HookSourceConfig
 from ecproc.config.proxy import BadProxy, Proxy, parse_proxy
 from ecproc.config.secret import Secret
 from ecproc.config.servicenow import ServiceNowConfig, ServiceNowTables
@@ -368,6 +368,8 @@ class Config(Struct, frozen=True, kw_only=True):
     commands: CommandsConfig = CommandsConfig()
     web: WebConfig = WebConfig()
     hooks: HooksConfig = HooksConfig()
+    hooks_sources: Mapping[str, HookSourceConfig] = {}
+    """By name."""
     log: LogConfig = LogConfig()
     limits: Limits = Limits()
     origins: Mapping[str, str] = field(default_factory=dict)

@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from ecproc.config.catalogue import field_of
+from ecproc.config.catalogue import SOURCES, find_section
 from ecproc.config.checks import (
     FORM_SECRETS,
     HEADER_SECRETS,
@@ -27,9 +27,8 @@ PROXY: Final = "bridge.proxy"
 PROXIES: Final = (PROXY, "desk.servicenow.proxy")
 """What only a restart can change, wherever it is given."""
 
-_LINES: Final = {API_KEY: 2, **dict.fromkeys(WEBHOOK_SECRETS, 8)}
-"""Values that a secret's file may hold, one on a line, where that is more than one."""
-_ALL: Final = (*HEADER_SECRETS, *FORM_SECRETS, *PROXIES, *WEBHOOK_SECRETS)
+_SOURCE_LINES: Final = {"secrets": 8, "password": 2, "token": 2}
+"""Values that the file of a source's secret may hold, one on a line."""
 _MOST_BYTES: Final = 64 * 1024
 
 _Stamp: TypeAlias = tuple[int, ...]
@@ -126,7 +125,7 @@ class Secrets:
     """All secrets of a configuration as they are now; `hear` as for `LiveSecret`."""
 
     def __init__(self, config: Config, hear: Callable[[SecretChange], None]) -> None:
-        self._live = {option: _follow(config, option, hear) for option in _ALL}
+        self._live = {option: _follow(config, option, hear) for option in list_secrets(config)}
 
     def __getitem__(self, option: str) -> LiveSecret:
         return self._live[option]
@@ -158,7 +157,7 @@ def read_secret(option: str, path: Path) -> tuple[Secret, ...] | str:
 def split_secret(option: str, text: str) -> tuple[Secret, ...] | str:
     """The values in a secret file's text; else why it holds none."""
     text = text.rstrip("\r\n")
-    most = _LINES.get(option, 1)
+    most = _count_lines(option)
     lines = text.replace("\r\n", "\n").split("\n") if most > 1 else [text]
     values = tuple(dict.fromkeys(Secret(line) for line in lines if line))
     if not values:
@@ -168,7 +167,7 @@ def split_secret(option: str, text: str) -> tuple[Secret, ...] | str:
 
 def list_secret_texts(config: Config) -> Iterator[str]:
     """Every text that must not be printed because of this configuration."""
-    for option in _ALL:
+    for option in list_secrets(config):
         yield from secret_texts(option, _values_of(config, option))
 
 
@@ -178,11 +177,25 @@ def secret_texts(option: str, values: Sequence[Secret]) -> Iterator[str]:
         yield from list_proxy_secrets(value.reveal()) if option in PROXIES else (value.reveal(),)
 
 
+def list_secrets(config: Config) -> Sequence[str]:
+    """The options of this configuration that hold secrets."""
+    sources = [f"{SOURCES}.{name}.{key}" for name in config.hooks_sources for key in _SOURCE_LINES]
+    return (*HEADER_SECRETS, *FORM_SECRETS, *PROXIES, *WEBHOOK_SECRETS, *sources)
+
+
+def _count_lines(option: str) -> int:
+    """Values that a secret's file may hold, one on a line."""
+    if option in WEBHOOK_SECRETS or option.startswith(f"{SOURCES}."):
+        return _SOURCE_LINES[option.rpartition(".")[2]]
+    return 2 if option == API_KEY else 1
+
+
 def _follow(config: Config, option: str, hear: Callable[[SecretChange], None]) -> LiveSecret:
     file = config.secret_files.get(option)
     # What is no regular file (a pipe of the shell's) gives its content once.
     path = file.path if file is not None and file.path.is_file() else None
-    least = TOKEN_LENGTH if option.startswith("web.") and config.web.is_exposed else 0
+    exposed = option.startswith("web.") and config.web.is_exposed
+    least = TOKEN_LENGTH if exposed or option.startswith(f"{SOURCES}.") else 0
     return LiveSecret(option, _values_of(config, option), path=path, least=least, hear=hear)
 
 
@@ -191,7 +204,7 @@ def _values_of(config: Config, option: str) -> tuple[Secret, ...]:
     if file is not None:
         return file.values
     section, _, key = option.rpartition(".")
-    value: Secret | tuple[Secret, ...] = getattr(getattr(config, field_of(section)), key)
+    value: Secret | tuple[Secret, ...] = getattr(find_section(config, section), key)
     if isinstance(value, tuple):
         return tuple(one for one in value if one)
     return (value,) if value else ()
@@ -199,12 +212,12 @@ def _values_of(config: Config, option: str) -> tuple[Secret, ...]:
 
 def _check(option: str, values: Sequence[Secret]) -> str:
     """Why values of the right number cannot be used, empty if they can."""
-    if option in HEADER_SECRETS:
+    if option in HEADER_SECRETS or option.endswith(".token"):
         fits = all(fits_header(value.reveal()) for value in values)
         return "" if fits else "it has characters that no HTTP header can carry"
-    if option in WEBHOOK_SECRETS:
+    if option.endswith(".secrets"):
         return "" if all(map(is_webhook_secret, values)) else f"a line of it is not {KEY_FORM}"
-    if option in FORM_SECRETS:
+    if option not in PROXIES:
         return ""
     proxy = parse_proxy(values[0].reveal())
     return f"it {proxy.reason}" if isinstance(proxy, BadProxy) else ""

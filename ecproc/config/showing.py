@@ -2,10 +2,11 @@
 
 import json
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
-from ecproc.config.catalogue import OPTIONS, SECTIONS, Option, field_of
+from ecproc.config.catalogue import FAMILIES, OPTIONS, SECTIONS, Option, field_of, find_section, list_options
 from ecproc.config.options import Config
 from ecproc.config.secret import Secret
 
@@ -25,8 +26,8 @@ class ConfigRow(NamedTuple):
 def describe_config(config: Config) -> tuple[ConfigRow, ...]:
     """Every option with its value and where it came from, in the order of the template."""
     return tuple(
-        ConfigRow(name, _plain(_value_of(config, option)), config.origins.get(name, "default"))
-        for name, option in OPTIONS.items()
+        ConfigRow(option.name, _plain(_value_of(config, option)), config.origins.get(option.name, "default"))
+        for option in _list_all(config)
     )
 
 
@@ -44,8 +45,15 @@ def _section(section: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _list_all(config: Config) -> Iterator[Option]:
+    yield from OPTIONS.values()
+    for family, struct in FAMILIES.items():
+        for name in getattr(config, field_of(family)):
+            yield from list_options(f"{family}.{name}", struct)
+
+
 def _value_of(config: Config, option: Option) -> object:
-    return getattr(getattr(config, field_of(option.section)), option.attribute)
+    return getattr(find_section(config, option.section), option.attribute)
 
 
 def _plain(value: object) -> Scalar:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 async def open_desk(
     config: Config,
-    *,
     mapping: Mapping,
+    *,
     secrets: Secrets,
     align: Callable[[LocalDesk], Awaitable[None]],
     clock: Clock,

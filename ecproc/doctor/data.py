@@ -10,6 +10,7 @@ from ecproc.desk.health import DeskHealth
 from ecproc.doctor.report import Opinion, Trouble, skip, warn
 from ecproc.errors import LogDamaged
 from ecproc.reading.attention import Approver, Attention
+from ecproc.reading.mismatches import Mismatch
 from ecproc.store.base import Damage, LogHealth, VerifiedLog
 
 LONG_WAL: Final = 128 * 1024 * 1024
@@ -136,6 +137,14 @@ def judge_senders(senders: Mapping[str, int], environment: str) -> Opinion:
     ]
     told = f"{len(senders)} among the last {SENDERS_READ} events" if senders else "none known yet"
     return Opinion(told, tuple(troubles[:_SHOWN]))
+
+
+def judge_consumers(found: Sequence[Mismatch]) -> Opinion:
+    """Whether somebody else reads this queue: each message that goes there is missing here."""
+    if not found:
+        return Opinion("nothing tells of another reader of the queue")
+    troubles = tuple([Trouble(f"somebody else reads this queue: {each.detail}", each.hint) for each in found])
+    return Opinion("somebody else reads it", troubles)
 
 
 def judge_approvers(lost: Sequence[Approver]) -> Opinion:

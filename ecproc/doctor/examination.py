@@ -27,6 +27,7 @@ from ecproc.doctor.readings import find_obstacle, find_place, read_directory, re
 from ecproc.doctor.report import CheckName, DoctorReport, Opinion, Trouble, skip, write_report
 from ecproc.errors import ConfigError, ConfigProblem, EcprocError
 from ecproc.reading.attention import list_lost_approvers, list_senders, read_attention
+from ecproc.reading.mismatches import list_consumers
 from ecproc.reading.opening import open_reading
 from ecproc.restoring import compare_stand
 from ecproc.room import Room
@@ -34,6 +35,7 @@ from ecproc.store.base import LogHealth, Reader
 from ecproc.store.checks import read_checks
 from ecproc.store.identity import compare_identity
 from ecproc.store.opening import find_holder, holds_log, look_at_log, verify_log
+from ecproc.store.receipts import read_receipts
 
 TOTAL_SECONDS: Final = 28.0
 """What all checks but the echo may take together: the command ends within thirty seconds."""
@@ -199,6 +201,7 @@ def _list_data_steps(config: Config, around: Surroundings) -> list[_Step]:
         CheckName.REPLAY: looks.replay,
         CheckName.DESK: looks.desk,
         CheckName.SENDERS: looks.senders,
+        CheckName.CONSUMERS: looks.consumers,
         CheckName.APPROVERS: looks.approvers,
         CheckName.WAITING: looks.waiting,
     }
@@ -296,6 +299,14 @@ class _DataLooks:
                 return skip(_NO_BRIDGE)
             senders = await list_senders(reader, newest=data.SENDERS_READ)
         return data.judge_senders(senders, self._config.bridge.environment)
+
+    async def consumers(self) -> Opinion:
+        async with self._reading() as reader:
+            if reader is None:
+                return Opinion(data.NO_LOG)
+            windows = await call_aside(lambda: read_receipts(self._config.data.directory))
+            found = list_consumers(reader, now=self._around.clock.now(), windows=windows)
+            return data.judge_consumers([each async for each in found])
 
     async def approvers(self) -> Opinion:
         async with self._reading() as reader:

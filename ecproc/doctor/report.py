@@ -33,6 +33,7 @@ class CheckName(StrEnum):
     REPLAY = "replay"
     DESK = "desk"
     SENDERS = "senders"
+    CONSUMERS = "consumers"
     APPROVERS = "approvers"
     WAITING = "waiting"
     ECHO = "echo"

@@ -145,6 +145,8 @@ def open_ticket(state: TicketState, message: Message) -> list[Delta]:
             deltas.append(flag(state, Anomaly.UNEXPECTED_STATE, f"first seen in {target}", message.position))
         deltas.append(move(state, target, message))
     deltas += _unknown_state(state, message, target)
+    if target is S.DRAFT and state.generation.left_draft:  # its client ticket was imported, and it was drafted anew
+        return deltas + end_generation(state)
     if target in (S.DRAFT, None):
         return deltas
     state.generation.left_draft = True

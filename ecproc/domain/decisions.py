@@ -108,6 +108,11 @@ def decide_own(draft: Draft, fact: Fact, deltas: Iterable[Delta]) -> None:
             if isinstance(fact, ExternalReceived):
                 _end_create(draft, delta.client_ticket, fact.key)
             return_number(draft, delta.client_ticket)
+        elif isinstance(delta, ClientTicketChanged) and delta.adopted and not delta.client_ticket.returned:
+            # A link took the place of a dead create: what waited behind that goes on.
+            known = delta.client_ticket
+            _end_create(draft, known, create_key(draft.state.stream, known.generation))
+            return_number(draft, known)
         elif isinstance(delta, AttachmentChanged) and not delta.attachment.delivered:
             _attach(draft, delta.attachment)
 

@@ -116,8 +116,8 @@ class Echoed(Delta, frozen=True):
 
 class ClientTicket(msgspec.Struct, frozen=True):
     """One ticket of ours for this ticket. `returned`: Ensono has the number; `returned_at`: when it took it from us, in
-    microseconds UTC, None where a message of its own was first to show it. `reference` and `url` are the desk's own
-    name for the record and its page, where it has them."""
+    microseconds UTC, None where a message of its own was first to show it, or a link was imported. `reference` and
+    `url` are the desk's own name for the record and its page, where it has them."""
 
     number: ClientNumber
     generation: int
@@ -181,7 +181,8 @@ class TimerChanged(Delta, frozen=True):
 
 
 class FieldsChanged(Delta, frozen=True):
-    """Fields that got another value; of those `respelled` it means what the one before did."""
+    """Fields that got another value; of those `respelled` it means what the one before did, or what the client ticket
+    of an imported link has already."""
 
     fields: dict[str, str]
     respelled: frozenset[str] = frozenset()

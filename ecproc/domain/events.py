@@ -224,6 +224,7 @@ class Act(StrEnum):
     DISCARD = "discard"
     PAUSE = "pause"
     RESUME = "resume"
+    LINK = "link"
 
 
 PAUSED_TICKET: Final = "ticket"
@@ -232,7 +233,8 @@ PAUSED_TICKET: Final = "ticket"
 
 class OperatorActed(msgspec.Struct, frozen=True, omit_defaults=True):
     """A person steered: an outbox entry (`key`, of the plan that `cause` names as an outcome does), a quarantined
-    message (`position`), or what is performed (`what`: a destination, or PAUSED_TICKET).
+    message (`position`), or what is performed (`what`: a destination, or PAUSED_TICKET). Or linked this ticket of
+    Ensono's to one of ours, by `number` and `generation`; `reference` is the ITSM's own name for that record.
 
     `who` is the login name or role, `note` why.
     """
@@ -244,6 +246,9 @@ class OperatorActed(msgspec.Struct, frozen=True, omit_defaults=True):
     cause: int = 0
     position: int = 0
     what: str = ""
+    number: str = ""
+    generation: int = 0
+    reference: str = ""
 
 
 class Released(msgspec.Struct, frozen=True):

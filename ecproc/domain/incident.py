@@ -25,6 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
+from ecproc.domain.adoption import is_news, keep_news
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.decisions import Draft, begin, hand_over, list_news
 from ecproc.domain.deltas import Delta, FieldsChanged, Moved
@@ -94,6 +95,8 @@ def parse_state(text: str) -> State | None:
 def open_ticket(state: TicketState, message: Message) -> list[Delta]:
     """Take the first message's state and fields, and ask for a client ticket unless one was adopted."""
     deltas: list[Delta] = set_fields(state, message, message.fields, late=False)
+    if is_news(state, message):
+        deltas = keep_news(deltas, message)
     deltas += flag_unknown_values(state, deltas, VALUES, message.position)
     text = message.status
     if message.transaction is Transaction.RETURN_ENSONO_NUM and text is None:
@@ -227,12 +230,19 @@ def _follow_record(draft: Draft, message: Message, deltas: Sequence[Delta], *, f
     """Bring the client ticket to the ticket's new state and fields, in one effect."""
     moved = None if draft.echo.moved else next((delta for delta in deltas if isinstance(delta, Moved)), None)
     fields = list_news(deltas)
-    kind = _desk_kind(moved) if moved else EffectKind.UPDATE
-    if kind is EffectKind.UPDATE and (fresh or not (moved or fields)):
+    if moved and moved.before is None and not fresh and _tells_no_status(message) and _desk_kind(moved) is _UPDATE:
+        moved = None  # that is how an imported ticket stands, and no news
+    kind = _desk_kind(moved) if moved else _UPDATE
+    if kind is _UPDATE and (fresh or not (moved or fields)):
         return
     if moved:
         fields["state"] = moved.after
     draft.add(kind, _record_key(draft.state, kind, message), fields=fields)
+
+
+def _tells_no_status(message: Message) -> bool:
+    changed = message.changed
+    return changed is not None and "status" not in changed
 
 
 def _desk_kind(moved: Moved) -> EffectKind:
@@ -257,6 +267,7 @@ def _record_key(state: TicketState, kind: EffectKind, message: Message) -> Effec
     return message_effect_key(_VERBS[kind], state.stream, message.message_id)
 
 
+_UPDATE: Final = EffectKind.UPDATE
 _VERBS: Final = {
     EffectKind.UPDATE: "upd",
     EffectKind.RESOLVE: "resolve",

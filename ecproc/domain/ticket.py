@@ -13,6 +13,7 @@ from zlib import crc32
 import msgspec
 
 from ecproc.domain import change, incident
+from ecproc.domain.adoption import adopt, compare_numbers, evolve_import
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.commands import ClientLinked, CommandAccepted, EnsonoNumberReturned
 from ecproc.domain.decisions import Draft, decide_own
@@ -21,13 +22,10 @@ from ecproc.domain.deltas import (
     Attachment,
     AttachmentChanged,
     CallsDue,
-    ClientTicket,
-    ClientTicketChanged,
     CommandCall,
     Delta,
     Echoed,
     NoteAdded,
-    NumberMissing,
     QuarantineLeft,
     Refused,
 )
@@ -35,6 +33,7 @@ from ecproc.domain.echoes import find_echo, make_print
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.events import (
     OTHER_BODY,
+    Act,
     AttachmentInfo,
     EffectFailed,
     EffectStarted,
@@ -55,7 +54,7 @@ from ecproc.domain.events import (
     Undecodable,
 )
 from ecproc.domain.external import ExternalReceived
-from ecproc.domain.ids import NO_SEQUENCE, ClientNumber, TicketNumber
+from ecproc.domain.ids import NO_SEQUENCE, TicketNumber
 from ecproc.domain.linking import NAMING, evolve_linked, tell_create
 from ecproc.domain.outcomes import evolve_outcome
 from ecproc.domain.policy import Policy
@@ -66,9 +65,6 @@ from ecproc.domain.timers import confirm_calls, evolve_elapsed, expect_confirmat
 
 FOLD_VERSION: Final = 5
 """Grows with every change to what a fold makes of a ticket's events: live rows of another version are rebuilt."""
-
-RETURN_GRACE: Final = 5 * 60 * 1_000_000
-"""Microseconds after which a message without our number means that Ensono lost it (decision 8)."""
 
 # A member of an enum looked up by its class costs CPython 3.11 as much as twenty attributes.
 _CHANGE: Final = TicketType.CHANGE
@@ -131,6 +127,8 @@ def _evolve_own(state: TicketState, fact: OwnFact, place: Place) -> list[Delta]:
     match fact:
         case Noticed(position=position, code=code, detail=detail):
             return flag_once(state, code, detail, position)
+        case OperatorActed(act=Act.LINK):
+            return evolve_import(state, fact, place) + release_waiting(state)
         case EffectStarted() | EffectSucceeded() | EffectFailed() | EffectUnknown() | OperatorActed():
             return evolve_outcome(state, fact, place) + release_waiting(state)
         case CommandAccepted():
@@ -298,12 +296,12 @@ def _apply_message(state: TicketState, message: Message, kind: TicketKind, *, la
         if state.ticket != state.stream:
             detail = f"ticketNumber {state.ticket[:80]} in group {state.stream[:80]}"
             deltas.append(flag(state, Anomaly.LINK_MISMATCH, detail, message.position))
-        deltas += _adopt(state, message) + tell_create(state, message) + kind.open_ticket(state, message)
+        deltas += adopt(state, message) + tell_create(state, message) + kind.open_ticket(state, message)
     else:
         if message.transaction in NAMING:
             deltas += tell_create(state, message)
         if not late:
-            deltas += _compare_numbers(state, message)
+            deltas += compare_numbers(state, message)
         if message.transaction in _RECORDS:
             deltas += kind.apply_record(state, message, late=late)
         elif state.state in kind.FINAL and not late:
@@ -314,50 +312,6 @@ def _apply_message(state: TicketState, message: Message, kind: TicketKind, *, la
     if message.attachment is not None:
         deltas += _announce(state, message.attachment, message.position, late=late)
     return deltas + kind.apply_extras(state, message, late=late)
-
-
-def _adopt(state: TicketState, message: Message) -> list[Delta]:
-    """Take over a ticket that has a client number already, or whose Create we never saw (decision 6); one of which we
-    know that our own create made it has what it needs."""
-    if state.client_tickets:
-        return [ClientTicketChanged(state.client_tickets[-1], adopted=True), *_compare_numbers(state, message)]
-    deltas: list[Delta] = []
-    if message.transaction is not Transaction.CREATE:
-        detail = f"first message is {message.transaction_name}"
-        deltas.append(flag(state, Anomaly.ADOPTED, detail, message.position))
-    if message.client_number:
-        number = ClientNumber(message.client_number)
-        known = ClientTicket(number=number, generation=1, returned=not message.number_missing, state="open")
-        state.client_tickets.append(known)
-        state.generation.started, state.generation.live = 1, True
-        deltas.append(ClientTicketChanged(known, adopted=True))
-    return deltas
-
-
-def _compare_numbers(state: TicketState, message: Message) -> list[Delta]:
-    """Notice that Ensono has another number than ours, has ours, or lost it (R120, R121)."""
-    theirs, ours = message.client_number, state.client_ticket
-    known = not theirs or (ours is not None and ours.number == theirs)
-    if not known and all(item.number != theirs for item in state.client_tickets):
-        detail = f"Ensono has {theirs[:80]}, we have {ours.number if ours else 'none yet'}"
-        return [flag(state, Anomaly.LINK_MISMATCH, detail, message.position)]
-    if ours is None:
-        return []
-    if not message.number_missing:
-        return _confirm_number(state, ours) if theirs == ours.number else []
-    if not ours.returned:
-        return [NumberMissing(ours)]  # the return is under way, or dead and to be armed again
-    # What we have only from Ensono itself has nothing under way that this message could have overtaken.
-    lost = ours.returned_at is None or message.at > ours.returned_at + RETURN_GRACE
-    return [NumberMissing(ours)] if lost else []
-
-
-def _confirm_number(state: TicketState, ours: ClientTicket) -> list[Delta]:
-    """Ensono shows our number: it has it, whatever it answered when we returned it."""
-    if ours.returned:
-        return []
-    state.client_tickets[-1] = msgspec.structs.replace(ours, returned=True)
-    return [ClientTicketChanged(state.client_tickets[-1])]
 
 
 def _add_notes(state: TicketState, message: Message) -> list[Delta]:

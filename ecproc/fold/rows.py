@@ -38,7 +38,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def header_row(state: TicketState) -> Row:
-    """The ticket's header, fields and counters."""
+    """The ticket's header, fields and counters; that of an imported link is of no type until a message comes."""
     newest = state.client_ticket
     data = {
         "ticket": state.ticket,
@@ -55,7 +55,7 @@ def header_row(state: TicketState) -> Row:
         "history_count": state.journal.moves,
         "anomalies_count": state.journal.anomalies,
     }
-    tag = f"{state.type}:{state.state or ''}"
+    tag = f"{state.type or ''}:{state.state or ''}"
     return Row("ticket", state.stream, normalise_number(state.ticket), 0, _encode(data), tag)
 
 
@@ -196,7 +196,7 @@ _TICKET_ROWS: Final[Mapping[type[Delta], Callable[[str, Any], Row]]] = {
 
 def ticket_rows(state: TicketState, deltas: Iterable[Delta]) -> list[Row]:
     """The rows to write after a step: the ticket's header and one row per delta that has one."""
-    rows = [] if state.type is None else [header_row(state)]
+    rows = [header_row(state)] if state.type is not None or state.client_tickets else []
     return rows + delta_rows(state.stream, deltas, _TICKET_ROWS)
 
 

@@ -4,16 +4,8 @@ Only tickets that have not come to their end are looked at: of others nothing wo
 
 *Gap.* A message waited longer than the queue's four days, so that others may have expired (the anomaly `gap`); or a
 ticket that was opened after this log began was first heard of by something else than its Create (`adopted`).
-*Second consumer.* Two kinds of evidence, each sound, and neither complete: whoever reads the queue and is never in our
-way leaves none.
-By the log: three tickets or more whose Create never came although the queue was being read when they were opened, since
-other messages were appended within an hour before and after. Only a delete by somebody else, or twenty receives, takes
-a message out of a queue that is read.
-By the running processor's counters (see `QueueCounts`): a message that is handed out for the second time was handed out
-before. That it was to us is known where the log had it, a failed GET hides ten at most, and a processor that died may
-have held ten for each of its readers. What was handed out again beyond all that was handed to somebody else. The log
-has no receive counts (decision 1), so without a running processor there is only the other evidence. A data directory
-that was begun anew, or put back, counts what its predecessor received as somebody else's.
+*Second consumer.* See `consumers`.
+*Import open.* A link was imported, and no message of its ticket has come: whether Ensono has it nobody knows yet.
 """
 
 from __future__ import annotations
@@ -29,22 +21,23 @@ from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.commands import CommandKind
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.entry import Entry, EntryState
-from ecproc.domain.events import Message, TimerName
+from ecproc.domain.events import Act, Message, OperatorActed, TimerName
 from ecproc.domain.ids import CLIENT_PREFIX, return_key
 from ecproc.domain.log import RecordedEvent
 from ecproc.domain.times import format_time
 from ecproc.fold.history import read_fact
-from ecproc.fold.recorded import Kind, decode_command, decode_entry, decode_timer
+from ecproc.fold.recorded import Kind, decode_command, decode_entry, decode_event, decode_timer
+from ecproc.reading.consumers import Evidence, judge_consumers
 from ecproc.reading.events import find_end
 from ecproc.reading.grouping import group_by_stream
 from ecproc.store.base import Reader
+from ecproc.store.receipts import ReceiptWindow
 
 SLOW_RETURN: Final = 15 * 60 * 1_000_000
 """Microseconds in which a number is usually returned; what takes longer is told."""
-FEW_MISSED: Final = 3
-"""How many Creates that never came are no accident."""
-HANDED_OUT: Final = 10
-"""Messages that one GET takes at most (R13)."""
+NO_MESSAGE: Final = ":"
+"""The tag of a ticket of no type and in no state: a link that was imported, without a message."""
+_FEW_EVENTS: Final = 100
 
 _READ_WITHIN: Final = 3_600 * 1_000_000
 _LINKS: Final = (Anomaly.LINK_MISMATCH.value, Anomaly.DOUBLE_CREATE.value)
@@ -61,6 +54,7 @@ class MismatchCode(StrEnum):
     LINK_DIFFERS = "link_differs"
     GAP = "gap"
     SECOND_CONSUMER = "second_consumer"
+    IMPORT_OPEN = "import_open"
     REMOTE_DIFFERS = "remote_differs"
 
 
@@ -73,16 +67,6 @@ class Mismatch(msgspec.Struct, frozen=True):
     detail: str
     since: str | None
     hint: str
-
-
-class QueueCounts(msgspec.Struct, frozen=True):
-    """What a running processor counted since its start: deliveries that were not a message's first, those whose message
-    the log had, and GETs that brought no answer that could be read. `readers` is how many GETs there may be at once."""
-
-    again: int
-    known: int
-    failed: int
-    readers: int
 
 
 class _Known(msgspec.Struct):
@@ -107,8 +91,8 @@ _decode_noted = msgspec.json.Decoder(_Noted).decode
 _decode_header = msgspec.json.Decoder(_Header).decode
 
 
-async def list_mismatches(reader: Reader, *, now: int, counts: QueueCounts | None) -> AsyncIterator[Mismatch]:
-    """All that does not add up, code by code; `now` is microseconds UTC, `counts` of the processor that runs now."""
+async def list_mismatches(reader: Reader, *, now: int, windows: Sequence[ReceiptWindow]) -> AsyncIterator[Mismatch]:
+    """All that does not add up, code by code; `now` is microseconds UTC, `windows` what processors counted."""
     async for found in _list_unconfirmed(reader, now):
         yield found
     async for found in _list_client_tickets(reader, now):
@@ -118,27 +102,24 @@ async def list_mismatches(reader: Reader, *, now: int, counts: QueueCounts | Non
     missed: list[int] = []
     async for found in _list_gaps(reader, missed):
         yield found
-    for consumer in judge_consumers(missed, counts):
-        yield consumer
+    for evidence in judge_consumers(missed, windows, now=now):
+        yield _describe_consumer(evidence)
+    async for found in _list_imports(reader):
+        yield found
 
 
-def judge_consumers(missed: Sequence[int], counts: QueueCounts | None) -> Iterator[Mismatch]:
-    """Whether somebody else reads the queue: `missed` are the times, in microseconds UTC, when tickets were opened
-    whose Create never came while we read."""
-    if len(missed) >= FEW_MISSED:
-        detail = f"{len(missed)} Creates never came although the queue was read when their tickets were opened"
-        yield _describe_consumer(detail, format_time(min(missed)))
-    if counts is None:
-        return
-    ours = counts.known + HANDED_OUT * (counts.failed + counts.readers)
-    if counts.again > ours:
-        detail = f"{counts.again} messages had been handed out before, and at most {ours} of them to this processor"
-        yield _describe_consumer(detail, None)
+async def list_consumers(reader: Reader, *, now: int, windows: Sequence[ReceiptWindow]) -> AsyncIterator[Mismatch]:
+    """What tells of somebody else who reads the queue."""
+    missed: list[int] = []
+    async for _ in _list_gaps(reader, missed):
+        pass
+    for found in judge_consumers(missed, windows, now=now):
+        yield _describe_consumer(found)
 
 
-def _describe_consumer(detail: str, since: str | None) -> Mismatch:
+def _describe_consumer(found: Evidence) -> Mismatch:
     hint = "find who else has this key or polls this queue, a script or another ecproc, and end that; else ask Ensono"
-    return Mismatch(MismatchCode.SECOND_CONSUMER, None, detail, since, hint)
+    return Mismatch(MismatchCode.SECOND_CONSUMER, None, found.detail, found.since, hint)
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
@@ -287,6 +268,30 @@ async def _was_reading(reader: Reader, time: int) -> bool:
     if before is None or after is None:
         return False
     return time - before.at <= _READ_WITHIN and after.at - time <= _READ_WITHIN
+
+
+# --- links ------------------------------------------------------------------------------------------------------------
+
+
+async def _list_imports(reader: Reader) -> AsyncIterator[Mismatch]:
+    """Links that were imported, of whose tickets no message has come yet."""
+    async for page in reader.scan_rows("ticket", tags=(NO_MESSAGE,)):
+        for row in page:
+            number = _decode_header(row.data or b"{}").client_ticket
+            at, acted = await _read_link(reader, row.stream)
+            by = f" by {acted.who}{acted.note and f' ({acted.note})'}" if acted is not None else ""
+            detail = f"linked to {number}{by}, and no message of it has come"
+            hint = "nothing to do while Ensono has no news of it; where it has, see that the number is Ensono's own"
+            yield _describe(MismatchCode.IMPORT_OPEN, row.stream, detail, at, hint)
+
+
+async def _read_link(reader: Reader, stream: str) -> tuple[int | None, OperatorActed | None]:
+    """When a ticket without messages was linked, and by whom."""
+    for event in await reader.read_stream(stream, limit=_FEW_EVENTS):
+        acted = decode_event(event.kind, event.payload) if event.kind == Kind.OPERATOR_ACTED else None
+        if isinstance(acted, OperatorActed) and acted.act is Act.LINK:
+            return event.at, acted
+    return None, None
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------

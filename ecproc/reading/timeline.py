@@ -242,7 +242,7 @@ def _tell_external(told: ExternalReceived) -> _Told:
 
 
 def _tell_act(acted: OperatorActed) -> _Told:
-    about = acted.key or acted.what or (f"the message at {acted.position}" if acted.position else "")
+    about = acted.key or acted.what or acted.number or (f"the message at {acted.position}" if acted.position else "")
     return _Told(Happening.OPERATOR, f"{acted.act} {about} by {acted.who}", acted.note)
 
 

@@ -26,6 +26,7 @@ from ecproc.fold.recorded import Kind
 from ecproc.runtime.deletes import Deletes
 from ecproc.runtime.held import Undeleted
 from ecproc.runtime.pace import Move, Pace
+from ecproc.runtime.receipts import Receipts
 from ecproc.runtime.variants import find_variants
 from ecproc.signals import Signal
 from ecproc.store.base import Store
@@ -53,7 +54,7 @@ class Ingest:
     """Reads the queue into the log. One reader while idle, up to `max_readers` while messages come.
 
     A reader asks again while its last batch is being deleted, so that the calls to a slow bridge overlap. `appended` is
-    how many messages the log had not had before.
+    how many messages the log had not had before, `receipts` what tells of somebody else who reads.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Ingest:
         telemetry: Telemetry,
     ) -> None:
         self.appended = 0
+        self.receipts = Receipts(clock.now())
         self._queue = queue
         self._store = store
         self._take_in = take_in
@@ -180,6 +182,8 @@ class Ingest:
         if isinstance(came, _Failed):
             retry_in = self._pace.take_trouble(came.outcome, retry_after=came.retry_after, now=now)
             self._reports.failed(came, retry_in=retry_in)
+            ended = self._clock.now()
+            self.receipts.fail(ended - round((now - started) * 1_000_000), ended)
             return ()
         if came.messages:
             self._pace.take_messages(len(came.messages), now=now)
@@ -219,6 +223,7 @@ class Ingest:
             fresh += await self._append_rest(rest) - len(rest)
         self.appended += fresh
         self._reports.appended(messages, duplicates=len(messages) - fresh)
+        self.receipts.take(messages, duplicates=len(messages) - fresh, now=self._clock.now())
         return fresh
 
     async def _append_rest(self, events: Sequence[NewEvent]) -> int:

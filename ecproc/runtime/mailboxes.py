@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
 from ecproc.config import Limits
@@ -93,12 +93,12 @@ class Mailboxes(Generic[_F]):
 
     # --- which streams to start ---
 
-    def start_ready(self, asked: Iterable[str] = ()) -> list[str]:
+    def start_ready(self, asked: Collection[str] = ()) -> list[str]:
         """The streams to start now, as woken: those `asked` for, and as many as there may be, fewer of large ones."""
-        streams = [stream for stream in asked if stream in self._ready]
-        self.active += len(streams)
-        for stream in streams:
-            self._ready.remove(stream)
+        streams: list[str] = []
+        if asked:
+            streams, self._ready = _pick(self._ready, asked)
+            self.active += len(streams)
         fitting = int(self._limits.events_bytes / max(1.0, _COPIES * self._usual))
         at_once = max(1, min(self._limits.actors_at_once, fitting))
         while self._ready and self.active < at_once:
@@ -230,6 +230,14 @@ class Mailboxes(Generic[_F]):
         if not box.busy and stream not in self.parked:
             box.busy = True
             self._ready.append(stream)
+
+
+def _pick(ready: deque[str], asked: Collection[str]) -> tuple[list[str], deque[str]]:
+    """Those of the streams that are asked for, as they are, and the others, in a time that grows with either."""
+    others = set(ready)
+    picked = [stream for stream in asked if stream in others]
+    others.difference_update(picked)
+    return picked, deque([stream for stream in ready if stream in others])
 
 
 class _Box(Generic[_F]):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from typing import Final
 
 import anyio
 import structlog
+from anyio.abc import TaskStatus
 
 from ecproc.clock import Clock
 from ecproc.config import Limits
@@ -67,19 +68,19 @@ class Projector:
         )
         telemetry.watch(Reading.PARKED, self.parked.__len__)
         telemetry.watch(Reading.PROJECTION_LAG, lambda: _measure_lag(self._boxes.oldest, clock.now()))
-        self._reasons: dict[str, str] = {}
+        self._reasons, self._asked = dict[str, str](), Counter[str]()
         self._tasks: asyncio.TaskGroup | None = None
         self._rested, self._hurried = Signal(), Signal()
-        self._asked: Counter[str] = Counter()
 
-    async def run(self) -> None:
-        """Keep actors running until cancelled; first take up what was left undecided."""
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Keep actors running until cancelled; first take up what was left undecided, and report started then."""
         async with asyncio.TaskGroup() as tasks:  # its tasks cost a tenth of anyio's
             self._tasks = tasks
             try:
                 for stream in await self._store.undecided_streams():
                     self._boxes.wake_in_log(stream, self._clock.now())
                 self._start_ready()
+                task_status.started()
                 await anyio.sleep_forever()
             finally:
                 self._tasks = None  # an outcome may still be delivered: the log keeps it for the next run
@@ -146,7 +147,7 @@ class Projector:
         """Return at a moment when nothing is left to decide."""
         await self._rested.wait_until(lambda: self._boxes.idle)
 
-    def _start_ready(self, asked: Iterable[str] = ()) -> None:
+    def _start_ready(self, asked: Collection[str] = ()) -> None:
         if self._tasks is not None:
             streams = self._boxes.start_ready(asked)
             if streams:

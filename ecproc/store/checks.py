@@ -49,7 +49,7 @@ def note_check(directory: Path, check: LogVerified | ReplayVerified) -> None:
             noted.log_verify = check
         else:
             noted.replay_verify = check
-        _replace(directory / CHECKS, msgspec.json.encode(noted))
+        replace_file(directory / CHECKS, msgspec.json.encode(noted))
 
 
 def read_checks(directory: Path) -> Checks:
@@ -69,8 +69,9 @@ def _read(directory: Path) -> _File:
         return _File()
 
 
-def _replace(path: Path, body: bytes) -> None:
-    """It is not synced: what a failing machine loses of it is found out by the next check."""
+def replace_file(path: Path, body: bytes) -> None:
+    """Put that into the place of the file. It is not synced: what a failing machine loses of it is found out by the
+    next check. Raises OSError, with the file as it was."""
     fresh = path.with_name(f"{path.name}.{os.getpid()}")  # two commands may end in the same moment
     try:
         file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, _FILE_MODE)

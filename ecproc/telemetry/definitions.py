@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
 from typing import Final, Generic, TypeVar
 
@@ -19,6 +19,7 @@ from ecproc.telemetry.hooks import (
     DIRECTIONS,
     EFFECT_KINDS,
     EFFECT_OUTCOMES,
+    HOOK_CODES,
     LANES,
     LASTING_STATES,
     LOSS_REASONS,
@@ -43,6 +44,8 @@ _DELETE_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 25, 30, 4
 _COMMIT_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _ARRIVAL_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3_600, 14_400)
 _CALL_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 30)
+# A post is answered within ten seconds.
+_HOOK_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _EFFECT_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 _MICROSECONDS: Final = 1_000_000
@@ -257,9 +260,16 @@ class OutboxMetrics:
 
 class DeskMetrics:
     """What is measured of the news that the client's systems tell; `whole` is when each was last asked and told all.
-    `sources` says how many seconds are between two polls of each."""
+    `polled` says how many seconds are between two polls of those that are asked."""
 
-    def __init__(self, registry: CollectorRegistry, sources: Mapping[str, float], *, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        sources: Sequence[str],
+        polled: Mapping[str, float],
+        *,
+        now: Callable[[], float],
+    ) -> None:
         began = now()
         self.received = Tally(
             registry,
@@ -275,6 +285,21 @@ class DeskMetrics:
             labels=("source", "outcome"),
             known=product(sources, DESK_POLL_OUTCOMES),
         )
+        self.posts = Tally(
+            registry,
+            "ecproc_hook_requests",
+            "Posts of other systems, by what they were answered.",
+            labels=("source", "code"),
+            known=product(sources, HOOK_CODES),
+        )
+        self.answers = Spread(
+            registry,
+            "From a post's head to its answer.",
+            _HOOK_BUCKETS,
+            "ecproc_hook_seconds",
+            labels=("source",),
+            known=product(sources),
+        )
         self.whole: dict[str, float] = {}
         Watched(
             registry,
@@ -287,14 +312,14 @@ class DeskMetrics:
             registry,
             "ecproc_watch_lag_seconds",
             "How long ago the desk was last asked and told everything; before the first time, since the start.",
-            read=lambda: {source: now() - self.whole.get(source, began) for source in sources},
+            read=lambda: {source: now() - self.whole.get(source, began) for source in polled},
             label="source",
         )
         Watched(
             registry,
             "ecproc_watch_poll_interval_seconds",
             "Seconds between two polls of the desk.",
-            read=lambda: sources,
+            read=lambda: polled,
             label="source",
         )
 

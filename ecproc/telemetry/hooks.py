@@ -38,6 +38,8 @@ LOSSES: Final = (EffectOutcome.PARKED.value, EffectOutcome.DISCARDED.value)
 LOSS_REASONS: Final = tuple(item.value for item in LossReason)
 NEWS_OUTCOMES: Final = tuple(item.value for item in Fate)
 DESK_POLL_OUTCOMES: Final = tuple(item.value for item in DeskPoll)
+HOOK_CODES: Final = ("202", "400", "401", "405", "413", "415", "429", "503")
+"""Statuses that a post to a known source may be answered with."""
 WEB_REFUSALS: Final = tuple(item.value for item in WebRefusal)
 DESTINATIONS: Final = ("bridge", "desk", "attachments", "uploads")
 PAUSABLE: Final = ("bridge", "desk", "attachments")
@@ -175,6 +177,9 @@ class Telemetry:
     def desk_polled(self, source: str, outcome: str, *, whole_at: int | None) -> None:
         """A desk was asked for what changed: one of DESK_POLL_OUTCOMES, and when that began, in microseconds UTC, if it
         was told everything."""
+
+    def hook_answered(self, source: str, status: int, seconds: float) -> None:
+        """A post of that source was answered, with one of HOOK_CODES."""
 
     def watch(self, reading: Reading, read: Read) -> None:
         """Ask `read` at every scrape; it must be quick."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import prometheus_client
@@ -30,9 +30,10 @@ class PrometheusTelemetry(Telemetry):
         version: str,
         python: str,
         sqlite: str,
-        sources: Mapping[str, float] | None = None,
+        sources: Sequence[str] = (),
+        polled: Mapping[str, float] | None = None,
     ) -> None:
-        """`sources` are the configured names of the systems that tell us news, and the seconds between two polls."""
+        """`sources` are the names of the systems that tell us news, `polled` the seconds between two polls."""
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # they double every counter
         self.registry = registry
         ProcessCollector(registry=registry)
@@ -45,7 +46,7 @@ class PrometheusTelemetry(Telemetry):
             QueueMetrics(registry),
             LogMetrics(registry),
             OutboxMetrics(registry),
-            DeskMetrics(registry, sources or {}, now=lambda: clock.now() / _MICROSECONDS),
+            DeskMetrics(registry, sources, polled or {}, now=lambda: clock.now() / _MICROSECONDS),
         )
         self._refused = define_counter(registry, "web_refusals", "Whom these pages turned away.", reason=WEB_REFUSALS)
 
@@ -162,6 +163,10 @@ class PrometheusTelemetry(Telemetry):
         self._desk.polls.add(source, outcome)
         if whole_at is not None:
             self._desk.whole[source] = whole_at / _MICROSECONDS
+
+    def hook_answered(self, source: str, status: int, seconds: float) -> None:
+        self._desk.posts.add(source, str(status))
+        self._desk.answers.add(seconds, source)
 
     def web_refused(self, reason: str) -> None:
         self._refused.of(reason).inc()

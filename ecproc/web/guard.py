@@ -107,7 +107,7 @@ class Guard:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        send = _marking(send)
+        send = mark_private(send)
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -206,7 +206,7 @@ def _no_connection() -> None:
     """What there is of a request that came on no socket."""
 
 
-def _marking(send: Send) -> Send:
+def mark_private(send: Send) -> Send:
     """`send` with every answer marked as private."""
 
     async def send_marked(message: Message) -> None:

@@ -12,15 +12,18 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ecproc.commands.linking import LinkReport
 from ecproc.commands.orders import (
     EntriesOrder,
     EntriesReport,
     EntryOrder,
+    LinksOrder,
     MessageReport,
     NoteOrder,
     PauseOrder,
     PauseReport,
     steer_entries,
+    steer_links,
     steer_message,
     steer_pause,
 )
@@ -69,6 +72,7 @@ class Orders:
             *(self._about_entry(act) for act in endings),
             *(self._about_message(act) for act in endings),
             *(self._about_pause(act) for act in pauses),
+            self._about_links(),
         )
 
     def _about_entries(self, act: Act) -> Operation:
@@ -112,6 +116,18 @@ class Orders:
 
         text = "Perform nothing more there." if act is Act.PAUSE else "Go on there."
         return _post(f"/api/v1/{act}", act, text, steer, (PauseOrder, PauseReport))
+
+    def _about_links(self) -> Operation:
+        async def steer(request: Request, asked: Given) -> Response:
+            order = await read_body(request, LinksOrder)
+            report = await steer_links(self._steering, order, person_of(request, order.note))
+            if report.problems and find_role(request.scope) != LOCAL:
+                told = [f"line {problem.line}: {problem.field}: {problem.text}" for problem in report.problems]
+                raise HTTPException(409, "; ".join(told))
+            return _answer(report)
+
+        text = "Take over links that another integration made."
+        return _post("/api/v1/links", "import_links", text, steer, (LinksOrder, LinkReport))
 
 
 def _post(

@@ -41,14 +41,16 @@ async def serve(
     limits: Limits,
     reserve: Reserve,
     refusals: Refusals,
+    option: str = "web.listen",
     task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `app` until cancelled; `task_status` gets the port once connections are taken.
 
     Raises `ConfigError` if the address cannot be bound. Cancelled, it gives answers under way one second to finish.
-    `reserve` is spent where no more files can be open, `refusals` hears of every connection that had to end.
+    `reserve` is spent where no more files can be open, `refusals` hears of every connection that had to end; `option`
+    is where the address was configured.
     """
-    listening = await _bind(host, port)
+    listening = await _bind(host, port, option)
     bound_port: int = listening.getsockname()[1]
     most = min(limits.web_connections, raise_limit() // 4)
     listener = Listener(listening, most=most, reserve=reserve, refusals=refusals)
@@ -119,7 +121,7 @@ def _settings(app: ASGIApp, limits: Limits) -> uvicorn.Config:
     )
 
 
-async def _bind(host: str, port: int) -> socket.socket:
+async def _bind(host: str, port: int, option: str) -> socket.socket:
     try:
         addresses = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         family, _, _, _, address = addresses[0]
@@ -129,7 +131,7 @@ async def _bind(host: str, port: int) -> socket.socket:
     except (OSError, UnicodeError) as error:
         reason = _explain(error)
     place = f"{bracket(host)}:{port}"
-    raise ConfigError(ConfigProblem(f"cannot listen on {place}: {reason}", help="set web.listen to another HOST:PORT"))
+    raise ConfigError(ConfigProblem(f"cannot listen on {place}: {reason}", help=f"set {option} to another HOST:PORT"))
 
 
 def _explain(error: OSError | UnicodeError) -> str:

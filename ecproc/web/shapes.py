@@ -11,7 +11,7 @@ class TicketDocument(msgspec.Struct, frozen=True):
     """A ticket as it stands; long lists show their last entries, and `…_count` says how many there are."""
 
     ticket: str | None
-    type: str
+    type: str | None
     state: str | None
     client_ticket: str | None
     generation: int

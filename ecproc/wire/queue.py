@@ -49,7 +49,8 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     """One delivery of a message: what identifies it, how to delete it, and what the log keeps of it.
 
     `payload` is `{"attributes":…,"body":…}` with the body's bytes exactly as received and the message's own
-    attributes; what belongs to this delivery (handle, receive count) is beside it and never stored. Times in ms.
+    attributes; what belongs to this delivery (handle, receive count) is beside it and never stored. Times in ms;
+    `first_received_ms` is told of a delivery that is not the first.
     """
 
     stream: str
@@ -60,6 +61,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     receipt_handle: str | None = None
     sent_ms: int | None = None
     receive_count: int | None = None
+    first_received_ms: int | None = None
 
     @property
     def key(self) -> bytes:
@@ -174,6 +176,7 @@ def _documented_envelope(message: _Message, body: bytes) -> Envelope | None:
     stream = identity(group) if is_text else ""
     if not stream or is_reserved(stream) or not identity(message.MessageId) or not attributes.keys() <= _ATTRIBUTES:
         return None
+    first = None if count == "1" else attributes.get("ApproximateFirstReceiveTimestamp")
     for name in _DOCUMENTED_DELIVERY:
         attributes.pop(name, None)
     checksum = b',"md5OfBody":' + _encode(message.MD5OfBody) if message.MD5OfBody is not msgspec.UNSET else b""
@@ -186,6 +189,7 @@ def _documented_envelope(message: _Message, body: bytes) -> Envelope | None:
         message.ReceiptHandle or None,
         parse_int(sent),
         parse_int(count),
+        parse_int(first) if isinstance(first, str) else None,
     )
 
 
@@ -264,6 +268,7 @@ def decode_message(raw: bytes) -> Envelope:
     attributes = _attributes(folded.get("attributes"))
     known = fold_names(attributes)
     body = folded.get("body", b"null")
+    count = parse_int(text_of(known.get("approximatereceivecount")))
     sequence = parse_sequence(text_of(known.get("sequencenumber")))
     stream = _stream(known, body)
     message_id = identity(text_of(folded.get("messageid"))) or _derived_id(stream, sequence, body)
@@ -275,7 +280,8 @@ def decode_message(raw: bytes) -> Envelope:
         transaction=parse_transaction(loose_text(known.get("transactiontype")) or ""),
         receipt_handle=text_of(folded.get("receipthandle")) or None,
         sent_ms=parse_int(text_of(known.get("senttimestamp"))),
-        receive_count=parse_int(text_of(known.get("approximatereceivecount"))),
+        receive_count=count,
+        first_received_ms=None if count == 1 else parse_int(text_of(known.get("approximatefirstreceivetimestamp"))),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any, Final
 
@@ -132,21 +133,40 @@ async def test_example_2_two_tickets_of_ours_are_named_until_a_person_says_which
 
 
 @pytest.mark.requirement("R236")
-async def test_somebody_else_who_reads_the_queue_shows_in_the_processors_counters(tmp_path: Path) -> None:
+async def test_somebody_else_who_reads_the_queue_is_known_also_when_nothing_runs(tmp_path: Path) -> None:
     async with open_world(tmp_path, Plan(tickets=0, visibility=0.5)) as world:
-        for number in range(30):
-            put(world, f"e-CS600000{number:02d}", "Create", shortDescription="a fan is loud")
-        async with httpx.AsyncClient(headers={"x-api-key": KEY}, trust_env=False) as thief:
+        async with (
+            await world.start(BRIDGE__MAX_READERS="1", BRIDGE__POLL_INTERVAL="3600") as running,
+            httpx.AsyncClient(headers={"x-api-key": KEY}, trust_env=False) as thief,
+        ):
+            await wait_for(lambda: "first_poll" in running.said)
+            for number in range(30):
+                put(world, f"e-CS600000{number:02d}", "Create", shortDescription="a fan is loud")
             for _ in range(3):
                 assert (await thief.get(f"{world.simulator.url}/queue")).status_code == 200
-        async with await world.start(BRIDGE__MAX_READERS="1") as running:
+            running.send(signal.SIGTERM)
+            assert await running.ended() == 0
+        await world.drain()
+        assert await reconcile(world) == [], "what was handed out before the start may have been anybody's"
+        async with (
+            await world.start(BRIDGE__MAX_READERS="1", BRIDGE__POLL_INTERVAL="1") as running,
+            httpx.AsyncClient(headers={"x-api-key": KEY}, trust_env=False) as thief,
+        ):
+            await wait_for(lambda: "first_poll" in running.said)
+            for number in range(30):
+                put(world, f"e-CS700000{number:02d}", "Create", shortDescription="a fan is loud")
+            for _ in range(3):
+                assert (await thief.get(f"{world.simulator.url}/queue")).status_code == 200
             await world.reach(is_empty, running)
-            await wait_for((world.data / CONTROL).exists)
-            await world.simulator.wait_until(lambda ledger: len(ledger.returnptn) == 30)
-            lines = await reconcile(world, BRIDGE__MAX_READERS="1")
-            assert [(line["code"], line["ticket"]) for line in lines] == [("second_consumer", None)]
-            assert "30 messages had been handed out before, and at most 10" in lines[0]["detail"]
-            assert "who else has this key" in lines[0]["hint"]
+            running.send(signal.SIGTERM)
+            assert await running.ended() == 0
+        lines = await reconcile(world)
+        assert [(line["code"], line["ticket"]) for line in lines] == [("second_consumer", None)]
+        assert "messages had been handed out before, and at most 10" in lines[0]["detail"]
+        assert "who else has this key" in lines[0]["hint"]
+        examined = json.loads((await world.ask("doctor")).out)
+        found = [(each["check"], each["severity"]) for each in examined["findings"] if each["check"] == "consumers"]
+        assert found == [("consumers", "error")]
 
 
 @pytest.mark.slow
@@ -157,11 +177,13 @@ async def test_answers_that_are_lost_and_deletes_that_fail_are_no_second_consume
         visibility=0.5,
         faults=FaultPlan(queue=queue, messages=MessageFaults(undeleted=0.2, duplicate=0.1)),
     )
-    async with open_world(tmp_path, plan) as world, await world.start(BRIDGE__MAX_READERS="1") as running:
-        await world.reach(is_empty, running)
-        await wait_for((world.data / CONTROL).exists)
+    async with open_world(tmp_path, plan) as world:
+        async with await world.start(BRIDGE__MAX_READERS="1") as running:
+            await world.reach(is_empty, running)
+            running.send(signal.SIGTERM)
+            assert await running.ended() == 0
         assert sum(world.ledger.delivered.values()) > world.ledger.sent + 10
-        lines = await reconcile(world, BRIDGE__MAX_READERS="1")
+        lines = await reconcile(world)
         assert [line for line in lines if line["code"] == "second_consumer"] == []
 
 

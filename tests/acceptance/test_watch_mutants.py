@@ -44,7 +44,11 @@ MUTANTS: Final = {
                 'at=time, behind=last["sys_id"])',
                 "at=mark.at, behind=str(int(mark.behind or 0) + len(page.rows)))",
             ),
-            Change(f"{DESK}feed.py", "    if mark.behind:\n        return Mark", "    if False:\n        return Mark"),
+            Change(
+                f"{DESK}feed.py",
+                "    if mark.behind:\n        return TableMark",
+                "    if False:\n        return TableMark",
+            ),
             Change(
                 f"{DESK}watch.py",
                 "        seen = await self._at.session.send(request)\n        newest",

@@ -122,7 +122,7 @@ def write_call_of(call: Any, ticket: KnownTicket | None, accepted: CommandAccept
         position=1,
         at=DECIDED_AT,
         ticket=TicketNumber(ticket.ticket if ticket else ""),
-        ticket_type=ticket.type if ticket else accepted.fields["ticketType"],
+        ticket_type=(ticket.type or "") if ticket else accepted.fields["ticketType"],
         number=call.number or (ticket.number if ticket else "123456"),
         fields=encode_call(call),
     )

@@ -36,7 +36,8 @@ def list_read(source: str) -> Iterator[str]:
                 yield f"{owner.removeprefix('_')}.{key}"
                 yield from (f"{section}.{key}" for section in sections)
             case ast.Constant(value=str(text)):
-                yield text
+                section, _, key = text.rpartition(".")
+                yield f"{field_of(section)}.{key}"
             case _:
                 pass
 

@@ -46,6 +46,15 @@ UNTYPED: Final = "e-CS0700009"
 ASKED: Final = "e-CHG0700010"
 HELD: Final = "e-CS0700011"
 CREATED: Final = "e-CS5000001"
+LINKED: Final = ("e-CS0700012", "e-CS0700013", "e-CHG0700014", "e-CS0700015")
+LINKS: Final = f"""\
+ensono_number,client_number,reference,generation
+{LINKED[0]},INC0700012,9d38,1
+{LINKED[1]},INC0700013,,1
+{LINKED[2]},CHG0700014,,1
+{LINKED[2]},CHG0700015,,2
+{LINKED[3]},INC0700015,,1
+"""
 ODD_CASE: Final = {
     "ticketType": "Incident",
     "ticketNumber": ODD_TICKET,
@@ -133,7 +142,8 @@ async def record_history(name: str) -> None:
                 if answer.code != 0:
                     raise SystemExit(f"{' '.join(command)}: {answer.err}")
             await world.drain()
-            world.simulator.bridge.send_raw(write_number())
+            for message in (write_number(), *write_linked()):
+                world.simulator.bridge.send_raw(message)
             await world.drain()
             folder.mkdir(parents=True)
             packed = gzip.compress((world.data / DATABASE).read_bytes(), mtime=0)
@@ -239,6 +249,17 @@ def write_number() -> RawMessage:
     return write_message(1, "ReturnEnsonoNum", named, group=CREATED)
 
 
+def write_linked() -> Iterator[RawMessage]:
+    """The first messages of tickets whose links were imported; of the last one none comes."""
+    opened = {**ODD_CASE, "ticketNumber": LINKED[0], "status": "open", "priority": "3"}
+    yield write_message(1, "Create", opened, group=LINKED[0])
+    changed = {**opened, "ticketNumber": LINKED[1], "clientTicketNumber": "INC0700013", "changed": {"priority": "3"}}
+    yield write_message(1, "Update", changed, group=LINKED[1])
+    change = {**ODD_CASE, "ticketType": "Change", "ticketNumber": LINKED[2], "clientTicketNumber": "CHG0700015"}
+    for count, state in enumerate(("New", "Assess"), 1):
+        yield write_message(count, "Update", {**change, "type": "Normal", "state": state}, group=LINKED[2])
+
+
 def list_commands(folder: Path) -> Iterator[Sequence[str]]:
     """What people do beside the processor, in order: each is recorded, and carried out by the next start."""
     file = folder / "readme.txt"
@@ -259,6 +280,9 @@ def list_commands(folder: Path) -> Iterator[Sequence[str]]:
     yield ("pause", "bridge")
     yield ("resume", "bridge")
     yield ("pause", ODD_CHANGE, "--note", "left alone")
+    links = folder / "links.csv"
+    links.write_text(LINKS, encoding="utf-8")
+    yield ("link", "import", str(links), "--note", "cut-over")
 
 
 def write_message(

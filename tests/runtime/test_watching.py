@@ -31,6 +31,16 @@ def record(reference: str, **members: Any) -> News:
     return News(ExternalReceived("desk", ExternalKind.RECORD, f"rec:{reference}:1", reference=reference), **members)
 
 
+class Polled(Telemetry):
+    """How polls ended."""
+
+    def __init__(self, polls: list[str]) -> None:
+        self._polls = polls
+
+    def desk_polled(self, source: str, outcome: str, *, whole_at: int | None) -> None:
+        self._polls.append(outcome)
+
+
 class Bench:
     """A desk with pages to give, an intake that judges as it is told, and what became of both."""
 
@@ -48,8 +58,6 @@ class Bench:
         self.source = "desk"
 
     def open(self) -> Watching:
-        bench, telemetry = self, Telemetry()
-        telemetry.desk_polled = lambda source, outcome, whole_at: bench.polls.append(outcome)  # type: ignore[method-assign]
         return Watching(
             self,
             self,
@@ -57,8 +65,8 @@ class Bench:
             may_take=lambda: self.may_take,
             file=CursorFile(self.path),
             interval=INTERVAL,
-            clock=VirtualClock(),  # type: ignore[arg-type]
-            telemetry=telemetry,
+            clock=VirtualClock(),
+            telemetry=Polled(self.polls),
         )
 
     async def run(self, watching: Watching, seconds: float) -> None:

@@ -28,6 +28,7 @@ from ecproc.errors import ConfigError, ConfigProblem, Severity, StoreError
 from ecproc.http import ConnectionEnds
 from ecproc.privacy import Exposure
 from ecproc.reading.attention import Approver, Attention
+from ecproc.reading.mismatches import Mismatch, MismatchCode
 from ecproc.store.base import Damage, Head, LogHealth, VerifiedLog
 from ecproc.wire.responses import judge_delete
 
@@ -209,6 +210,12 @@ FAULTS: Final[dict[str, Case]] = {
         "position 9",
         "bridge.url",
     ),
+    "second consumer": (
+        data.judge_consumers([Mismatch(MismatchCode.SECOND_CONSUMER, None, "9 of them", None, "end that")]),
+        ERROR,
+        "somebody else reads this queue: 9 of them",
+        "end that",
+    ),
     "approver without address": (
         data.judge_approvers([Approver("e-CHG1", "Ann", "")]),
         WARNING,
@@ -276,6 +283,7 @@ RIGHT: Final[dict[str, Opinion]] = {
     "no log to anchor": data.judge_anchor(None, running=False, now=NOW),
     "no log to verify": data.judge_log(None),
     "sender": data.judge_senders({"AROA:envxsn2qdev1SN2QBridge": 9, "somebody": 10}, "echo"),
+    "no other consumer": data.judge_consumers([]),
     "approvers": data.judge_approvers([]),
     "nothing waits": data.judge_waiting(Attention(0, 0, paused=("desk",))),
     "echo": judge_echo(b'"{\\"shortDescription\\":\\"T\\"}"', "T", number="e-1", seconds=1),

@@ -10,30 +10,30 @@ import msgspec
 import pytest
 
 from ecproc.bridge.base import Answer, Request
-from ecproc.cli.reconcile import read_counts
 from ecproc.doctor.remote import LocalTicket, compare_shown, list_remote_differences
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.commands import CommandKind, KnownCommand
 from ecproc.domain.deltas import Timer
 from ecproc.domain.effects import Effect, EffectKind
 from ecproc.domain.entry import Entry, EntryState
-from ecproc.domain.events import Hold, TimerName
+from ecproc.domain.events import Act, Hold, OperatorActed, TimerName
 from ecproc.domain.ids import EffectKey, TicketNumber, client_create_key, client_stream, return_key
 from ecproc.domain.log import Batch, NewEvent, Row
 from ecproc.domain.times import format_time
 from ecproc.errors import BridgeRefused, BridgeUnavailable
-from ecproc.fold.recorded import Kind
+from ecproc.fold.recorded import Kind, encode_event
 from ecproc.fold.rows import command_row, entry_row, timer_row
 from ecproc.fold.tables import TABLES
+from ecproc.reading.consumers import TOLD, judge_consumers
 from ecproc.reading.mismatches import (
     SLOW_RETURN,
     Mismatch,
     MismatchCode,
-    QueueCounts,
-    judge_consumers,
+    list_consumers,
     list_mismatches,
 )
 from ecproc.store.memory import MemoryStore
+from ecproc.store.receipts import ReceiptWindow
 from ecproc.wire.queue import decode_message
 from ecproc.wire.shown import read_shown
 
@@ -73,8 +73,8 @@ class Log:
         await self.store.commit(Batch([event]))
         return count
 
-    async def find(self, counts: QueueCounts | None = None) -> list[Mismatch]:
-        return [found async for found in list_mismatches(self.store, now=NOW, counts=counts)]
+    async def find(self, windows: Sequence[ReceiptWindow] = ()) -> list[Mismatch]:
+        return [found async for found in list_mismatches(self.store, now=NOW, windows=windows)]
 
 
 @pytest.fixture
@@ -296,51 +296,57 @@ async def test_several_of_those_tell_of_a_second_consumer_where_the_queue_was_re
     assert codes == [MismatchCode.GAP] * 3 + [MismatchCode.SECOND_CONSUMER] * told
 
 
+def window(again: int, *, known: int = 0, lost: int = 0, readers: int = 8, last: int = NOW) -> ReceiptWindow:
+    return ReceiptWindow(START, last, again, known, lost, readers, last)
+
+
 @pytest.mark.requirement("R236")
 @pytest.mark.parametrize(
-    ("counts", "found"),
+    ("windows", "found"),
     [
-        (QueueCounts(again=100, known=20, failed=0, readers=8), False),
-        (QueueCounts(again=101, known=20, failed=0, readers=8), True),
-        (QueueCounts(again=110, known=20, failed=1, readers=8), False),
-        (QueueCounts(again=111, known=30, failed=0, readers=8), True),
-        (QueueCounts(again=0, known=0, failed=0, readers=1), False),
-        (None, False),
+        ([window(100, known=20)], False),
+        ([window(101, known=20)], True),
+        ([window(110, known=20, lost=10)], False),
+        ([window(111, known=20, lost=10)], True),
+        ([window(0, readers=1)], False),
+        ([window(80)] * 9, False),
+        ([window(1_000, last=NOW - TOLD)], False),
+        ([window(1_000, last=NOW - TOLD + 1), window(0)], True),
+        ([], False),
     ],
 )
 def test_what_was_handed_out_to_nobody_of_ours_was_handed_to_somebody_else(
-    counts: QueueCounts | None, found: bool
+    windows: Sequence[ReceiptWindow], found: bool
 ) -> None:
-    lines = list(judge_consumers([], counts))
-    assert [line.code for line in lines] == [MismatchCode.SECOND_CONSUMER] * found
-    assert all(line.ticket is None and "key" in line.hint for line in lines)
+    evidence = list(judge_consumers([], windows, now=NOW))
+    assert [each.since for each in evidence] == [format_time(START)] * found
+    assert all("had been handed out before" in each.detail for each in evidence)
+
+
+async def test_it_is_told_without_a_ticket_and_with_what_to_do(log: Log) -> None:
+    (line,) = await log.find([window(101, known=20)])
+    assert (line.code, line.ticket) == (MismatchCode.SECOND_CONSUMER, None)
+    assert "key" in line.hint
+    assert [found async for found in list_consumers(log.store, now=NOW, windows=[window(101, known=20)])] == [line]
+
+
+async def test_a_link_without_a_message_is_told_until_one_comes(log: Log) -> None:
+    log.now = START + HOUR
+    acted = OperatorActed(Act.LINK, "ann", "moved", number=OURS, generation=1)
+    await log.store.commit(Batch([NewEvent(TICKET, *encode_event(acted))]))
+    await log.put(msgspec.structs.replace(header(type=None, state=None), tag=":"), ours())
+    (line,) = await log.find()
+    assert (line.code, line.ticket, line.since) == ("import_open", TICKET, format_time(START + HOUR))
+    assert line.detail == f"linked to {OURS} by ann (moved), and no message of it has come"
+    await log.put(header())
+    assert await log.find() == []
 
 
 @pytest.mark.parametrize(("missed", "found"), [(0, 0), (2, 0), (3, 1), (9, 1)])
 def test_creates_that_never_came_while_we_read_are_no_accident(missed: int, found: int) -> None:
-    lines = list(judge_consumers([START] * missed, None))
+    lines = list(judge_consumers([START] * missed, [], now=NOW))
     assert len(lines) == found
     assert all(f"{missed} Creates" in line.detail and line.since for line in lines)
-
-
-def test_counters_are_read_from_the_metrics() -> None:
-    metrics = """\
-# TYPE ecproc_queue_polls counter
-ecproc_queue_polls_total{outcome="messages"} 50.0
-ecproc_queue_polls_total{outcome="empty"} 9.0
-ecproc_queue_polls_total{outcome="error"} 3.0
-ecproc_queue_polls_total{outcome="throttled"} 1.0
-# TYPE ecproc_messages_duplicate counter
-ecproc_messages_duplicate_total 7.0
-# TYPE ecproc_message_receive_count histogram
-ecproc_message_receive_count_bucket{le="1.0"} 90.0
-ecproc_message_receive_count_bucket{le="2.0"} 99.0
-ecproc_message_receive_count_bucket{le="+Inf"} 100.0
-ecproc_message_receive_count_count 100.0
-ecproc_message_receive_count_sum 130.0
-"""
-    assert read_counts(metrics, readers=8) == QueueCounts(again=10, known=7, failed=4, readers=8)
-    assert read_counts("", readers=1) == QueueCounts(again=0, known=0, failed=0, readers=1)
 
 
 # --- Ensono's side ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import pytest
 
 from ecproc import mapping
 from ecproc.desk.base import DeskCall, DeskRefused, DeskUnavailable, News, StoredFile
-from ecproc.desk.servicenow.feed import Cursor, Heard, Mark, Source, go_round, read_cursor, write_cursor
+from ecproc.desk.servicenow.feed import Heard, RoundCursor, TableMark, WatchedTable, go_round, read_cursor, write_cursor
 from ecproc.domain.external import ExternalDecision, ExternalKind
 from ecproc.mapping.load import load_mapping
 from ecproc.simulator.servicenow.faults import FaultRule, InstanceFault
@@ -288,7 +288,7 @@ async def test_an_instance_that_goes_by_no_query_is_not_believed() -> None:
         },
     )
     later = write_cursor(
-        Cursor({name: Mark("2030-01-01 00:00:00") for name in read_cursor(cursor).tables if name == INCIDENT})
+        RoundCursor({name: TableMark("2030-01-01 00:00:00") for name in read_cursor(cursor).tables if name == INCIDENT})
     )
     told = await Reading(at.open_watch(backfill_hours=0), later).read_all()
     assert told.records == [], "rows without the time that they were asked for by are nobody's news"
@@ -322,11 +322,11 @@ async def test_foreign_text_stands_in_no_request(text: str) -> None:
 
 
 def test_a_cursor_of_another_set_of_tables_begins_new_ones_where_a_lost_one_would() -> None:
-    tables = [Source(table=name, heard=Heard.RECORD, time="sys_updated_on", fields=()) for name in ("a", "b")]
-    known = Cursor({"a": Mark("2026-01-02 00:00:00"), "gone": Mark("2026-01-02 00:00:00")})
+    tables = [WatchedTable(table=name, heard=Heard.RECORD, time="sys_updated_on", fields=()) for name in ("a", "b")]
+    known = RoundCursor({"a": TableMark("2026-01-02 00:00:00"), "gone": TableMark("2026-01-02 00:00:00")})
     begun = go_round(known, tables, start="2026-01-01 00:00:00", overlap=60, anew=False)
     assert begun.tables == {
-        "a": Mark("2026-01-02 00:00:00", at="2026-01-01 23:59:00"),
-        "b": Mark("2026-01-01 00:00:00", at="2025-12-31 23:59:00"),
+        "a": TableMark("2026-01-02 00:00:00", at="2026-01-01 23:59:00"),
+        "b": TableMark("2026-01-01 00:00:00", at="2025-12-31 23:59:00"),
     }
     assert read_cursor(write_cursor(begun)) == begun

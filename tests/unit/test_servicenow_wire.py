@@ -15,12 +15,21 @@ from msgspec.structs import replace
 
 from ecproc.desk.base import DeskRefused, DeskUnavailable, StoredFile
 from ecproc.desk.servicenow import session as session_module
-from ecproc.desk.servicenow.answers import Seen, judge_refusal, read_answer, read_list, read_wait
+from ecproc.desk.servicenow.answers import InstanceAnswer, judge_refusal, read_answer, read_list, read_wait
 from ecproc.desk.servicenow.moves import choose_step, is_reached
 from ecproc.desk.servicenow.query import EncodedQuery, UnsafeQuery, is_email, is_key, is_number, is_sys_id
-from ecproc.desk.servicenow.session import Session
+from ecproc.desk.servicenow.session import InstanceSession
 from ecproc.desk.servicenow.texts import has_marker, names_marker, write_marker, write_note
-from ecproc.desk.servicenow.wire import Display, Request, create, find_by_key, patch, read_error, read_row, read_rows
+from ecproc.desk.servicenow.wire import (
+    Display,
+    InstanceCall,
+    create,
+    find_by_key,
+    patch,
+    read_error,
+    read_row,
+    read_rows,
+)
 from ecproc.simulator.servicenow.faults import FaultRule, InstanceFault
 from ecproc.simulator.servicenow.server import ServiceNowSimulator
 from ecproc.testing.desk import make_call
@@ -123,11 +132,11 @@ async def test_no_text_of_ensonos_gets_into_a_request_target(text: str, tmp_path
         assert not any(text in query for query in queries)
 
 
-def keep(session: Session, targets: list[str]) -> None:
+def keep(session: InstanceSession, targets: list[str]) -> None:
     """Write down every request target that a session sends."""
     send = session.send
 
-    async def note(request: Request, upload: session_module.Upload | None = None) -> Seen:
+    async def note(request: InstanceCall, upload: session_module.FileBody | None = None) -> InstanceAnswer:
         targets.append(request.target)
         return await send(request, upload)
 
@@ -142,9 +151,9 @@ NOTE = patch("incident", SYS_ID, {"comments": "x"}, key_field="correlation_id", 
 LIST = find_by_key("incident", "e-CS1:g1", MARKS)
 
 
-def judge(request: Request, status: int, body: bytes = b"", **headers: Any) -> DeskUnavailable | DeskRefused:
+def judge(request: InstanceCall, status: int, body: bytes = b"", **headers: Any) -> DeskUnavailable | DeskRefused:
     try:
-        read_answer(request, Seen(status=status, body=body, **headers))
+        read_answer(request, InstanceAnswer(status=status, body=body, **headers))
     except (DeskUnavailable, DeskRefused) as error:
         return error
     raise AssertionError("taken for a success")
@@ -175,7 +184,7 @@ def test_a_success_that_is_none_leaves_a_write_open_and_a_read_undone(body: byte
         (LIST, 500, False, False),
     ],
 )
-def test_trouble_by_status(request_: Request, status: int, *, sent: bool, down: bool) -> None:
+def test_trouble_by_status(request_: InstanceCall, status: int, *, sent: bool, down: bool) -> None:
     error = judge(request_, status, b'{"error":{"message":"no","detail":"why"},"status":"failure"}')
     assert isinstance(error, DeskUnavailable)
     assert (error.sent, error.down) == (sent, down)
@@ -184,7 +193,7 @@ def test_trouble_by_status(request_: Request, status: int, *, sent: bool, down: 
 
 @pytest.mark.parametrize("status", [400, 409, 410, 422])
 def test_a_call_that_is_refused_is_blamed(status: int) -> None:
-    error = judge_refusal(POST, Seen(status=status, body=b""))
+    error = judge_refusal(POST, InstanceAnswer(status=status, body=b""))
     assert isinstance(error, DeskRefused)
     assert error.final
 
@@ -192,7 +201,9 @@ def test_a_call_that_is_refused_is_blamed(status: int) -> None:
 def test_a_list_without_rows_is_empty_either_way() -> None:
     none = b'{"error":{"message":"No Record found","detail":"Records matching query not found"},"status":"failure"}'
     assert (
-        read_list(LIST, Seen(status=404, body=none)) == read_list(LIST, Seen(status=200, body=b'{"result":[]}')) == []
+        read_list(LIST, InstanceAnswer(status=404, body=none))
+        == read_list(LIST, InstanceAnswer(status=200, body=b'{"result":[]}'))
+        == []
     )
 
 
@@ -201,7 +212,7 @@ def test_a_list_without_rows_is_empty_either_way() -> None:
     [("7", "1", 7.0), (None, "1010", 10.0), (None, "1", 0.0), (None, None, None), (None, "soon", None), ("", "", None)],
 )
 def test_how_long_an_instance_asks_us_to_wait(retry_after: str | None, reset: str | None, wait: float | None) -> None:
-    seen = Seen(status=429, body=b"", retry_after=retry_after, rate_reset=reset, at=1_000_000_000)
+    seen = InstanceAnswer(status=429, body=b"", retry_after=retry_after, rate_reset=reset, at=1_000_000_000)
     assert read_wait(seen) == wait
 
 

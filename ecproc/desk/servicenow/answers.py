@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from ecproc.desk.base import DeskRefused, DeskUnavailable
-from ecproc.desk.servicenow.wire import Request, Row, read_error, read_result, read_row, read_rows
+from ecproc.desk.servicenow.wire import InstanceCall, RecordValues, read_error, read_result, read_row, read_rows
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.events import Remark
 from ecproc.network import HttpFault, parse_retry_after
@@ -39,7 +39,7 @@ _HINTS: Final[Mapping[str, str]] = {
 }
 
 
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
+class InstanceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """An answer of any status, with what its headers say of waiting and of a second factor. `at` is our time then,
     `date` the instance's, in microseconds UTC; `links` lead to other pages of a list, which has `total` rows."""
 
@@ -54,7 +54,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     total: str | None = None
 
 
-def read_answer(request: Request, seen: Seen) -> Any:
+def read_answer(request: InstanceCall, seen: InstanceAnswer) -> Any:
     """The `result` of an answer that did what was asked. Raises DeskUnavailable or DeskRefused."""
     if seen.status in _TAKEN:
         result = read_result(seen.body)
@@ -68,7 +68,7 @@ def read_answer(request: Request, seen: Seen) -> Any:
     raise judge_refusal(request, seen)
 
 
-def read_record(request: Request, seen: Seen) -> Row:
+def read_record(request: InstanceCall, seen: InstanceAnswer) -> RecordValues:
     """The record that an answer tells of."""
     row = read_row(read_answer(request, seen))
     if row is None or not row.get("sys_id"):
@@ -77,7 +77,7 @@ def read_record(request: Request, seen: Seen) -> Row:
     return row
 
 
-def read_list(request: Request, seen: Seen) -> list[Row]:
+def read_list(request: InstanceCall, seen: InstanceAnswer) -> list[RecordValues]:
     """The records that an answer lists; both ways to say that there are none are one."""
     if seen.status == 404 and NO_RECORD in read_error(seen.body).lower():
         return []
@@ -87,7 +87,7 @@ def read_list(request: Request, seen: Seen) -> list[Row]:
     return rows
 
 
-def judge_refusal(request: Request, seen: Seen) -> DeskUnavailable | DeskRefused:
+def judge_refusal(request: InstanceCall, seen: InstanceAnswer) -> DeskUnavailable | DeskRefused:
     """Why a call that was answered by no success was not done, or may not have been."""
     words = read_error(seen.body)
     reason = f"HTTP {seen.status}{f': {words}' if words else ''}"
@@ -112,7 +112,7 @@ def judge_refusal(request: Request, seen: Seen) -> DeskUnavailable | DeskRefused
             return _refused(request, seen, reason, hint="defect")
 
 
-def judge_fault(request: Request, fault: HttpFault) -> DeskUnavailable:
+def judge_fault(request: InstanceCall, fault: HttpFault) -> DeskUnavailable:
     """What the want of an answer means: what may have left and must not be done twice is open now."""
     hint = "tls" if fault.kind == "tls" else "way" if fault.kind in ("dns", "connect", "proxy") else ""
     return DeskUnavailable(
@@ -124,13 +124,13 @@ def judge_fault(request: Request, fault: HttpFault) -> DeskUnavailable:
     )
 
 
-def gone(request: Request, seen: Seen | None, reason: str) -> DeskRefused:
+def gone(request: InstanceCall, seen: InstanceAnswer | None, reason: str) -> DeskRefused:
     """The record of a client ticket is not there, or not for us to see."""
     remark = Remark(Anomaly.CLIENT_TICKET_GONE, reason)
     return DeskRefused(reason, final=True, hint=_HINTS["gone"], remarks=(remark,), call=_tell(request, seen))
 
 
-def is_about_record(request: Request) -> bool:
+def is_about_record(request: InstanceCall) -> bool:
     """Whether a 404 says that one record is missing, and not a whole table or interface."""
     return request.method == "PATCH" or ("table_sys_id" in dict(request.params))
 
@@ -140,7 +140,7 @@ def misses_comment(refused: DeskRefused) -> bool:
     return refused.hint == _HINTS["policy"]
 
 
-def read_wait(seen: Seen) -> float | None:
+def read_wait(seen: InstanceAnswer) -> float | None:
     """Seconds that an answer asks us to wait, 300 at most; None where it names no time."""
     wait = parse_retry_after(seen.retry_after, now=seen.at)
     reset = (seen.rate_reset or "").strip()
@@ -149,13 +149,13 @@ def read_wait(seen: Seen) -> float | None:
     return wait
 
 
-def _tell(request: Request, seen: Seen | None) -> dict[str, str]:
+def _tell(request: InstanceCall, seen: InstanceAnswer | None) -> dict[str, str]:
     return {**request.told, **({"status": str(seen.status)} if seen is not None else {})}
 
 
 def _unavailable(
-    request: Request,
-    seen: Seen,
+    request: InstanceCall,
+    seen: InstanceAnswer,
     reason: str,
     *,
     sent: bool = False,
@@ -173,5 +173,5 @@ def _unavailable(
     )
 
 
-def _refused(request: Request, seen: Seen, reason: str, *, hint: str) -> DeskRefused:
+def _refused(request: InstanceCall, seen: InstanceAnswer, reason: str, *, hint: str) -> DeskRefused:
     return DeskRefused(reason, final=True, hint=_HINTS[hint], call=_tell(request, seen))

@@ -15,7 +15,7 @@ from ecproc.domain.events import Remark
 _ASKED: Final = "requested"
 
 
-class Asked(NamedTuple):
+class ApprovalNote(NamedTuple):
     """What is left to be said in a note, and what is odd about it."""
 
     notes: tuple[str, ...] = ()
@@ -30,13 +30,13 @@ class Approvals:
         self._translator = translator
         self._as_records = as_records
 
-    async def ask(self, call: DeskCall, sys_id: str, *, is_change: bool) -> Asked:
+    async def ask(self, call: DeskCall, sys_id: str, *, is_change: bool) -> ApprovalNote:
         """Ask for the approval that a call brings, once. Raises DeskUnavailable and DeskRefused."""
         state = call.fields.get("approvalState", "")
         if not state:
-            return Asked()
+            return ApprovalNote()
         if not (self._as_records and is_change and state.strip().lower() == _ASKED):
-            return Asked((write_approval(call.fields),))
+            return ApprovalNote((write_approval(call.fields),))
         email = call.fields.get("approverEmail", "")
         try:
             user = await self._translator.find_user(email)
@@ -45,7 +45,7 @@ class Approvals:
             raise before_writing(error) from None
         if user is None:
             remark = Remark(Anomaly.USER_UNKNOWN, f"approver {shorten(email)!r}")
-            return Asked((write_approval(call.fields),), (remark,))
+            return ApprovalNote((write_approval(call.fields),), (remark,))
         if user not in known:
             await self._calls.record(ask_approver(sys_id, user))
-        return Asked()
+        return ApprovalNote()

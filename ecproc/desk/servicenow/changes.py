@@ -7,7 +7,7 @@ from typing import Final
 from ecproc.desk.base import DeskCall, DeskRefused
 from ecproc.desk.servicenow.calls import Calls
 from ecproc.desk.servicenow.moves import CANCELED, MOST_STEPS, choose_step, is_reached, read_offered
-from ecproc.desk.servicenow.wire import Request, Row, create_change, patch, read, read_next_states
+from ecproc.desk.servicenow.wire import InstanceCall, RecordValues, create_change, patch, read, read_next_states
 from ecproc.domain.effects import EffectKind
 
 TABLE: Final = "change_request"
@@ -28,7 +28,7 @@ class Changes:
         self._managed = managed
         self._template = template
 
-    def write_create(self, call: DeskCall, body: Row) -> Request | None:
+    def write_create(self, call: DeskCall, body: RecordValues) -> InstanceCall | None:
         """The request that makes a change by their own interface; None where the table takes it."""
         kind = (body.get("type") or call.fields.get("type", "")).strip().lower()
         if kind == _STANDARD and self._template:
@@ -38,7 +38,7 @@ class Changes:
         # Without a template there is no standard change there: its type is told, and the model decides.
         return create_change(kind if kind in _KINDS and kind != _STANDARD else "normal", body)
 
-    async def write(self, call: DeskCall, sys_id: str, fields: Row, *, extra: Row) -> Row:
+    async def write(self, call: DeskCall, sys_id: str, fields: RecordValues, *, extra: RecordValues) -> RecordValues:
         """Bring a change to the fields' state and the other fields; `extra` goes along with the first thing that is
         written. A state that the change went through already is not written. Raises DeskRefused where it stays behind.
         """
@@ -52,7 +52,9 @@ class Changes:
             return await self._calls.record(self._patch(sys_id, news, repeatable=not extra))
         return await self._go(sys_id, row, target, others, extra)
 
-    async def _go(self, sys_id: str, row: Row, target: str, others: Row, extra: Row) -> Row:
+    async def _go(
+        self, sys_id: str, row: RecordValues, target: str, others: RecordValues, extra: RecordValues
+    ) -> RecordValues:
         offered: tuple[str, ...] | None = None
         along = {**extra}
         for _ in range(MOST_STEPS):
@@ -75,10 +77,10 @@ class Changes:
             return row
         raise self._describe(row, target, offered)
 
-    def _patch(self, sys_id: str, body: Row, *, repeatable: bool) -> Request:
+    def _patch(self, sys_id: str, body: RecordValues, *, repeatable: bool) -> InstanceCall:
         return patch(TABLE, sys_id, body, key_field=self._key_field, repeatable=repeatable)
 
-    def _describe(self, row: Row, target: str, offered: tuple[str, ...] | None) -> DeskRefused:
+    def _describe(self, row: RecordValues, target: str, offered: tuple[str, ...] | None) -> DeskRefused:
         known = f"; it may go to {', '.join(offered) or 'no other one'}" if offered is not None else ""
         what = "be cancelled" if target == CANCELED else f"go to state {target}"
         return DeskRefused(f"state stayed {row.get('state')}: the change does not {what}{known}", hint=_HINT)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ecproc.desk.servicenow.calls import Calls
-from ecproc.desk.servicenow.instance import Instance
-from ecproc.desk.servicenow.wire import Row, read_choices
+from ecproc.desk.servicenow.instance import InstanceLink
+from ecproc.desk.servicenow.wire import RecordValues, read_choices
 from ecproc.mapping.choices import Choices
 
 _PARENT = "task"
 """What a table does not list itself it has from the one that it extends."""
 
 
-async def read_lists(instance: Instance, wanted: Choices) -> dict[str, dict[str, dict[str, str]]]:
+async def read_lists(instance: InstanceLink, wanted: Choices) -> dict[str, dict[str, dict[str, str]]]:
     """The lists of these fields, by ticket type; one that the instance does not have stays as it is wanted.
 
     Raises DeskUnavailable and DeskRefused.
@@ -35,7 +35,7 @@ async def read_list_of(calls: Calls, table: str, field: str) -> Mapping[str, str
     return {}
 
 
-def read_codes(rows: list[Row]) -> dict[str, str]:
+def read_codes(rows: list[RecordValues]) -> dict[str, str]:
     """The codes of a choice list that are in use, with a label: the English one where it has that."""
     known: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: row.get("language") != "en"):

@@ -8,17 +8,17 @@ from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
 from ecproc.desk.servicenow.answers import misses_comment
 from ecproc.desk.servicenow.changes import TABLE as CHANGES
 from ecproc.desk.servicenow.doubles import Doubles, describe_doubles
-from ecproc.desk.servicenow.fields import Told, list_overruled
-from ecproc.desk.servicenow.instance import Instance
+from ecproc.desk.servicenow.fields import RecordNews, list_overruled
+from ecproc.desk.servicenow.instance import InstanceLink
 from ecproc.desk.servicenow.soundness import Soundness
 from ecproc.desk.servicenow.staging import put
-from ecproc.desk.servicenow.wire import Row, create, find_by_key
+from ecproc.desk.servicenow.wire import RecordValues, create, find_by_key
 
 
-class Creating:
+class TicketMaker:
     """Makes client tickets. All raise DeskUnavailable and DeskRefused."""
 
-    def __init__(self, instance: Instance, soundness: Soundness, doubles: Doubles) -> None:
+    def __init__(self, instance: InstanceLink, soundness: Soundness, doubles: Doubles) -> None:
         self._at = instance
         self._soundness = soundness
         self._doubles = doubles
@@ -46,7 +46,7 @@ class Creating:
         written = (*told.fields, *self._at.translator.list_heard(call.ticket_type))
         return self._at.answer(call, table, row, remarks, written=written)
 
-    async def _make(self, call: DeskCall, table: str, body: Row) -> Row:
+    async def _make(self, call: DeskCall, table: str, body: RecordValues) -> RecordValues:
         heard = self._at.translator.list_heard(call.ticket_type)
         request = self._at.changes.write_create(call, body) if table == CHANGES else None
         row = await self._at.calls.record(
@@ -56,7 +56,7 @@ class Creating:
             self._at.journal.note_written(row["sys_id"])
         return row
 
-    async def _move_on(self, call: DeskCall, table: str, row: Row, told: Told) -> Row:
+    async def _move_on(self, call: DeskCall, table: str, row: RecordValues, told: RecordNews) -> RecordValues:
         """The record in its state: every change begins as a new one. It is made: that it stays there is no failure."""
         state = told.fields.get("state", "")
         if table != CHANGES or not state or row.get("state") == state:

@@ -15,13 +15,13 @@ from ecproc.clock import Clock
 from ecproc.config.servicenow import ServiceNowConfig, ServiceNowTables
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused
 from ecproc.desk.servicenow.approvals import Approvals
-from ecproc.desk.servicenow.creating import Creating
+from ecproc.desk.servicenow.creating import TicketMaker
 from ecproc.desk.servicenow.doubles import Doubles
-from ecproc.desk.servicenow.fields import Told
+from ecproc.desk.servicenow.fields import RecordNews
 from ecproc.desk.servicenow.files import Files, require_file
-from ecproc.desk.servicenow.instance import Instance
-from ecproc.desk.servicenow.places import Place
-from ecproc.desk.servicenow.setting import Setting
+from ecproc.desk.servicenow.instance import InstanceLink
+from ecproc.desk.servicenow.places import TicketPlace
+from ecproc.desk.servicenow.setting import TicketSetter
 from ecproc.desk.servicenow.soundness import Soundness
 from ecproc.desk.servicenow.texts import write_comment, write_empty_file, write_marker
 from ecproc.desk.servicenow.tokens import ReadSecret
@@ -47,12 +47,12 @@ class ServiceNowDesk:
         clock: Clock,
     ) -> None:
         self._settles_after = config.settles_after
-        self.instance = at = Instance(config, tables, mapping=mapping, secret=secret, clock=clock)
+        self.instance = at = InstanceLink(config, tables, mapping=mapping, secret=secret, clock=clock)
         self._soundness = Soundness(at.calls, at.marks)
         self._doubles = Doubles(at.calls, at.marks, seconds=config.settles_after, monotonic=clock.monotonic)
-        self._creating = Creating(at, self._soundness, self._doubles)
+        self._creating = TicketMaker(at, self._soundness, self._doubles)
         approvals = Approvals(at.calls, at.translator, as_records=config.approvals == "approver_record")
-        self._setting = Setting(at, approvals)
+        self._setting = TicketSetter(at, approvals)
         self._files = Files(at.calls)
 
     def repeat_of(self, kind: EffectKind) -> Repeat:
@@ -71,7 +71,7 @@ class ServiceNowDesk:
         await self._soundness.check()
         if call.kind == EffectKind.CREATE:
             return await self._creating.create(call)
-        handle: Callable[[DeskCall, Place], Awaitable[DeskAnswer]]
+        handle: Callable[[DeskCall, TicketPlace], Awaitable[DeskAnswer]]
         match call.kind:
             case EffectKind.COMMENT:
                 handle = self._comment
@@ -103,18 +103,18 @@ class ServiceNowDesk:
         """Close every connection."""
         await self.instance.session.aclose()
 
-    async def _comment(self, call: DeskCall, place: Place) -> DeskAnswer:
+    async def _comment(self, call: DeskCall, place: TicketPlace) -> DeskAnswer:
         return await self._note(call, place, write_comment(call.fields))
 
-    async def _attach(self, call: DeskCall, place: Place) -> DeskAnswer:
+    async def _attach(self, call: DeskCall, place: TicketPlace) -> DeskAnswer:
         file = require_file(call.file)
         if not file.size:
             return await self._note(call, place, write_empty_file(file.name))
         await self._files.attach(place.table, place.sys_id, file)
         return await self.instance.read_after(call, place)
 
-    async def _note(self, call: DeskCall, place: Place, text: str) -> DeskAnswer:
+    async def _note(self, call: DeskCall, place: TicketPlace, text: str) -> DeskAnswer:
         if place.staging:
-            return await self._setting.stage(call, place, Told({}, (text,)))
+            return await self._setting.stage(call, place, RecordNews({}, (text,)))
         row = await self.instance.journal.write(place.table, place.sys_id, text, write_marker(call))
         return self.instance.answer(call, place.table, row)

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from ecproc.desk.base import DeskRefused, DeskUnavailable
 from ecproc.desk.servicenow.calls import Calls
-from ecproc.desk.servicenow.wire import Display, Row, find_by_key
+from ecproc.desk.servicenow.wire import Display, RecordValues, find_by_key
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.events import Remark
 
@@ -22,7 +22,7 @@ class _Doubt(NamedTuple):
     until: float
 
 
-def describe_doubles(rows: Sequence[Row]) -> tuple[Remark, ...]:
+def describe_doubles(rows: Sequence[RecordValues]) -> tuple[Remark, ...]:
     """What is to be said of the records of one key, the oldest first: nothing of one."""
     if len(rows) < 2:
         return ()

@@ -19,7 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ecproc.desk.servicenow.query import EncodedQuery, is_sys_id, is_time
-from ecproc.desk.servicenow.wire import Row
+from ecproc.desk.servicenow.wire import RecordValues
 
 WIDE_PAGE: Final = 10_000
 """Rows of a page that is asked for again because all of it was hidden."""
@@ -36,7 +36,7 @@ class Heard(StrEnum):
     APPROVAL = "approval"
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
+class WatchedTable(msgspec.Struct, frozen=True, kw_only=True):
     """A watched table, read by a time that only grows; `conditions` say which of its rows."""
 
     table: str
@@ -47,7 +47,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     ticket_type: str = ""
 
 
-class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
+class TableMark(msgspec.Struct, frozen=True, omit_defaults=True):
     """How far a table was read. In a round `at` is the second where it goes on, inside of which behind the row
     `behind`; `wide`: its last page was hidden from us. `done`: the round is over."""
 
@@ -58,17 +58,17 @@ class Mark(msgspec.Struct, frozen=True, omit_defaults=True):
     done: bool = False
 
 
-class Cursor(msgspec.Struct, frozen=True):
+class RoundCursor(msgspec.Struct, frozen=True):
     """The marks of all watched tables."""
 
-    tables: Mapping[str, Mark] = {}
+    tables: Mapping[str, TableMark] = {}
 
 
-class Page(msgspec.Struct, frozen=True):
+class RoundPage(msgspec.Struct, frozen=True):
     """Rows that came, in order, and whether more are named; `newest` is the instance's clock. `is_whole`: so many rows
     as were asked for are there at most, those hidden from us included."""
 
-    rows: Sequence[Row]
+    rows: Sequence[RecordValues]
     has_next: bool
     newest: str
     is_whole: bool = False
@@ -78,45 +78,47 @@ class QueryIgnored(Exception):
     """Rows came that were not asked for: the instance does not go by the query."""
 
 
-def read_cursor(text: str) -> Cursor:
+def read_cursor(text: str) -> RoundCursor:
     """The cursor that `write_cursor` made; one that cannot be read is the empty one."""
     try:
-        found = msgspec.json.decode(text, type=Cursor)
+        found = msgspec.json.decode(text, type=RoundCursor)
     except (msgspec.DecodeError, UnicodeEncodeError):
-        return Cursor()
+        return RoundCursor()
     marks = {name: mark for name, mark in found.tables.items() if is_time(mark.seen)}
-    return Cursor({name: mark for name, mark in marks.items() if not mark.at or is_time(mark.at)})
+    return RoundCursor({name: mark for name, mark in marks.items() if not mark.at or is_time(mark.at)})
 
 
-def write_cursor(cursor: Cursor) -> str:
+def write_cursor(cursor: RoundCursor) -> str:
     """The cursor as text."""
     return msgspec.json.encode(cursor, order="sorted").decode()
 
 
-def go_round(cursor: Cursor, sources: Iterable[Source], *, start: str, overlap: float, anew: bool) -> Cursor:
+def go_round(
+    cursor: RoundCursor, sources: Iterable[WatchedTable], *, start: str, overlap: float, anew: bool
+) -> RoundCursor:
     """The cursor with a mark in this round for each table: a new round where all are done, or `anew`. A table that was
     never read begins at `start`."""
-    marks = {source.table: cursor.tables.get(source.table) or Mark(start) for source in sources}
+    marks = {source.table: cursor.tables.get(source.table) or TableMark(start) for source in sources}
     if anew or all(mark.done or not mark.at for mark in marks.values()):
-        marks = {name: Mark(mark.seen, at=_shift(mark.seen, -overlap)) for name, mark in marks.items()}
-    begun = {name: mark if mark.at or mark.done else Mark(mark.seen, at=mark.seen) for name, mark in marks.items()}
-    return Cursor(begun)
+        marks = {name: TableMark(mark.seen, at=_shift(mark.seen, -overlap)) for name, mark in marks.items()}
+    begun = {name: mark if mark.at or mark.done else TableMark(mark.seen, at=mark.seen) for name, mark in marks.items()}
+    return RoundCursor(begun)
 
 
-def end_round(cursor: Cursor) -> Cursor:
+def end_round(cursor: RoundCursor) -> RoundCursor:
     """The cursor between two rounds."""
-    return Cursor({name: Mark(mark.seen) for name, mark in cursor.tables.items()})
+    return RoundCursor({name: TableMark(mark.seen) for name, mark in cursor.tables.items()})
 
 
-def step_back(mark: Mark, newest: str, overlap: float) -> Mark:
+def step_back(mark: TableMark, newest: str, overlap: float) -> TableMark:
     """The mark, or where the instance's clock was set back behind it one that begins there: what is written now has a
     time of that clock."""
     if mark.at > newest and mark.at == _shift(mark.seen, -overlap) and not mark.behind:
-        return Mark(mark.seen, at=_shift(newest, -overlap))
+        return TableMark(mark.seen, at=_shift(newest, -overlap))
     return mark
 
 
-def ask(source: Source, mark: Mark) -> EncodedQuery:
+def ask(source: WatchedTable, mark: TableMark) -> EncodedQuery:
     """The query of the next page."""
     if mark.behind:
         query = source.conditions.at(source.time, mark.at).behind(mark.behind)
@@ -124,7 +126,7 @@ def ask(source: Source, mark: Mark) -> EncodedQuery:
     return source.conditions.since(source.time, mark.at).ordered_by(source.time).ordered_by("sys_id")
 
 
-def sort_rows(source: Source, mark: Mark, rows: Iterable[Row]) -> list[Row]:
+def sort_rows(source: WatchedTable, mark: TableMark, rows: Iterable[RecordValues]) -> list[RecordValues]:
     """The rows of a page that say when and which they are, in order. Raises QueryIgnored."""
     told = [row for row in rows if is_sys_id(row.get("sys_id", "")) and is_time(row.get(source.time, ""))]
     for row in told:
@@ -134,22 +136,22 @@ def sort_rows(source: Source, mark: Mark, rows: Iterable[Row]) -> list[Row]:
     return sorted(told, key=lambda row: (row[source.time], row["sys_id"]))
 
 
-def go_on(source: Source, mark: Mark, page: Page) -> Mark:
+def go_on(source: WatchedTable, mark: TableMark, page: RoundPage) -> TableMark:
     """The mark behind a page."""
     if page.rows:
         last = page.rows[-1]
         time = last[source.time]
         seen = max(mark.seen, min(time, page.newest))
         is_end = page.is_whole and not mark.behind
-        return Mark(seen, done=True) if is_end else Mark(seen, at=time, behind=last["sys_id"])
+        return TableMark(seen, done=True) if is_end else TableMark(seen, at=time, behind=last["sys_id"])
     if page.has_next and not mark.wide:
         return replace(mark, wide=True)
     if mark.behind:
-        return Mark(mark.seen, at=_shift(mark.at, 1.0))
-    return Mark(mark.seen, done=True)
+        return TableMark(mark.seen, at=_shift(mark.at, 1.0))
+    return TableMark(mark.seen, done=True)
 
 
-def is_hidden(mark: Mark, page: Page) -> bool:
+def is_hidden(mark: TableMark, page: RoundPage) -> bool:
     """Whether rows are there that no page shows us, so that we cannot get past them."""
     return not page.rows and page.has_next and mark.wide
 

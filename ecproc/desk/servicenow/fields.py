@@ -10,7 +10,7 @@ import msgspec
 from ecproc.desk.base import DeskCall, DeskRefused
 from ecproc.desk.servicenow.references import References
 from ecproc.desk.servicenow.texts import shorten
-from ecproc.desk.servicenow.wire import JOURNAL_FIELDS, Row
+from ecproc.desk.servicenow.wire import JOURNAL_FIELDS, RecordValues
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.events import Remark
@@ -35,7 +35,7 @@ _ENDS: Final[Mapping[str, tuple[str, str]]] = {
 """The state that a kind means where the call names none: of incidents and requests, and of changes."""
 
 
-class Told(msgspec.Struct, frozen=True):
+class RecordNews(msgspec.Struct, frozen=True):
     """What a record is to be told: its fields, and texts that go to its journal."""
 
     fields: dict[str, str]
@@ -50,7 +50,7 @@ class Translator:
         self._mapping = mapping
         self._references = references
 
-    async def translate(self, call: DeskCall) -> Told:
+    async def translate(self, call: DeskCall) -> RecordNews:
         """What follows from the call for the record: for a create everything, else what changed.
 
         Raises DeskRefused where the mapping does, and DeskUnavailable where names cannot be looked up.
@@ -80,7 +80,7 @@ class Translator:
                 fields[name], is_fallback = found
                 if is_fallback:
                     remarks.append(Remark(Anomaly.UNMAPPED, f"{name}: the default {kind}, for one that the desk lacks"))
-        return Told(fields, (*notes, *out.overflow), tuple(remarks))
+        return RecordNews(fields, (*notes, *out.overflow), tuple(remarks))
 
     async def find_user(self, email: str) -> str | None:
         """The sys_id of the one user with that address."""
@@ -97,11 +97,11 @@ class Translator:
         naming = self._list_references(ticket_type)
         return tuple(dict.fromkeys([*known, *(naming[name] for name in known if name in naming)]))
 
-    def view(self, ticket_type: str, row: Row) -> dict[str, str]:
+    def view(self, ticket_type: str, row: RecordValues) -> dict[str, str]:
         """What a record has in these fields, under the guide's names and in the desk's own words."""
         return {name: raw for name, (raw, _) in self.hear(ticket_type, row).view.items()} if row else {}
 
-    def hear(self, ticket_type: str, row: Row, *, ticket: str = "") -> Inbound:
+    def hear(self, ticket_type: str, row: RecordValues, *, ticket: str = "") -> Inbound:
         """What a record means to Ensono, whose ticket it may be. A reference is the name of what it refers to; one that
         our user may not see the name of is not heard of."""
         told = dict(row)
@@ -139,7 +139,7 @@ class Translator:
         return None if found is None else (found, True)
 
 
-def list_overruled(sent: Row, got: Row) -> tuple[Remark, ...]:
+def list_overruled(sent: RecordValues, got: RecordValues) -> tuple[Remark, ...]:
     """The fields that a record has otherwise than they were sent: rules of the instance changed them."""
     return tuple(
         Remark(Anomaly.DESK_CHANGED_VALUE, f"{name} is {shorten(got[name])!r}, not {shorten(value)!r}")

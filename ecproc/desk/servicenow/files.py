@@ -7,8 +7,8 @@ from typing import Final
 
 from ecproc.desk.base import DeskRefused, StoredFile
 from ecproc.desk.servicenow.calls import Calls
-from ecproc.desk.servicenow.session import Upload
-from ecproc.desk.servicenow.wire import Row, attach, read_attachments
+from ecproc.desk.servicenow.session import FileBody
+from ecproc.desk.servicenow.wire import RecordValues, attach, read_attachments
 from ecproc.domain.filenames import LONGEST_FILE_NAME
 
 _TYPE: Final = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,60}/[A-Za-z0-9!#$&^_.+-]{1,100}")
@@ -25,7 +25,7 @@ class Files:
     async def attach(self, table: str, sys_id: str, file: StoredFile) -> None:
         """Attach a file that has content. A repeat would attach it again: look first."""
         kind = file.type if _TYPE.fullmatch(file.type) else _ANY_TYPE
-        await self._calls.record(attach(table, sys_id, name_file(file)), Upload(file.path, file.size, kind))
+        await self._calls.record(attach(table, sys_id, name_file(file)), FileBody(file.path, file.size, kind))
 
     async def has(self, sys_id: str, file: StoredFile) -> bool:
         """Whether the file is attached."""
@@ -48,7 +48,7 @@ def name_file(file: StoredFile) -> str:
     return f"{stem[: LONGEST_FILE_NAME - len(extension) - 1]}.{extension}"
 
 
-def is_file(row: Row, file: StoredFile) -> bool:
+def is_file(row: RecordValues, file: StoredFile) -> bool:
     """Whether an attachment is that file: by its hash where it has one, else by name and size."""
     if row.get("hash"):
         return row["hash"] == file.sha256 and row.get("file_name") == name_file(file)

@@ -11,7 +11,7 @@ import msgspec
 from ecproc.desk.base import News, StoredFile
 from ecproc.desk.servicenow.files import is_file
 from ecproc.desk.servicenow.instance import read_count
-from ecproc.desk.servicenow.wire import Row
+from ecproc.desk.servicenow.wire import RecordValues
 from ecproc.domain.external import ExternalDecision, ExternalKind, ExternalNote, ExternalReceived
 from ecproc.domain.remarks import Remark
 from ecproc.mapping.tables import Inbound
@@ -22,7 +22,7 @@ _MARKER: Final = re.compile(r"\[Ensono note [A-Za-z0-9:._|-]{1,120}\]")
 _ANY_TYPE: Final = "application/octet-stream"
 
 
-def is_own_note(row: Row, user: str) -> bool:
+def is_own_note(row: RecordValues, user: str) -> bool:
     """Whether an entry of a journal is ours: by our user where that is known, or with a marker as its last line, whole.
     A person may quote a marker, or write behind one."""
     lines = row.get("value", "").rstrip().splitlines()
@@ -30,12 +30,14 @@ def is_own_note(row: Row, user: str) -> bool:
     return by_us or (bool(lines) and _MARKER.fullmatch(lines[-1].strip()) is not None)
 
 
-def is_own_file(row: Row, handed: Iterable[StoredFile]) -> bool:
+def is_own_file(row: RecordValues, handed: Iterable[StoredFile]) -> bool:
     """Whether an attachment is one of the files that Ensono's ticket has, which we hand over ourselves."""
     return any(is_file(row, file) for file in handed)
 
 
-def tell_record(row: Row, inbound: Inbound, *, source: str, mapping: str, remarks: tuple[Remark, ...] = ()) -> News:
+def tell_record(
+    row: RecordValues, inbound: Inbound, *, source: str, mapping: str, remarks: tuple[Remark, ...] = ()
+) -> News:
     """A record as it stands."""
     return News(
         ExternalReceived(
@@ -55,7 +57,7 @@ def tell_record(row: Row, inbound: Inbound, *, source: str, mapping: str, remark
     )
 
 
-def tell_note(row: Row, number: str, *, source: str) -> News:
+def tell_note(row: RecordValues, number: str, *, source: str) -> News:
     """An entry of a journal."""
     at, author = _write_time(row.get("sys_created_on", "")), row.get("sys_created_by", "")
     return News(
@@ -73,7 +75,7 @@ def tell_note(row: Row, number: str, *, source: str) -> News:
     )
 
 
-def tell_file(row: Row, number: str, *, source: str) -> News:
+def tell_file(row: RecordValues, number: str, *, source: str) -> News:
     """An attachment, whose content is to be fetched."""
     size = row.get("size_bytes", "")
     return News(
@@ -94,7 +96,7 @@ def tell_file(row: Row, number: str, *, source: str) -> News:
     )
 
 
-def tell_decision(row: Row, number: str, reference: str, decision: ExternalDecision, *, source: str) -> News:
+def tell_decision(row: RecordValues, number: str, reference: str, decision: ExternalDecision, *, source: str) -> News:
     """An answer to a change; the row is the change's own, or that of one of those who were asked."""
     return News(
         ExternalReceived(
@@ -116,5 +118,5 @@ def _write_time(time: str) -> str:
     return f"{time.replace(' ', 'T')}Z" if time else ""
 
 
-def _write_body(row: Row) -> str:
+def _write_body(row: RecordValues) -> str:
     return msgspec.json.encode(row, order="sorted").decode()

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias, assert_never
 
 from ecproc.desk.base import News, StoredFile
 from ecproc.desk.servicenow.changes import TABLE as CHANGES
-from ecproc.desk.servicenow.feed import Heard, Source
+from ecproc.desk.servicenow.feed import Heard, WatchedTable
 from ecproc.desk.servicenow.fields import Translator
 from ecproc.desk.servicenow.heard import (
     DECIDED,
@@ -21,12 +21,12 @@ from ecproc.desk.servicenow.heard import (
 )
 from ecproc.desk.servicenow.query import EncodedQuery, is_sys_id
 from ecproc.desk.servicenow.texts import shorten
-from ecproc.desk.servicenow.wire import Display, Request, Row, list_rows, read_journal
+from ecproc.desk.servicenow.wire import Display, InstanceCall, RecordValues, list_rows, read_journal
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.external import ExternalDecision
 from ecproc.domain.remarks import Remark
 
-ReadRows: TypeAlias = Callable[[Request], Awaitable[list[Row]]]
+ReadRows: TypeAlias = Callable[[InstanceCall], Awaitable[list[RecordValues]]]
 """Asks the instance for a list. Raises DeskUnavailable."""
 Handed: TypeAlias = Callable[[str], Awaitable[Collection[StoredFile]]]
 """The files of Ensono's ticket that has this client ticket: we attach them there ourselves."""
@@ -62,7 +62,7 @@ class Hearing:
         self._handed = handed
         self._numbers: dict[str, str] = {}
 
-    async def tell(self, source: Source, rows: Sequence[Row]) -> list[News]:
+    async def tell(self, source: WatchedTable, rows: Sequence[RecordValues]) -> list[News]:
         """The news of a table's rows, in their order. Raises DeskUnavailable."""
         match source.heard:
             case Heard.RECORD:
@@ -76,7 +76,7 @@ class Hearing:
             case heard:
                 assert_never(heard)
 
-    async def tell_hung(self, source: Source, records: Iterable[Row], *, since: str = "") -> list[News]:
+    async def tell_hung(self, source: WatchedTable, records: Iterable[RecordValues], *, since: str = "") -> list[News]:
         """The news of a table that hang on these records, or those from some time on. Raises DeskUnavailable."""
         field = {Heard.NOTE: "element_id", Heard.FILE: "table_sys_id"}.get(source.heard, "sysapproval")
         found: list[News] = []
@@ -88,7 +88,7 @@ class Hearing:
             found += await self.tell(source, rows)
         return found
 
-    async def _tell_record(self, source: Source, row: Row) -> list[News]:
+    async def _tell_record(self, source: WatchedTable, row: RecordValues) -> list[News]:
         number = row.get("number", "")
         if not number:
             return []
@@ -104,7 +104,7 @@ class Hearing:
         record = tell_record(row, inbound, source=self._source, mapping=self._translator.mapping_hash, remarks=remarks)
         return [record, *await self._tell_own_decision(source, row)]
 
-    async def _tell_own_decision(self, source: Source, row: Row) -> list[News]:
+    async def _tell_own_decision(self, source: WatchedTable, row: RecordValues) -> list[News]:
         """What a change itself says of its approval, where its approvers are not asked one by one."""
         approved = DECIDED.get(row.get("approval", ""))
         if "approval" not in source.fields or approved is None or row.get("type") != _NORMAL:
@@ -121,7 +121,7 @@ class Hearing:
                     return entry["value"]
         return ""
 
-    async def _tell_notes(self, rows: Sequence[Row]) -> list[News]:
+    async def _tell_notes(self, rows: Sequence[RecordValues]) -> list[News]:
         told = [row for row in rows if row.get("element") in self._notes_out and not is_own_note(row, self._user)]
         numbers = await self._find_numbers((row.get("name", ""), row.get("element_id", "")) for row in told)
         return [
@@ -130,7 +130,7 @@ class Hearing:
             if row.get("element_id") in numbers
         ]
 
-    async def _tell_files(self, rows: Sequence[Row]) -> list[News]:
+    async def _tell_files(self, rows: Sequence[RecordValues]) -> list[News]:
         numbers = await self._find_numbers((row.get("table_name", ""), row.get("table_sys_id", "")) for row in rows)
         handed = {number: await self._handed(number) for number in dict.fromkeys(numbers.values())}
         return [
@@ -139,7 +139,7 @@ class Hearing:
             if (number := numbers.get(row.get("table_sys_id", ""))) and not is_own_file(row, handed[number])
         ]
 
-    async def _tell_approvals(self, rows: Sequence[Row]) -> list[News]:
+    async def _tell_approvals(self, rows: Sequence[RecordValues]) -> list[News]:
         decided = [row for row in rows if row.get("state") in DECIDED and row.get("sysapproval.number")]
         found = []
         for row in decided:

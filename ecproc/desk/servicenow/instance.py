@@ -11,18 +11,18 @@ from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
 from ecproc.desk.servicenow.calls import Calls
 from ecproc.desk.servicenow.changes import Changes
 from ecproc.desk.servicenow.fields import Translator
-from ecproc.desk.servicenow.journal import Journal
-from ecproc.desk.servicenow.places import Place, Places
+from ecproc.desk.servicenow.journal import RecordJournal
+from ecproc.desk.servicenow.places import TicketPlace, TicketPlaces
 from ecproc.desk.servicenow.references import References
-from ecproc.desk.servicenow.session import Session
+from ecproc.desk.servicenow.session import InstanceSession
 from ecproc.desk.servicenow.texts import join_texts, write_hold, write_marker, write_note
 from ecproc.desk.servicenow.tokens import ReadSecret
-from ecproc.desk.servicenow.wire import Display, Row, page_of, read
+from ecproc.desk.servicenow.wire import Display, RecordValues, page_of, read
 from ecproc.domain.events import Remark
 from ecproc.mapping.tables import Mapping as FieldMapping
 
 
-class Instance:
+class InstanceLink:
     """One instance, as the configuration, which has passed its checks, names it."""
 
     def __init__(
@@ -34,12 +34,12 @@ class Instance:
         secret: ReadSecret,
         clock: Clock,
     ) -> None:
-        self.session = Session(config, secret=secret, clock=clock)
+        self.session = InstanceSession(config, secret=secret, clock=clock)
         self.calls = calls = Calls(self.session)
         self.marks = Display(key_field=config.key_field, display_field=config.display_field, display=config.display)
         self.translator = Translator(mapping, References(calls.rows, clock.monotonic))
-        self.places = Places(calls, tables, key_field=config.key_field)
-        self.journal = Journal(calls, config.note_field)
+        self.places = TicketPlaces(calls, tables, key_field=config.key_field)
+        self.journal = RecordJournal(calls, config.note_field)
         self.changes = Changes(
             calls,
             key_field=config.key_field,
@@ -56,12 +56,12 @@ class Instance:
         """The same, for an instance that asks why a ticket waits."""
         return self.write_note(call, write_hold({**call.record, **call.fields}))
 
-    async def read(self, call: DeskCall, place: Place) -> DeskAnswer:
+    async def read(self, call: DeskCall, place: TicketPlace) -> DeskAnswer:
         """The record as it stands. Raises DeskUnavailable and DeskRefused."""
         row = await self.calls.known(read(place.table, place.sys_id, key_field=self.marks.key_field))
         return self.answer(call, place.table, row)
 
-    async def read_after(self, call: DeskCall, place: Place) -> DeskAnswer:
+    async def read_after(self, call: DeskCall, place: TicketPlace) -> DeskAnswer:
         """The record behind what was done already: that it cannot be read now takes nothing back."""
         with suppress(DeskUnavailable, DeskRefused):
             return await self.read(call, place)
@@ -71,7 +71,7 @@ class Instance:
         self,
         call: DeskCall,
         table: str,
-        row: Row,
+        row: RecordValues,
         remarks: tuple[Remark, ...] = (),
         *,
         written: Collection[str] = (),
@@ -90,7 +90,7 @@ class Instance:
         )
 
 
-def read_count(row: Row) -> int:
+def read_count(row: RecordValues) -> int:
     """How often a record was changed; 0 where it does not say."""
     count = row.get("sys_mod_count", "")
     return int(count) if count.isascii() and count.isdecimal() and len(count) < 19 else 0

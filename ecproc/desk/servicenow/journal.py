@@ -8,7 +8,7 @@ from ecproc.desk.base import DeskUnavailable
 from ecproc.desk.servicenow.answers import gone
 from ecproc.desk.servicenow.calls import Calls, before_writing
 from ecproc.desk.servicenow.texts import has_marker, names_marker, write_note
-from ecproc.desk.servicenow.wire import Row, comment, read_journal, read_journal_text
+from ecproc.desk.servicenow.wire import RecordValues, comment, read_journal, read_journal_text
 
 _FORBIDDEN: Final = "403"
 _MOST_NOTED: Final = 10_000
@@ -18,7 +18,7 @@ _HINT: Final = (
 )
 
 
-class Journal:
+class RecordJournal:
     """The journals of the instance's records, one field of each."""
 
     def __init__(self, calls: Calls, field: str) -> None:
@@ -26,7 +26,7 @@ class Journal:
         self._calls = calls
         self._noted: dict[str, None] = {}
 
-    async def write(self, table: str, sys_id: str, text: str, marker: str) -> Row:
+    async def write(self, table: str, sys_id: str, text: str, marker: str) -> RecordValues:
         """Add a note. A repeat would add it again: look first."""
         row = await self._calls.record(comment(table, sys_id, self.field, write_note(text, marker)))
         self.note_written(sys_id)
@@ -40,7 +40,7 @@ class Journal:
 
     async def holds(self, table: str, sys_id: str, marker: str) -> bool:
         """Whether the note is there. Raises DeskUnavailable where nobody can tell, DeskRefused for a missing record."""
-        entries: list[Row] = []
+        entries: list[RecordValues] = []
         try:
             entries = await self._calls.rows(read_journal(sys_id, self.field))
         except DeskUnavailable as error:

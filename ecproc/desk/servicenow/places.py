@@ -19,7 +19,7 @@ _MOST_LOCATED: Final = 10_000
 _KEY_HINT: Final = "its number has characters that cannot be asked for; make the client ticket by hand and link it"
 
 
-class Place(NamedTuple):
+class TicketPlace(NamedTuple):
     """A client ticket's table, the staging table in front of it (empty without one), and its record's sys_id."""
 
     table: str
@@ -27,7 +27,7 @@ class Place(NamedTuple):
     sys_id: str
 
 
-class Places:
+class TicketPlaces:
     """Finds client tickets; where one is by its number is remembered."""
 
     def __init__(self, calls: Calls, tables: ServiceNowTables, *, key_field: str) -> None:
@@ -53,7 +53,7 @@ class Places:
             return table, ""
         return _TARGETS.table_of(ticket_type), table.removeprefix(IMPORT)
 
-    async def locate(self, call: DeskCall) -> Place:
+    async def locate(self, call: DeskCall) -> TicketPlace:
         """The client ticket's record, by the desk's own name for it or, where Ensono told us the number, by that.
 
         Raises DeskUnavailable and DeskRefused.
@@ -62,7 +62,7 @@ class Places:
         number = call.number or ""
         sys_id = call.reference or self._located.get(number, "")
         if is_sys_id(sys_id):
-            return Place(table, staging, sys_id)
+            return TicketPlace(table, staging, sys_id)
         if not is_number(number):
             raise DeskRefused(f"{call.kind} names no ticket of this instance", final=True)
         request = find_by_number(table, number, key_field=self._key_field)
@@ -72,7 +72,7 @@ class Places:
         while len(self._located) >= _MOST_LOCATED:
             del self._located[next(iter(self._located))]
         self._located[number] = rows[0]["sys_id"]
-        return Place(table, staging, rows[0]["sys_id"])
+        return TicketPlace(table, staging, rows[0]["sys_id"])
 
     def key_of_create(self, call: DeskCall) -> str:
         """The key that a create's record is looked up by. Raises DeskRefused for one that cannot be asked for."""

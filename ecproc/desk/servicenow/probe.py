@@ -10,10 +10,10 @@ from ecproc.desk.base import DeskRefused, DeskUnavailable
 from ecproc.desk.finding import DeskCheck, DeskFinding
 from ecproc.desk.servicenow.answers import read_list
 from ecproc.desk.servicenow.choices import read_list_of
-from ecproc.desk.servicenow.instance import Instance
+from ecproc.desk.servicenow.instance import InstanceLink
 from ecproc.desk.servicenow.proof import prove_writing
 from ecproc.desk.servicenow.tokens import OAUTH
-from ecproc.desk.servicenow.wire import JOURNALS, TOKEN_PATH, Row, read_any, read_property, read_shown
+from ecproc.desk.servicenow.wire import JOURNALS, TOKEN_PATH, RecordValues, read_any, read_property, read_shown
 from ecproc.mapping.rules import Direction
 from ecproc.mapping.tables import Mapping as FieldMapping
 
@@ -33,7 +33,7 @@ _SECOND: Final = 1_000_000
 
 
 async def check(
-    instance: Instance, config: ServiceNowConfig, mapping: FieldMapping, *, nonce: str, write: bool
+    instance: InstanceLink, config: ServiceNowConfig, mapping: FieldMapping, *, nonce: str, write: bool
 ) -> DeskCheck:
     """What is wrong with the instance for us, and what was taken for granted. With `write` a record of each table is
     made, worked on and brought to its end, under a key of that `nonce`. Nothing is raised."""
@@ -52,7 +52,7 @@ async def check(
 class _Looking:
     """One look at an instance."""
 
-    def __init__(self, instance: Instance, config: ServiceNowConfig, mapping: FieldMapping) -> None:
+    def __init__(self, instance: InstanceLink, config: ServiceNowConfig, mapping: FieldMapping) -> None:
         self._at = instance
         self._config = config
         self._mapping = mapping
@@ -170,7 +170,7 @@ class _Looking:
             text = f"the mapping does not have {', '.join(unknown[:20])} of {name}"
             self.findings.append(DeskFinding("choices", "warning", text, fix))
 
-    async def _read_some(self, table: str, *fields: str) -> Row | None:
+    async def _read_some(self, table: str, *fields: str) -> RecordValues | None:
         """A record of a table, empty where it shows none; None where we may not read it."""
         try:
             rows = await self._at.calls.rows(read_any(table, fields))

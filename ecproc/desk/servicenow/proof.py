@@ -9,9 +9,9 @@ from typing import Final
 from ecproc.desk.base import DeskCall, DeskRefused, DeskUnavailable
 from ecproc.desk.finding import DeskFinding
 from ecproc.desk.servicenow.changes import TABLE as CHANGES
-from ecproc.desk.servicenow.instance import Instance
+from ecproc.desk.servicenow.instance import InstanceLink
 from ecproc.desk.servicenow.texts import write_marker
-from ecproc.desk.servicenow.wire import Display, Row, create, find_by_key, patch
+from ecproc.desk.servicenow.wire import Display, RecordValues, create, find_by_key, patch
 from ecproc.domain.effects import EffectKind
 
 NO_FIELD: Final = "u_ecproc_no_such_field"
@@ -25,7 +25,7 @@ _ENDS: Final = {
 _END_FIX: Final = "map the fields that the text names; close the test record by hand"
 
 
-async def prove_writing(instance: Instance, ticket_type: str, table: str, *, nonce: str) -> list[DeskFinding]:
+async def prove_writing(instance: InstanceLink, ticket_type: str, table: str, *, nonce: str) -> list[DeskFinding]:
     """What is wrong with writing to a table, by a test record that is brought to its end again. Nothing is raised.
 
     Tickets behind a staging table are not tried: what its transform map does is not ours to undo.
@@ -47,7 +47,7 @@ async def prove_writing(instance: Instance, ticket_type: str, table: str, *, non
 
 
 class _Proof:
-    def __init__(self, instance: Instance, ticket_type: str, table: str, nonce: str) -> None:
+    def __init__(self, instance: InstanceLink, ticket_type: str, table: str, nonce: str) -> None:
         self._at = instance
         self._type = ticket_type
         self._table = table
@@ -93,7 +93,7 @@ class _Proof:
         for kind in _ENDS[self._type]:
             told = await self._at.translator.translate(self._call(kind))
             state = told.fields.get("state", "")
-            row: Row
+            row: RecordValues
             if self._table == CHANGES:
                 row = await self._at.changes.write(self._call(kind), self.sys_id, told.fields, extra={})
             else:

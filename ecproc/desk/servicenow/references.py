@@ -8,9 +8,9 @@ from typing import Final, NamedTuple, TypeAlias
 import anyio
 
 from ecproc.desk.servicenow.query import is_email, is_sys_id
-from ecproc.desk.servicenow.wire import Request, Row, find_user, read_page
+from ecproc.desk.servicenow.wire import InstanceCall, RecordValues, find_user, read_page
 
-ReadRows: TypeAlias = Callable[[Request], Awaitable[list[Row]]]
+ReadRows: TypeAlias = Callable[[InstanceCall], Awaitable[list[RecordValues]]]
 """Asks the instance for a list. Raises DeskUnavailable."""
 
 KEPT_SECONDS: Final = 3600.0

@@ -16,9 +16,9 @@ import msgspec
 from ecproc.clock import Clock
 from ecproc.config.servicenow import ServiceNowConfig
 from ecproc.desk.base import DeskRefused, DeskUnavailable
-from ecproc.desk.servicenow.answers import Seen, judge_fault, read_wait
+from ecproc.desk.servicenow.answers import InstanceAnswer, judge_fault, read_wait
 from ecproc.desk.servicenow.tokens import ReadSecret, Tokens
-from ecproc.desk.servicenow.wire import TOKEN_PATH, Request
+from ecproc.desk.servicenow.wire import TOKEN_PATH, InstanceCall
 from ecproc.http import HttpClient, HttpFault, HttpResponse, Origin
 from ecproc.network import parse_http_date
 
@@ -39,7 +39,7 @@ _FILE_HINT: Final = "bring the file back from a backup of the data directory and
 _BUSY: Final = frozenset({408, 429})
 
 
-class Upload(msgspec.Struct, frozen=True):
+class FileBody(msgspec.Struct, frozen=True):
     """A file that is a request's body."""
 
     path: Path
@@ -47,7 +47,7 @@ class Upload(msgspec.Struct, frozen=True):
     type: str
 
 
-class Session:
+class InstanceSession:
     """The way to one instance. A 401 renews the token once and sends again, which is safe: nothing was done."""
 
     def __init__(self, config: ServiceNowConfig, *, secret: ReadSecret, clock: Clock) -> None:
@@ -67,11 +67,11 @@ class Session:
         self._ceiling = Ceiling(config.requests_per_hour, clock.monotonic)
         self._silent_until = -math.inf
 
-    async def send(self, request: Request, upload: Upload | None = None) -> Seen:
+    async def send(self, request: InstanceCall, upload: FileBody | None = None) -> InstanceAnswer:
         """The answer of any status. Raises DeskUnavailable where there is none, or nothing may be sent just now."""
         return await self._ask(request, lambda headers: self._send(request, headers, upload))
 
-    async def copy(self, request: Request, write: Callable[[bytes], Awaitable[None]], most: int) -> Seen:
+    async def copy(self, request: InstanceCall, write: Callable[[bytes], Awaitable[None]], most: int) -> InstanceAnswer:
         """The answer; the body of a good one goes to `write` piece by piece. Raises as `send` does, and DeskRefused
         where it has more than `most` bytes."""
         return await self._ask(request, lambda headers: self._copy(request, headers, write, most))
@@ -80,7 +80,9 @@ class Session:
         """Close every connection."""
         await self._client.aclose()
 
-    async def _ask(self, request: Request, send: Callable[[dict[str, str]], Awaitable[Seen]]) -> Seen:
+    async def _ask(
+        self, request: InstanceCall, send: Callable[[dict[str, str]], Awaitable[InstanceAnswer]]
+    ) -> InstanceAnswer:
         async with self._places.take():
             await self._wait_turn(request)
             headers = await self.tokens.authorize()
@@ -90,7 +92,7 @@ class Session:
         self._learn(seen)
         return seen
 
-    async def _wait_turn(self, request: Request) -> None:
+    async def _wait_turn(self, request: InstanceCall) -> None:
         """Return when a call may leave, which is soon; raise where it is not."""
         reason = "as many calls as desk.servicenow.requests_per_hour allows"
         left = self._silent_until - self._clock.monotonic()
@@ -103,7 +105,7 @@ class Session:
                 return
         raise DeskUnavailable(reason, sent=False, retry_after=left, down=True, call=request.told)
 
-    def _learn(self, seen: Seen) -> None:
+    def _learn(self, seen: InstanceAnswer) -> None:
         """Go by what an answer says of the instance's load: a named time holds every call."""
         if seen.status not in _BUSY:
             return
@@ -113,7 +115,7 @@ class Session:
         else:
             self._silent_until = max(self._silent_until, self._clock.monotonic() + wait)
 
-    async def _send(self, request: Request, headers: Mapping[str, str], upload: Upload | None) -> Seen:
+    async def _send(self, request: InstanceCall, headers: Mapping[str, str], upload: FileBody | None) -> InstanceAnswer:
         sent = {"accept": "application/json", **headers}
         if upload is not None:
             return await self._send_file(request, sent, upload)
@@ -124,8 +126,8 @@ class Session:
         return await self._exchange(request, sent, content)
 
     async def _copy(
-        self, request: Request, headers: Mapping[str, str], write: Callable[[bytes], Awaitable[None]], most: int
-    ) -> Seen:
+        self, request: InstanceCall, headers: Mapping[str, str], write: Callable[[bytes], Awaitable[None]], most: int
+    ) -> InstanceAnswer:
         sent = {"accept": "*/*", "accept-encoding": "identity", **headers}
         too_large = False
         try:
@@ -143,7 +145,7 @@ class Session:
         finally:
             del failed
 
-    async def _send_file(self, request: Request, headers: dict[str, str], upload: Upload) -> Seen:
+    async def _send_file(self, request: InstanceCall, headers: dict[str, str], upload: FileBody) -> InstanceAnswer:
         try:
             file = await anyio.to_thread.run_sync(lambda: upload.path.open("rb", buffering=0))
         except OSError as error:
@@ -157,14 +159,14 @@ class Session:
             headers |= {"content-type": upload.type, "content-length": str(upload.size)}
             return await self._exchange(request, headers, _read_pieces(file))
 
-    async def _post_form(self, form: Mapping[str, str]) -> Seen:
-        request = Request(method="POST", path=TOKEN_PATH)
+    async def _post_form(self, form: Mapping[str, str]) -> InstanceAnswer:
+        request = InstanceCall(method="POST", path=TOKEN_PATH)
         headers = {"accept": "application/json", "content-type": "application/x-www-form-urlencoded"}
         return await self._exchange(request, headers, urlencode(form).encode())
 
     async def _exchange(
-        self, request: Request, headers: Mapping[str, str], content: bytes | AsyncIterator[bytes] | None
-    ) -> Seen:
+        self, request: InstanceCall, headers: Mapping[str, str], content: bytes | AsyncIterator[bytes] | None
+    ) -> InstanceAnswer:
         try:
             async with self._client.open(
                 request.method, self._origin, request.target, headers=headers, content=content
@@ -179,9 +181,9 @@ class Session:
         finally:
             del failed
 
-    def _describe(self, response: HttpResponse, body: bytes) -> Seen:
+    def _describe(self, response: HttpResponse, body: bytes) -> InstanceAnswer:
         date = parse_http_date(response.header("date") or "")
-        return Seen(
+        return InstanceAnswer(
             status=response.status,
             body=body,
             retry_after=response.header("retry-after"),

@@ -10,26 +10,26 @@ from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused
 from ecproc.desk.servicenow.answers import misses_comment
 from ecproc.desk.servicenow.approvals import Approvals
 from ecproc.desk.servicenow.changes import TABLE as CHANGES
-from ecproc.desk.servicenow.fields import Told, list_overruled
-from ecproc.desk.servicenow.instance import Instance
-from ecproc.desk.servicenow.places import Place
+from ecproc.desk.servicenow.fields import RecordNews, list_overruled
+from ecproc.desk.servicenow.instance import InstanceLink
+from ecproc.desk.servicenow.places import TicketPlace
 from ecproc.desk.servicenow.staging import put
 from ecproc.desk.servicenow.texts import write_marker
-from ecproc.desk.servicenow.wire import Request, Row, patch, read
+from ecproc.desk.servicenow.wire import InstanceCall, RecordValues, patch, read
 from ecproc.domain.effects import EffectKind
 
 _ENDING: Final = frozenset({EffectKind.RESOLVE, EffectKind.CLOSE, EffectKind.CANCEL})
 _OVER: Final = frozenset({"closed", "cancelled"})
 
 
-class Setting:
+class TicketSetter:
     """Works client tickets. All raise DeskUnavailable and DeskRefused."""
 
-    def __init__(self, instance: Instance, approvals: Approvals) -> None:
+    def __init__(self, instance: InstanceLink, approvals: Approvals) -> None:
         self._at = instance
         self._approvals = approvals
 
-    async def set(self, call: DeskCall, place: Place) -> DeskAnswer:
+    async def set(self, call: DeskCall, place: TicketPlace) -> DeskAnswer:
         """Bring the record to what the call says."""
         told = await self._at.translator.translate(call)
         asked = await self._approvals.ask(call, place.sys_id, is_change=place.table == CHANGES)
@@ -44,7 +44,9 @@ class Setting:
         remarks = (*told.remarks, *list_overruled(told.fields, row))
         return self._at.answer(call, place.table, row, remarks, written=told.fields)
 
-    async def _write_with_reason(self, call: DeskCall, place: Place, told: Told, extra: Row) -> Row:
+    async def _write_with_reason(
+        self, call: DeskCall, place: TicketPlace, told: RecordNews, extra: RecordValues
+    ) -> RecordValues:
         """Write; once more with a note where a policy asks for one because the ticket waits for somebody."""
         try:
             return await self._write(call, place, told, extra)
@@ -53,7 +55,7 @@ class Setting:
                 raise
         return await self._write(call, place, told, self._at.explain_hold(call))
 
-    async def _write(self, call: DeskCall, place: Place, told: Told, extra: Row) -> Row:
+    async def _write(self, call: DeskCall, place: TicketPlace, told: RecordNews, extra: RecordValues) -> RecordValues:
         table, _, sys_id = place
         if table == CHANGES and told.fields.get("state"):
             row = await self._at.changes.write(call, sys_id, told.fields, extra=extra)
@@ -68,7 +70,7 @@ class Setting:
             self._at.journal.note_written(sys_id)
         return row
 
-    async def _patch(self, call: DeskCall, place: Place, request: Request, told: Told) -> Row:
+    async def _patch(self, call: DeskCall, place: TicketPlace, request: InstanceCall, told: RecordNews) -> RecordValues:
         """The record as it was set. One that came to another end before stays there: nothing leads out of it."""
         try:
             row = await self._at.calls.record(request)
@@ -82,7 +84,7 @@ class Setting:
         _require_state(told, row)
         return row
 
-    async def stage(self, call: DeskCall, place: Place, told: Told) -> DeskAnswer:
+    async def stage(self, call: DeskCall, place: TicketPlace, told: RecordNews) -> DeskAnswer:
         """The same by a row of the staging table; a note that is there already is not put in again."""
         marker = write_marker(call)
         body = {**told.fields, **self._at.marks.mark(self._at.places.key_of_record(call))}
@@ -93,7 +95,7 @@ class Setting:
         return self._at.answer(call, place.table, stored, told.remarks)
 
 
-def _require_state(told: Told, row: Row) -> None:
+def _require_state(told: RecordNews, row: RecordValues) -> None:
     """Raise DeskRefused where the record did not go to the state that it was sent to."""
     wanted = told.fields.get("state")
     if wanted and "state" in row and row["state"] != wanted:

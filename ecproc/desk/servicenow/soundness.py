@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ecproc.desk.base import DeskRefused, DeskUnavailable
 from ecproc.desk.servicenow.calls import Calls, before_writing
-from ecproc.desk.servicenow.wire import Display, Request, Row, find_by_key, patch, read_any
+from ecproc.desk.servicenow.wire import Display, InstanceCall, RecordValues, find_by_key, patch, read_any
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.events import Remark
 
@@ -42,7 +42,7 @@ class Soundness:
         if self._deaf is not None:
             raise self._describe_deaf(self._deaf)
 
-    def note_created(self, table: str, row: Row, key: str) -> tuple[Remark, ...]:
+    def note_created(self, table: str, row: RecordValues, key: str) -> tuple[Remark, ...]:
         """Hold a record that was made against its key; what is odd about it."""
         if row.get(self._marks.key_field) == key:
             self._proven.add(table)
@@ -51,7 +51,7 @@ class Soundness:
         detail = f"{row.get('number', '')}: {self._marks.key_field} of {table} does not keep the key {key}"
         return (Remark(Anomaly.KEY_NOT_STORED, detail),)
 
-    async def choose(self, table: str, key: str, rows: Sequence[Row]) -> list[Row]:
+    async def choose(self, table: str, key: str, rows: Sequence[RecordValues]) -> list[RecordValues]:
         """Those of the rows found that have the key, compared here. Raises DeskUnavailable where the query was not
         understood: rows came that have another one, or the field is not there to be asked for."""
         wanted = self._marks.mark(key)
@@ -87,7 +87,7 @@ class Soundness:
         rows = await self._calls.rows(self._ask_for_none(table))
         return not rows and await self._shows_key(table)
 
-    def _ask_for_none(self, table: str) -> Request:
+    def _ask_for_none(self, table: str) -> InstanceCall:
         return find_by_key(table, _NO_KEY, self._marks)
 
     def _describe_lost(self, table: str) -> DeskUnavailable:

@@ -6,14 +6,14 @@ from typing import Final
 
 from ecproc.desk.base import DeskCall, DeskRefused, DeskUnavailable
 from ecproc.desk.servicenow.answers import read_answer
-from ecproc.desk.servicenow.session import Session
-from ecproc.desk.servicenow.wire import Row, import_row, read_rows
+from ecproc.desk.servicenow.session import InstanceSession
+from ecproc.desk.servicenow.wire import RecordValues, import_row, read_rows
 
 _STORED: Final = frozenset({"inserted", "updated", "ignored"})
 _HINT: Final = "see the transform map and the import set's log at the instance, then ecproc outbox retry"
 
 
-async def put(session: Session, staging: str, body: Row, call: DeskCall) -> Row:
+async def put(session: InstanceSession, staging: str, body: RecordValues, call: DeskCall) -> RecordValues:
     """Put a row in; `sys_id` and `number` of what the map made of it. Doing it again finds the same record.
 
     Its own `status` says what became of it, and not the HTTP status. Raises DeskUnavailable and DeskRefused.

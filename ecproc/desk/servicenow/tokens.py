@@ -13,12 +13,12 @@ from ecproc.clock import Clock
 from ecproc.config.secret import Secret
 from ecproc.config.servicenow import ServiceNowConfig
 from ecproc.desk.base import DeskUnavailable
-from ecproc.desk.servicenow.answers import Seen, read_wait
+from ecproc.desk.servicenow.answers import InstanceAnswer, read_wait
 from ecproc.desk.servicenow.wire import TOKEN_PATH, read_error
 
 ReadSecret: TypeAlias = Callable[[str], Secret]
 """The secret of an option of `desk.servicenow` as it is now, by its key."""
-PostForm: TypeAlias = Callable[[Mapping[str, str]], Awaitable[Seen]]
+PostForm: TypeAlias = Callable[[Mapping[str, str]], Awaitable[InstanceAnswer]]
 """Posts a form to where tokens are given. Raises DeskUnavailable without an answer."""
 
 OAUTH: Final = frozenset({"client_credentials", "password", "refresh"})
@@ -45,7 +45,7 @@ class Tokens:
 
     def __init__(self, config: ServiceNowConfig, secret: ReadSecret, post: PostForm, clock: Clock) -> None:
         self._config = config
-        self._secret = secret
+        self._secrets = _Secrets(secret)
         self._post = post
         self._clock = clock
         self._renewing = anyio.Lock()
@@ -68,9 +68,9 @@ class Tokens:
         config = self._config
         match config.auth:
             case "api_key":
-                return {"x-sn-apikey": self._secret("api_key").reveal()}
+                return {"x-sn-apikey": self._secrets.api_key.reveal()}
             case "basic":
-                pair = f"{config.username}:{self._secret('password').reveal()}"
+                pair = f"{config.username}:{self._secrets.password.reveal()}"
                 return {"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
             case _:
                 async with self._renewing:
@@ -103,17 +103,17 @@ class Tokens:
     def _list_forms(self) -> list[dict[str, str]]:
         """What a token is asked for with, the best way first."""
         config = self._config
-        common = {"client_id": config.client_id, "client_secret": self._secret("client_secret").reveal()}
+        common = {"client_id": config.client_id, "client_secret": self._secrets.client_secret.reveal()}
         if config.scope:
             common["scope"] = config.scope
         if config.auth == "client_credentials":
             return [{"grant_type": "client_credentials", **common}]
         renewing = [self._refresh] if self._refresh else []
         if config.auth == "refresh":
-            renewing = list(dict.fromkeys([*renewing, self._secret("refresh_token")]))
+            renewing = list(dict.fromkeys([*renewing, self._secrets.refresh_token]))
         forms = [{"grant_type": "refresh_token", **common, "refresh_token": one.reveal()} for one in renewing]
         if config.auth == "password":
-            pair = {"username": config.username, "password": self._secret("password").reveal()}
+            pair = {"username": config.username, "password": self._secrets.password.reveal()}
             forms.append({"grant_type": "password", **common, **pair})
         return forms
 
@@ -126,7 +126,17 @@ class Tokens:
     _margin = 0.0
 
 
-def _read_token(seen: Seen) -> _Token | None:
+class _Secrets:
+    """The section's secrets, each as it is now."""
+
+    def __init__(self, read: ReadSecret) -> None:
+        self._read = read
+
+    def __getattr__(self, key: str) -> Secret:
+        return self._read(key)
+
+
+def _read_token(seen: InstanceAnswer) -> _Token | None:
     if seen.status != 200:
         return None
     try:
@@ -137,7 +147,7 @@ def _read_token(seen: Seen) -> _Token | None:
     return token if fits else None
 
 
-def _refuse(seen: Seen) -> DeskUnavailable:
+def _refuse(seen: InstanceAnswer) -> DeskUnavailable:
     """Why there is no token. What was to be done with it was not sent."""
     words = read_error(seen.body)
     if seen.status == 200:

@@ -17,12 +17,12 @@ from ecproc.desk.servicenow.answers import read_answer, read_list
 from ecproc.desk.servicenow.changes import TABLE as CHANGES
 from ecproc.desk.servicenow.feed import (
     WIDE_PAGE,
-    Cursor,
     Heard,
-    Mark,
-    Page,
     QueryIgnored,
-    Source,
+    RoundCursor,
+    RoundPage,
+    TableMark,
+    WatchedTable,
     ask,
     end_round,
     go_on,
@@ -36,9 +36,17 @@ from ecproc.desk.servicenow.feed import (
 )
 from ecproc.desk.servicenow.heard import DECIDED
 from ecproc.desk.servicenow.hearing import IDS_AT_ONCE, Handed, Hearing
-from ecproc.desk.servicenow.instance import Instance
+from ecproc.desk.servicenow.instance import InstanceLink
 from ecproc.desk.servicenow.query import EncodedQuery, is_number, is_sys_id
-from ecproc.desk.servicenow.wire import APPROVERS, JOURNALS, OWN_FIELDS, Request, Row, list_rows, read_content
+from ecproc.desk.servicenow.wire import (
+    APPROVERS,
+    JOURNALS,
+    OWN_FIELDS,
+    InstanceCall,
+    RecordValues,
+    list_rows,
+    read_content,
+)
 
 ATTACHMENTS: Final = "sys_attachment"
 _SECOND: Final = 1_000_000
@@ -52,7 +60,7 @@ class ServiceNowWatch:
 
     def __init__(
         self,
-        instance: Instance,
+        instance: InstanceLink,
         config: ServiceNowConfig,
         tables: ServiceNowTables,
         options: WatchConfig,
@@ -108,7 +116,7 @@ class ServiceNowWatch:
                 except DeskUnavailable:
                     self._anew, self._failed = True, source.table
                     raise
-                state = Cursor({**state.tables, source.table: mark})
+                state = RoundCursor({**state.tables, source.table: mark})
                 if news and not all(mark.done for mark in state.tables.values()):
                     return WatchPage(tuple(news), write_cursor(state), more=True)
         self._failed = ""
@@ -153,7 +161,7 @@ class ServiceNowWatch:
             read_answer(request, seen)
             raise DeskUnavailable(f"HTTP {seen.status} without content", sent=False, call=request.told)
 
-    async def _read_page(self, source: Source, mark: Mark) -> tuple[Mark, list[News]]:
+    async def _read_page(self, source: WatchedTable, mark: TableMark) -> tuple[TableMark, list[News]]:
         """The mark behind the next page of a table, and its news."""
         limit = WIDE_PAGE if mark.wide else self._options.page
         request = list_rows(source.table, ask(source, mark), fields=(*source.fields, source.time), limit=limit)
@@ -169,12 +177,12 @@ class ServiceNowWatch:
             raise DeskUnavailable(str(ignored), sent=False, hint=_IGNORED_HINT, call=request.told) from None
         total = _read_count(seen.total)
         has_next, is_whole = 'rel="next"' in (seen.links or ""), total is not None and total <= limit
-        page = Page(rows, has_next, newest, is_whole=is_whole and not has_next)
+        page = RoundPage(rows, has_next, newest, is_whole=is_whole and not has_next)
         if is_hidden(mark, page) or (not rows and not mark.behind and total and not has_next):
             self._complain(f"{source.table} has rows since {mark.at} that our user may not see")
         return go_on(source, mark, page), await self._tell(source, rows)
 
-    async def _tell(self, source: Source, rows: Sequence[Row]) -> list[News]:
+    async def _tell(self, source: WatchedTable, rows: Sequence[RecordValues]) -> list[News]:
         if source.heard is not Heard.RECORD:
             return await self._hearing.tell(source, rows)
         fresh = [row for row in rows if row[source.time] >= self._horizon]
@@ -186,20 +194,20 @@ class ServiceNowWatch:
         ]
         return [*hung, *await self._hearing.tell(source, rows)]
 
-    async def _rows(self, request: Request) -> list[Row]:
+    async def _rows(self, request: InstanceCall) -> list[RecordValues]:
         seen = await self._at.session.send(request)
         return _judge(lambda: read_list(request, seen))
 
-    def _list(self, heard: Heard) -> list[Source]:
+    def _list(self, heard: Heard) -> list[WatchedTable]:
         return [source for source in self._sources if source.heard is heard]
 
-    def _list_hung(self) -> list[Source]:
+    def _list_hung(self) -> list[WatchedTable]:
         return [source for source in self._sources if source.heard is not Heard.RECORD]
 
 
 def list_sources(
-    config: ServiceNowConfig, tables: ServiceNowTables, instance: Instance, *, condition: str
-) -> tuple[Source, ...]:
+    config: ServiceNowConfig, tables: ServiceNowTables, instance: InstanceLink, *, condition: str
+) -> tuple[WatchedTable, ...]:
     """The tables to watch, in the order of a round."""
     records = tuple(_list_records(config, tables, instance, condition=condition))
     names = [source.table for source in records]
@@ -207,8 +215,8 @@ def list_sources(
 
 
 def _list_records(
-    config: ServiceNowConfig, tables: ServiceNowTables, instance: Instance, *, condition: str
-) -> Iterator[Source]:
+    config: ServiceNowConfig, tables: ServiceNowTables, instance: InstanceLink, *, condition: str
+) -> Iterator[WatchedTable]:
     conditions = EncodedQuery().where_configured(condition) if condition else EncodedQuery()
     known: set[str] = set()
     for ticket_type in ("Incident", "Request", "Change"):
@@ -220,7 +228,7 @@ def _list_records(
         asked = ("approval", "type") if table == CHANGES and config.approvals == "note" else ()
         marks = (config.key_field, config.display_field)
         fields = (*OWN_FIELDS, *marks, *instance.translator.list_heard(ticket_type), *asked)
-        yield Source(
+        yield WatchedTable(
             table=table,
             heard=Heard.RECORD,
             time="sys_updated_on",
@@ -230,9 +238,9 @@ def _list_records(
         )
 
 
-def _list_notes(notes_out: Collection[str], tables: Iterable[str]) -> Iterator[Source]:
+def _list_notes(notes_out: Collection[str], tables: Iterable[str]) -> Iterator[WatchedTable]:
     if notes_out:
-        yield Source(
+        yield WatchedTable(
             table=JOURNALS,
             heard=Heard.NOTE,
             time="sys_created_on",
@@ -241,9 +249,9 @@ def _list_notes(notes_out: Collection[str], tables: Iterable[str]) -> Iterator[S
         )
 
 
-def _watch_files(tables: Iterable[str]) -> Source:
+def _watch_files(tables: Iterable[str]) -> WatchedTable:
     fields = ("table_name", "table_sys_id", "file_name", "content_type", "size_bytes", "hash")
-    return Source(
+    return WatchedTable(
         table=ATTACHMENTS,
         heard=Heard.FILE,
         time="sys_created_on",
@@ -252,10 +260,10 @@ def _watch_files(tables: Iterable[str]) -> Source:
     )
 
 
-def _list_approvals(approvals: str) -> Iterator[Source]:
+def _list_approvals(approvals: str) -> Iterator[WatchedTable]:
     if approvals == "approver_record":
         fields = ("sysapproval", "sysapproval.number", "approver.email", "state", "source_table")
-        yield Source(
+        yield WatchedTable(
             table=APPROVERS,
             heard=Heard.APPROVAL,
             time="sys_updated_on",
@@ -264,7 +272,7 @@ def _list_approvals(approvals: str) -> Iterator[Source]:
         )
 
 
-def _judge(read: Callable[[], list[Row]]) -> list[Row]:
+def _judge(read: Callable[[], list[RecordValues]]) -> list[RecordValues]:
     """What an answer lists; a poll that is refused is one that failed."""
     try:
         return read()

@@ -26,11 +26,11 @@ _CHOICES: Final = 1_000
 _JOURNAL_ROWS: Final = 200
 _ATTACHMENT_ROWS: Final = 500
 
-Row = Mapping[str, str]
+RecordValues = Mapping[str, str]
 """A record's raw values by field."""
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class InstanceCall(msgspec.Struct, frozen=True, kw_only=True):
     """One call: its path is percent-encoded already, `params` are not. `query` is the only way to a `sysparm_query`.
 
     `repeatable`: doing it twice is doing it once.
@@ -72,127 +72,127 @@ class Display(msgspec.Struct, frozen=True, kw_only=True):
         return {self.key_field: key, self.display_field: self.display}
 
 
-def create(table: str, body: Row, *, key_field: str, heard: Iterable[str] = ()) -> Request:
+def create(table: str, body: RecordValues, *, key_field: str, heard: Iterable[str] = ()) -> InstanceCall:
     """Make a record, whose answer has the fields that are `heard` of too. There is no upsert: a second one makes a
     second record."""
     shape = _shape(key_field, [*body, *heard])
-    return Request(method="POST", path=_table(table), params=shape, body=dict(body), repeatable=False)
+    return InstanceCall(method="POST", path=_table(table), params=shape, body=dict(body), repeatable=False)
 
 
-def create_change(kind: str, body: Row, *, template: str = "") -> Request:
+def create_change(kind: str, body: RecordValues, *, template: str = "") -> InstanceCall:
     """Make a change by the API that knows its models; a standard one from a template."""
     path = f"{CHANGE_PATH}/{'standard/' + _id(template) if template else quote(kind, safe='')}"
-    return Request(method="POST", path=path, body=dict(body), repeatable=False)
+    return InstanceCall(method="POST", path=path, body=dict(body), repeatable=False)
 
 
 def patch(
-    table: str, sys_id: str, body: Row, *, key_field: str, heard: Iterable[str] = (), repeatable: bool = True
-) -> Request:
+    table: str, sys_id: str, body: RecordValues, *, key_field: str, heard: Iterable[str] = (), repeatable: bool = True
+) -> InstanceCall:
     """Set fields of a record, whose answer has them and those that are `heard` of."""
     path = f"{_table(table)}/{_id(sys_id)}"
     shape = _shape(key_field, [*body, *heard])
-    return Request(method="PATCH", path=path, params=shape, body=dict(body), repeatable=repeatable)
+    return InstanceCall(method="PATCH", path=path, params=shape, body=dict(body), repeatable=repeatable)
 
 
-def read(table: str, sys_id: str, *, key_field: str, fields: Iterable[str] = ()) -> Request:
+def read(table: str, sys_id: str, *, key_field: str, fields: Iterable[str] = ()) -> InstanceCall:
     """Read a record."""
-    return Request(method="GET", path=f"{_table(table)}/{_id(sys_id)}", params=_shape(key_field, fields))
+    return InstanceCall(method="GET", path=f"{_table(table)}/{_id(sys_id)}", params=_shape(key_field, fields))
 
 
-def read_next_states(sys_id: str) -> Request:
+def read_next_states(sys_id: str) -> InstanceCall:
     """Ask which states a change may go to."""
-    return Request(method="GET", path=f"{CHANGE_PATH}/{_id(sys_id)}/nextstates")
+    return InstanceCall(method="GET", path=f"{CHANGE_PATH}/{_id(sys_id)}/nextstates")
 
 
-def find_by_key(table: str, key: str, marks: Display, *, fields: Iterable[str] = ()) -> Request:
+def find_by_key(table: str, key: str, marks: Display, *, fields: Iterable[str] = ()) -> InstanceCall:
     """Find records by our key, the oldest first. What comes has to be compared: conditions may be ignored."""
     query = EncodedQuery().where_key(marks.key_field, key).where_constant(marks.display_field, marks.display)
     return _list(table, query.ordered_by("sys_created_on"), _ROWS, _shape(marks.key_field, [*fields, *marks.mark("")]))
 
 
-def find_by_number(table: str, number: str, *, key_field: str) -> Request:
+def find_by_number(table: str, number: str, *, key_field: str) -> InstanceCall:
     """Find a record by its number."""
     return _list(table, EncodedQuery().where_number(number), _ROWS, _shape(key_field, ()))
 
 
-def read_any(table: str, fields: Iterable[str]) -> Request:
+def read_any(table: str, fields: Iterable[str]) -> InstanceCall:
     """Read some record, to see which fields it shows."""
     return _list(table, EncodedQuery().ordered_by("sys_created_on", newest_first=True), 1, _only(*fields))
 
 
-def read_shown(table: str, field: str) -> Request:
+def read_shown(table: str, field: str) -> InstanceCall:
     """Read a field of some record both raw and as our user is shown it."""
     query = EncodedQuery().ordered_by("sys_created_on", newest_first=True)
     shape = (("sysparm_fields", field), ("sysparm_display_value", "all"))
     return _list(table, query, 1, shape)
 
 
-def read_choices(table: str, field: str) -> Request:
+def read_choices(table: str, field: str) -> InstanceCall:
     """Read what a field of a table may be."""
     query = EncodedQuery().where_constant("name", table).where_constant("element", field)
     return _list("sys_choice", query.ordered_by("sys_id"), _CHOICES, _only("value", "label", "inactive", "language"))
 
 
-def read_property(name: str) -> Request:
+def read_property(name: str) -> InstanceCall:
     """Read a setting of the instance."""
     query = EncodedQuery().where_constant("name", name)
     return _list("sys_properties", query, _ROWS, _only("name", "value"))
 
 
-def read_journal(sys_id: str, field: str) -> Request:
+def read_journal(sys_id: str, field: str) -> InstanceCall:
     """Read the newest entries of a record's journal."""
     query = EncodedQuery().where_id("element_id", sys_id).where_constant("element", field)
     shape = _only("sys_id", "value", "sys_created_by", "sys_created_on")
     return _list(JOURNALS, query.ordered_by("sys_created_on", newest_first=True), _JOURNAL_ROWS, shape)
 
 
-def read_journal_text(table: str, sys_id: str, field: str) -> Request:
+def read_journal_text(table: str, sys_id: str, field: str) -> InstanceCall:
     """Read a record's journal as one text, for a user who may not read its entries."""
     params = (("sysparm_display_value", "all"), ("sysparm_fields", field))
-    return Request(method="GET", path=f"{_table(table)}/{_id(sys_id)}", params=params)
+    return InstanceCall(method="GET", path=f"{_table(table)}/{_id(sys_id)}", params=params)
 
 
-def comment(table: str, sys_id: str, field: str, text: str) -> Request:
+def comment(table: str, sys_id: str, field: str, text: str) -> InstanceCall:
     """Add to a record's journal."""
     path = f"{_table(table)}/{_id(sys_id)}"
-    return Request(
+    return InstanceCall(
         method="PATCH", path=path, params=_only("sys_id", "number", "state"), body={field: text}, repeatable=False
     )
 
 
-def attach(table: str, sys_id: str, name: str) -> Request:
+def attach(table: str, sys_id: str, name: str) -> InstanceCall:
     """Attach a file, whose bytes are the request's body."""
     params = (("table_name", table), ("table_sys_id", _id(sys_id)), ("file_name", name))
-    return Request(method="POST", path=f"{ATTACHMENT_PATH}/file", params=params, repeatable=False)
+    return InstanceCall(method="POST", path=f"{ATTACHMENT_PATH}/file", params=params, repeatable=False)
 
 
-def read_attachments(sys_id: str) -> Request:
+def read_attachments(sys_id: str) -> InstanceCall:
     """Read what is attached to a record, the newest first."""
     query = EncodedQuery().where_id("table_sys_id", sys_id).ordered_by("sys_created_on", newest_first=True)
     params = (("sysparm_limit", str(_ATTACHMENT_ROWS)),)
-    return Request(method="GET", path=ATTACHMENT_PATH, params=params, query=query)
+    return InstanceCall(method="GET", path=ATTACHMENT_PATH, params=params, query=query)
 
 
-def ask_approver(change: str, approver: str) -> Request:
+def ask_approver(change: str, approver: str) -> InstanceCall:
     """Ask a user to approve a change, both given by sys_id."""
     body = {"sysapproval": change, "approver": approver, "state": "requested", "source_table": "change_request"}
     params = _only("sys_id", "sysapproval", "approver", "state")
-    return Request(method="POST", path=_table(APPROVERS), params=params, body=body, repeatable=False)
+    return InstanceCall(method="POST", path=_table(APPROVERS), params=params, body=body, repeatable=False)
 
 
-def read_approvers(change: str) -> Request:
+def read_approvers(change: str) -> InstanceCall:
     """Read who was asked to approve a change."""
     query = EncodedQuery().where_id("sysapproval", change).ordered_by("sys_created_on")
     return _list(APPROVERS, query, _JOURNAL_ROWS, _only("sys_id", "sysapproval", "approver", "state"))
 
 
-def find_user(email: str) -> Request:
+def find_user(email: str) -> InstanceCall:
     """Find the active users of an address. Raises UnsafeQuery for one that may not be asked for."""
     query = EncodedQuery().where_email("email", email).where_constant("active", "true")
     return _list("sys_user", query, _ROWS, _only("sys_id", "email"))
 
 
-def read_page(table: str, *, after: str, limit: int, fields: Iterable[str], only_active: bool) -> Request:
+def read_page(table: str, *, after: str, limit: int, fields: Iterable[str], only_active: bool) -> InstanceCall:
     """Read a page of a table in the order of sys_ids, behind that one. Only a page without a row is the last: rows that
     the user may not see are taken out of a page after it was cut."""
     query = EncodedQuery()
@@ -201,19 +201,21 @@ def read_page(table: str, *, after: str, limit: int, fields: Iterable[str], only
     return _list(table, query.ordered_by("sys_id"), limit, _only("sys_id", *fields))
 
 
-def list_rows(table: str, query: EncodedQuery, *, fields: Iterable[str], limit: int) -> Request:
+def list_rows(table: str, query: EncodedQuery, *, fields: Iterable[str], limit: int) -> InstanceCall:
     """Read these fields of the records that a query finds."""
     return _list(table, query, limit, _only("sys_id", *fields))
 
 
-def read_content(attachment: str) -> Request:
+def read_content(attachment: str) -> InstanceCall:
     """Read what an attached file holds."""
-    return Request(method="GET", path=f"{ATTACHMENT_PATH}/{_id(attachment)}/file")
+    return InstanceCall(method="GET", path=f"{ATTACHMENT_PATH}/{_id(attachment)}/file")
 
 
-def import_row(staging: str, body: Row, *, repeatable: bool = True) -> Request:
+def import_row(staging: str, body: RecordValues, *, repeatable: bool = True) -> InstanceCall:
     """Put a row into a staging table, whose transform map finds the record by our key."""
-    return Request(method="POST", path=f"{IMPORT_PATH}{_table_name(staging)}", body=dict(body), repeatable=repeatable)
+    return InstanceCall(
+        method="POST", path=f"{IMPORT_PATH}{_table_name(staging)}", body=dict(body), repeatable=repeatable
+    )
 
 
 def page_of(base: str, table: str, sys_id: str) -> str:
@@ -248,7 +250,7 @@ def read_result(body: bytes) -> Any:
         return None
 
 
-def read_row(found: Any) -> Row | None:
+def read_row(found: Any) -> RecordValues | None:
     """A record of an answer; None where it is none. A reference counts as the id that it names, and where both a raw
     and a shown value stand, the raw one counts."""
     if not isinstance(found, dict):
@@ -256,7 +258,7 @@ def read_row(found: Any) -> Row | None:
     return {name: _flatten(value) for name, value in found.items()}
 
 
-def read_rows(found: Any) -> list[Row] | None:
+def read_rows(found: Any) -> list[RecordValues] | None:
     """The records of an answer that lists them; None where it lists none."""
     if not isinstance(found, list):
         return None
@@ -311,5 +313,5 @@ def _only(*fields: str) -> tuple[tuple[str, str], ...]:
     return (("sysparm_fields", names), ("sysparm_exclude_reference_link", "true"))
 
 
-def _list(table: str, query: EncodedQuery, limit: int, shape: tuple[tuple[str, str], ...]) -> Request:
-    return Request(method="GET", path=_table(table), params=(("sysparm_limit", str(limit)), *shape), query=query)
+def _list(table: str, query: EncodedQuery, limit: int, shape: tuple[tuple[str, str], ...]) -> InstanceCall:
+    return InstanceCall(method="GET", path=_table(table), params=(("sysparm_limit", str(limit)), *shape), query=query)

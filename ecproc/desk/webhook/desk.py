@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit
 
+import anyio
 import anyio.to_thread
 
 from ecproc.clock import Clock
@@ -14,7 +15,7 @@ from ecproc.config import DeskWebhookConfig, Secret
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable, StoredFile
 from ecproc.desk.webhook.wire import (
     TYPES,
-    Seen,
+    HttpSeen,
     be_open,
     conclude,
     conclude_look_up,
@@ -31,6 +32,7 @@ ANSWER_BYTES: Final = 256 * 1024
 """How much of an answer is read."""
 FILE_PATH: Final = "/hooks/files/"
 """Where our own listener hands files out, below its public address."""
+_GONE_HINT: Final = "bring the file back from a backup of the data directory and retry, or discard"
 _CONNECT_SECONDS: Final = 10.0
 _CONNECTIONS: Final = 32
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
@@ -99,7 +101,7 @@ class WebhookDesk:
         """Post it. A repeat has the same id and the same body, but for a file's address."""
         if call.kind not in TYPES:
             raise DeskRefused(f"a webhook desk has no {call.kind}", final=True)
-        body = encode_call(call, download=self._address_of(call.file))
+        body = encode_call(call, download=await self._find_address(call.file))
         seen = await self._post(make_id(call.key), body)
         return conclude(call, seen, repeat=self._repeat)
 
@@ -109,13 +111,13 @@ class WebhookDesk:
             raise DeskRefused("desk.webhook.lookup_url is not set: nobody can be asked")
         return conclude_look_up(call, await self.ask(make_id(call.key)))
 
-    async def ask(self, message_id: str) -> Seen:
+    async def ask(self, message_id: str) -> HttpSeen:
         """What `lookup_url` answers about a message. Raises DeskUnavailable."""
         if self._look_up is None:
             raise DeskUnavailable("desk.webhook.lookup_url is not set", sent=False)
         return await self._exchange("GET", self._look_up.origin, self._look_up.ask(message_id), message_id, b"")
 
-    async def probe(self, key: str, at: int) -> Seen:
+    async def probe(self, key: str, at: int) -> HttpSeen:
         """Post a probe, which asks for nothing, under the id of `key`. Raises DeskUnavailable."""
         return await self._post(make_id(key), encode_probe(key, at))
 
@@ -123,25 +125,28 @@ class WebhookDesk:
         """Close every connection."""
         await self._client.aclose()
 
-    async def _post(self, message_id: str, body: bytes) -> Seen:
+    async def _post(self, message_id: str, body: bytes) -> HttpSeen:
         return await self._exchange("POST", self._address.origin, self._address.target, message_id, body)
 
-    async def _exchange(self, method: str, origin: Origin, target: str, message_id: str, body: bytes) -> Seen:
+    async def _exchange(self, method: str, origin: Origin, target: str, message_id: str, body: bytes) -> HttpSeen:
         headers = make_headers(self._read_keys(), message_id, self._clock.now() // 1_000_000, body)
         if body:
             headers["content-type"] = "application/json"
         try:
             async with self._client.open(method, origin, target, headers=headers, content=body or None) as response:
                 wait = parse_retry_after(response.header("retry-after"), now=self._clock.now())
-                return Seen(response.status, await response.read(ANSWER_BYTES), wait)
+                return HttpSeen(response.status, await response.read(ANSWER_BYTES), wait)
         except HttpFault as fault:
             reason, sent = str(fault), fault.sent
         # Outside the handler, so that nothing that was sent hangs on to it.
         raise be_open(reason, repeat=self._repeat) if sent else DeskUnavailable(reason, sent=False)
 
-    def _address_of(self, file: StoredFile | None) -> str | None:
+    async def _find_address(self, file: StoredFile | None) -> str | None:
+        """Where the file can be had from, None where nobody can fetch it from us."""
         if file is None or not self._public_url:
             return None
+        if not await anyio.Path(file.path).is_file():
+            raise DeskRefused(f"the stored file {file.path} is gone", final=True, hint=_GONE_HINT)
         token = sign_file(self._read_keys()[0], file.sha256, now=self._clock.now() / 1_000_000)
         return f"{self._public_url}{FILE_PATH}{token}"
 

@@ -8,7 +8,7 @@ from typing import Final
 from ecproc.desk.base import DeskUnavailable
 from ecproc.desk.finding import DeskFinding
 from ecproc.desk.webhook.desk import WebhookDesk
-from ecproc.desk.webhook.wire import Answer, Seen, make_id, read_answer
+from ecproc.desk.webhook.wire import HttpSeen, ReceiverWord, make_id, read_answer
 from ecproc.domain.effects import EffectKind, Repeat
 
 _CLASS_FIX: Final = (
@@ -41,7 +41,7 @@ async def check(desk: WebhookDesk, *, nonce: str, now: int) -> tuple[DeskFinding
     return tuple(findings)
 
 
-def _judge(first: Seen, second: Seen, repeat: Repeat) -> Iterator[DeskFinding]:
+def _judge(first: HttpSeen, second: HttpSeen, repeat: Repeat) -> Iterator[DeskFinding]:
     refused = next((seen for seen in (first, second) if not 200 <= seen.status < 300), None)
     if refused is not None:
         fix = _KEY_FIX if refused.status in (401, 403) else "have the receiver answer 200 to messages of type probe"
@@ -49,7 +49,7 @@ def _judge(first: Seen, second: Seen, repeat: Repeat) -> Iterator[DeskFinding]:
         return
     if repeat is not Repeat.KEYED:
         return
-    one, other = (read_answer(seen.body) or Answer() for seen in (first, second))
+    one, other = (read_answer(seen.body) or ReceiverWord() for seen in (first, second))
     if not one.nonce or not other.nonce:
         text = "the receiver answers a probe without a nonce, so nothing shows that it applies an id once"
         yield DeskFinding("class", "error", text, _CLASS_FIX)

@@ -13,8 +13,8 @@ import msgspec
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.effects import EffectKind, Repeat
-from ecproc.domain.events import Remark
 from ecproc.domain.ids import identity
+from ecproc.domain.remarks import Remark
 
 PROBE: Final = "probe"
 """The type of the message that `ecproc desk check` sends."""
@@ -55,7 +55,7 @@ _LOOK_UP_HINT: Final = (
 _MOVED_HINT: Final = "redirects are never followed: set desk.webhook.url to where it leads"
 
 
-class Note(msgspec.Struct, frozen=True):
+class NoteWord(msgspec.Struct, frozen=True):
     """A comment; texts as Ensono sent them."""
 
     body: str
@@ -86,7 +86,7 @@ class CallWord(msgspec.Struct, frozen=True, kw_only=True):
     timestamp: str
     fields: Mapping[str, str]
     mapped: Mapping[str, str] = {}
-    note: Note | None = None
+    note: NoteWord | None = None
     attachment: FileWord | None = None
 
 
@@ -96,7 +96,7 @@ class ProbeWord(msgspec.Struct, frozen=True):
     key: str
 
 
-class Message(msgspec.Struct, frozen=True):
+class MessageWord(msgspec.Struct, frozen=True):
     """A body as the standard has it."""
 
     type: str
@@ -104,7 +104,7 @@ class Message(msgspec.Struct, frozen=True):
     data: CallWord | ProbeWord
 
 
-class Answer(msgspec.Struct, frozen=True):
+class ReceiverWord(msgspec.Struct, frozen=True):
     """A body that is usable; unknown members are nobody's business, and what is null is not told."""
 
     number: str = ""
@@ -141,7 +141,7 @@ def encode_call(call: DeskCall, *, download: str | None) -> bytes:
     """The body of a call, one of TYPES. `download` is the file's address."""
     fields, note, file = call.fields, None, None
     if call.kind == EffectKind.COMMENT:
-        note = Note(fields.get("body", ""), fields.get("author", ""), fields.get("email", ""))
+        note = NoteWord(fields.get("body", ""), fields.get("author", ""), fields.get("email", ""))
         fields = {}
     if call.file is not None:
         file = FileWord(call.file.name, call.file.type, call.file.size, call.file.sha256, download)
@@ -159,12 +159,12 @@ def encode_call(call: DeskCall, *, download: str | None) -> bytes:
         note=note,
         attachment=file,
     )
-    return msgspec.json.encode(Message(TYPES[call.kind], at, data))
+    return msgspec.json.encode(MessageWord(TYPES[call.kind], at, data))
 
 
 def encode_probe(key: str, at: int) -> bytes:
     """The body of a probe; `at` is microseconds UTC."""
-    return msgspec.json.encode(Message(PROBE, format_time(at), ProbeWord(key)))
+    return msgspec.json.encode(MessageWord(PROBE, format_time(at), ProbeWord(key)))
 
 
 def format_time(at: int) -> str:
@@ -172,20 +172,20 @@ def format_time(at: int) -> str:
     return datetime.fromtimestamp(at // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def read_answer(body: bytes) -> Answer | None:
+def read_answer(body: bytes) -> ReceiverWord | None:
     """The answer in a body, an empty one in none; None where it is not a JSON object with our members as texts."""
     if not body.strip():
-        return Answer()
+        return ReceiverWord()
     try:
         found = _decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     told = {name: str(value) for name, value in msgspec.structs.asdict(found).items() if value is not None}
     told["number"], told["reference"] = identity(told.get("number")), identity(told.get("reference"))
-    return Answer(**{**told, "pending": bool(found.pending)})  # type: ignore[arg-type]  # all others are texts
+    return ReceiverWord(**{**told, "pending": bool(found.pending)})  # type: ignore[arg-type]  # all others are texts
 
 
-class Seen(msgspec.Struct, frozen=True):
+class HttpSeen(msgspec.Struct, frozen=True):
     """One HTTP answer; `retry_after` in seconds, where it names any."""
 
     status: int
@@ -193,12 +193,12 @@ class Seen(msgspec.Struct, frozen=True):
     retry_after: float | None = None
 
 
-def conclude(call: DeskCall, seen: Seen, *, repeat: Repeat) -> DeskAnswer:
+def conclude(call: DeskCall, seen: HttpSeen, *, repeat: Repeat) -> DeskAnswer:
     """What a call came to. Raises DeskUnavailable or DeskRefused; `repeat` is the desk's class."""
     status, asked = seen.status, {"method": "POST", "status": str(seen.status)}
     if 200 <= status < 300:
         return _accept(call, seen, asked, repeat)
-    answer = read_answer(seen.body) or Answer()
+    answer = read_answer(seen.body) or ReceiverWord()
     reason = f"the receiver answered {status}{answer.error and f': {answer.error[:_TOLD]}'}"
     if status in _BLAMING:
         raise DeskRefused(reason, call=asked)
@@ -219,7 +219,7 @@ def be_open(
     return DeskUnavailable(reason, sent=repeat is not Repeat.KEYED, retry_after=retry_after, call=call)
 
 
-def conclude_look_up(call: DeskCall, seen: Seen) -> DeskAnswer | None:
+def conclude_look_up(call: DeskCall, seen: HttpSeen) -> DeskAnswer | None:
     """What a look-up came to, None where the call was never applied: only a receiver's own 404, a JSON object, says so.
 
     Raises DeskUnavailable.
@@ -236,7 +236,7 @@ def conclude_look_up(call: DeskCall, seen: Seen) -> DeskAnswer | None:
     return read_applied(call, answer)
 
 
-def _accept(call: DeskCall, seen: Seen, asked: Mapping[str, str], repeat: Repeat) -> DeskAnswer:
+def _accept(call: DeskCall, seen: HttpSeen, asked: Mapping[str, str], repeat: Repeat) -> DeskAnswer:
     answer = read_answer(seen.body)
     if answer is not None and answer.pending:
         raise DeskUnavailable("the receiver takes its time (pending)", sent=True, call=asked)
@@ -249,10 +249,19 @@ def _accept(call: DeskCall, seen: Seen, asked: Mapping[str, str], repeat: Repeat
     return read_applied(call, answer)
 
 
-def read_applied(call: DeskCall, answer: Answer) -> DeskAnswer:
+def read_applied(call: DeskCall, answer: ReceiverWord) -> DeskAnswer:
     """The client ticket as an answer tells it."""
-    number = call.number or answer.number
-    return DeskAnswer(number, answer.state or _guess_state(call), answer.reference, answer.url)
+    state = answer.state or _guess_state(call)
+    view = _see(call, state)
+    return DeskAnswer(call.number or answer.number, state, answer.reference, answer.url, view=view)
+
+
+def _see(call: DeskCall, state: str) -> Mapping[str, str]:
+    """What the record has in the fields that the call wrote, as far as the receiver lets us know: what was sent."""
+    if call.kind in (EffectKind.COMMENT, EffectKind.ATTACH):
+        return {}
+    fields = {name: value for name, value in call.fields.items() if name not in ("state", "status")}
+    return {**fields, **({"status": state} if state else {})}
 
 
 def _guess_state(call: DeskCall) -> str:

@@ -1,0 +1,162 @@
+"""The hooks listener put together: who may post, what becomes of a post, and the files that are handed out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Final, assert_never
+
+import msgspec
+from starlette.types import ASGIApp
+
+from ecproc.attachments.base import Failure, Fetcher, FetchFailed, Stored
+from ecproc.attachments.store import ContentStore
+from ecproc.clock import Clock
+from ecproc.commands.derive import DeskRules
+from ecproc.commands.external import ExternalIntake
+from ecproc.config import Config, Secret, Secrets
+from ecproc.desk.webhook.posts import Told, Words, keep_words, read_post
+from ecproc.domain.anomalies import Anomaly
+from ecproc.domain.external import ExternalFile, ExternalReceived, Fate
+from ecproc.domain.remarks import Remark
+from ecproc.fold.tickets import MACHINES
+from ecproc.outbox.schedule import is_at_work
+from ecproc.pipeline import Pipeline
+from ecproc.runtime.watch import Taking
+from ecproc.store.base import Reader
+from ecproc.telemetry.hooks import Telemetry
+from ecproc.web.files import FilePages
+from ecproc.web.hook_auth import Authenticate, by_password, by_signature, by_token
+from ecproc.web.hooks import Hooks, HookSource
+from ecproc.webhooks import read_key
+
+_WAITING: Final = frozenset({Failure.HELD, Failure.COUNTED})
+"""Failures of a download after which the same post may be worth another try."""
+
+
+class PostIntake:
+    """Takes posts in, their files first: what an event names is there. `words` is the mapping of a record's fields."""
+
+    def __init__(
+        self,
+        intake: Taking,
+        content: ContentStore,
+        fetcher: Fetcher,
+        *,
+        most: int,
+        telemetry: Telemetry,
+        words: Words = keep_words,
+    ) -> None:
+        self._intake = intake
+        self._content = content
+        self._fetcher = fetcher
+        self._most = most
+        self._telemetry = telemetry
+        self._words = words
+
+    async def accept(self, source: str, message_id: str, body: bytes) -> Fate:
+        """What became of a post, once that is durable. Raises StoreError."""
+        told = read_post(source, message_id, body, words=self._words)
+        if told is None:
+            return Fate.IGNORED
+        event = await self._complete(told)
+        fate = Fate.BUSY if event is None else (await self._intake.take([event]))[0]
+        self._telemetry.external_received(source, fate)
+        return fate
+
+    async def _complete(self, told: Told) -> ExternalReceived | None:
+        """The event with its file, if it has one and anybody wants it; None where the file may be had later."""
+        event = told.event
+        if (told.content is None and not told.url) or not await self._intake.wants(event):
+            return event
+        try:
+            stored = await self._keep(told)
+        except OSError:
+            return None
+        except FetchFailed as failed:
+            if failed.failure in _WAITING:
+                return None
+            return _remark(told, failed.reason)
+        if stored is None:
+            return _remark(told, f"it is larger than {self._most} bytes")
+        file = ExternalFile(told.name, told.type, stored.size, stored.sha256, stored.path)
+        return msgspec.structs.replace(event, file=file)
+
+    async def _keep(self, told: Told) -> Stored | None:
+        if told.content is None:
+            return await self._fetcher.fetch(told.url, announced_size=told.size)
+        if len(told.content) > self._most:
+            return None
+        async with self._content.receive(len(told.content)) as upload:
+            await upload.write(told.content)
+            return await upload.keep()
+
+
+def open_hooks(
+    config: Config,
+    store: Reader,
+    pipeline: Pipeline,
+    *,
+    content: ContentStore,
+    fetcher: Fetcher,
+    secrets: Secrets,
+    telemetry: Telemetry,
+    clock: Clock,
+) -> ASGIApp:
+    """The hooks listener's application over a running pipeline."""
+    intake = ExternalIntake(
+        store,
+        pipeline,
+        machines=MACHINES,
+        options=config.commands,
+        environment=config.bridge.identity.environment,
+        rules=DeskRules(),
+        is_at_work=partial(is_at_work, pipeline.dispatcher.schedule),
+        clock=clock,
+    )
+    posts = PostIntake(intake, content, fetcher, most=config.attachments.max_bytes, telemetry=telemetry)
+    return build_hooks(config, posts, content, secrets=secrets, telemetry=telemetry, clock=clock)
+
+
+def build_hooks(
+    config: Config, posts: PostIntake, content: ContentStore, *, secrets: Secrets, telemetry: Telemetry, clock: Clock
+) -> ASGIApp:
+    """The application of the hooks listener."""
+    desk = secrets["desk.webhook.secrets"]
+    files = FilePages(content.locate, keys=lambda: [read_key(one.reveal()) for one in desk.values], clock=clock)
+    return Hooks(
+        sources=_list_sources(config, secrets),
+        accept=posts.accept,
+        rate=config.hooks.rate,
+        others=files,
+        on_answered=telemetry.hook_answered,
+        clock=clock,
+    )
+
+
+def _list_sources(config: Config, secrets: Secrets) -> Mapping[str, HookSource]:
+    named = config.hooks_sources
+    return {name: HookSource(name, _authentication(config, name, secrets)) for name in named}
+
+
+def _authentication(config: Config, name: str, secrets: Secrets) -> Authenticate:
+    source = config.hooks_sources[name]
+
+    def follow(key: str) -> Callable[[], Sequence[Secret]]:
+        live = secrets[f"hooks.sources.{name}.{key}"]
+        return lambda: live.values
+
+    match source.kind:
+        case "standard":
+            return by_signature(follow("secrets"))
+        case "basic":
+            return by_password(source.username, follow("password"))
+        case "bearer":
+            return by_token(follow("token"))
+        case kind:
+            assert_never(kind)
+
+
+def _remark(told: Told, why: str) -> ExternalReceived:
+    remark = Remark(Anomaly.INCOMPLETE, f"attachment {told.name[:80]}: {why}")
+    return msgspec.structs.replace(told.event, remarks=(*told.event.remarks, remark))
