@@ -20,7 +20,7 @@ from cyclopts import Parameter, validators
 
 from ecproc.cli.demo_child import Child, replay, write_environment
 from ecproc.cli.demo_proof import Proof, take_proof
-from ecproc.cli.demo_screen import Screen, Watch, open_screen
+from ecproc.cli.demo_screen import DemoWatch, Screen, open_screen
 from ecproc.cli.output import flush, say, write_document, write_text
 from ecproc.cli.session import Failed, Json, Own, Stopped, UsageError
 from ecproc.config import load_config
@@ -123,7 +123,9 @@ async def _play(folder: Path, *, messages: int, faults: bool) -> tuple[Proof, Se
     async with run_simulator(config) as simulator:
         lives = _write_lives(simulator, messages)
         environment = write_environment(simulator, folder / _DATA, visibility=VISIBILITY)
-        watch = Watch(simulator.ledger, load_config(None, environment), total=sum(len(life.messages) for life in lives))
+        watch = DemoWatch(
+            simulator.ledger, load_config(None, environment), total=sum(len(life.messages) for life in lives)
+        )
         rate = max(watch.total / _SENDING_SECONDS, _SLOWEST)
         child = Child(environment, folder / "processor.log", seconds=watch.total / _SLOWEST + _REST_SECONDS)
         simulator.stage.play(lives, rate=rate)
@@ -149,7 +151,7 @@ def _write_lives(simulator: Simulator, messages: int) -> Sequence[ScriptedLife]:
     return write(tickets=ceil(messages * DECK_SIZE / in_a_deck))
 
 
-async def _run(child: Child, watch: Watch, screen: Screen, *, kills: Sequence[float]) -> None:
+async def _run(child: Child, watch: DemoWatch, screen: Screen, *, kills: Sequence[float]) -> None:
     """Let the processor work until it has drained, kill it on the way and start it again."""
     async with child:
         await child.start()

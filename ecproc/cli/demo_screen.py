@@ -35,7 +35,7 @@ class Sight(msgspec.Struct, frozen=True):
     kills: int
 
 
-class Watch:
+class DemoWatch:
     """Counts on both sides; of the log only what is new since the last look."""
 
     def __init__(self, ledger: Ledger, config: Config, *, total: int) -> None:

@@ -33,7 +33,7 @@ class WatchedDesk(Protocol):
         """Show the watch no record whose place in the order of writing can be divided by that."""
 
 
-class Reading:
+class WatchRound:
     """A round of a watch: what it told, page by page, and where it came to."""
 
     def __init__(self, watch: Watch, cursor: str = "") -> None:
@@ -48,7 +48,7 @@ class Reading:
         self.cursor = page.cursor
         return page.more
 
-    async def read_all(self) -> Reading:
+    async def read_all(self) -> WatchRound:
         """Read to the end of the round."""
         for _ in range(MOST_PAGES):
             if not await self.read_page():
@@ -80,7 +80,7 @@ class WatchTests(Suite, ABC):
     async def test_a_round_tells_everything_once(self) -> None:
         desk = await self.open_desk()
         written = [_tick_after(desk, desk.write(), 1.0) for _ in range(25)]
-        reading = await Reading(await self.open_watch(desk, page=10, overlap=0)).read_all()
+        reading = await WatchRound(await self.open_watch(desk, page=10, overlap=0)).read_all()
         assert_each_once(reading, written)
 
     async def test_ties_in_one_second_are_told_once_each_however_many(self) -> None:
@@ -88,23 +88,23 @@ class WatchTests(Suite, ABC):
         written = [desk.write() for _ in range(1_000)]
         desk.tick(1)
         later = [desk.write() for _ in range(3)]
-        reading = await Reading(await self.open_watch(desk, page=200, overlap=0)).read_all()
+        reading = await WatchRound(await self.open_watch(desk, page=200, overlap=0)).read_all()
         assert_each_once(reading, [*written, *later])
 
     async def test_a_page_is_as_long_as_asked_for(self) -> None:
         desk = await self.open_desk()
         for _ in range(10):
             desk.write()
-        reading = await Reading(await self.open_watch(desk, page=3, overlap=0)).read_all()
+        reading = await WatchRound(await self.open_watch(desk, page=3, overlap=0)).read_all()
         assert max(len([news for news in page if _is_record(news)]) for page in reading.pages) == 3
 
     async def test_what_comes_in_the_second_of_the_last_one_is_told(self) -> None:
         desk = await self.open_desk()
         watch = await self.open_watch(desk, page=10, overlap=0)
         first = desk.write()
-        reading = await Reading(watch).read_all()
+        reading = await WatchRound(watch).read_all()
         second = desk.write()
-        again = await Reading(watch, reading.cursor).read_all()
+        again = await WatchRound(watch, reading.cursor).read_all()
         assert reading.records == [first]
         assert second in again.records
 
@@ -112,28 +112,28 @@ class WatchTests(Suite, ABC):
         desk = await self.open_desk()
         watch = await self.open_watch(desk, page=10, overlap=60)
         _tick_after(desk, desk.write(), 30)
-        cursor = (await Reading(watch).read_all()).cursor
+        cursor = (await WatchRound(watch).read_all()).cursor
         desk.write()
-        cursor = (await Reading(watch, cursor).read_all()).cursor
+        cursor = (await WatchRound(watch, cursor).read_all()).cursor
         late = desk.write(ago=50)
-        assert late in (await Reading(watch, cursor).read_all()).records
+        assert late in (await WatchRound(watch, cursor).read_all()).records
 
     async def test_a_quiet_time_moves_no_cursor_past_what_is_written_in_it(self) -> None:
         desk = await self.open_desk()
         watch = await self.open_watch(desk, page=10, overlap=0)
         desk.write()
-        cursor = (await Reading(watch).read_all()).cursor
+        cursor = (await WatchRound(watch).read_all()).cursor
         desk.tick(600)
-        quiet = await Reading(watch, cursor).read_all()
+        quiet = await WatchRound(watch, cursor).read_all()
         late = desk.write(ago=300)
         assert quiet.cursor == cursor, "a cursor is the time of something that was seen, never now"
-        assert late in (await Reading(watch, quiet.cursor).read_all()).records
+        assert late in (await WatchRound(watch, quiet.cursor).read_all()).records
 
     async def test_changes_while_the_pages_are_read_are_missed_by_none(self) -> None:
         desk = await self.open_desk()
         watch = await self.open_watch(desk, page=10, overlap=0)
         written = [_tick_after(desk, desk.write(), 1) for _ in range(40)]
-        reading = Reading(watch)
+        reading = WatchRound(watch)
         for index in range(3):
             await reading.read_page()
             for reference in written[index * 5 : index * 5 + 5]:  # they were told, and leave their place in the order
@@ -147,7 +147,7 @@ class WatchTests(Suite, ABC):
         desk = await self.open_desk()
         written = [_tick_after(desk, desk.write(), 0.5) for _ in range(101)]
         desk.hide(every=2)
-        reading = await Reading(await self.open_watch(desk, page=10, overlap=0)).read_all()
+        reading = await WatchRound(await self.open_watch(desk, page=10, overlap=0)).read_all()
         assert_each_once(reading, written[::2])
 
     async def test_a_long_stretch_of_hidden_rows_ends_no_round_either(self) -> None:
@@ -157,13 +157,13 @@ class WatchTests(Suite, ABC):
         desk.tick(1)
         desk.hide(every=1)
         watch = await self.open_watch(desk, page=10, overlap=0)
-        hidden = await Reading(watch).read_all()
+        hidden = await WatchRound(watch).read_all()
         assert hidden.records == []
 
     async def test_a_round_is_gone_on_with_by_another_process(self) -> None:
         desk = await self.open_desk()
         written = [_tick_after(desk, desk.write(), 0.25) for _ in range(50)]
-        reading = Reading(await self.open_watch(desk, page=10, overlap=0))
+        reading = WatchRound(await self.open_watch(desk, page=10, overlap=0))
         for _ in range(2):
             await reading.read_page()
         reading.watch = await self.open_watch(desk, page=10, overlap=0)
@@ -175,18 +175,18 @@ class WatchTests(Suite, ABC):
         watch = await self.open_watch(desk, page=10, overlap=60)
         for _ in range(20):
             _tick_after(desk, desk.write(), 10)
-        first = await Reading(watch).read_all()
+        first = await WatchRound(watch).read_all()
         for broken in ("", "{", "null", '{"tables":{"incident":{"seen":"x"}}}'):
-            again = await Reading(watch, broken).read_all()
+            again = await WatchRound(watch, broken).read_all()
             assert sorted(again.ids) == sorted(first.ids), "what is told again has the id that it had"
 
     async def test_a_change_has_an_id_of_its_own(self) -> None:
         desk = await self.open_desk()
         watch = await self.open_watch(desk, page=10, overlap=60)
         reference = desk.write()
-        first = await Reading(watch).read_all()
+        first = await WatchRound(watch).read_all()
         desk.edit(reference)
-        again = await Reading(watch, first.cursor).read_all()
+        again = await WatchRound(watch, first.cursor).read_all()
         assert again.records == [reference]
         assert set(again.ids).isdisjoint(first.ids)
         (stamp, later) = (news.event.stamp for reading in (first, again) for news in reading.pages[0])
@@ -196,11 +196,11 @@ class WatchTests(Suite, ABC):
         desk = await self.open_desk()
         watch = await self.open_watch(desk, page=10, overlap=60)
         desk.write()
-        cursor = (await Reading(watch).read_all()).cursor
+        cursor = (await WatchRound(watch).read_all()).cursor
         desk.tick(-3_600)
         for _ in range(3):
             written = desk.write()
-            reading = await Reading(watch, cursor).read_all()
+            reading = await WatchRound(watch, cursor).read_all()
             assert written in reading.records
             cursor = reading.cursor
             desk.tick(300)
@@ -219,13 +219,13 @@ class WatchTests(Suite, ABC):
         desk = await self.open_desk()
         watch = await self.open_watch(desk, page=page, overlap=3_600)
         written = [_tick_after(desk, desk.write(), 3) for _ in range(20)]
-        first = await Reading(watch).read_all()
-        again = await Reading(watch, first.cursor).read_all()
+        first = await WatchRound(watch).read_all()
+        again = await WatchRound(watch, first.cursor).read_all()
         assert_each_once(first, written)
         assert again.ids == first.ids
 
 
-def assert_each_once(reading: Reading, written: Iterable[str]) -> None:
+def assert_each_once(reading: WatchRound, written: Iterable[str]) -> None:
     """Fail unless each of these records was told, and once."""
     assert sorted(reading.records) == sorted(written)
     assert_none_twice(reading.ids)

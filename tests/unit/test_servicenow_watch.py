@@ -17,21 +17,21 @@ from ecproc.domain.external import ExternalDecision, ExternalKind
 from ecproc.mapping.load import load_mapping
 from ecproc.simulator.servicenow.faults import FaultRule, InstanceFault
 from ecproc.simulator.servicenow.instance import Author
-from ecproc.testing.watch import Reading
+from ecproc.testing.watch import WatchRound
 from tests.instance import STANDARD, DirectInstance
 
 pytestmark = pytest.mark.anyio
 INCIDENT = "incident"
 
 
-def kinds(news: Reading, kind: ExternalKind) -> list[News]:
+def kinds(news: WatchRound, kind: ExternalKind) -> list[News]:
     return [each for page in news.pages for each in page if each.event.kind is kind]
 
 
-async def read_later(at: DirectInstance, **options: Any) -> Reading:
+async def read_later(at: DirectInstance, **options: Any) -> WatchRound:
     """A round that begins after the second of what was written."""
     at.clock.ahead += 1
-    return await Reading(at.open_watch(**options)).read_all()
+    return await WatchRound(at.open_watch(**options)).read_all()
 
 
 def create(at: DirectInstance, table: str = INCIDENT, **fields: str) -> dict[str, str]:
@@ -60,10 +60,10 @@ async def test_a_quiet_poll_costs_one_request_per_watched_table_and_moves_nothin
     at = DirectInstance()
     create(at)
     watch = at.open_watch()
-    cursor = (await Reading(watch).read_all()).cursor
+    cursor = (await WatchRound(watch).read_all()).cursor
     at.clock.ahead += 600
     at.session.asked.clear()
-    quiet = await Reading(watch, cursor).read_all()
+    quiet = await WatchRound(watch, cursor).read_all()
     assert (quiet.cursor, len(quiet.ids)) == (cursor, 1), "the newest row is read again"
     tables = Counter(asked.partition("?")[0].rpartition("/")[2] for asked in at.session.asked)
     assert tables == dict.fromkeys(
@@ -178,7 +178,7 @@ async def test_a_file_that_we_handed_over_is_no_news_and_its_namesake_is() -> No
     at.simulator.attach((INCIDENT, made["sys_id"]), "copy.txt", content, by="abel.tuter")
     at.clock.ahead += 1
     watch = at.open_watch()
-    told = kinds(await Reading(watch).read_all(), ExternalKind.ATTACHMENT)
+    told = kinds(await WatchRound(watch).read_all(), ExternalKind.ATTACHMENT)
     assert sorted((news.name, news.size) for news in told) == [("copy.txt", 7), ("log.txt", 7)]
 
     theirs = next(news for news in told if news.name == "log.txt")
@@ -201,7 +201,7 @@ async def test_what_was_said_is_told_before_the_end_that_came_in_the_middle_of_a
     made = create(at)
     at.simulator.attach((INCIDENT, made["sys_id"]), "log.txt", b"log", by="abel.tuter")
     at.clock.ahead += 5
-    reading = Reading(at.open_watch())
+    reading = WatchRound(at.open_watch())
     await reading.read_page()  # of files: the journal was read before
     at.clock.ahead += 1
     at.simulator.edit(INCIDENT, made["sys_id"], by="abel.tuter", comments="it works again", state="6")
@@ -220,10 +220,10 @@ async def test_an_approver_s_answer_is_told_with_its_reason() -> None:
         "sysapproval_approver", sysapproval=change["sys_id"], approver=user["sys_id"], state="requested"
     )
     watch = at.open_watch()
-    assert kinds(await Reading(watch).read_all(), ExternalKind.APPROVAL) == []
+    assert kinds(await WatchRound(watch).read_all(), ExternalKind.APPROVAL) == []
     at.simulator.edit("sysapproval_approver", row["sys_id"], by="abel.tuter", state="rejected", comments="too late")
     at.clock.ahead += 1
-    [news] = kinds(await Reading(watch).read_all(), ExternalKind.APPROVAL)
+    [news] = kinds(await WatchRound(watch).read_all(), ExternalKind.APPROVAL)
     assert (news.event.id, news.event.number) == (f"apr:{row['sys_id']}:1", change["number"])
     assert news.event.decision == ExternalDecision(False, "abel.tuter@example.com", "too late")
 
@@ -262,13 +262,13 @@ async def test_a_table_that_we_may_not_read_keeps_no_other_from_being_heard_of()
     for _ in range(3):
         written.append(create(at)["sys_id"])
         at.clock.ahead += 30
-        reading = Reading(watch, cursor)
+        reading = WatchRound(watch, cursor)
         with pytest.raises(DeskUnavailable):
             await reading.read_all()
         cursor, told = reading.cursor, [*told, *reading.records]
     assert set(told) >= {*written[1:]}, "what failed last is asked last"
     at.simulator.faults.clear()
-    reading = await Reading(watch, cursor).read_all()
+    reading = await WatchRound(watch, cursor).read_all()
     assert {*told, *reading.records} == {*written}
 
 
@@ -277,7 +277,7 @@ async def test_an_instance_that_goes_by_no_query_is_not_believed() -> None:
     create(at)
     at.clock.ahead += 3_600
     watch = at.open_watch()
-    cursor = (await Reading(watch).read_all()).cursor
+    cursor = (await WatchRound(watch).read_all()).cursor
     at.clock.ahead += 86_400 * 3
     at.simulator.service.instance.database.schemas[INCIDENT] = msgspec.structs.replace(
         at.simulator.service.instance.database.schemas[INCIDENT],
@@ -290,22 +290,8 @@ async def test_an_instance_that_goes_by_no_query_is_not_believed() -> None:
     later = write_cursor(
         RoundCursor({name: TableMark("2030-01-01 00:00:00") for name in read_cursor(cursor).tables if name == INCIDENT})
     )
-    told = await Reading(at.open_watch(backfill_hours=0), later).read_all()
+    told = await WatchRound(at.open_watch(backfill_hours=0), later).read_all()
     assert told.records == [], "rows without the time that they were asked for by are nobody's news"
-
-
-async def test_one_record_is_read_with_all_that_hangs_on_it() -> None:
-    at = DirectInstance()
-    made = create(at)
-    create(at)
-    at.simulator.comment(INCIDENT, made["sys_id"], "hello", by="abel.tuter")
-    at.simulator.attach((INCIDENT, made["sys_id"]), "log.txt", b"log", by="abel.tuter")
-    watch = at.open_watch()
-    told = await watch.read_number(made["number"])
-    assert [news.event.kind for news in told] == [ExternalKind.NOTE, ExternalKind.ATTACHMENT, ExternalKind.RECORD]
-    assert {news.event.number for news in told} == {made["number"]}
-    assert await watch.read_number("INC9999999") == ()
-    assert await watch.read_number("^active=true") == ()
 
 
 @pytest.mark.parametrize("text", ["^active=true", "javascript:gs.sleep(1)", "a^ORb=c"])
@@ -315,7 +301,7 @@ async def test_foreign_text_stands_in_no_request(text: str) -> None:
     at.simulator.comment(INCIDENT, made["sys_id"], text, by=text)
     at.simulator.attach((INCIDENT, made["sys_id"]), text, b"log", by=text)
     watch = at.open_watch()
-    await Reading(watch).read_all()
+    await WatchRound(watch).read_all()
     await watch.read_again([made["sys_id"], text])
     assert at.simulator.ledger.scripts == 0
     assert all("javascript" not in asked and "active%3Dtrue" not in asked for asked in at.session.asked)

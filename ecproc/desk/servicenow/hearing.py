@@ -20,14 +20,13 @@ from ecproc.desk.servicenow.heard import (
     tell_record,
 )
 from ecproc.desk.servicenow.query import EncodedQuery, is_sys_id
+from ecproc.desk.servicenow.references import ReadRows
 from ecproc.desk.servicenow.texts import shorten
-from ecproc.desk.servicenow.wire import Display, InstanceCall, RecordValues, list_rows, read_journal
+from ecproc.desk.servicenow.wire import Display, RecordValues, list_rows, read_journal
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.external import ExternalDecision
 from ecproc.domain.remarks import Remark
 
-ReadRows: TypeAlias = Callable[[InstanceCall], Awaitable[list[RecordValues]]]
-"""Asks the instance for a list. Raises DeskUnavailable."""
 Handed: TypeAlias = Callable[[str], Awaitable[Collection[StoredFile]]]
 """The files of Ensono's ticket that has this client ticket: we attach them there ourselves."""
 

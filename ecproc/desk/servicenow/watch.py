@@ -37,7 +37,7 @@ from ecproc.desk.servicenow.feed import (
 from ecproc.desk.servicenow.heard import DECIDED
 from ecproc.desk.servicenow.hearing import IDS_AT_ONCE, Handed, Hearing
 from ecproc.desk.servicenow.instance import InstanceLink
-from ecproc.desk.servicenow.query import EncodedQuery, is_number, is_sys_id
+from ecproc.desk.servicenow.query import EncodedQuery, is_sys_id
 from ecproc.desk.servicenow.wire import (
     APPROVERS,
     JOURNALS,
@@ -135,19 +135,6 @@ class ServiceNowWatch:
             known = {news.event.reference for news in found}
             left = [record for record in left if record not in known]
         return tuple(found)
-
-    async def read_number(self, number: str) -> tuple[News, ...]:
-        """The record of that number and all that hangs on it, the record last. Raises DeskUnavailable."""
-        if not is_number(number):
-            return ()
-        for source in self._list(Heard.RECORD):
-            query = EncodedQuery().where_number(number)
-            rows = await self._rows(list_rows(source.table, query, fields=source.fields, limit=IDS_AT_ONCE))
-            rows = [row for row in rows if row.get("number") == number and is_sys_id(row.get("sys_id", ""))]
-            if rows:
-                hung = [news for each in self._list_hung() for news in await self._hearing.tell_hung(each, rows)]
-                return (*hung, *await self._hearing.tell(source, rows))
-        return ()
 
     async def fetch(self, file: str, write: Callable[[bytes], Awaitable[None]], most: int) -> None:
         """Give the content of an attachment. Raises DeskUnavailable, and DeskRefused where there is none, or more."""
