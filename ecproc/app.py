@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, closing
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, assert_never
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar, assert_never
 
 import anyio
 import msgspec
@@ -18,9 +18,8 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from ecproc.attachments.fetch import HttpFetcher
+from ecproc.attachments.opening import open_fetcher, open_uploader
 from ecproc.attachments.store import ContentStore
-from ecproc.attachments.upload import HttpUploader
 from ecproc.bridge.fast import FastBridge
 from ecproc.clock import Clock, SystemClock
 from ecproc.collector import spare_the_collector
@@ -30,7 +29,7 @@ from ecproc.config import Config, DataConfig, LiveSecret, Secrets
 from ecproc.descriptors import Reserve
 from ecproc.desk.base import Desk
 from ecproc.desk.local import LocalDesk
-from ecproc.desk.opening import open_desk
+from ecproc.desk.opening import has_watch, open_desk
 from ecproc.domain.log import Batch
 from ecproc.ending import Ending
 from ecproc.errors import ExitCode, LogDamaged, RowDamaged, StoreUnavailable
@@ -53,19 +52,26 @@ from ecproc.reloading import Reloading
 from ecproc.reporting import ProcessHealth, ReceiptKeeper, Reporting, read_versions, tell_exposures, watch_room
 from ecproc.restoring import align_desk
 from ecproc.room import Room
+from ecproc.runtime.watch import Watching
 from ecproc.starting import Front, Opening, raise_file_limit
 from ecproc.store.base import Damage, Store
 from ecproc.store.opening import open_reader, open_store, verify_log
 from ecproc.systemd import ServiceManager
 from ecproc.telemetry.hooks import PAUSABLE, Reading
 from ecproc.telemetry.metrics import PrometheusTelemetry
+from ecproc.watching import SOURCE, open_watching
 
 if TYPE_CHECKING:
     from ecproc.bridge.http import HttpBridge
 
 log = structlog.get_logger()
-T = TypeVar("T")
 
+
+class _Closable(Protocol):
+    async def aclose(self) -> None: ...
+
+
+Peer = TypeVar("Peer", bound=_Closable)
 Errand: TypeAlias = Callable[[Intake], Awaitable[ExitCode]]
 """What a processor is started for, and how it ends."""
 _SHUT_DOWN_SHARE: Final = 0.75
@@ -134,8 +140,11 @@ async def run_processor(
         clock = SystemClock()
         raise_file_limit()
         reserve = stack.enter_context(closing(Reserve()))
-        sources = tuple(config.hooks_sources)
-        telemetry = PrometheusTelemetry(CollectorRegistry(), clock=clock, sources=sources, **read_versions())
+        polled = {SOURCE: config.desk_watch.interval} if has_watch(config) else {}
+        sources = (*config.hooks_sources, *polled)
+        telemetry = PrometheusTelemetry(
+            CollectorRegistry(), clock=clock, sources=sources, polled=polled, **read_versions()
+        )
         front = Front(config, tasks, reserve=reserve, telemetry=telemetry, clock=clock)
         start = Opening(telemetry.registry, front=front, interrupts=interrupts, clock=clock)
         opening = partial(
@@ -175,6 +184,7 @@ class Processor:
         hooks: ASGIApp,
         unchecked: LiveCheck | None,
         reloading: Reloading,
+        watching: Watching | None,
         telemetry: PrometheusTelemetry,
         clock: Clock,
     ) -> None:
@@ -187,11 +197,12 @@ class Processor:
         self._hooks = hooks
         self._unchecked = unchecked
         self._reloading = reloading
+        self._watching = watching
         self._heartbeat = Heartbeat()
         self._reporting = Reporting(config, store, pipeline, room, telemetry=telemetry, clock=clock)
         self._receipts = ReceiptKeeper(config, pipeline.ingest, clock=clock)
         self._manager = ServiceManager(os.environ, clock)
-        self._ending = Ending(pipeline, self._reporting, reread=reloading.reread, clock=clock)
+        self._ending = Ending(pipeline, self._reporting, watching=watching, reread=reloading.reread, clock=clock)
         self._health = ProcessHealth(
             telemetry.registry,
             works=lambda: self._heartbeat.is_alive() and not store.failed.is_set(),
@@ -224,14 +235,11 @@ class Processor:
         await start.when_there_is_room(content.sweep)
         reloading = Reloading(config, clock=clock, learn=learn)
         opening = partial(_open_desk, config, store, secrets=reloading.secrets, clock=clock, room=room)
-        desk = await start.when_there_is_room(opening)
-        stack.push_async_callback(desk.aclose)
-        adapter = _open_bridge(config, api_key=reloading.secrets["bridge.api_key"], clock=clock)
-        stack.push_async_callback(adapter.aclose)
+        desk = _close_with(stack, await start.when_there_is_room(opening))
+        adapter = _close_with(stack, _open_bridge(config, api_key=reloading.secrets["bridge.api_key"], clock=clock))
         bridge = MeteredBridge(adapter, telemetry=telemetry, clock=clock)
-        fetcher, uploader = _open_files(config, content, clock=clock)
-        stack.push_async_callback(fetcher.aclose)
-        stack.push_async_callback(uploader.aclose)
+        fetcher = _close_with(stack, open_fetcher(config, content, clock=clock))
+        uploader = _close_with(stack, open_uploader(config, content, clock=clock))
         pipeline = Pipeline(
             config,
             store=store,
@@ -247,6 +255,9 @@ class Processor:
             uploader=uploader,
         )
         reloading.on_new_key = pipeline.ingest.try_now
+        watching = open_watching(
+            config, desk, store=store, pipeline=pipeline, content=content, telemetry=telemetry, clock=clock
+        )
         opens_hooks = partial(open_hooks, config, store, pipeline, content=content, fetcher=fetcher)
         return cls(
             config,
@@ -259,6 +270,7 @@ class Processor:
             hooks=opens_hooks(secrets=reloading.secrets, telemetry=telemetry, clock=clock),
             unchecked=unchecked,
             reloading=reloading,
+            watching=watching,
             telemetry=telemetry,
             clock=clock,
         )
@@ -295,12 +307,16 @@ class Processor:
             with anyio.move_on_after(self._config.limits.shutdown_seconds * _SHUT_DOWN_SHARE):
                 self._health.draining = True
                 self._manager.tell_stopping()
+                if self._watching is not None:
+                    self._watching.stop()
                 await self._pipeline.shut_down()
             tasks.cancel_scope.cancel()
         return self._ending.exit_code
 
     async def _receive(self, tasks: TaskGroup, drain: float | None) -> None:
         await tasks.start(self._pipeline.run, self._idle_interval(drain))
+        if self._watching is not None:
+            tasks.start_soon(self._watching.run)
         await self._manager.tell_ready()
 
     def _idle_interval(self, drain: float | None) -> float:
@@ -328,6 +344,12 @@ class Processor:
             read_token=lambda: reads.value,
             command_token=lambda: commands.value,
         )
+
+
+def _close_with(stack: AsyncExitStack, peer: Peer) -> Peer:
+    """The peer, which is closed when the stack is."""
+    stack.push_async_callback(peer.aclose)
+    return peer
 
 
 async def _open_log(
@@ -358,23 +380,6 @@ async def _open_desk(config: Config, store: Store, *, secrets: Secrets, clock: C
     except RowDamaged as damaged:
         await mend_live_state(store, _team(config, clock), damaged)
         return await opening()
-
-
-def _open_files(config: Config, content: ContentStore, *, clock: Clock) -> tuple[HttpFetcher, HttpUploader]:
-    """What downloads and uploads, each within the same bounds."""
-
-    def make(kind: Callable[..., T]) -> T:
-        return kind(
-            content,
-            allowed_hosts=config.attachments.allowed_hosts,
-            max_bytes=config.attachments.max_bytes,
-            timeout=config.limits.download_seconds,
-            max_connections=config.limits.bridge_connections,
-            clock=clock,
-            proxy=config.bridge.proxy_address,
-        )
-
-    return make(HttpFetcher), make(HttpUploader)
 
 
 def _open_bridge(config: Config, *, api_key: LiveSecret, clock: Clock) -> FastBridge | HttpBridge:

@@ -13,6 +13,7 @@ from ecproc.errors import ExitCode
 from ecproc.interrupts import Interrupts
 from ecproc.pipeline import Pipeline
 from ecproc.reporting import Reporting
+from ecproc.runtime.watch import Watching
 
 log = structlog.get_logger()
 
@@ -20,10 +21,20 @@ log = structlog.get_logger()
 class Ending:
     """The end of a running pipeline, and the process's `exit_code` then; SIGHUP calls `reread` and ends nothing."""
 
-    def __init__(self, pipeline: Pipeline, reporting: Reporting, *, reread: Callable[[], None], clock: Clock) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        reporting: Reporting,
+        *,
+        watching: Watching | None = None,
+        reread: Callable[[], None],
+        clock: Clock,
+    ) -> None:
         self.exit_code = ExitCode.OK
         self._pipeline = pipeline
         self._reporting = reporting
+        self._watching = watching
+        self._polled = watching is None
         self._reread = reread
         self._clock = clock
         self._ended = anyio.Event()
@@ -54,7 +65,7 @@ class Ending:
         self.exit_code = ExitCode.TEMPORARY
         started = self._draining_since = self._clock.monotonic()
         with anyio.move_on_after(seconds):
-            await self._pipeline.wait_drained()
+            await self._wait_drained()
         if self._ended.is_set():
             return  # a signal came first: it has said how this ends
         waiting = tuple(self._list_waiting())
@@ -63,6 +74,14 @@ class Ending:
         seconds = self._clock.monotonic() - started
         await self._reporting.tell_drained(seconds, done=self._pipeline.done, waiting=waiting)
         self._ended.set()
+
+    async def _wait_drained(self) -> None:
+        """Return when nothing is left, and the desk told nothing in a whole poll that began after that."""
+        await self._pipeline.wait_drained()
+        while self._watching is not None and not self._polled:
+            await self._watching.wait_whole_poll()
+            self._polled = self._pipeline.drained
+            await self._pipeline.wait_drained()
 
     async def watch_errand(self, errand: Callable[[], Awaitable[ExitCode]]) -> None:
         """End when that is done, with the exit code that it gives."""
@@ -84,6 +103,8 @@ class Ending:
             yield "the queue was not seen empty for a whole visibility window"
         if not self._pipeline.idle:
             yield "tickets or entries are unfinished"
+        if not self._polled:
+            yield "the desk has not told all that changed there"
 
 
 def exit_code_of(number: signal.Signals | None, stopped: ExitCode) -> ExitCode:

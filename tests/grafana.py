@@ -163,13 +163,16 @@ class Metric(NamedTuple):
 def read_catalogue() -> Mapping[str, Metric]:
     """Give every metric that ecproc exposes, by the name that queries read it by, less a histogram's suffixes."""
     registry = CollectorRegistry()
-    telemetry = PrometheusTelemetry(registry, clock=SystemClock(), version="1", python="3", sqlite="3")
+    telemetry = PrometheusTelemetry(
+        registry, clock=SystemClock(), version="1", python="3", sqlite="3", sources=("desk",), polled={"desk": 30.0}
+    )
     labelled = {Reading.RECEIVING: read_stoppers, Reading.OLDEST_DUE: read_lanes}
     for reading in Reading:
         telemetry.watch(reading, labelled.get(reading, read_something))
     telemetry.log_position(1, 1)
     telemetry.poll_finished("empty")
     telemetry.quarantine_counted(1)
+    telemetry.desk_polled("desk", "ok", whole_at=1)
     for lane in LANES:
         telemetry.outbox_oldest_due(lane, 1)
     return {name_family(family): describe(family) for family in registry.collect()}

@@ -27,7 +27,7 @@ from ecproc.config import CommandsConfig
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.commands import CommandAccepted
 from ecproc.domain.effects import EffectKind, Lane
-from ecproc.domain.entry import EntryState
+from ecproc.domain.entry import Entry, EntryState
 from ecproc.domain.events import Place, TicketType
 from ecproc.domain.external import ExternalKind, ExternalReceived, Fate
 from ecproc.domain.ids import CLIENT_PREFIX, is_create_key
@@ -173,9 +173,15 @@ def _look(state: TicketState, event: ExternalReceived) -> DeskView:
 
 def _is_unsettled(state: TicketState) -> bool:
     return any(
-        entry.state in _IN_FLIGHT and entry.lane is Lane.DESK and entry.effect.kind is not EffectKind.CREATE
+        _may_be_applied(entry) and entry.lane is Lane.DESK and entry.effect.kind is not EffectKind.CREATE
         for entry in state.plans.entries.values()
     )
+
+
+def _may_be_applied(entry: Entry) -> bool:
+    """Whether the desk may show what the call wrote, and we do not know it: also one whose repeat does no harm and
+    whose answer got lost. What was refused by an answer was not applied."""
+    return entry.state in _IN_FLIGHT or (entry.state is EntryState.RETRYABLE and not entry.blamed)
 
 
 def _append(stream: str, event: ExternalReceived | CommandAccepted, key: bytes | None = None) -> NewEvent:

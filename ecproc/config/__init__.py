@@ -1,6 +1,7 @@
 """Configuration: read once from file and environment, checked as a whole, frozen; every bound has its number here."""
 
 from ecproc.config.hooks import DeskWebhookConfig, HooksConfig, HookSourceConfig
+from ecproc.config.limits import Limits
 from ecproc.config.loading import load_config
 from ecproc.config.options import (
     AttachmentsConfig,
@@ -10,7 +11,6 @@ from ecproc.config.options import (
     Config,
     DataConfig,
     DeskConfig,
-    Limits,
     LogConfig,
     MappingConfig,
     OutboxConfig,

@@ -25,6 +25,7 @@ from ecproc.config.options import (
 from ecproc.config.policies import PolicyAdopt, PolicyConfig, PolicyReopen
 from ecproc.config.secret import Secret
 from ecproc.config.servicenow import ServiceNowConfig, ServiceNowTables
+from ecproc.config.watch import InternalConfig, WatchConfig
 
 PREFIX: Final = "ECPROC_"
 
@@ -40,6 +41,8 @@ SECTIONS: Final[Mapping[str, type[Struct]]] = {
     "policy": PolicyConfig,
     "policy.reopen": PolicyReopen,
     "policy.adopt": PolicyAdopt,
+    "desk.watch": WatchConfig,
+    "policy.internal": InternalConfig,
     "outbox": OutboxConfig,
     "outbox.slots": OutboxSlots,
     "commands": CommandsConfig,

@@ -12,7 +12,8 @@ from ecproc.config.hooks import DeskWebhookConfig, HooksConfig, HookSourceConfig
 from ecproc.config.options import BridgeConfig, Config, OutboxSlots, WebConfig, is_address, is_loopback
 from ecproc.config.proxy import BadProxy, parse_proxy
 from ecproc.config.secret import Secret
-from ecproc.config.servicenow import check_servicenow
+from ecproc.config.servicenow import Objection, check_servicenow
+from ecproc.config.watch import check_internal, check_watch
 from ecproc.webhooks import KEY_FORM, BadSecret, read_key
 
 ENVIRONMENTS: Final = ("dev", "echo", "cert", "prod")
@@ -78,6 +79,8 @@ def check_config(config: Config, *, require_bridge: bool) -> Iterator[OptionFind
     yield from _check_web(config.web)
     if config.desk.kind == "servicenow":
         yield from _check_servicenow(config)
+        yield from _name_objections("desk.watch", check_watch(config.desk_watch))
+    yield from _name_objections("policy.internal", check_internal(config.policy_internal))
     if config.desk.kind == "webhook":
         yield from _check_desk_webhook(config)
     yield from _check_hooks(config.hooks, config.web)
@@ -107,6 +110,12 @@ def _check_servicenow(config: Config) -> Iterator[OptionFinding]:
         variable = OPTIONS[name].variable
         suffix = f", or {variable}_FILE" if OPTIONS[name].is_secret else ""
         yield OptionFinding(name, f"{name} {message}", advice or f"see {variable}{suffix}", warning)
+
+
+def _name_objections(section: str, objections: Iterable[Objection]) -> Iterator[OptionFinding]:
+    for key, message, advice, warning in objections:
+        name = f"{section}.{key}"
+        yield OptionFinding(name, f"{name} {message}", advice, warning)
 
 
 def _check_path_text(name: str, path: str) -> Iterator[OptionFinding]:

@@ -42,6 +42,7 @@ _REFERENCES: Final = frozenset(
         "problem_id",
     }
 )
+_JOURNALS: Final = frozenset({"comments", "work_notes"})
 _CONSTANT: Final = re.compile(r"[^\^\r\n]{1,100}")
 _TEMPLATE: Final = re.compile(r"[0-9a-f]{32}")
 _NEEDED: Final[Mapping[str, tuple[str, ...]]] = {
@@ -106,6 +107,9 @@ class ServiceNowConfig(Struct, frozen=True, kw_only=True):
     note_field: Annotated[
         Literal["comments", "work_notes"], Meta(description="the journal that Ensono's notes go to")
     ] = "comments"
+    notes_out: Annotated[
+        tuple[str, ...], Meta(description="the journals whose entries go to Ensono: comments, work_notes, both or none")
+    ] = ("comments",)
     approvals: Annotated[
         Literal["note", "approver_record"],
         Meta(description="what asks for an approval of a change: a note, or a record of the approver"),
@@ -231,6 +235,8 @@ def _check_fields(config: ServiceNowConfig) -> Iterator[Objection]:
             yield Objection(key, "is no field's name", "as in correlation_id")
         elif name in _UNFIT or name in _REFERENCES:
             yield Objection(key, f"must be a text field, and {name} is a journal, a reference or the platform's own")
+    if not {*config.notes_out} <= _JOURNALS:
+        yield Objection("notes_out", "may have comments and work_notes only")
     if config.key_field == config.display_field:
         yield Objection("display_field", "must be another field than key_field")
     if not _CONSTANT.fullmatch(config.display) or "javascript:" in config.display.lower():

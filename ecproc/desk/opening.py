@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
@@ -10,7 +10,7 @@ import anyio.to_thread
 from ecproc.clock import Clock
 from ecproc.config import Config, Secrets
 from ecproc.desk.backup import DESK_FILE
-from ecproc.desk.base import Desk
+from ecproc.desk.base import Desk, StoredFile, Watch
 from ecproc.desk.local import LocalDesk
 from ecproc.mapping import Mapping
 from ecproc.room import Room
@@ -67,4 +67,39 @@ async def open_servicenow(config: Config, *, mapping: Mapping, secrets: Secrets,
             secret=lambda key: secrets[f"desk.servicenow.{key}"].value,
             clock=clock,
         )
+    )
+
+
+def has_watch(config: Config) -> bool:
+    """Whether the desk is asked for what people changed there."""
+    return config.desk.kind == "servicenow" and config.desk_watch.interval > 0
+
+
+def open_watch(
+    config: Config,
+    desk: Desk,
+    *,
+    source: str,
+    handed: Callable[[str], Awaitable[Collection[StoredFile]]],
+    complain: Callable[[str], None],
+    clock: Clock,
+) -> Watch | None:
+    """The watch of that open desk; None where it has none, or is not to be asked. `handed` tells which files we attach
+    ourselves, `complain` hears of rows that our user may not see."""
+    if not has_watch(config):
+        return None
+    from ecproc.desk.servicenow.desk import ServiceNowDesk
+    from ecproc.desk.servicenow.watch import ServiceNowWatch
+
+    if not isinstance(desk, ServiceNowDesk):
+        return None
+    return ServiceNowWatch(
+        desk.instance,
+        config.desk_servicenow,
+        config.desk_servicenow_tables,
+        config.desk_watch,
+        source=source,
+        handed=handed,
+        complain=complain,
+        clock=clock,
     )

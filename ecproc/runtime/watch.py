@@ -150,10 +150,13 @@ class Watching:
         try:
             again = await self._poll()
         except DeskUnavailable as error:
-            self._complain("watch_failed", str(error), hint=error.hint)
+            now = self._clock.monotonic()
+            source, hint = self._watch.source, error.hint
+            self._complaints.tell(logging.WARNING, "watch_failed", str(error), now=now, source=source, hint=hint)
             return DeskPoll.FAILED, False
         except (NoRoom, OSError) as error:
-            self._complain("watch_waits", str(error))
+            now, source = self._clock.monotonic(), self._watch.source
+            self._complaints.tell(logging.WARNING, "watch_waits", str(error), now=now, source=source)
             return DeskPoll.BUSY, False
         return (DeskPoll.OK, again) if again is not None else (DeskPoll.BUSY, False)
 
@@ -202,10 +205,6 @@ class Watching:
         except DeskRefused as error:
             remark = Remark(Anomaly.INCOMPLETE, f"attachment {news.name[:80]}: {error}")
             return msgspec.structs.replace(event, remarks=(*event.remarks, remark))
-
-    def _complain(self, event: str, reason: str, *, hint: str = "") -> None:
-        now, source = self._clock.monotonic(), self._watch.source
-        self._complaints.tell(logging.WARNING, event, reason, now=now, source=source, hint=hint)
 
     async def _move(self, standing: Standing) -> None:
         if standing != self._standing:

@@ -266,9 +266,18 @@ class OutboxMetrics:
 
 
 class DeskMetrics:
-    """What is measured of the news that the client's systems tell; `whole` is when each was last asked and told all."""
+    """What is measured of the news that the client's systems tell; `whole` is when each was last asked and told all.
+    `polled` says how many seconds are between two polls of those that are asked."""
 
-    def __init__(self, registry: CollectorRegistry, sources: Sequence[str], *, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        sources: Sequence[str],
+        polled: Mapping[str, float],
+        *,
+        now: Callable[[], float],
+    ) -> None:
+        began = now()
         self.received = Tally(
             registry,
             "ecproc_external_received",
@@ -309,8 +318,15 @@ class DeskMetrics:
         Watched(
             registry,
             "ecproc_watch_lag_seconds",
-            "How long ago the desk was last asked and told everything.",
-            read=lambda: {source: now() - at for source, at in self.whole.items()},
+            "How long ago the desk was last asked and told everything; before the first time, since the start.",
+            read=lambda: {source: now() - self.whole.get(source, began) for source in polled},
+            label="source",
+        )
+        Watched(
+            registry,
+            "ecproc_watch_poll_interval_seconds",
+            "Seconds between two polls of the desk.",
+            read=lambda: polled,
             label="source",
         )
 

@@ -31,8 +31,9 @@ class PrometheusTelemetry(Telemetry):
         python: str,
         sqlite: str,
         sources: Sequence[str] = (),
+        polled: Mapping[str, float] | None = None,
     ) -> None:
-        """`sources` are the configured names of the systems that tell us news."""
+        """`sources` are the names of the systems that tell us news, `polled` the seconds between two polls."""
         prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # they double every counter
         self.registry = registry
         ProcessCollector(registry=registry)
@@ -45,7 +46,7 @@ class PrometheusTelemetry(Telemetry):
             QueueMetrics(registry),
             LogMetrics(registry),
             OutboxMetrics(registry),
-            DeskMetrics(registry, sources, now=lambda: clock.now() / _MICROSECONDS),
+            DeskMetrics(registry, sources, polled or {}, now=lambda: clock.now() / _MICROSECONDS),
         )
         self._refused = define_counter(registry, "web_refusals", "Whom these pages turned away.", reason=WEB_REFUSALS)
 

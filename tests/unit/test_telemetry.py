@@ -40,6 +40,8 @@ CONTRACT = {
     "ecproc_web_refusals_total": {"reason"},
     "ecproc_external_received_total": {"source", "outcome"},
     "ecproc_watch_polls_total": {"source", "outcome"},
+    "ecproc_watch_lag_seconds": {"source"},
+    "ecproc_watch_poll_interval_seconds": {"source"},
     "ecproc_hook_requests_total": {"source", "code"},
     "ecproc_hook_seconds": {"source"},
 }
@@ -66,6 +68,7 @@ LATER = {
     "ecproc_log_anchor_timestamp_seconds": set(),
     "ecproc_log_verify_last_success_timestamp_seconds": set(),
     "ecproc_replay_equal": set(),
+    "ecproc_watch_last_success_timestamp_seconds": {"source"},
 }
 """Those that appear once there is something to tell."""
 
@@ -97,7 +100,13 @@ def registry() -> CollectorRegistry:
 def telemetry(registry: CollectorRegistry) -> PrometheusTelemetry:
     """Give telemetry that counts in `registry`."""
     return PrometheusTelemetry(
-        registry, clock=FixedClock(), version="0.1.0", python="3.11.7", sqlite="3.45.0", sources=("itsm",)
+        registry,
+        clock=FixedClock(),
+        version="0.1.0",
+        python="3.11.7",
+        sqlite="3.45.0",
+        sources=("itsm",),
+        polled={"itsm": 30.0},
     )
 
 
@@ -136,6 +145,7 @@ def test_times_and_ages_appear_once_they_exist(telemetry: Telemetry, registry: C
     telemetry.quarantine_counted(0)
     telemetry.outbox_oldest_due("desk", 1)
     telemetry.log_position(0, 0)
+    telemetry.desk_polled("itsm", "ok", whole_at=0)
 
     assert list_names(registry) == CONTRACT | LATER
 
@@ -186,6 +196,7 @@ def test_openmetrics_has_units_and_exemplars_that_name_the_log_s_position(
 
 def test_every_known_label_set_starts_at_zero(telemetry: Telemetry, registry: CollectorRegistry) -> None:
     samples = [s for m in registry.collect() for s in m.samples if m.name.startswith("ecproc_") and m.type != "info"]
+    samples = [sample for sample in samples if sample.name != "ecproc_watch_poll_interval_seconds"]  # it is what is set
     assert {sample.value for sample in samples} == {0.0}
     assert sum(sample.name == "ecproc_tickets" for sample in samples) == 6 + 6 + 8
     assert sum(sample.name == "ecproc_outbox_entries" for sample in samples) == 3 * 6

@@ -41,7 +41,7 @@ _HINTS: Final[Mapping[str, str]] = {
 
 class InstanceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """An answer of any status, with what its headers say of waiting and of a second factor. `at` is our time then,
-    `date` the instance's, in microseconds UTC."""
+    `date` the instance's, in microseconds UTC; `links` lead to other pages of a list, which has `total` rows."""
 
     status: int
     body: bytes
@@ -50,6 +50,8 @@ class InstanceAnswer(msgspec.Struct, frozen=True, kw_only=True):
     asks_for_factor: bool = False
     at: int = 0
     date: int | None = None
+    links: str | None = None
+    total: str | None = None
 
 
 def read_answer(request: InstanceCall, seen: InstanceAnswer) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -14,9 +14,13 @@ from ecproc.desk.servicenow.wire import JOURNAL_FIELDS, RecordValues
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.effects import EffectKind
 from ecproc.domain.events import Remark
+from ecproc.mapping.rules import Direction
+from ecproc.mapping.tables import Inbound
 from ecproc.mapping.tables import Mapping as FieldMapping
 
 _CHANGE: Final = "change"
+_NAMES: Final[Mapping[str, str]] = {"group": "name", "ci": "name", "user": "email"}
+"""What the name of each kind of reference is kept in."""
 _MAPPING_HINT: Final = "see ecproc map test: shorten the text at Ensono, or let the rule put the rest into a comment"
 _STATES: Final = frozenset({"state", "status"})
 _FIRST: Final = ("open", "New")
@@ -83,14 +87,40 @@ class Translator:
         return await self._references.find("user", email)
 
     def list_heard(self, ticket_type: str) -> tuple[str, ...]:
-        """The fields of a record whose changes are told to Ensono."""
-        return tuple(name for name in self._mapping.list_desk_fields(ticket_type) if name not in JOURNAL_FIELDS)
+        """The fields of a record whose changes are told to Ensono, and what those that refer to something call it."""
+        fields = [name for name in self._mapping.list_desk_fields(ticket_type) if name not in JOURNAL_FIELDS]
+        return self.with_names(ticket_type, fields)
+
+    def with_names(self, ticket_type: str, fields: Iterable[str]) -> tuple[str, ...]:
+        """These fields, and the names of what they refer to."""
+        known = [*fields]
+        naming = self._list_references(ticket_type)
+        return tuple(dict.fromkeys([*known, *(naming[name] for name in known if name in naming)]))
 
     def view(self, ticket_type: str, row: RecordValues) -> dict[str, str]:
         """What a record has in these fields, under the guide's names and in the desk's own words."""
-        if not row:
-            return {}
-        return {name: raw for name, (raw, _) in self._mapping.from_desk(ticket_type, row).view.items()}
+        return {name: raw for name, (raw, _) in self.hear(ticket_type, row).view.items()} if row else {}
+
+    def hear(self, ticket_type: str, row: RecordValues, *, ticket: str = "") -> Inbound:
+        """What a record means to Ensono, whose ticket it may be. A reference is the name of what it refers to; one that
+        our user may not see the name of is not heard of."""
+        told = dict(row)
+        for field, name in self._list_references(ticket_type).items():
+            if told.get(field):
+                del told[field]
+                told |= {field: row[name]} if row.get(name) else {}
+        return self._mapping.from_desk(ticket_type, told, known={"ticketNumber": ticket} if ticket else None)
+
+    @property
+    def mapping_hash(self) -> str:
+        """Which mapping it is."""
+        return self._mapping.hash
+
+    def _list_references(self, ticket_type: str) -> dict[str, str]:
+        """The fields that refer to something, and what of that is its name."""
+        chains = self._mapping.chains.get((Direction.FROM_DESK, ticket_type.lower()), {})
+        rules = [rule for chain in chains.values() for rule in chain if rule.reference in _NAMES]
+        return {field: f"{field}.{_NAMES[rule.reference]}" for rule in rules for field in rule.sources}
 
     def name_state(self, ticket_type: str, state: str) -> str:
         """A record's state in Ensono's words, as far as the mapping has one: else as the desk shows it."""

@@ -78,13 +78,19 @@ class InstanceLink:
     ) -> DeskAnswer:
         """The client ticket of a record, with what the record now has in the fields that were `written`."""
         sys_id = row["sys_id"]
-        count = row.get("sys_mod_count", "")
+        told = self.translator.with_names(call.ticket_type, written)
         return DeskAnswer(
             number=row.get("number") or call.number or "",
             state=self.translator.name_state(call.ticket_type, row.get("state", "")),
             reference=sys_id,
             url=page_of(self.session.base_url, table, sys_id),
             remarks=remarks,
-            view=self.translator.view(call.ticket_type, {name: row[name] for name in written if name in row}),
-            stamp=int(count) if count.isascii() and count.isdecimal() and len(count) < 19 else 0,
+            view=self.translator.view(call.ticket_type, {name: row[name] for name in told if name in row}),
+            stamp=read_count(row),
         )
+
+
+def read_count(row: RecordValues) -> int:
+    """How often a record was changed; 0 where it does not say."""
+    count = row.get("sys_mod_count", "")
+    return int(count) if count.isascii() and count.isdecimal() and len(count) < 19 else 0

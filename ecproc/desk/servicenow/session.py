@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import urlencode, urlsplit
@@ -19,7 +19,7 @@ from ecproc.desk.base import DeskRefused, DeskUnavailable
 from ecproc.desk.servicenow.answers import InstanceAnswer, judge_fault, read_wait
 from ecproc.desk.servicenow.tokens import ReadSecret, Tokens
 from ecproc.desk.servicenow.wire import TOKEN_PATH, InstanceCall
-from ecproc.http import HttpClient, HttpFault, Origin
+from ecproc.http import HttpClient, HttpFault, HttpResponse, Origin
 from ecproc.network import parse_http_date
 
 ANSWER_BYTES: Final = 16 * 1024 * 1024
@@ -69,19 +69,28 @@ class InstanceSession:
 
     async def send(self, request: InstanceCall, upload: FileBody | None = None) -> InstanceAnswer:
         """The answer of any status. Raises DeskUnavailable where there is none, or nothing may be sent just now."""
-        async with self._places.take():
-            await self._wait_turn(request)
-            headers = await self.tokens.authorize()
-            seen = await self._send(request, headers, upload)
-            if seen.status == 401 and self.tokens.can_renew and not seen.asks_for_factor:
-                headers = await self.tokens.authorize(refused=headers)
-                seen = await self._send(request, headers, upload)
-        self._learn(seen)
-        return seen
+        return await self._ask(request, lambda headers: self._send(request, headers, upload))
+
+    async def copy(self, request: InstanceCall, write: Callable[[bytes], Awaitable[None]], most: int) -> InstanceAnswer:
+        """The answer; the body of a good one goes to `write` piece by piece. Raises as `send` does, and DeskRefused
+        where it has more than `most` bytes."""
+        return await self._ask(request, lambda headers: self._copy(request, headers, write, most))
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._client.aclose()
+
+    async def _ask(
+        self, request: InstanceCall, send: Callable[[dict[str, str]], Awaitable[InstanceAnswer]]
+    ) -> InstanceAnswer:
+        async with self._places.take():
+            await self._wait_turn(request)
+            headers = await self.tokens.authorize()
+            seen = await send(headers)
+            if seen.status == 401 and self.tokens.can_renew and not seen.asks_for_factor:
+                seen = await send(await self.tokens.authorize(refused=headers))
+        self._learn(seen)
+        return seen
 
     async def _wait_turn(self, request: InstanceCall) -> None:
         """Return when a call may leave, which is soon; raise where it is not."""
@@ -116,6 +125,26 @@ class InstanceSession:
             sent["content-type"] = "application/json"
         return await self._exchange(request, sent, content)
 
+    async def _copy(
+        self, request: InstanceCall, headers: Mapping[str, str], write: Callable[[bytes], Awaitable[None]], most: int
+    ) -> InstanceAnswer:
+        sent = {"accept": "*/*", "accept-encoding": "identity", **headers}
+        too_large = False
+        try:
+            async with self._client.open(request.method, self._origin, request.target, headers=sent) as response:
+                body = b"" if response.status == 200 else await response.read(ANSWER_BYTES)
+                if response.status == 200:
+                    await response.copy_to(write, most)
+                return self._describe(response, body)
+        except HttpFault as fault:
+            failed = judge_fault(request, fault)
+            too_large = fault.kind == "too_large"
+        # Outside the handler: the fault's frames hold the headers.
+        try:
+            raise DeskRefused(f"it has more than {most} bytes", final=True) if too_large else failed
+        finally:
+            del failed
+
     async def _send_file(self, request: InstanceCall, headers: dict[str, str], upload: FileBody) -> InstanceAnswer:
         try:
             file = await anyio.to_thread.run_sync(lambda: upload.path.open("rb", buffering=0))
@@ -143,16 +172,7 @@ class InstanceSession:
                 request.method, self._origin, request.target, headers=headers, content=content
             ) as response:
                 body = await response.read(ANSWER_BYTES)
-                date = parse_http_date(response.header("date") or "")
-                return InstanceAnswer(
-                    status=response.status,
-                    body=body,
-                    retry_after=response.header("retry-after"),
-                    rate_reset=response.header("x-ratelimit-reset"),
-                    asks_for_factor=response.header("x-mfa_token") is not None,
-                    at=self._clock.now(),
-                    date=None if date is None else int(date * _SECOND),
-                )
+                return self._describe(response, body)
         except HttpFault as fault:
             failed = judge_fault(request, fault)
         # Outside the handler: the fault's frames hold the headers.
@@ -160,6 +180,20 @@ class InstanceSession:
             raise failed
         finally:
             del failed
+
+    def _describe(self, response: HttpResponse, body: bytes) -> InstanceAnswer:
+        date = parse_http_date(response.header("date") or "")
+        return InstanceAnswer(
+            status=response.status,
+            body=body,
+            retry_after=response.header("retry-after"),
+            rate_reset=response.header("x-ratelimit-reset"),
+            asks_for_factor=response.header("x-mfa_token") is not None,
+            at=self._clock.now(),
+            date=None if date is None else int(date * _SECOND),
+            links=response.header("link"),
+            total=response.header("x-total-count"),
+        )
 
 
 class Ceiling:

@@ -61,7 +61,8 @@ class TicketSetter:
             row = await self._at.changes.write(call, sys_id, told.fields, extra=extra)
         elif told.fields or extra:
             body = {**told.fields, **extra}
-            request = patch(table, sys_id, body, key_field=self._at.marks.key_field, repeatable=not extra)
+            heard = self._at.translator.with_names(call.ticket_type, told.fields)
+            request = patch(table, sys_id, body, key_field=self._at.marks.key_field, heard=heard, repeatable=not extra)
             row = await self._patch(call, place, request, told)
         else:
             row = await self._at.calls.known(read(table, sys_id, key_field=self._at.marks.key_field))

@@ -20,7 +20,7 @@ APPROVERS: Final = "sysapproval_approver"
 JOURNAL_FIELDS: Final = ("comments", "work_notes")
 """Fields whose texts are kept elsewhere: a record's own answer has them empty."""
 
-_OWN: Final = ("sys_id", "number", "state", "sys_mod_count", "sys_updated_on", "sys_updated_by", "sys_created_on")
+OWN_FIELDS: Final = ("sys_id", "number", "state", "sys_mod_count", "sys_updated_on", "sys_updated_by", "sys_created_on")
 _ROWS: Final = 5
 _CHOICES: Final = 1_000
 _JOURNAL_ROWS: Final = 200
@@ -85,12 +85,13 @@ def create_change(kind: str, body: RecordValues, *, template: str = "") -> Insta
     return InstanceCall(method="POST", path=path, body=dict(body), repeatable=False)
 
 
-def patch(table: str, sys_id: str, body: RecordValues, *, key_field: str, repeatable: bool = True) -> InstanceCall:
-    """Set fields of a record."""
+def patch(
+    table: str, sys_id: str, body: RecordValues, *, key_field: str, heard: Iterable[str] = (), repeatable: bool = True
+) -> InstanceCall:
+    """Set fields of a record, whose answer has them and those that are `heard` of."""
     path = f"{_table(table)}/{_id(sys_id)}"
-    return InstanceCall(
-        method="PATCH", path=path, params=_shape(key_field, body), body=dict(body), repeatable=repeatable
-    )
+    shape = _shape(key_field, [*body, *heard])
+    return InstanceCall(method="PATCH", path=path, params=shape, body=dict(body), repeatable=repeatable)
 
 
 def read(table: str, sys_id: str, *, key_field: str, fields: Iterable[str] = ()) -> InstanceCall:
@@ -200,6 +201,16 @@ def read_page(table: str, *, after: str, limit: int, fields: Iterable[str], only
     return _list(table, query.ordered_by("sys_id"), limit, _only("sys_id", *fields))
 
 
+def list_rows(table: str, query: EncodedQuery, *, fields: Iterable[str], limit: int) -> InstanceCall:
+    """Read these fields of the records that a query finds."""
+    return _list(table, query, limit, _only("sys_id", *fields))
+
+
+def read_content(attachment: str) -> InstanceCall:
+    """Read what an attached file holds."""
+    return InstanceCall(method="GET", path=f"{ATTACHMENT_PATH}/{_id(attachment)}/file")
+
+
 def import_row(staging: str, body: RecordValues, *, repeatable: bool = True) -> InstanceCall:
     """Put a row into a staging table, whose transform map finds the record by our key."""
     return InstanceCall(
@@ -294,7 +305,7 @@ def _id(sys_id: str) -> str:
 
 def _shape(key_field: str, fields: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """The parameters that ask for raw values of these fields and those that every answer is judged by."""
-    return _only(*_OWN, key_field, *(name for name in fields if name not in JOURNAL_FIELDS))
+    return _only(*OWN_FIELDS, key_field, *(name for name in fields if name not in JOURNAL_FIELDS))
 
 
 def _only(*fields: str) -> tuple[tuple[str, str], ...]:
