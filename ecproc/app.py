@@ -59,7 +59,7 @@ from ecproc.store.opening import open_reader, open_store, verify_log
 from ecproc.systemd import ServiceManager
 from ecproc.telemetry.hooks import PAUSABLE, Reading
 from ecproc.telemetry.metrics import PrometheusTelemetry
-from ecproc.watching import SOURCE, open_watching
+from ecproc.watching import SOURCE, open_external, open_watching
 
 if TYPE_CHECKING:
     from ecproc.bridge.http import HttpBridge
@@ -255,10 +255,11 @@ class Processor:
             uploader=uploader,
         )
         reloading.on_new_key = pipeline.ingest.try_now
+        external = open_external(config, store, pipeline, clock=clock)
         watching = open_watching(
-            config, desk, store=store, pipeline=pipeline, content=content, telemetry=telemetry, clock=clock
+            config, desk, store=store, intake=external, content=content, telemetry=telemetry, clock=clock
         )
-        opens_hooks = partial(open_hooks, config, store, pipeline, content=content, fetcher=fetcher)
+        opens_hooks = partial(open_hooks, config, external, content=content, fetcher=fetcher)
         return cls(
             config,
             pipeline,

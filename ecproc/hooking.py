@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Final, assert_never
 
 import msgspec
@@ -12,18 +11,15 @@ from starlette.types import ASGIApp
 from ecproc.attachments.base import Failure, Fetcher, FetchFailed, Stored
 from ecproc.attachments.store import ContentStore
 from ecproc.clock import Clock
-from ecproc.commands.derive import DeskRules
-from ecproc.commands.external import ExternalIntake
 from ecproc.config import Config, Secret, Secrets
-from ecproc.desk.webhook.posts import Told, Words, keep_words, read_post
+from ecproc.desk.webhook.mapped import map_post
+from ecproc.desk.webhook.posts import Told, read_post
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.external import ExternalFile, ExternalReceived, Fate
 from ecproc.domain.remarks import Remark
-from ecproc.fold.tickets import MACHINES
-from ecproc.outbox.schedule import is_at_work
-from ecproc.pipeline import Pipeline
+from ecproc.mapping import Mapping as FieldMapping
+from ecproc.mapping_file import open_mapping
 from ecproc.runtime.watch import Taking
-from ecproc.store.base import Reader
 from ecproc.telemetry.hooks import Telemetry
 from ecproc.web.files import FilePages
 from ecproc.web.hook_auth import Authenticate, by_password, by_signature, by_token
@@ -35,7 +31,8 @@ _WAITING: Final = frozenset({Failure.HELD, Failure.COUNTED})
 
 
 class PostIntake:
-    """Takes posts in, their files first: what an event names is there. `words` is the mapping of a record's fields."""
+    """Takes posts in, their files first: what an event names is there. Without a `mapping` the desk speaks the guide's
+    words."""
 
     def __init__(
         self,
@@ -45,18 +42,18 @@ class PostIntake:
         *,
         most: int,
         telemetry: Telemetry,
-        words: Words = keep_words,
+        mapping: FieldMapping | None = None,
     ) -> None:
         self._intake = intake
         self._content = content
         self._fetcher = fetcher
         self._most = most
         self._telemetry = telemetry
-        self._words = words
+        self._mapping = mapping
 
     async def accept(self, source: str, message_id: str, body: bytes) -> Fate:
         """What became of a post, once that is durable. Raises StoreError."""
-        told = read_post(source, message_id, body, words=self._words)
+        told = read_post(source, message_id, body)
         if told is None:
             return Fate.IGNORED
         event = await self._complete(told)
@@ -65,8 +62,11 @@ class PostIntake:
         return fate
 
     async def _complete(self, told: Told) -> ExternalReceived | None:
-        """The event with its file, if it has one and anybody wants it; None where the file may be had later."""
+        """The event with what its fields mean, and its file, if it has one and anybody wants it; None where the file
+        may be had later."""
         event = told.event
+        if self._mapping is not None and told.fields:
+            event = map_post(event, told.fields, await self._intake.type_of(event), self._mapping)
         if (told.content is None and not told.url) or not await self._intake.wants(event):
             return event
         try:
@@ -94,8 +94,7 @@ class PostIntake:
 
 def open_hooks(
     config: Config,
-    store: Reader,
-    pipeline: Pipeline,
+    intake: Taking,
     *,
     content: ContentStore,
     fetcher: Fetcher,
@@ -103,18 +102,11 @@ def open_hooks(
     telemetry: Telemetry,
     clock: Clock,
 ) -> ASGIApp:
-    """The hooks listener's application over a running pipeline."""
-    intake = ExternalIntake(
-        store,
-        pipeline,
-        machines=MACHINES,
-        options=config.commands,
-        environment=config.bridge.identity.environment,
-        rules=DeskRules(),
-        is_at_work=partial(is_at_work, pipeline.dispatcher.schedule),
-        clock=clock,
+    """The hooks listener's application. Raises ConfigError where the mapping cannot be read."""
+    mapping = open_mapping(config)[0] if config.mapping_file is not None else None
+    posts = PostIntake(
+        intake, content, fetcher, most=config.attachments.max_bytes, telemetry=telemetry, mapping=mapping
     )
-    posts = PostIntake(intake, content, fetcher, most=config.attachments.max_bytes, telemetry=telemetry)
     return build_hooks(config, posts, content, secrets=secrets, telemetry=telemetry, clock=clock)
 
 

@@ -73,7 +73,7 @@ class Pipeline:
         self.dispatcher = Dispatcher(
             store,
             [
-                DeskPerformer(desk, store, directory=config.data.directory, with_record=config.desk.is_mapped),
+                DeskPerformer(desk, store, directory=config.data.directory, with_record=config.is_mapped),
                 self._commands,
                 AttachmentPerformer(fetcher, store, clock=clock),
                 *([UploadPerformer(bridge, uploader)] if uploader else []),

@@ -31,12 +31,26 @@ _HINT: Final = (
 )
 
 
+def open_external(config: Config, store: Store, pipeline: Pipeline, *, clock: Clock) -> ExternalIntake:
+    """The one way in for what other systems tell, whether they are asked or post it."""
+    return ExternalIntake(
+        store,
+        pipeline,
+        machines=MACHINES,
+        options=config.commands,
+        environment=config.bridge.identity.environment,
+        rules=read_rules(config),
+        is_at_work=partial(is_at_work, pipeline.dispatcher.schedule),
+        clock=clock,
+    )
+
+
 def open_watching(
     config: Config,
     desk: Desk,
     *,
     store: Store,
-    pipeline: Pipeline,
+    intake: ExternalIntake,
     content: ContentStore,
     telemetry: Telemetry,
     clock: Clock,
@@ -52,16 +66,6 @@ def open_watching(
     watch = open_watch(config, desk, source=SOURCE, handed=handed.find, complain=complain, clock=clock)
     if watch is None:
         return None
-    intake = ExternalIntake(
-        store,
-        pipeline,
-        machines=MACHINES,
-        options=config.commands,
-        environment=config.bridge.identity.environment,
-        rules=read_rules(config),
-        is_at_work=partial(is_at_work, pipeline.dispatcher.schedule),
-        clock=clock,
-    )
     return Watching(
         watch,
         intake,

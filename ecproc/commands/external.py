@@ -74,6 +74,13 @@ class ExternalIntake:
         known = await self._reader.read_message(event.message_key)
         return known is None and await self._find_home(event) is not None
 
+    async def type_of(self, event: ExternalReceived) -> str:
+        """The type of the ticket that it is about; an incident's where there is none."""
+        stream = await self._find_home(event)
+        rows = await self._reader.read_rows("ticket", stream=stream) if stream is not None else []
+        found = (rows[0].tag or "").partition(":")[0] if rows else ""
+        return found or TicketType.INCIDENT.value
+
     async def take(self, events: Sequence[ExternalReceived]) -> list[Fate]:
         """What became of each, once all that is appended of them is durable. Raises StoreError."""
         async with self._one_at_a_time:

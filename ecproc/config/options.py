@@ -180,12 +180,6 @@ class DeskConfig(Struct, frozen=True, kw_only=True):
     ] = "local"
 
     @property
-    def is_mapped(self) -> bool:
-        """Whether its fields may be made of several of the guide's, and not only of those that changed: what those of
-        another package are made of is their own matter."""
-        return self.kind == "servicenow" or not self.is_ours
-
-    @property
     def is_ours(self) -> bool:
         """Whether no other package brings it."""
         return self.kind in DESKS
@@ -342,6 +336,12 @@ class Config(Struct, frozen=True, kw_only=True):
     directory: Path = Path()
     """Where the configuration file stands; without one, where we stand."""
     warnings: tuple[ConfigProblem, ...] = ()
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the desk's fields may be made of several of the guide's, and not only of those that changed: what
+        those of another package are made of is their own matter."""
+        return self.desk.kind == "servicenow" or not self.desk.is_ours or self.mapping_file is not None
 
     @property
     def mapping_file(self) -> Path | None:

@@ -47,7 +47,11 @@ async def open_desk(
 
             own = secrets["desk.webhook.secrets"]
             return await WebhookDesk.open(
-                config.desk_webhook, secrets=lambda: own.values, clock=clock, public_url=config.hooks.public_url
+                config.desk_webhook,
+                secrets=lambda: own.values,
+                clock=clock,
+                mapping=mapping if config.mapping_file is not None else None,
+                public_url=config.hooks.public_url,
             )
         case _:
             from ecproc.desk.plugin import open_plugin  # only who has such a desk waits for a look at what is installed

@@ -40,6 +40,9 @@ class Taking(Protocol):
     async def wants(self, event: ExternalReceived) -> bool:
         """Whether it is about a ticket of Ensono's, and not known yet."""
 
+    async def type_of(self, event: ExternalReceived) -> str:
+        """The type of the ticket that it is about; an incident's where there is none."""
+
     async def take(self, events: Sequence[ExternalReceived]) -> list[Fate]:
         """What became of each, once all that is appended of them is durable."""
 

@@ -13,6 +13,7 @@ import anyio.to_thread
 from ecproc.clock import Clock
 from ecproc.config import DeskWebhookConfig, Secret
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable, StoredFile
+from ecproc.desk.webhook.mapped import map_call
 from ecproc.desk.webhook.wire import (
     TYPES,
     HttpSeen,
@@ -25,6 +26,7 @@ from ecproc.desk.webhook.wire import (
 )
 from ecproc.domain.effects import EffectKind, Repeat
 from ecproc.http import HttpClient
+from ecproc.mapping import Mapping as FieldMapping
 from ecproc.network import HttpFault, Origin, parse_retry_after
 from ecproc.webhooks import make_headers, read_key, sign_file
 
@@ -65,6 +67,7 @@ class WebhookDesk:
         *,
         secrets: Callable[[], Sequence[Secret]],
         clock: Clock,
+        mapping: FieldMapping | None = None,
         public_url: str = "",
         max_connections: int = _CONNECTIONS,
     ) -> None:
@@ -72,6 +75,7 @@ class WebhookDesk:
         self._timeout = config.timeout
         self._secrets = secrets
         self._clock = clock
+        self._mapping = mapping
         self._public_url = public_url.rstrip("/")
         self._address = Address(config.url)
         self._look_up = Address(config.lookup_url) if config.lookup_url else None
@@ -84,10 +88,19 @@ class WebhookDesk:
 
     @classmethod
     async def open(
-        cls, config: DeskWebhookConfig, *, secrets: Callable[[], Sequence[Secret]], clock: Clock, public_url: str = ""
+        cls,
+        config: DeskWebhookConfig,
+        *,
+        secrets: Callable[[], Sequence[Secret]],
+        clock: Clock,
+        mapping: FieldMapping | None = None,
+        public_url: str = "",
     ) -> WebhookDesk:
-        """The desk of that configuration. Raises ConfigError where its certificates cannot be read."""
-        return await anyio.to_thread.run_sync(lambda: cls(config, secrets=secrets, clock=clock, public_url=public_url))
+        """The desk of that configuration, which is told things by a mapping if there is one. Raises ConfigError where
+        its certificates cannot be read."""
+        return await anyio.to_thread.run_sync(
+            lambda: cls(config, secrets=secrets, clock=clock, mapping=mapping, public_url=public_url)
+        )
 
     def repeat_of(self, kind: EffectKind) -> Repeat:
         """The receiver's class, as it was configured: for its creates and all else."""
@@ -101,15 +114,20 @@ class WebhookDesk:
         """Post it. A repeat has the same id and the same body, but for a file's address."""
         if call.kind not in TYPES:
             raise DeskRefused(f"a webhook desk has no {call.kind}", final=True)
-        body = encode_call(call, download=await self._find_address(call.file))
-        seen = await self._post(make_id(call.key), body)
-        return conclude(call, seen, repeat=self._repeat)
+        download = await self._find_address(call.file)
+        if self._mapping is None:
+            seen = await self._post(make_id(call.key), encode_call(call, download=download))
+            return conclude(call, seen, repeat=self._repeat)
+        told = map_call(call, self._mapping)
+        body = encode_call(call, download=download, mapped=told.fields, overflow=told.overflow)
+        return told.complete(conclude(call, await self._post(make_id(call.key), body), repeat=self._repeat))
 
     async def look_up(self, call: DeskCall) -> DeskAnswer | None:
         """Ask `lookup_url` for the message's id; the request is signed too, with an empty body."""
         if self._look_up is None:
             raise DeskRefused("desk.webhook.lookup_url is not set: nobody can be asked")
-        return conclude_look_up(call, await self.ask(make_id(call.key)))
+        found = conclude_look_up(call, await self.ask(make_id(call.key)))
+        return found if found is None or self._mapping is None else map_call(call, self._mapping).complete(found)
 
     async def ask(self, message_id: str) -> HttpSeen:
         """What `lookup_url` answers about a message. Raises DeskUnavailable."""

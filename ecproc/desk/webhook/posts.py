@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -15,10 +15,6 @@ from ecproc.domain.external import ExternalDecision, ExternalKind, ExternalNote,
 from ecproc.domain.ids import identity
 from ecproc.domain.remarks import Remark
 
-Words: TypeAlias = Callable[[Mapping[str, str]], Mapping[str, tuple[str, str]]]
-"""From a record's fields as the desk has them to what the log holds: under the guide's names each value as it is there
-and in the guide's words."""
-
 _STATUS: Final = "status"
 _APPROVED: Final = frozenset({"approved", "approve"})
 _REJECTED: Final = frozenset({"rejected", "reject"})
@@ -26,9 +22,11 @@ _SHOWN: Final = 80
 
 
 class Told(msgspec.Struct, frozen=True):
-    """One post: its news, and for an attachment its content, or from where that can be fetched."""
+    """One post: its news, whose view is that of a desk which speaks the guide's words, the `fields` of its record, and
+    for an attachment its content, or from where that can be fetched."""
 
     event: ExternalReceived
+    fields: Mapping[str, str] = {}
     content: bytes | None = None
     url: str = ""
     name: str = ""
@@ -69,12 +67,7 @@ class _Message(msgspec.Struct, frozen=True):
 _decode: Final = msgspec.json.Decoder(_Message).decode
 
 
-def keep_words(fields: Mapping[str, str]) -> Mapping[str, tuple[str, str]]:
-    """Where no mapping says otherwise the desk speaks the guide's words."""
-    return {name: (value, value) for name, value in fields.items()}
-
-
-def read_post(source: str, message_id: str, body: bytes, *, words: Words = keep_words) -> Told | None:
+def read_post(source: str, message_id: str, body: bytes) -> Told | None:
     """The news in a post that was authenticated: whatever it holds, it is ours now. None for a probe, which holds none.
 
     What cannot be read, or is of a type that nobody knows, is `undecodable`, with its body.
@@ -96,16 +89,17 @@ def read_post(source: str, message_id: str, body: bytes, *, words: Words = keep_
         "by": data.by or data.author or "",
         "body": text,
     }
-    return _read(message.type, data, known, words)
+    return _read(message.type, data, known)
 
 
-def _read(kind: str, data: _Data, known: Mapping[str, Any], words: Words) -> Told:
+def _read(kind: str, data: _Data, known: Mapping[str, Any]) -> Told:
     match kind:
         case "ticket.created":
-            view = words({_STATUS: data.state}) if data.state else {}
-            return Told(ExternalReceived(kind=ExternalKind.CREATED, key=data.key, view=view, **known))
+            told = _name_state(data.state)
+            return Told(ExternalReceived(kind=ExternalKind.CREATED, key=data.key, view=_keep(told), **known), told)
         case "ticket.changed":
-            return Told(ExternalReceived(kind=ExternalKind.RECORD, view=words(_list_fields(data)), **known))
+            told = _list_fields(data)
+            return Told(ExternalReceived(kind=ExternalKind.RECORD, view=_keep(told), **known), told)
         case "ticket.note":
             note = ExternalNote(data.body, data.author or "", data.email or "", data.at or "")
             return Told(ExternalReceived(kind=ExternalKind.NOTE, note=note, **known))
@@ -121,7 +115,17 @@ def _list_fields(data: _Data) -> dict[str, str]:
     """The record's fields as texts; what is absent is unchanged, null is empty."""
     fields = {name: _write(value) for name, value in data.fields.items() if name not in (_STATUS, "state")}
     state = data.state or _write(data.fields.get("state") or data.fields.get(_STATUS))
-    return {**fields, **({_STATUS: state} if state else {})}
+    return {**fields, **_name_state(state)}
+
+
+def _name_state(state: str | None) -> dict[str, str]:
+    """The record's state, which a mapping may look for under either of its names."""
+    return {_STATUS: state, "state": state} if state else {}
+
+
+def _keep(fields: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """What a record says whose desk speaks the guide's words."""
+    return {name: (value, value) for name, value in fields.items() if name != "state"}
 
 
 def _write(value: str | float | bool | None) -> str:
@@ -142,7 +146,7 @@ def _read_file(data: _Data, known: Mapping[str, Any]) -> Told:
             remark = Remark(Anomaly.INCOMPLETE, f"attachment {data.name[:_SHOWN]}: its base64 cannot be read")
             event = msgspec.structs.replace(event, remarks=(remark,))
     url = "" if data.content_base64 is not None else data.url or ""
-    return Told(event, content, url, data.name, data.type, data.size)
+    return Told(event, {}, content, url, data.name, data.type, data.size)
 
 
 def _read_decision(data: _Data, known: Mapping[str, Any]) -> Told:

@@ -86,6 +86,7 @@ class CallWord(msgspec.Struct, frozen=True, kw_only=True):
     timestamp: str
     fields: Mapping[str, str]
     mapped: Mapping[str, str] = {}
+    overflow: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     note: NoteWord | None = None
     attachment: FileWord | None = None
 
@@ -137,8 +138,11 @@ def make_id(key: str) -> str:
     return f"msg_{b32encode(digest)[:_ID_CHARACTERS].decode('ascii').lower()}"
 
 
-def encode_call(call: DeskCall, *, download: str | None) -> bytes:
-    """The body of a call, one of TYPES. `download` is the file's address."""
+def encode_call(
+    call: DeskCall, *, download: str | None, mapped: Mapping[str, str] | None = None, overflow: tuple[str, ...] = ()
+) -> bytes:
+    """The body of a call, one of TYPES. `download` is the file's address, `mapped` what a mapping makes of the fields,
+    and `overflow` the texts that these had no room for."""
     fields, note, file = call.fields, None, None
     if call.kind == EffectKind.COMMENT:
         note = NoteWord(fields.get("body", ""), fields.get("author", ""), fields.get("email", ""))
@@ -156,6 +160,8 @@ def encode_call(call: DeskCall, *, download: str | None) -> bytes:
         reference=call.reference or None,
         timestamp=at,
         fields=fields,
+        mapped=mapped or {},
+        overflow=overflow or msgspec.UNSET,
         note=note,
         attachment=file,
     )
