@@ -36,6 +36,7 @@ from ecproc.domain.remarks import Remark
 from ecproc.domain.sending import evolve_command
 from ecproc.domain.shadow import evolve_external
 from ecproc.domain.state import TicketState
+from ecproc.fold.control import EXTERNAL_STREAM
 from ecproc.fold.machine import Machines
 from ecproc.fold.recorded import encode_event
 from ecproc.fold.stream import StreamFold
@@ -105,6 +106,8 @@ class ExternalIntake:
 
     async def _find_home(self, event: ExternalReceived) -> str | None:
         """The stream of the ticket that it is about."""
+        if event.kind is ExternalKind.UNDECODABLE:
+            return EXTERNAL_STREAM
         if event.kind is ExternalKind.CREATED:
             rows = await self._reader.read_rows("outbox", id=event.key) if is_create_key(event.key) else []
             return rows[0].stream if rows else None
@@ -114,6 +117,11 @@ class ExternalIntake:
     async def _take_stream(
         self, stream: str, events: Mapping[int, ExternalReceived], fates: list[Fate]
     ) -> list[NewEvent]:
+        if stream == EXTERNAL_STREAM:
+            unread = {event.id: event for event in events.values()}
+            for index in events:
+                fates[index] = Fate.APPENDED
+            return [_append(stream, event, event.message_key) for event in unread.values()]
         state = await self._fold(stream)
         if state is None:
             fates[:] = [Fate.IGNORED if index in events else fate for index, fate in enumerate(fates)]

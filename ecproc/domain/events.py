@@ -117,6 +117,8 @@ class QuarantineReason(StrEnum):
     """It names neither a group nor a ticket."""
     RESERVED_GROUP = "reserved_group"
     """Its group is called as streams are that hold no ticket of Ensono's."""
+    BAD_PAYLOAD = "bad_payload"
+    """Another system of the client's posted it, and it holds no news that is known."""
 
 
 class Undecodable(msgspec.Struct, frozen=True, kw_only=True):

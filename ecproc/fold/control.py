@@ -1,13 +1,14 @@
-"""The machine of what concerns no ticket: what people paused as a whole."""
+"""The machine of what concerns no ticket: what people paused as a whole, and posts that nobody can read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final
 
-from ecproc.domain.deltas import Delta
+from ecproc.domain.deltas import Delta, Refused
 from ecproc.domain.effects import Effect
-from ecproc.domain.events import Fact, Message, Place
+from ecproc.domain.events import Fact, Message, Place, QuarantineReason
+from ecproc.domain.external import ExternalKind, ExternalReceived
 from ecproc.domain.log import Row
 from ecproc.domain.policy import Policy
 from ecproc.domain.scoping import Ruling
@@ -17,12 +18,15 @@ from ecproc.fold.rows import SHARED_ROWS
 CONTROL_PREFIX: Final = "$"
 CONTROL_STREAM: Final = "$control"
 """Where an act stands that concerns a destination."""
+EXTERNAL_STREAM: Final = "$external"
+"""Where what another system told stands that could not be read."""
 CONFIG_STREAM: Final = "$config"
 """Where it stands which policy and mapping were in force from when on."""
 
 
 class ControlMachine:
-    """See Machine; what an act means in every stream is all that it means here."""
+    """See Machine; what an act means in every stream is all that it means here, and what cannot be read goes into
+    quarantine."""
 
     fold_version: Final = 1
     snapshot_version: Final = 1
@@ -30,6 +34,8 @@ class ControlMachine:
 
     def evolve(self, state: StreamState, fact: Fact, place: Place) -> list[Delta]:
         state.touch(place)
+        if isinstance(fact, ExternalReceived) and fact.kind is ExternalKind.UNDECODABLE:
+            return [Refused(QuarantineReason.BAD_PAYLOAD, f"{fact.source} posted what holds no news that is known")]
         return []
 
     def evolve_news(self, state: StreamState, message: Message) -> list[Delta] | None:

@@ -25,6 +25,7 @@ from ecproc.fold.stream import StreamFold
 from ecproc.fold.tables import TABLES
 from ecproc.fold.tickets import MACHINES
 from ecproc.fold.whole import fold_events
+from ecproc.reading.quarantine import list_quarantined, read_quarantined
 from ecproc.store.memory import MemoryStore
 from ecproc.testing.ticket import incident
 from ecproc.wire.queue import decode_message
@@ -259,3 +260,17 @@ async def test_remarks_of_a_news_stand_on_the_ticket() -> None:
     await processor.take(record({}, remarks=(Remark("incomplete", "attachment x: too large"),)))
 
     assert await processor.anomalies() == ["incomplete"]
+
+
+async def test_what_cannot_be_read_is_kept_once_and_waits_in_quarantine() -> None:
+    processor = Processor()
+    odd = ExternalReceived("itsm", ExternalKind.UNDECODABLE, "msg_1", body='{"type":"nobody.knows"}')
+
+    assert await processor.take(odd) == [Fate.APPENDED]
+    assert await processor.take(odd) == [Fate.DUPLICATE]
+    [waiting] = [each async for each in list_quarantined(processor.store, reveal=True)]
+    assert (waiting.stream, waiting.reason) == ("$external", "bad_payload")
+    assert b"nobody.knows" in bytes(waiting.body)
+    shown = await read_quarantined(processor.store, str(waiting.position), machines=MACHINES, reveal=True)
+    assert shown is not None
+    assert not shown.now.taken
