@@ -22,7 +22,7 @@ from benchmarks.transports import bridge_config, rewind
 from ecproc import __version__
 from ecproc.app import Processor
 from ecproc.clock import SystemClock
-from ecproc.config import Config, DataConfig, Limits, PolicyConfig, WebConfig
+from ecproc.config import Config, DataConfig, Limits, WebConfig
 from ecproc.descriptors import Reserve
 from ecproc.interrupts import Interrupts
 from ecproc.starting import Front, Opening
@@ -102,7 +102,6 @@ async def open_processor(
     config = Config(
         bridge=msgspec.structs.replace(bridge_config(url, ca_file), transport=transport),
         data=DataConfig(dir=directory, reserve_bytes=0),
-        policy=PolicyConfig(create_per_minute=0),
         web=WebConfig(listen=listen),
     )
     clock = SystemClock()

@@ -78,7 +78,6 @@ def start(data: Path, stub: Stub) -> Sample:
         "ECPROC_BRIDGE__CLIENT_NAME": "testClient",
         "ECPROC_DATA__DIR": str(data),
         "ECPROC_DATA__RESERVE_BYTES": "0",
-        "ECPROC_POLICY__CREATE_PER_MINUTE": "0",
         "ECPROC_WEB__LISTEN": "127.0.0.1:0",
     }
     began = time.monotonic()
