@@ -161,7 +161,7 @@ def write_configuration() -> Page:
     for section, struct in SECTIONS.items():
         rows = [describe_option(option) for option in OPTIONS.values() if option.section == section]
         lines += [f"## {section}", "", inspect.getdoc(struct) or "", ""]
-        lines += table("key", "variable", "value", "default", "what it does", rows=rows)
+        lines += table("key", "variable", "value", "default", "what it does", rows=rows) if rows else []
     for family, struct in FAMILIES.items():
         rows = [describe_option(option) for option in list_options(f"{family}.NAME", struct)]
         lines += [f"## {family}.NAME", "", inspect.getdoc(struct) or "", ""]

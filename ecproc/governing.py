@@ -36,7 +36,7 @@ async def govern(store: Store, config: Config) -> Policy:
     last = await read_policy_event(store)
     if last is None or msgspec.json.encode(last) != msgspec.json.encode(now):
         await store.commit(Batch(events=[NewEvent(CONFIG_STREAM, *encode_event(now))]))
-        log.info("policy", hash=now.hash, mapping=mapping.hash)
+        log.debug("policy", hash=now.hash, mapping=mapping.hash)
     return policy
 
 

@@ -30,7 +30,7 @@ def choices(*, write: _WriteFile = None, json: Json = False, session: Own) -> Ex
 
     Example:
         ecproc map choices
-        ecproc map choices --write mapping.toml && ecproc map check mapping.toml
+        ecproc map choices --write mapping.toml
     """
     config = session.load_config()
     if config.desk.kind != "servicenow":

@@ -6,8 +6,10 @@ import secrets
 from collections.abc import Sequence
 from contextlib import aclosing
 from functools import partial
+from typing import Annotated
 
 import msgspec
+from cyclopts import Parameter
 
 from ecproc.cli.listing import write_table
 from ecproc.cli.output import wants_json, write_document, write_human
@@ -28,7 +30,18 @@ class _Report(msgspec.Struct, frozen=True):
     notes: Sequence[str]
 
 
-def check(*, write: bool = False, json: Json = False, session: Own) -> ExitCode:
+def check(
+    *,
+    write: Annotated[
+        bool,
+        Parameter(
+            help="Make a test record in each table of a ServiceNow instance, find it by its key, write a note, and"
+            " close it: only that proves that keys are kept."
+        ),
+    ] = False,
+    json: Json = False,
+    session: Own,
+) -> ExitCode:
     """Ask the client's desk whether it is what the configuration says; exit 3 if it is not, with what to do about it.
 
     Nothing is changed at the desk, but for what --write does. A webhook desk is posted a probe twice under one id: both
@@ -40,12 +53,6 @@ def check(*, write: bool = False, json: Json = False, session: Own) -> ExitCode:
         ecproc desk check
         ecproc desk check --write
         ecproc desk check --json | jq '.findings[]'
-
-    Parameters
-    ----------
-    write
-        Make a test record in each table of a ServiceNow instance, find it by its key, write a note, and close it: only
-        that proves that keys are kept.
     """
     config = session.load_config()
     if write and config.desk.kind != "servicenow":

@@ -55,7 +55,7 @@ def test_a_probe_that_does_not_arrive_is_a_failure(
 
 def test_the_built_in_desk_needs_no_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["desk", "check"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"ok": True, "desk": "local", "findings": []}
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "desk": "local", "findings": [], "notes": []}
 
 
 def test_a_desk_that_is_not_there_is_a_finding(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

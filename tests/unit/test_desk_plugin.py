@@ -224,7 +224,7 @@ def test_an_unknown_name_is_told_with_those_that_are_there(place: Place) -> None
     )
     (problem,) = problems_of(lambda: load_plugin("goood"))
     assert problem.message == "unknown desk.kind 'goood'"
-    assert problem.help == "did you mean good? known here: local, webhook, good"
+    assert problem.help == "did you mean good? known here: local, servicenow, webhook, good"
 
 
 USELESS: Final = {
@@ -384,7 +384,10 @@ def test_a_plugin_without_a_check_is_told_so(tmp_path: Path) -> None:
     }
     command = [sys.executable, "-m", "ecproc", "desk", "check"]
     done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, check=False, timeout=60)
-    assert (done.returncode, json.loads(done.stdout)) == (0, {"ok": True, "desk": "toy", "findings": []})
+    assert (done.returncode, json.loads(done.stdout)) == (
+        0,
+        {"ok": True, "desk": "toy", "findings": [], "notes": ["the toy desk brings no check: nothing was asked"]},
+    )
     assert not (tmp_path / "data").exists()
 
 

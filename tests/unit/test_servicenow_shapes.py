@@ -87,6 +87,7 @@ def test_display_value_objects_are_read_as_each_field_means_them() -> None:
         "client_ticket": None,
         "generation": 1,
         "paused": False,
+        "scope": {"in": True, "rule": ""},
         "version": 1,
         "position": 1,
         "opened_at": "2023-02-08T16:25:44.000000Z",
