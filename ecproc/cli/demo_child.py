@@ -39,7 +39,6 @@ def write_environment(simulator: Simulator, data_dir: Path, *, visibility: float
         "ECPROC_DATA__RESERVE_BYTES": "1048576",
         "ECPROC_ATTACHMENTS__ALLOWED_HOSTS": config.host,
         "ECPROC_OUTBOX__UNKNOWN_RETRY": "0.5,1",
-        "ECPROC_POLICY__CREATE_PER_MINUTE": "0",
         "ECPROC_WEB__LISTEN": "127.0.0.1:0",
     }
 
