@@ -35,7 +35,7 @@ from ecproc.simulator.server import Simulator, run_simulator
 from ecproc.simulator.settings import SimulatorConfig
 
 MESSAGES: Final[Mapping[ScenarioName, int]] = {"bridge": 1500, "desk": 800}
-"""How many are sent by default: either takes about half a minute."""
+"""How many are sent by default: either is over in less than a minute."""
 KEPT: Final = "demo-data"
 VISIBILITY: Final = 3.0
 """Seconds; with Ensono's 30 every kill would be half a minute of waiting."""
