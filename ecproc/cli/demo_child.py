@@ -23,8 +23,11 @@ _REPLAY_SECONDS: Final = 600.0
 _LAST_WORDS: Final = 2000
 
 
-def write_environment(simulator: Simulator, data_dir: Path, *, visibility: float) -> Mapping[str, str]:
-    """The variables the processor is configured with, and nothing else of ours that stands in the environment."""
+def write_environment(
+    simulator: Simulator, data_dir: Path, *, visibility: float, desk: Mapping[str, str]
+) -> Mapping[str, str]:
+    """The variables the processor is configured with, those of its desk among them, and nothing else of ours that
+    stands in the environment."""
     config = simulator.bridge.config
     own = {name: value for name, value in os.environ.items() if not name.startswith("ECPROC_")}
     return own | {
@@ -40,6 +43,7 @@ def write_environment(simulator: Simulator, data_dir: Path, *, visibility: float
         "ECPROC_ATTACHMENTS__ALLOWED_HOSTS": config.host,
         "ECPROC_OUTBOX__UNKNOWN_RETRY": "0.5,1",
         "ECPROC_WEB__LISTEN": "127.0.0.1:0",
+        **desk,
     }
 
 

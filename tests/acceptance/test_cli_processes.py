@@ -22,6 +22,12 @@ PROOF = re.compile(
     r"effects \d+ doubled 0 · replay equal\n"
 )
 
+DESK_PROOF = re.compile(
+    r"received (\d+) · appended \1 · deleted \1 · redelivered \d+ \(\d+\.\d %\) · lost 0 · tickets \d+ · effects \d+ · "
+    r"created [1-9]\d* · updated [1-9]\d* · commented [1-9]\d* · attached [1-9]\d* · doubled 0 · echoed 0 · "
+    r"replay equal\n"
+)
+
 Environment = Mapping[str, str]
 
 
@@ -122,6 +128,17 @@ def test_the_demo_proves_itself_and_leaves_nothing_behind(tmp_path: Path) -> Non
     assert float(proof[2]) >= 2
     assert done.stderr.count("killed with") == 2
     assert "ecproc show e-" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("I4")
+def test_the_demo_of_a_desk_proves_both_directions_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    done = run("demo", "--scenario", "desk", "--messages", "100", environment=configure(TMPDIR=str(tmp_path)))
+    assert done.returncode == ExitCode.OK, done.stderr
+    assert DESK_PROOF.fullmatch(done.stdout), done.stdout
+    assert done.stderr.count("killed with") == 2
+    assert "edits at the desk while nothing runs" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

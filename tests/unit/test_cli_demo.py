@@ -11,10 +11,11 @@ import msgspec
 import pytest
 
 from ecproc.cli.demo import make_folder
-from ecproc.cli.demo_proof import Proof, take_proof
+from ecproc.cli.demo_child import write_environment
+from ecproc.cli.demo_proof import Proof, read_desk, take_proof
 from ecproc.cli.replay import ReplayDocument
 from ecproc.cli.session import UsageError
-from ecproc.config import Config, DataConfig
+from ecproc.config import Config, DataConfig, load_config
 from ecproc.domain.log import Batch, NewEvent
 from ecproc.fold.recorded import Kind
 from ecproc.fold.tables import TABLES
@@ -22,6 +23,8 @@ from ecproc.simulator.ledger import Ledger
 from ecproc.simulator.lives import generate_lives
 from ecproc.simulator.queue import FifoQueue, QueueMessage, QueueRules
 from ecproc.simulator.script import ScriptedLife
+from ecproc.simulator.server import run_simulator
+from ecproc.simulator.settings import SimulatorConfig
 from ecproc.store.opening import open_store
 
 EQUAL = ReplayDocument(
@@ -79,7 +82,12 @@ class Stand:
         await self._write_log(logged)
         self._write_desk(opened)
         return await take_proof(
-            self.config, self.ledger, [self.life], replayed=replayed, least_redelivered=least_redelivered
+            self.config,
+            self.ledger,
+            [self.life],
+            opened=read_desk(self.config),
+            replayed=replayed,
+            least_redelivered=least_redelivered,
         )
 
     async def _write_log(self, messages: Sequence[QueueMessage]) -> None:
@@ -118,6 +126,13 @@ def test_a_former_demo_makes_room_and_nothing_else_does(tmp_path: Path, monkeypa
         with pytest.raises(UsageError, match=f"{tmp_path / taken} is no former demo's"):
             make_folder(Path(taken))
     assert (tmp_path / "kept").is_dir()
+
+
+async def test_the_processor_starts_with_what_it_is_told(tmp_path: Path) -> None:
+    async with run_simulator(SimulatorConfig()) as simulator:
+        environment = write_environment(simulator, tmp_path, visibility=3, desk={"ECPROC_DESK__KIND": "local"})
+        config = load_config(None, environment)
+    assert (config.bridge.url, config.data.dir) == (simulator.url, tmp_path)
 
 
 def test_the_proof_is_one_line_with_every_count() -> None:

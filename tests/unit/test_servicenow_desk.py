@@ -93,6 +93,17 @@ async def test_a_lost_answer_to_a_create_is_one_look_up_and_no_second_post(
     assert (simulator.ledger.calls["POST incident"], simulator.ledger.calls["GET incident"]) == (1, 1)
 
 
+async def test_a_record_that_was_looked_up_says_what_it_has_as_a_new_one_does(
+    desk: ServiceNowDesk, simulator: ServiceNowSimulator
+) -> None:
+    go_wrong(simulator, InstanceFault.LOST_ANSWER, method="POST", table="incident")
+    await fail(desk, CREATE)
+    found = await desk.look_up(CREATE)
+    assert found is not None
+    assert found.view["shortDescription"] == "[e-CS1] mail is down"
+    assert found.view["status"] == "1"
+
+
 @pytest.mark.requirement("I4")
 async def test_a_create_applied_behind_its_look_up_is_told_with_both_numbers(
     desk: ServiceNowDesk, simulator: ServiceNowSimulator, clock: ShiftedClock
@@ -293,6 +304,25 @@ async def test_a_standard_change_is_made_from_its_template(simulator: ServiceNow
     assert again is not None
     assert again.number == created.number
     await desk.aclose()
+
+
+@pytest.mark.parametrize(("status", "state"), [("open", "1"), ("workinprogress", "2"), ("pending", "3")])
+async def test_a_resolved_incident_is_reopened_by_way_of_work_in_progress(
+    status: str, state: str, desk: ServiceNowDesk, simulator: ServiceNowSimulator
+) -> None:
+    created = await desk.perform(CREATE)
+    await desk.perform(about(created, "resolve:e-CS1:1", "resolve_client_ticket", status="resolved"))
+    assert simulator.find("incident")[0]["state"] == "6"
+    answer = await desk.perform(about(created, "reopen:e-CS1:1", "reopen_client_ticket", status=status))
+    assert answer.state == status
+    assert simulator.find("incident")[0]["state"] == state
+
+
+async def test_a_closed_incident_is_not_reopened(desk: ServiceNowDesk, simulator: ServiceNowSimulator) -> None:
+    created = await desk.perform(CREATE)
+    await desk.perform(about(created, "close:e-CS1:g1", "close_client_ticket", status="closed"))
+    await refuse(desk, about(created, "reopen:e-CS1:1", "reopen_client_ticket", status="open"))
+    assert simulator.find("incident")[0]["state"] == "7"
 
 
 # --- notes and files --------------------------------------------------------------------------------------------------

@@ -72,10 +72,11 @@ class TicketMaker:
         if staging:
             return None  # the row is put in again: the transform map finds the record
         key = self._at.places.key_of_create(call)
-        rows = await self._soundness.choose(
-            table, key, await self._at.calls.rows(find_by_key(table, key, self._at.marks))
-        )
+        heard = self._at.translator.list_heard(call.ticket_type)
+        query = find_by_key(table, key, self._at.marks, fields=heard)
+        rows = await self._soundness.choose(table, key, await self._at.calls.rows(query))
         if not rows:
             self._doubles.note_absent(key)
             return None
-        return self._at.answer(call, table, rows[0], describe_doubles(rows))
+        # What it has now is what later edits are held against: else the first one of a person's would pass for ours.
+        return self._at.answer(call, table, rows[0], describe_doubles(rows), written=heard)

@@ -20,6 +20,7 @@ from ecproc.domain.effects import EffectKind
 
 _ENDING: Final = frozenset({EffectKind.RESOLVE, EffectKind.CLOSE, EffectKind.CANCEL})
 _OVER: Final = frozenset({"closed", "cancelled"})
+_AT_WORK: Final = "workinprogress"
 
 
 class TicketSetter:
@@ -63,12 +64,29 @@ class TicketSetter:
             body = {**told.fields, **extra}
             heard = self._at.translator.with_names(call.ticket_type, told.fields)
             request = patch(table, sys_id, body, key_field=self._at.marks.key_field, heard=heard, repeatable=not extra)
-            row = await self._patch(call, place, request, told)
+            row = await self._set(call, place, request, told)
         else:
             row = await self._at.calls.known(read(table, sys_id, key_field=self._at.marks.key_field))
         if extra:
             self._at.journal.note_written(sys_id)
         return row
+
+    async def _set(self, call: DeskCall, place: TicketPlace, request: InstanceCall, told: RecordNews) -> RecordValues:
+        """The record as it was set. One that is re-opened goes by way of work in progress where it goes no other: from
+        its end a state model may lead to no new or waiting one."""
+        try:
+            return await self._patch(call, place, request, told)
+        except DeskRefused:
+            if call.kind != EffectKind.REOPEN:
+                raise
+            between = await self._at.translator.translate(replace(call, fields={"status": _AT_WORK}))
+            state = between.fields.get("state")
+            if not state or state == told.fields.get("state"):
+                raise
+        step = RecordNews({"state": state})
+        body = patch(place.table, place.sys_id, step.fields, key_field=self._at.marks.key_field)
+        await self._patch(call, place, body, step)
+        return await self._patch(call, place, request, told)
 
     async def _patch(self, call: DeskCall, place: TicketPlace, request: InstanceCall, told: RecordNews) -> RecordValues:
         """The record as it was set. One that came to another end before stays there: nothing leads out of it."""
