@@ -104,6 +104,26 @@ async def test_a_record_that_was_looked_up_says_what_it_has_as_a_new_one_does(
     assert found.view["status"] == "1"
 
 
+@pytest.mark.requirement("R215")
+@pytest.mark.parametrize("edited", [False, True])
+async def test_what_a_person_changed_before_the_look_up_is_no_measure(
+    desk: ServiceNowDesk, simulator: ServiceNowSimulator, edited: bool
+) -> None:
+    go_wrong(simulator, InstanceFault.LOST_ANSWER, method="POST", table="incident")
+    await fail(desk, CREATE)
+    [row] = simulator.find("incident")
+    if edited:
+        simulator.edit("incident", row["sys_id"], by="abel.tuter", short_description="mine", impact="1", urgency="1")
+    found = await desk.look_up(CREATE)
+    simulator.delete("incident", row["sys_id"])
+    made = await desk.perform(CREATE)
+    assert found is not None
+    assert {name: found.view[name] for name in ("shortDescription", "priority")} == {
+        name: made.view[name] for name in ("shortDescription", "priority")
+    }
+    assert found.stamp == 0
+
+
 @pytest.mark.requirement("I4")
 async def test_a_create_applied_behind_its_look_up_is_told_with_both_numbers(
     desk: ServiceNowDesk, simulator: ServiceNowSimulator, clock: ShiftedClock

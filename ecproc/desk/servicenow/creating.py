@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Final
+
+import msgspec
 
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable
 from ecproc.desk.servicenow.answers import misses_comment
@@ -13,6 +16,8 @@ from ecproc.desk.servicenow.instance import InstanceLink
 from ecproc.desk.servicenow.soundness import Soundness
 from ecproc.desk.servicenow.staging import put
 from ecproc.desk.servicenow.wire import RecordValues, create, find_by_key
+
+_AUTHOR: Final = "sys_created_by"
 
 
 class TicketMaker:
@@ -72,11 +77,27 @@ class TicketMaker:
         if staging:
             return None  # the row is put in again: the transform map finds the record
         key = self._at.places.key_of_create(call)
-        heard = self._at.translator.list_heard(call.ticket_type)
-        query = find_by_key(table, key, self._at.marks, fields=heard)
-        rows = await self._soundness.choose(table, key, await self._at.calls.rows(query))
+        told = await self._recall(call)
+        written = (*told, *self._at.translator.list_heard(call.ticket_type))
+        request = find_by_key(table, key, self._at.marks, fields=(*written, _AUTHOR))
+        rows = await self._soundness.choose(table, key, await self._at.calls.rows(request))
         if not rows:
             self._doubles.note_absent(key)
             return None
-        # What it has now is what later edits are held against: else the first one of a person's would pass for ours.
-        return self._at.answer(call, table, rows[0], describe_doubles(rows), written=heard)
+        row, remarks = rows[0], describe_doubles(rows)
+        if _is_as_made(row):
+            return self._at.answer(call, table, row, remarks, written=written)
+        view = self._at.translator.view(call.ticket_type, self._at.translator.restore(call.ticket_type, told, row))
+        return msgspec.structs.replace(self._at.answer(call, table, row, remarks), view=view, stamp=0)
+
+    async def _recall(self, call: DeskCall) -> RecordValues:
+        """What the record was made with, as far as that can still be told."""
+        with suppress(DeskUnavailable, DeskRefused):
+            return (await self._at.translator.translate(call)).fields
+        return {}
+
+
+def _is_as_made(row: RecordValues) -> bool:
+    """Whether nobody but its maker has changed a record: what others changed meanwhile is news, and no measure."""
+    by = row.get("sys_updated_by", "")
+    return row.get("sys_mod_count") == "0" or (bool(by) and by == row.get(_AUTHOR))

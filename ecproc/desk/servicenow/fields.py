@@ -101,6 +101,12 @@ class Translator:
         """What a record has in these fields, under the guide's names and in the desk's own words."""
         return {name: raw for name, (raw, _) in self.hear(ticket_type, row).view.items()} if row else {}
 
+    def restore(self, ticket_type: str, told: RecordValues, row: RecordValues) -> dict[str, str]:
+        """A record as it was when it had just been `told` that. What a field refers to is called as in the row, if it
+        is still the same there."""
+        naming = self._list_references(ticket_type).items()
+        return {**told, **{name: row.get(name, "") for field, name in naming if told.get(field) == row.get(field)}}
+
     def hear(self, ticket_type: str, row: RecordValues, *, ticket: str = "") -> Inbound:
         """What a record means to Ensono, whose ticket it may be. A reference is the name of what it refers to; one that
         our user may not see the name of is not heard of."""
