@@ -23,6 +23,7 @@ from ecproc.commands.checks import check_command, name_command
 from ecproc.commands.derive import DeskRules, DeskView, Wanted, derive, in_order
 from ecproc.commands.intake import Submitting
 from ecproc.commands.known import know_ticket
+from ecproc.commands.seconds import judge_record
 from ecproc.config import CommandsConfig
 from ecproc.domain.anomalies import Anomaly
 from ecproc.domain.commands import CommandAccepted
@@ -109,10 +110,15 @@ class ExternalIntake:
         if event.kind is ExternalKind.UNDECODABLE:
             return EXTERNAL_STREAM
         if event.kind is ExternalKind.CREATED:
-            rows = await self._reader.read_rows("outbox", id=event.key) if is_create_key(event.key) else []
-            return rows[0].stream if rows else None
+            return await self._find_create(event.key)
         rows = await self._reader.read_rows("client_ticket", id=event.number) if event.number else []
-        return next((row.stream for row in rows if not row.stream.startswith(CLIENT_PREFIX)), None)
+        if (known := next((row.stream for row in rows if not row.stream.startswith(CLIENT_PREFIX)), None)) is not None:
+            return known
+        return await self._find_create(event.key) if event.kind is ExternalKind.RECORD and event.number else None
+
+    async def _find_create(self, key: str) -> str | None:
+        rows = await self._reader.read_rows("outbox", id=key) if is_create_key(key) else []
+        return rows[0].stream if rows else None
 
     async def _take_stream(
         self, stream: str, events: Mapping[int, ExternalReceived], fates: list[Fate]
@@ -130,9 +136,10 @@ class ExternalIntake:
         moving = self._is_at_work(stream, Lane.DESK) or _is_unsettled(state)
         taken: dict[str, ExternalReceived] = {}
         wanted: list[Wanted] = []
-        for index, event in events.items():
-            if moving and event.kind is ExternalKind.RECORD:
-                fates[index] = Fate.DEFERRED
+        for index, told in events.items():
+            event = judge_record(state, told, moving=moving)
+            if isinstance(event, Fate):
+                fates[index] = event
                 continue
             fates[index] = Fate.DUPLICATE if event.id in taken else Fate.APPENDED
             if event.id not in taken:

@@ -55,7 +55,8 @@ class ExternalReceived(msgspec.Struct, frozen=True, omit_defaults=True):
     """Something that another system told; it was acknowledged only once this was durable.
 
     `source` is the configured name of that system, `id` names the news there, for ever. `number` and `reference` are
-    the client ticket's. `stamp` grows with each change of a record, 0 where the system counts none. `view` has under
+    the client ticket's, `key` that of the create which made it, where the system tells. `stamp` grows with each change
+    of a record, 0 where the system counts none. `view` has under
     the guide's names what the record says: as it is there, and in the guide's words. `mapping` is the hash of the
     mapping that was used, `body` what was received, as it came. `remarks` is what is odd about it, or could not be done
     about it.

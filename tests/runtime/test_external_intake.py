@@ -240,6 +240,38 @@ async def test_a_late_answer_to_a_create_links_the_client_ticket_and_ends_the_cr
     assert rows["create:e-CS1:g1"].tag is None, "it came to a good end"
 
 
+@pytest.mark.requirement("R97")
+async def test_a_second_record_of_one_create_is_told_with_both_numbers_and_changes_nothing() -> None:
+    processor = Processor()
+    await processor.open()
+    late = record({"priority": ("P1", "1")}, "rec:8a:0", number="INC2", reference="8a", key="create:e-CS1:g1")
+    again = msgspec.structs.replace(late, id="rec:8a:1", stamp=3)
+
+    assert await processor.take(late) == [Fate.APPENDED]
+    assert await processor.take(again) == [Fate.APPENDED]
+    assert await processor.anomalies() == ["double_create"]
+    assert await processor.keys() == []
+    own = record({"priority": ("P1", "1")}, key="create:e-CS1:g1")
+    assert await processor.take(own) == [Fate.APPENDED]
+    assert await processor.keys() == ["ec-upd:e-CS1:rec:7f:2"]
+
+
+@pytest.mark.requirement("R97")
+async def test_a_record_whose_create_is_not_settled_is_left_for_later() -> None:
+    processor = Processor()
+    await processor.receive(incident("Create", status="open"))
+    seen = record({}, key="create:e-CS1:g1")
+    strange = record({}, "rec:9:1", number="INC9", key="create:e-CS9:g1")
+
+    assert await processor.take(seen, strange) == [Fate.IGNORED] * 2, "nobody has tried it"
+    await processor.tell(EffectStarted(EffectKey("create:e-CS1:g1")))
+    assert await processor.take(seen) == [Fate.DEFERRED]
+    created = EffectSucceeded(EffectKey("create:e-CS1:g1"), {"number": "INC1", "state": "open"}, stamp=1)
+    await processor.tell(created)
+    assert await processor.take(seen) == [Fate.APPENDED]
+    assert await processor.anomalies() == []
+
+
 async def test_a_replay_gives_what_is_live_and_reads_no_rules() -> None:
     processor = Processor(rules=DeskRules(ensono_groups=("Ensono*",), group="Inside"))
     await processor.open(view={"group": "Ensono L1", "status": "1"})

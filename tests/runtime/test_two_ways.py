@@ -14,7 +14,7 @@ from ecproc.commands.derive import DeskRules
 from ecproc.mapping.load import load_mapping
 from ecproc.simulator.servicenow.faults import FaultRule, InstanceFault
 from tests.simulation.simloop import simulated_backend
-from tests.simulation.two_ways import INTERVAL, TwoWays, without_threads
+from tests.simulation.two_ways import INTERVAL, TICKET, TwoWays, without_threads
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("without_threads")]
 _ = without_threads
@@ -41,6 +41,39 @@ async def test_a_ticket_goes_to_the_desk_and_a_person_s_edits_come_back() -> Non
         assert "nobody can work" in ways.notes[0]
         assert (ways.record()["impact"], ways.record()["urgency"]) == ("1", "2")
         assert len(await ways.list_own()) == 2
+
+
+@pytest.mark.requirement("R83", "R215")
+async def test_what_a_person_did_before_the_answer_to_a_create_was_known_comes_back() -> None:
+    ways = TwoWays()
+    ways.at.simulator.faults.inject(FaultRule(kind=InstanceFault.LOST_ANSWER, method="POST", table="incident"))
+    async with ways.running():
+        ways.send("Create", status="open", priority="4", shortDescription="mail is slow", description="since 9")
+        await anyio.sleep(10)
+        ways.edit(short_description="all mail is slow", comments="nobody can work")
+        await anyio.sleep(SETTLED * 2)
+        assert [update.get("shortDescription") for update in ways.updates] == ["all mail is slow"]
+        assert len(ways.notes) == 1
+
+
+@pytest.mark.requirement("R97")
+@pytest.mark.parametrize("dies", [False, True])
+async def test_a_create_applied_behind_its_look_up_is_told_though_nobody_works_on_the_ticket(dies: bool) -> None:
+    ways = TwoWays()
+    late = FaultRule(kind=InstanceFault.APPLY_LATE, method="POST", table="incident", seconds=300)
+    ways.at.simulator.faults.inject(late)
+    async with ways.running():
+        ways.send("Create", status="open", priority="4", shortDescription="mail is slow", description="since 9")
+        await anyio.sleep(200)
+        linked = ways.record()
+        await anyio.sleep(0 if dies else SETTLED * 2)
+    async with ways.running():
+        await anyio.sleep(SETTLED * 2)
+        [second] = [row["number"] for row in ways.at.simulator.find("incident") if row["number"] != linked["number"]]
+        told = [row.data for row in await ways.world.disk.read_rows("anomaly", stream=TICKET)]
+        assert [row.tag for row in await ways.world.disk.read_rows("anomaly", stream=TICKET)] == ["double_create"]
+        assert f"{linked['number']}, {second}".encode() in (told[0] or b"")
+        assert ways.updates == []
 
 
 @pytest.mark.requirement("R205", "R206")

@@ -316,3 +316,23 @@ def test_a_cursor_of_another_set_of_tables_begins_new_ones_where_a_lost_one_woul
         "b": TableMark("2026-01-01 00:00:00", at="2025-12-31 23:59:00"),
     }
     assert read_cursor(write_cursor(begun)) == begun
+
+
+@pytest.mark.requirement("R83", "R215")
+async def test_what_hangs_on_a_record_that_is_read_again_is_told_before_it() -> None:
+    at = DirectInstance()
+    record = create(at)
+    at.simulator.comment(INCIDENT, record["sys_id"], "nobody can work", by="abel.tuter")
+    at.simulator.attach((INCIDENT, record["sys_id"]), "proof.txt", b"proof", by="abel.tuter")
+    at.clock.ahead += 10_000
+    news = await at.open_watch().read_again([record["sys_id"]])
+    assert [each.event.kind for each in news] == [ExternalKind.NOTE, ExternalKind.ATTACHMENT, ExternalKind.RECORD]
+
+
+@pytest.mark.requirement("R97")
+async def test_a_record_says_by_which_create_it_was_made_where_it_is_ours() -> None:
+    at = DirectInstance()
+    create(at, correlation_id="e-CS1:g1", correlation_display="ENSONO")
+    create(at, correlation_id="e-CS1:g1", correlation_display="another")
+    records = kinds(await read_later(at), ExternalKind.RECORD)
+    assert sorted(each.event.key for each in records) == ["", "create:e-CS1:g1"]

@@ -36,9 +36,9 @@ def is_own_file(row: RecordValues, handed: Iterable[StoredFile]) -> bool:
 
 
 def tell_record(
-    row: RecordValues, inbound: Inbound, *, source: str, mapping: str, remarks: tuple[Remark, ...] = ()
+    row: RecordValues, inbound: Inbound, *, key: str, source: str, mapping: str, remarks: tuple[Remark, ...] = ()
 ) -> News:
-    """A record as it stands."""
+    """A record as it stands; `key` is what we look it up by, empty where it is none of ours."""
     return News(
         ExternalReceived(
             source,
@@ -51,6 +51,7 @@ def tell_record(
             by=row.get("sys_updated_by", ""),
             mapping=mapping,
             view=inbound.view,
+            key=f"create:{key}" if key else "",
             body=_write_body(row),
             remarks=remarks,
         )

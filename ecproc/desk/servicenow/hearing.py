@@ -93,14 +93,17 @@ class Hearing:
             return []
         self._know({row["sys_id"]: number})
         is_ours = row.get(self._marks.display_field) == self._marks.display
-        ticket = row.get(self._marks.key_field, "").rpartition(":")[0] if is_ours else ""
+        key = row.get(self._marks.key_field, "") if is_ours else ""
+        ticket = key.rpartition(":")[0]
         inbound = self._translator.hear(source.ticket_type, row, ticket=ticket)
         remarks = tuple(
             Remark(Anomaly.UNMAPPED, f"{one.type}.{one.field}: {shorten(one.value)!r}")
             for one in inbound.unmapped
             if one.reported
         )
-        record = tell_record(row, inbound, source=self._source, mapping=self._translator.mapping_hash, remarks=remarks)
+        record = tell_record(
+            row, inbound, key=key, source=self._source, mapping=self._translator.mapping_hash, remarks=remarks
+        )
         return [record, *await self._tell_own_decision(source, row)]
 
     async def _tell_own_decision(self, source: WatchedTable, row: RecordValues) -> list[News]:

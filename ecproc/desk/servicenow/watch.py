@@ -123,16 +123,20 @@ class ServiceNowWatch:
         return WatchPage(tuple(news), write_cursor(end_round(state)), more=False)
 
     async def read_again(self, records: Collection[str]) -> tuple[News, ...]:
-        """The records of these sys_ids as they stand now; one that is gone has no news. Raises DeskUnavailable."""
+        """The records of these sys_ids as they stand now, and before them what hangs on them: that was no news of
+        anybody's while the record was nobody's yet. One that is gone has none. Raises DeskUnavailable."""
         left = [record for record in dict.fromkeys(records) if is_sys_id(record)]
         found: list[News] = []
+        known: set[str] = set()
         for source in self._list(Heard.RECORD):
             for begin in range(0, len(left), IDS_AT_ONCE):
                 group = left[begin : begin + IDS_AT_ONCE]
                 query = EncodedQuery().one_of("sys_id", group)
                 rows = await self._rows(list_rows(source.table, query, fields=source.fields, limit=len(group)))
+                known.update(row["sys_id"] for row in rows)
+                for each in self._list_hung() if rows else ():
+                    found += await self._hearing.tell_hung(each, rows)
                 found += await self._hearing.tell(source, rows)
-            known = {news.event.reference for news in found}
             left = [record for record in left if record not in known]
         return tuple(found)
 
