@@ -121,8 +121,8 @@ MUTANTS: Final = {
         (
             Change(
                 "commands/external.py",
-                "            if moving and event.kind is",
-                "            if False and event.kind is",
+                "judge_record(state, told, moving=moving)",
+                "judge_record(state, told, moving=False)",
             ),
         ),
         WAYS,

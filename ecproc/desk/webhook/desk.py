@@ -13,7 +13,7 @@ import anyio.to_thread
 from ecproc.clock import Clock
 from ecproc.config import DeskWebhookConfig, Secret
 from ecproc.desk.base import DeskAnswer, DeskCall, DeskRefused, DeskUnavailable, StoredFile
-from ecproc.desk.webhook.mapped import map_call
+from ecproc.desk.webhook.mapped import MappedCall, map_call
 from ecproc.desk.webhook.wire import (
     TYPES,
     HttpSeen,
@@ -114,13 +114,12 @@ class WebhookDesk:
         """Post it. A repeat has the same id and the same body, but for a file's address."""
         if call.kind not in TYPES:
             raise DeskRefused(f"a webhook desk has no {call.kind}", final=True)
+        told = MappedCall() if self._mapping is None else map_call(call, self._mapping)
         download = await self._find_address(call.file)
-        if self._mapping is None:
-            seen = await self._post(make_id(call.key), encode_call(call, download=download))
-            return conclude(call, seen, repeat=self._repeat)
-        told = map_call(call, self._mapping)
         body = encode_call(call, download=download, mapped=told.fields, overflow=told.overflow)
-        return told.complete(conclude(call, await self._post(make_id(call.key), body), repeat=self._repeat))
+        seen = await self._post(make_id(call.key), body)
+        answer = conclude(call, seen, repeat=self._repeat)
+        return answer if self._mapping is None else told.complete(answer)
 
     async def look_up(self, call: DeskCall) -> DeskAnswer | None:
         """Ask `lookup_url` for the message's id; the request is signed too, with an empty body."""
