@@ -193,7 +193,7 @@ async def test_every_line_is_json_from_the_first_to_the_last(tmp_path: Path) -> 
         assert told["web"]["url"].startswith("http://[::1]:")
         started = told["started"]
         assert (started["host"], started["client"], started["environment"]) == ("127.0.0.1", "testClient", "dev")
-        assert (started["data_dir"], started["position"], started["unfinished"]) == (str(world.data), 1, {})
+        assert (started["data_dir"], started["position"], started["unfinished"]) == (str(world.data), 2, {})
         assert told["drained"]["position"] > 1
         assert told["stopped"]["exit_code"] == 0
 

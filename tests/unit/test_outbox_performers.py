@@ -233,6 +233,16 @@ async def test_what_the_desk_finds_odd_about_the_ticket_goes_with_whatever_came_
         assert (type(attempt), attempt.remarks) == (of, remarks)
 
 
+async def test_a_look_up_that_is_refused_for_good_ends_it_for_a_person() -> None:
+    remarks = (Remark("client_ticket_gone", "INC1"),)
+    desk = Desk(Repeat.LOOK_UP, knows=DeskRefused("gone", final=True, hint="h", remarks=remarks))
+
+    attempt = await perform(desk, make_entry(EffectKind.COMMENT, EntryState.UNKNOWN, number="INC1"))
+
+    assert attempt == Blamed("gone", final=True, hint="h", remarks=remarks)
+    assert desk.verbs == ["look_up"]
+
+
 async def test_an_adopted_tickets_number_is_known_from_the_start() -> None:
     desk = Desk()
 

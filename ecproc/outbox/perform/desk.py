@@ -77,6 +77,8 @@ class DeskPerformer:
             try:
                 answer = await self._desk.look_up(call)
             except (DeskUnavailable, DeskRefused) as error:
+                if isinstance(error, DeskRefused) and error.final:  # whatever was done is gone with its record
+                    return _blame(error)
                 # what a former attempt did is as open as before
                 return Uncertain(f"look-up: {error}", error.hint, call=error.call, remarks=error.remarks)
         try:
@@ -93,7 +95,7 @@ class DeskPerformer:
                 remarks=error.remarks,
             )
         except DeskRefused as error:
-            return Blamed(str(error), final=error.final, hint=error.hint, call=error.call, remarks=error.remarks)
+            return _blame(error)
         if entry.effect.kind is EffectKind.CREATE:
             self._remember(stream, _name_create(stream, entry.effect), (answer.number, answer.reference))
         return Done(_tell(answer), remarks=answer.remarks, view=answer.view, stamp=answer.stamp)
@@ -164,6 +166,10 @@ def _name_create(stream: str, effect: Effect) -> str:
     """The key of the create that tells the number of the client ticket that the effect is for, or makes."""
     again = effect.key if effect.kind is EffectKind.CREATE and effect.key.startswith(_AGAIN) else ""
     return effect.created_by or again or create_key(stream, effect.generation)
+
+
+def _blame(error: DeskRefused) -> Blamed:
+    return Blamed(str(error), final=error.final, hint=error.hint, call=error.call, remarks=error.remarks)
 
 
 def _tell(answer: DeskAnswer) -> dict[str, str]:
