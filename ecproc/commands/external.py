@@ -40,7 +40,7 @@ from ecproc.domain.state import TicketState
 from ecproc.fold.control import EXTERNAL_STREAM
 from ecproc.fold.machine import Machines
 from ecproc.fold.recorded import encode_event
-from ecproc.fold.stream import StreamFold
+from ecproc.reading.folding import read_state
 from ecproc.store.base import Reader
 
 _IN_FLIGHT: Final = frozenset({EntryState.EXECUTING, EntryState.UNKNOWN})
@@ -177,14 +177,8 @@ class ExternalIntake:
         return accepted
 
     async def _fold(self, stream: str) -> TicketState | None:
-        machine = self._machines.of(stream)
-        snapshot, events = await self._reader.read_tail(stream, snapshot_version=machine.snapshot_version)
-        fold = StreamFold.from_snapshot(snapshot, machine) if snapshot else StreamFold(stream, machine)
-        if snapshot is not None and fold.seen < snapshot.version:
-            events = await self._reader.read_stream(stream)
-        fold.extend(events)
-        fold.evolve_rest()
-        return fold.state if isinstance(fold.state, TicketState) and fold.state.type is not None else None
+        state = await read_state(self._reader, stream, self._machines)
+        return state if isinstance(state, TicketState) and state.type is not None else None
 
 
 def _look(state: TicketState, event: ExternalReceived) -> DeskView:

@@ -35,9 +35,9 @@ from ecproc.domain.log import Batch, NewEvent
 from ecproc.domain.state import TicketState
 from ecproc.fold.machine import Machines
 from ecproc.fold.recorded import decode_command, encode_event
-from ecproc.fold.stream import StreamFold
 from ecproc.reading.commands import CommandState, ShownCommand, read_command
 from ecproc.reading.documents import find_stream
+from ecproc.reading.folding import read_state
 from ecproc.store.base import Reader
 
 SETTLED: Final = frozenset({CommandState.DONE, CommandState.REFUSED, CommandState.DEAD})
@@ -219,14 +219,8 @@ class Intake:
         return None if stream is None else await self._know(stream)
 
     async def _know(self, stream: str) -> KnownTicket | None:
-        machine = self._machines.of(stream)
-        snapshot, events = await self._reader.read_tail(stream, snapshot_version=machine.snapshot_version)
-        fold = StreamFold.from_snapshot(snapshot, machine) if snapshot else StreamFold(stream, machine)
-        if snapshot is not None and fold.seen < snapshot.version:
-            events = await self._reader.read_stream(stream)
-        fold.extend(events)
-        fold.evolve_rest()
-        return know_ticket(fold.state) if isinstance(fold.state, TicketState) else None
+        state = await read_state(self._reader, stream, self._machines)
+        return know_ticket(state) if isinstance(state, TicketState) else None
 
     async def _find_known(self, request: CommandRequest, ticket: KnownTicket | None) -> IntakeAnswer | None:
         """What became of the request under its key before; None where it is asked anew.
