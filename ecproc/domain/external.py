@@ -58,8 +58,8 @@ class ExternalReceived(msgspec.Struct, frozen=True, omit_defaults=True):
     the client ticket's, `key` that of the create which made it, where the system tells. `stamp` grows with each change
     of a record, 0 where the system counts none. `view` has under
     the guide's names what the record says: as it is there, and in the guide's words. `mapping` is the hash of the
-    mapping that was used, `body` what was received, as it came. `remarks` is what is odd about it, or could not be done
-    about it.
+    mapping that was used, `body` what was received, as it came: in `body_base64` where it is no text. `remarks` is
+    what is odd about it, or could not be done about it.
     """
 
     source: str
@@ -77,6 +77,7 @@ class ExternalReceived(msgspec.Struct, frozen=True, omit_defaults=True):
     decision: ExternalDecision | None = None
     key: str = ""
     body: str = ""
+    body_base64: str = ""
     remarks: tuple[Remark, ...] = ()
 
     @property

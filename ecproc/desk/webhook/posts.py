@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import binascii
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -72,10 +72,14 @@ def read_post(source: str, message_id: str, body: bytes) -> Told | None:
 
     What cannot be read, or is of a type that nobody knows, is `undecodable`, with its body.
     """
-    text = body.decode("utf-8", "replace")
+    try:
+        text = body.decode()
+    except UnicodeDecodeError:
+        raw = b64encode(body).decode("ascii")
+        return Told(ExternalReceived(source, ExternalKind.UNDECODABLE, message_id, body_base64=raw))
     try:
         message = _decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (msgspec.MsgspecError, RecursionError):
         return Told(ExternalReceived(source, ExternalKind.UNDECODABLE, message_id, body=text))
     if message.type == PROBE:
         return None
